@@ -1,0 +1,1 @@
+"""A persistent gallery of ReID embeddings."""

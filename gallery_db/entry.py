@@ -1,0 +1,69 @@
+"""What a gallery holds and what it answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["Box", "Entry", "Match", "utc_now"]
+
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels of the source image or frame."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def utc_now() -> str:
+    """The time now, ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).replace(microsecond=0).isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One embedding's description. The vector itself travels beside it, as a row of an (N, D) array.
+
+    Attributes:
+        id: Unique in its collection, and repeatable: the same content gets the same id again.
+        identity: Who (or what) it shows.
+        class_name: The detector's word for it, such as ``"person"``; identities of one class are
+            never matched with detections of another.
+        origin: ``"image"`` (a reviewed image file) or ``"track"`` (enrolled from a video).
+        source: Path of the image file or of the video.
+        content_hash: SHA-256 of the image file's bytes; None for a track.
+        frame: 0-based frame number in the source video; None for an image.
+        box: Where in the source it is, in pixels; None for the whole image.
+        created_at: ISO 8601 UTC.
+        extra: Further facts of JSON type, such as ``track_id`` or ``num_frames``.
+    """
+
+    id: str
+    identity: str
+    class_name: str = "person"
+    origin: str = "image"
+    source: str = ""
+    content_hash: str | None = None
+    frame: int | None = None
+    box: Box | None = None
+    created_at: str = field(default_factory=utc_now)
+    extra: Mapping[str, Any] = _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An entry found for a probe.
+
+    Attributes:
+        entry: What was found.
+        distance: Cosine distance to the probe, ``1 - cosine similarity``, in [0, 2].
+    """
+
+    entry: Entry
+    distance: float
+
+    @property
+    def similarity(self) -> float:
+        """Cosine similarity, ``1 - distance``, in [-1, 1]."""
+        return 1.0 - self.distance

@@ -1,0 +1,86 @@
+"""The errors of gtrack: one tree, so that a caller catches as much of it as they want.
+
+::
+
+    GtrackError
+    ├── GalleryError                 a gallery, or what was asked of it
+    │   ├── GalleryNotFoundError     no gallery at that path
+    │   ├── GalleryFormatError       not a gallery, a damaged one, or one of a newer gtrack
+    │   ├── GalleryLockedError       another process is writing to it
+    │   ├── GalleryReadOnlyError     its folder, or this handle, cannot be written
+    │   ├── ModelMismatchError       the gallery belongs to another embedding model
+    │   ├── EmbeddingError           vectors of the wrong shape, not finite, not of unit length
+    │   └── EntryNotFoundError       no such entry
+    ├── ImageError                   an image file that cannot be used
+    └── (tracking.errors)            DetectionsError, VideoError, WeightsError, EmbedderError, ...
+
+Every message says what was expected, what was found, and (as ``hint``) what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "EmbeddingError",
+    "EntryNotFoundError",
+    "GalleryError",
+    "GalleryFormatError",
+    "GalleryLockedError",
+    "GalleryNotFoundError",
+    "GalleryReadOnlyError",
+    "GtrackError",
+    "ImageError",
+    "ModelMismatchError",
+]
+
+
+class GtrackError(Exception):
+    """Base of every error that gtrack raises on purpose.
+
+    Args:
+        message: What was expected and what was found, with the place (file, frame, entry).
+        hint: What the user can do about it, as a full sentence. Optional.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class GalleryError(GtrackError):
+    """A gallery, or what was asked of it, is wrong."""
+
+
+class GalleryNotFoundError(GalleryError):
+    """There is no gallery at the given path."""
+
+
+class GalleryFormatError(GalleryError):
+    """The path holds no gallery, a damaged one, or one written by a newer gtrack."""
+
+
+class GalleryLockedError(GalleryError):
+    """Another process is writing to the gallery."""
+
+
+class GalleryReadOnlyError(GalleryError):
+    """The gallery's folder, or this handle on it, cannot be written."""
+
+
+class ModelMismatchError(GalleryError):
+    """The gallery (or its collection) belongs to another embedding model."""
+
+
+class EmbeddingError(GalleryError):
+    """Embeddings of the wrong shape, not finite, or not of unit length."""
+
+
+class EntryNotFoundError(GalleryError):
+    """The gallery holds no such entry."""
+
+
+class ImageError(GtrackError):
+    """An image file cannot be used: unreadable, truncated, or too small."""

@@ -1,0 +1,1 @@
+"""Trackers that know who is on the video."""

@@ -1,0 +1,48 @@
+"""The errors of tracking, leaves of the tree in `gallery_db.errors`."""
+
+from __future__ import annotations
+
+from gallery_db.errors import GtrackError
+
+__all__ = [
+    "DetectionsError",
+    "DisplayError",
+    "EmbedderError",
+    "OptionError",
+    "OutputError",
+    "TrackerError",
+    "VideoError",
+    "WeightsError",
+]
+
+
+class DetectionsError(GtrackError):
+    """A detections file (det-v1) is not what it should be; names the frame and the detection."""
+
+
+class VideoError(GtrackError):
+    """A video cannot be opened, ends too early, or does not belong to the detections."""
+
+
+class WeightsError(GtrackError):
+    """ReID weights cannot be found, read, downloaded, or do not fit their architecture."""
+
+
+class EmbedderError(GtrackError):
+    """A ReID model cannot run as asked: a missing runtime, device, or an output of the wrong form."""
+
+
+class TrackerError(GtrackError):
+    """A tracker is unknown, or refuses its options."""
+
+
+class OptionError(GtrackError):
+    """An option's value, or a combination of options, makes no sense (wrong usage: exit 2)."""
+
+
+class OutputError(GtrackError):
+    """An output cannot be written where it was asked for."""
+
+
+class DisplayError(GtrackError):
+    """A live window was asked for where there is no screen."""
