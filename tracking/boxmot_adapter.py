@@ -11,14 +11,25 @@ import inspect
 import logging
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.errors import TrackerError
+from tracking.errors import EmbedderError, TrackerError, WeightsError
 
-__all__ = ["BoxmotTracker", "temporal_trackers", "tracker_parameters"]
+__all__ = [
+    "BoxmotBackend",
+    "BoxmotTracker",
+    "build_backbone",
+    "known_reid_weights",
+    "missing_backend_requirement",
+    "reid_architectures",
+    "temporal_trackers",
+    "tracker_parameters",
+]
 
 _CLASS_NAMES = {
     "bytetrack": "ByteTrack",
@@ -50,8 +61,8 @@ def _tracker_class(name: str) -> Any:
             f"unknown temporal tracker {name!r}; expected one of {', '.join(_CLASS_NAMES)}"
         ) from None
     cls = getattr(import_module("boxmot"), attribute)
-    # BoxMOT sets its logger to INFO on stderr as it is imported.
-    logging.getLogger("boxmot").setLevel(logging.WARNING)
+    # BoxMOT sets its logger to INFO on stderr as it is imported, and some trackers warn at every frame.
+    logging.getLogger("boxmot").setLevel(logging.ERROR)
     return cls
 
 
@@ -80,6 +91,7 @@ class BoxmotTracker:
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        self._name = name
         cls = _tracker_class(name)
         try:
             self._tracker = cls(**options)
@@ -109,6 +121,9 @@ class BoxmotTracker:
         Returns:
             Track ids (M,), the detection index (M,) of each, and the smoothed boxes (M, 4); tracks
             that no detection of this frame supports are left out.
+
+        Raises:
+            TrackerError: The tracker cannot go on.
         """
         torch = import_module("torch")
         structures = import_module("boxmot.structures")
@@ -119,7 +134,13 @@ class BoxmotTracker:
             sample_id="frame",
             embeddings=None if embeddings is None else torch.from_numpy(np.ascontiguousarray(embeddings, np.float32)),
         )
-        tracks = self._tracker.update(detections, image)
+        try:
+            tracks = self._tracker.update(detections, image)
+        except (ValueError, TypeError, RuntimeError, np.linalg.LinAlgError) as error:
+            raise TrackerError(
+                f"temporal tracker {self._name!r} failed: {error}.",
+                hint="Another tracker may take these detections: see gtrack list trackers, and --temporal.",
+            ) from error
         removed = getattr(self._tracker, "removed_stracks", None)
         if isinstance(removed, list) and len(removed) > 2 * _REMOVED_KEPT:
             del removed[:-_REMOVED_KEPT]
@@ -130,3 +151,118 @@ class BoxmotTracker:
             indices[supported],
             tracks.geometry.values.numpy()[supported],
         )
+
+
+def reid_architectures() -> tuple[str, ...]:
+    """Names of the ReID architectures that `build_backbone` knows, sorted. Does not import torch."""
+    names: tuple[str, ...] = import_module("boxmot.reid.backbones").registered_backbone_names()
+    return tuple(sorted(names))
+
+
+def known_reid_weights() -> dict[str, str]:
+    """File names of published ReID checkpoints and where they lie. Does not import torch."""
+    return dict(import_module("boxmot.reid.core.catalog").TRAINED_URLS)
+
+
+def build_backbone(name: str) -> Any:
+    """Build a ReID architecture with random weights; nothing is downloaded.
+
+    Args:
+        name: One of `reid_architectures`.
+
+    Returns:
+        A torch module in evaluation mode; its classifier has one class and serves nothing.
+
+    Raises:
+        WeightsError: A package that this architecture needs is missing.
+    """
+    backbones = import_module("boxmot.reid.backbones")
+    try:
+        network = backbones.build_backbone(name, num_classes=1, loss="softmax", pretrained=False, use_gpu=False)
+    except ImportError as error:
+        raise WeightsError(
+            f"architecture {name}: {error}", hint=f"Run: pip install {error.name or 'timm torchvision'}"
+        ) from error
+    finally:
+        logging.getLogger("boxmot").setLevel(logging.ERROR)
+    return network.eval()
+
+
+def missing_backend_requirement(runtime: str) -> str | None:
+    """What must be installed before BoxMOT may load a model of this runtime, else it would run pip itself.
+
+    Args:
+        runtime: ``"tensorrt"`` or ``"tflite"``.
+
+    Returns:
+        A requirement for pip, or None where all is there.
+    """
+    if runtime == "tflite":
+        return None if find_spec("ai_edge_litert") is not None else "ai-edge-litert>=2.1.0"
+    dependencies = import_module("boxmot.reid.backends.dependencies")
+    requirement: str = dependencies.reid_backend_requirements("tensorrt")[0]
+    checks = import_module("boxmot.utils.checks")
+    installed = find_spec("tensorrt") is not None and checks.requirement_satisfied(requirement)
+    logging.getLogger("boxmot").setLevel(logging.ERROR)
+    return None if installed else requirement
+
+
+class BoxmotBackend:
+    """One of BoxMOT's inference backends for compiled models, TensorRT or TFLite.
+
+    Args:
+        weights: An existing ``.engine`` or ``.tflite`` file whose `missing_backend_requirement` is None.
+        device: A resolved device: ``"cpu"`` or ``"cuda:N"``.
+        half: Whether inputs are FP16.
+
+    Raises:
+        WeightsError: BoxMOT cannot load it.
+    """
+
+    def __init__(self, weights: Path, device: str, half: bool) -> None:
+        torch = import_module("torch")
+        runtime = import_module("boxmot.reid.core")
+        logging.getLogger("boxmot").setLevel(logging.ERROR)
+        try:
+            # A torch.device, because given a string BoxMOT hides every GPU from the whole process.
+            self._backend = runtime.ReID(weights=weights, device=torch.device(device), half=half).model
+        except Exception as error:  # The runtimes below it raise what they like.
+            raise WeightsError(f"{weights}: BoxMOT cannot load it: {error}") from error
+        self._device = torch.device(device)
+        self._half = half
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) that the model's input has fixed, where its runtime tells."""
+        details = getattr(self._backend, "input_details", None)
+        if details:
+            shape = [int(size) for size in details[0]["shape"]]
+        else:
+            bindings = getattr(self._backend, "bindings", {})
+            name = getattr(self._backend, "input_name", None)
+            shape = [int(size) for size in bindings[name].shape] if name in bindings else []
+        if len(shape) != 4:
+            return None
+        height, width = shape[1:3] if shape[3] == 3 and shape[1] != 3 else shape[2:4]
+        return (height, width) if height > 0 and width > 0 else None
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run (N, 3, H, W) float32 inputs; returns (N, ...) float32.
+
+        Raises:
+            EmbedderError: The runtime failed.
+        """
+        torch = import_module("torch")
+        inputs = torch.from_numpy(batch).to(self._device)
+        try:
+            with torch.inference_mode():
+                output = self._backend.forward(inputs.half() if self._half else inputs)
+        except Exception as error:  # as above
+            raise EmbedderError(f"the model failed on {len(batch)} crops: {error}") from error
+        if isinstance(output, torch.Tensor):
+            output = output.float().cpu().numpy()
+        return np.asarray(output, dtype=np.float32)
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._backend = None

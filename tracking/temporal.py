@@ -1,0 +1,210 @@
+"""Temporal association: one set of options over every BoxMOT tracker, any class id, one id space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.boxmot_adapter import BoxmotTracker, temporal_trackers, tracker_parameters
+from tracking.errors import OptionError, TrackerError
+
+__all__ = ["TemporalOptions", "TemporalTracker"]
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalOptions:
+    """Options of temporal association, in the same words for every tracker.
+
+    Attributes:
+        name: A BoxMOT tracker, one of `temporal_trackers`.
+        track_thresh: Score from which a detection may start a track, in [0, 1].
+        match_thresh: Highest association cost (1 - IoU, fused with the score) that still links a
+            detection to a track: higher accepts more. ByteTrack and BotSort have such a gate.
+        track_buffer: Frames that a lost track is kept, at 30 frames per second.
+        frame_rate: Frames per second of the video, scales `track_buffer`.
+        max_obs: Observations kept per track.
+        per_class: Track each class on its own, so that tracks never cross classes.
+        extra: Further keyword arguments of the tracker's own constructor.
+    """
+
+    name: str = "bytetrack"
+    track_thresh: float = 0.45
+    match_thresh: float = 0.8
+    track_buffer: int = 25
+    frame_rate: int = 30
+    max_obs: int = 30
+    per_class: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def validate(self) -> None:
+        """Check names and ranges; loads no tracker.
+
+        Raises:
+            OptionError: A value out of range, or an unknown tracker.
+        """
+        if self.name not in temporal_trackers():
+            raise OptionError(
+                f"unknown temporal tracker {self.name!r}; expected one of {', '.join(temporal_trackers())}."
+            )
+        for name, value in (("track-thresh", self.track_thresh), ("match-thresh", self.match_thresh)):
+            if not 0.0 <= value <= 1.0:
+                raise OptionError(f"--{name} must lie in 0 to 1, got {value}.")
+        for name, number in (
+            ("track-buffer", self.track_buffer),
+            ("frame-rate", self.frame_rate),
+            ("max-obs", self.max_obs),
+        ):
+            if number < 1:
+                raise OptionError(f"--{name} must be at least 1, got {number}.")
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """The options in the chosen tracker's own words.
+
+        Raises:
+            OptionError: `extra` names something that the tracker does not take.
+        """
+        parameters = tracker_parameters(self.name)
+        # A tracker without ByteTrack's buffer counts its patience in frames of this video.
+        max_age = max(1, round(self.frame_rate / 30.0 * self.track_buffer))
+        wanted: dict[str, dict[str, Any]] = {
+            "bytetrack": {
+                "track_thresh": self.track_thresh,
+                "match_thresh": self.match_thresh,
+                "track_buffer": self.track_buffer,
+                "frame_rate": self.frame_rate,
+            },
+            "botsort": {
+                "track_high_thresh": self.track_thresh,
+                "new_track_thresh": self.track_thresh,
+                "match_thresh": self.match_thresh,
+                "track_buffer": self.track_buffer,
+                "frame_rate": self.frame_rate,
+            },
+            "strongsort": {"min_conf": self.track_thresh, "max_age": max_age},
+            "ocsort": {"det_thresh": self.track_thresh, "max_age": max_age},
+            "deepocsort": {"det_thresh": self.track_thresh, "max_age": max_age},
+            "hybridsort": {"det_thresh": self.track_thresh, "track_thresh": self.track_thresh, "max_age": max_age},
+            "boosttrack": {"det_thresh": self.track_thresh, "max_age": max_age},
+            "occluboost": {"det_thresh": self.track_thresh, "new_track_thresh": self.track_thresh, "max_age": max_age},
+            "sfsort": {
+                "high_th": self.track_thresh,
+                "new_track_th": self.track_thresh,
+                "central_timeout": max_age,
+                "marginal_timeout": max_age,
+            },
+        }
+        unknown = sorted(set(self.extra) - set(parameters))
+        if unknown:
+            raise OptionError(
+                f"temporal tracker {self.name!r} has no option {', '.join(unknown)}; "
+                f"it takes {', '.join(sorted(parameters))}."
+            )
+        # BoxMOT needs more observations than max_age, and would say so on stderr at every start.
+        return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[self.name], **self.extra}
+
+
+class TemporalTracker:
+    """Associates detections over time. Ids start at 0 in every instance.
+
+    Args:
+        options: How.
+        have_embeddings: Whether an embedder is at hand. A tracker that can use embeddings then gets
+            them; one that cannot do without raises.
+
+    Raises:
+        OptionError: See `TemporalOptions.constructor_arguments`.
+        TrackerError: The tracker needs embeddings and there are none.
+    """
+
+    def __init__(self, options: TemporalOptions, *, have_embeddings: bool) -> None:
+        options.validate()
+        arguments = options.constructor_arguments()
+        if "use_embeddings" in tracker_parameters(options.name) and "use_embeddings" not in options.extra:
+            arguments["use_embeddings"] = have_embeddings
+        self._options = options
+        self._make: Callable[[], BoxmotTracker] = lambda: BoxmotTracker(options.name, arguments)
+        first = self._make()
+        self.uses_embeddings = first.uses_embeddings
+        self.uses_frame = first.uses_frame
+        if self.uses_embeddings and not have_embeddings:
+            raise TrackerError(
+                f"temporal tracker {options.name!r} needs ReID embeddings.",
+                hint="Give --reid-weights (or 'builtin'), or choose --temporal bytetrack.",
+            )
+        self._threshold = np.float32(options.track_thresh)
+        # BoxMOT refuses negative class ids and per-class mode knows 80 classes: it sees dense codes.
+        self._codes: dict[int, int] = {}
+        self._trackers: dict[int, BoxmotTracker] = {}
+        self._spare: BoxmotTracker | None = first
+        self._ids: dict[tuple[int, int], int] = {}
+
+    def _tracker(self, group: int) -> BoxmotTracker:
+        if group not in self._trackers:
+            self._trackers[group] = self._spare or self._make()
+            self._spare = None
+        return self._trackers[group]
+
+    def update(
+        self,
+        boxes: NDArray[np.float64],
+        scores: NDArray[np.float64],
+        class_ids: NDArray[np.int64],
+        image: NDArray[np.uint8] | None = None,
+        embeddings: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Advance by one frame; to be called for every frame, also one without detections.
+
+        Args:
+            boxes: (N, 4) xyxy in pixels, finite, of positive area.
+            scores: (N,) in [0, 1].
+            class_ids: (N,), any integer.
+            image: (H, W, 3) uint8 BGR; needed where `uses_frame`.
+            embeddings: (N, D) unit vectors; needed where `uses_embeddings`.
+
+        Returns:
+            Track ids (M,), detection indices (M,) and smoothed boxes (M, 4) of the detections that
+            a track took. A smoothed box is always finite and of positive area.
+        """
+        scores32 = scores.astype(np.float32)
+        # The trackers compare strictly on both sides of the threshold, so that a score which equals
+        # it would belong to neither stage.
+        scores32[scores32 == self._threshold] = np.nextafter(self._threshold, np.float32(2))
+        np.clip(scores32, 0.0, 1.0, out=scores32)
+        codes = np.fromiter(
+            (self._codes.setdefault(int(c), len(self._codes)) for c in class_ids), np.int64, len(class_ids)
+        )
+        if self._options.per_class:
+            groups = {code: np.flatnonzero(codes == code) for code in range(len(self._codes))}
+        else:
+            groups = {0: np.arange(len(boxes))}
+        ids: list[NDArray[np.int64]] = []
+        indices: list[NDArray[np.int64]] = []
+        smoothed: list[NDArray[np.float32]] = []
+        for group, rows in groups.items():
+            track_ids, taken, track_boxes = self._tracker(group).update(
+                boxes[rows],
+                scores32[rows],
+                codes[rows],
+                image,
+                None if embeddings is None or not self.uses_embeddings else embeddings[rows],
+            )
+            if self._options.per_class:
+                track_ids = np.array(
+                    [self._ids.setdefault((group, int(t)), len(self._ids)) for t in track_ids], np.int64
+                )
+            ids.append(track_ids)
+            indices.append(rows[taken])
+            smoothed.append(track_boxes)
+        if not ids:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4))
+        all_ids = np.concatenate(ids)
+        all_indices = np.concatenate(indices)
+        all_boxes = np.concatenate(smoothed).astype(np.float64)
+        bad = ~np.isfinite(all_boxes).all(axis=1)
+        bad |= (all_boxes[:, 2] <= all_boxes[:, 0]) | (all_boxes[:, 3] <= all_boxes[:, 1])
+        all_boxes[bad] = boxes[all_indices[bad]]
+        return all_ids, all_indices, all_boxes
