@@ -1,0 +1,287 @@
+"""What a run leaves on disk: nothing unless asked, and never anything half-written.
+
+Every file is written beside its final name and renamed when it is complete. An error or Ctrl-C
+completes what there is: a JSON file, a video and a folder of frames up to the last frame done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from tracking.errors import DisplayError, OptionError, OutputError
+
+__all__ = ["Display", "FrameFolder", "OutputOptions", "TrackFile", "TrackPaths"]
+
+_IN_MEMORY = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPaths:
+    """Where a run's artefacts are; None for what was not asked for."""
+
+    run_dir: Path | None = None
+    json_path: Path | None = None
+    video_path: Path | None = None
+    frames_dir: Path | None = None
+
+
+def _single_name(value: str, option: str) -> str:
+    """The value, if it is one plain name that cannot leave its folder.
+
+    Raises:
+        OptionError: It holds a separator or a drive, or is empty, ``.`` or ``..``.
+    """
+    if not value or value in {".", ".."} or any(c in value for c in "/\\\0") or Path(value).name != value:
+        raise OptionError(
+            f"{option} {value!r} must be a plain name without folders.",
+            hint="Choose the folder with --out-dir, and the run folder in it with --run-name.",
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """What to save, and where.
+
+    Attributes:
+        json: Save ``tracked.json``.
+        frames: Save annotated frames as JPEG files.
+        video: Name of the annotated video inside the run folder, or None.
+        out_dir: Root of run folders.
+        run_name: Name of the run folder; the video's stem if None.
+        fps: Frames per second of the saved video; the source's if None.
+        fourcc: Codec of the saved video.
+        display: Show a live window.
+    """
+
+    json: bool = False
+    frames: bool = False
+    video: str | None = None
+    out_dir: Path = Path("out")
+    run_name: str | None = None
+    fps: float | None = None
+    fourcc: str = "mp4v"
+    display: bool = False
+
+    @property
+    def saves(self) -> bool:
+        """Whether anything is written at all."""
+        return self.json or self.frames or self.video is not None
+
+    @property
+    def draws(self) -> bool:
+        """Whether frames must be annotated."""
+        return self.frames or self.video is not None or self.display
+
+    def validate(self) -> None:
+        """Check names and values before anything is loaded.
+
+        Raises:
+            OptionError: A name that leaves the run folder, or an impossible value.
+            DisplayError: A window was asked for where there is no screen.
+        """
+        if self.run_name is not None:
+            _single_name(self.run_name, "--run-name")
+        if self.video is not None:
+            _single_name(self.video, "--save-video")
+            if not Path(self.video).suffix:
+                raise OptionError(f"--save-video {self.video!r} needs a suffix that names its format, such as .mp4.")
+        if len(self.fourcc) != 4:
+            raise OptionError(f"--fourcc must be four characters, got {self.fourcc!r}.")
+        if self.fps is not None and not 0 < self.fps < 1000:
+            raise OptionError(f"--save-fps must be above 0 and below 1000, got {self.fps}.")
+        if self.display:
+            Display.check()
+
+    def paths(self, video: Path) -> TrackPaths:
+        """Where the artefacts of a run over that video go; the run folder is made if one is needed.
+
+        Raises:
+            OutputError: The run folder cannot be made or written.
+        """
+        if not self.saves:
+            return TrackPaths()
+        run_dir = self.out_dir / (self.run_name or _single_name(video.stem, "the video's stem"))
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot make the run folder {run_dir}: {error.strerror}.", hint="Choose another one with --out-dir."
+            ) from error
+        if not os.access(run_dir, os.W_OK):
+            raise OutputError(f"the run folder {run_dir} cannot be written.", hint="Choose another with --out-dir.")
+        paths = TrackPaths(
+            run_dir=run_dir,
+            json_path=run_dir / "tracked.json" if self.json else None,
+            video_path=run_dir / self.video if self.video else None,
+            frames_dir=run_dir / "frames" if self.frames else None,
+        )
+        if paths.video_path is not None and paths.video_path.resolve() == video.resolve():
+            raise OutputError(f"--save-video would overwrite the input video {video}.")
+        return paths
+
+
+class TrackFile:
+    """Writes track-v1 frame by frame, in bounded memory, and reads it back as the payload.
+
+    Args:
+        header: Every top-level key but ``frames``, in order.
+        path: Where the file goes, or None to keep it for `payload` alone.
+    """
+
+    def __init__(self, header: Mapping[str, Any], path: Path | None) -> None:
+        self.path = path
+        self._part: Path | None = None
+        self._file: IO[bytes]
+        try:
+            if path is None:
+                self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+            else:
+                self._part = path.with_name(f".{path.name}.part")
+                self._file = self._part.open("w+b")
+            self._file.write(orjson.dumps(dict(header))[:-1] + b', "frames": [')
+        except OSError as error:
+            raise self._failed(error) from error
+        self._frames = 0
+        self._closed = False
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {self.path or 'the temporary results'}: {error.strerror or error}.")
+
+    def write(self, frame: Mapping[str, Any]) -> None:
+        """Append a frame.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        try:
+            self._file.write((b",\n" if self._frames else b"\n") + orjson.dumps(frame))
+        except OSError as error:
+            raise self._failed(error) from error
+        self._frames += 1
+
+    def close(self) -> None:
+        """Complete the file, up to the last frame written, and give it its name."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._file.write(b"\n]}\n")
+            self._file.flush()
+            if self._part is not None and self.path is not None:
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._part.replace(self.path)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    @cached_property
+    def payload(self) -> dict[str, Any]:
+        """The whole track-v1 document; read when first asked for, so that a run needs no room for it.
+
+        Raises:
+            OutputError: The saved file was moved away before.
+        """
+        self.close()
+        try:
+            if self.path is not None:
+                data = self.path.read_bytes()
+            else:
+                self._file.seek(0)
+                data = self._file.read()
+                self._file.close()
+        except OSError as error:
+            raise OutputError(f"cannot read {self.path} back: {error.strerror}.") from error
+        payload: dict[str, Any] = orjson.loads(data)
+        return payload
+
+
+class FrameFolder:
+    """Saves annotated frames as ``000000.jpg``; an earlier run's frames go when this run's are complete.
+
+    Args:
+        path: The final folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_name(f".{path.name}.part")
+        shutil.rmtree(self._part, ignore_errors=True)
+        try:
+            self._part.mkdir()
+        except OSError as error:
+            raise OutputError(f"cannot make {self._part}: {error.strerror}.") from error
+
+    def write(self, frame: int, image: NDArray[np.uint8]) -> None:
+        """Save one frame, (H, W, 3) uint8 BGR."""
+        import cv2
+
+        path = self._part / f"{frame:06d}.jpg"
+        ok, data = cv2.imencode(".jpg", image)
+        try:
+            if not ok:
+                raise OSError(None, "OpenCV cannot encode it")
+            path.write_bytes(data.tobytes())
+        except OSError as error:
+            raise OutputError(f"cannot write frame {path}: {error.strerror}.") from error
+
+    def close(self) -> None:
+        """Put the frames in place of those of an earlier run."""
+        if not self._part.exists():
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._part.replace(self.path)
+
+
+class Display:
+    """A live window. ``q`` or Escape closes it and ends the run."""
+
+    def __init__(self, title: str) -> None:
+        self.check()
+        self._title = title
+
+    @staticmethod
+    def check() -> None:
+        """Refuse clearly where OpenCV would abort the process.
+
+        Raises:
+            DisplayError: There is no screen, or OpenCV was built without windows.
+        """
+        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise DisplayError(
+                "--display needs a screen and there is none (neither DISPLAY nor WAYLAND_DISPLAY is set).",
+                hint="Use --save-video annotated.mp4 instead.",
+            )
+        import cv2
+
+        gui = next((line for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")), "")
+        if gui.split(":")[-1].strip() in {"", "NONE"}:
+            raise DisplayError(
+                "--display needs an OpenCV with windows; this one is a headless build.",
+                hint="Install opencv-python in place of opencv-python-headless, or use --save-video.",
+            )
+
+    def show(self, image: NDArray[np.uint8]) -> bool:
+        """Show a frame; False when the user asked to stop."""
+        import cv2
+
+        cv2.imshow(self._title, image)
+        return (cv2.waitKey(1) & 0xFF) not in (ord("q"), 27)
+
+    def close(self) -> None:
+        """Close the window."""
+        import cv2
+
+        cv2.destroyAllWindows()

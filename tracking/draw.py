@@ -1,0 +1,88 @@
+"""Annotated frames: a box and a label for each detection, names in any script."""
+
+from __future__ import annotations
+
+import colorsys
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["annotate", "colour_of"]
+
+_GREY = (150, 150, 150)
+
+
+@lru_cache(maxsize=4096)
+def colour_of(key: str) -> tuple[int, int, int]:
+    """A stable, well visible BGR colour for a name or a track id."""
+    hue = (zlib.crc32(key.encode()) * 0.618033988749895) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
+    return int(blue * 255), int(green * 255), int(red * 255)
+
+
+@lru_cache(maxsize=1)
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=1024)
+def _label(text: str, background: tuple[int, int, int], size: int) -> NDArray[np.uint8]:
+    """A label as a small BGR image. OpenCV's own text knows ASCII alone, hence Pillow; cached, since
+    a track carries the same label for many frames."""
+    from PIL import Image, ImageDraw
+
+    font = _font(size)
+    left, top, right, bottom = (int(v) for v in font.getbbox(text))
+    image = Image.new("RGB", (right - left + 6, bottom - top + 4), background[::-1])
+    dark = sum(background) > 380
+    ImageDraw.Draw(image).text((3 - left, 2 - top), text, font=font, fill=(0, 0, 0) if dark else (255, 255, 255))
+    return np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
+
+
+def annotate(
+    image: NDArray[np.uint8], detections: Sequence[Mapping[str, Any]], labels: Mapping[int, str] | None = None
+) -> NDArray[np.uint8]:
+    """Draw the detections of a track-v1 frame.
+
+    A named track is drawn in its identity's colour with name and similarity, an unnamed one in its
+    track's colour with its id, an untracked detection as a thin grey box.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; not changed.
+        detections: Detections of a track-v1 frame.
+        labels: Class names by class id, for detections without a name of their own.
+
+    Returns:
+        A new image of the same shape.
+    """
+    import cv2
+
+    canvas = image.copy()
+    height, width = canvas.shape[:2]
+    size = max(11, round(height / 42))
+    thickness = max(1, round(height / 360))
+    for detection in sorted(detections, key=lambda d: ("gallery_id" in d, "track_id" in d)):
+        x1, y1, x2, y2 = (round(float(np.clip(v, -1e5, 1e5))) for v in detection["bbox"])
+        track_id, identity = detection.get("track_id"), detection.get("gallery_id")
+        if track_id is None:
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), _GREY, 1)
+            continue
+        colour = colour_of(f"id:{identity}" if identity is not None else f"track:{track_id}")
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness + (identity is not None))
+        kind = detection.get("class_name") or (labels or {}).get(int(detection["class_id"]), "")
+        text = f"#{track_id} {kind}".strip()
+        if identity is not None:
+            text = f"{identity} {1.0 - float(detection['gallery_distance']):.2f} #{track_id}"
+        label = _label(text, colour, size)
+        label_height, label_width = label.shape[:2]
+        top = int(np.clip(y1 - label_height if y1 >= label_height else y1, 0, max(0, height - label_height)))
+        left = int(np.clip(x1, 0, max(0, width - label_width)))
+        patch = canvas[top : top + label_height, left : left + label_width]
+        patch[:] = label[: patch.shape[0], : patch.shape[1]]
+    return canvas

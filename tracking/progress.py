@@ -1,0 +1,45 @@
+"""Progress on long work, on stderr, silent where nobody looks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(title: str, unit: str, *, enabled: bool = True) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on stderr while the block runs.
+
+    Args:
+        title: What is being done.
+        unit: What is counted, such as ``frames``.
+        enabled: False for silence; a stderr that is no terminal is always silent.
+
+    Yields:
+        A function to be called with (done, total); total may be None.
+    """
+    if not enabled or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit}, {{task.fields[speed]}}/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as progress:
+        task = progress.add_task(title, total=None, speed="-")
+
+        def update(done: int, total: int | None) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(task, completed=done, total=total, speed=f"{speed:.0f}" if speed else "-")
+
+        yield update
