@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from types import MappingProxyType
 from typing import Any
 
 __all__ = ["Box", "Entry", "Match", "utc_now"]
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the source image or frame."""
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def utc_now() -> str:
@@ -48,7 +45,7 @@ class Entry:
     frame: int | None = None
     box: Box | None = None
     created_at: str = field(default_factory=utc_now)
-    extra: Mapping[str, Any] = _NOTHING
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

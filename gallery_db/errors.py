@@ -10,7 +10,9 @@
     │   ├── GalleryReadOnlyError     its folder, or this handle, cannot be written
     │   ├── ModelMismatchError       the gallery belongs to another embedding model
     │   ├── EmbeddingError           vectors of the wrong shape, not finite, not of unit length
-    │   └── EntryNotFoundError       no such entry
+    │   ├── EntryNotFoundError       no such entry
+    │   ├── EntryExistsError         an entry of that id is there already
+    │   └── GalleryIndexError        the derived Chroma index cannot be used (the record is not concerned)
     ├── ImageError                   an image file that cannot be used
     └── (tracking.errors)            DetectionsError, VideoError, WeightsError, EmbedderError, ...
 
@@ -21,9 +23,11 @@ from __future__ import annotations
 
 __all__ = [
     "EmbeddingError",
+    "EntryExistsError",
     "EntryNotFoundError",
     "GalleryError",
     "GalleryFormatError",
+    "GalleryIndexError",
     "GalleryLockedError",
     "GalleryNotFoundError",
     "GalleryReadOnlyError",
@@ -80,6 +84,14 @@ class EmbeddingError(GalleryError):
 
 class EntryNotFoundError(GalleryError):
     """The gallery holds no such entry."""
+
+
+class EntryExistsError(GalleryError):
+    """The gallery holds an entry of that id already."""
+
+
+class GalleryIndexError(GalleryError):
+    """The derived Chroma index is damaged, missing, or cannot be opened; the record is not concerned."""
 
 
 class ImageError(GtrackError):

@@ -1,0 +1,63 @@
+"""What every array of embeddings is checked for on its way in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db.errors import EmbeddingError
+
+__all__ = ["UNIT_TOLERANCE", "unit_rows"]
+
+UNIT_TOLERANCE = 1e-3
+"""How far from 1 the L2 norm of an embedding may be."""
+
+
+def unit_rows(embeddings: Any, dimension: int, *, count: int | None = None, what: str) -> NDArray[np.float32]:
+    """Check embeddings, and make them float32 and exactly of unit length.
+
+    Args:
+        embeddings: (N, D) floats; a single (D,) vector serves as N = 1.
+        dimension: The D that is expected.
+        count: The N that is expected, if any.
+        what: What they are, for the message: ``"embeddings"`` or ``"probes"``.
+
+    Returns:
+        (N, D) float32, C-contiguous. A row within `UNIT_TOLERANCE` of unit length is brought to it, so that
+        an inner product and Chroma, which normalises by itself, agree on the distance.
+
+    Raises:
+        EmbeddingError: The shape is another, or a row is not finite or not of unit length.
+    """
+    try:
+        array = np.asarray(embeddings, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise EmbeddingError(
+            f"Expected {what} as an (N, {dimension}) array of floats, found {type(embeddings).__name__}.",
+            hint="Give the embedder's result as it is.",
+        ) from error
+    if array.ndim == 1 and array.size == dimension:
+        array = array.reshape(1, dimension)
+    if array.ndim == 2 and array.shape[0] == 0:
+        array = array.reshape(0, dimension)
+    if array.ndim != 2 or array.shape[1] != dimension or (count is not None and array.shape[0] != count):
+        raise EmbeddingError(
+            f"Expected {what} of shape ({'N' if count is None else count}, {dimension}), found {array.shape}.",
+            hint="They must come from the gallery's own model, a row for each.",
+        )
+    norms = np.sqrt(np.einsum("ij,ij->i", array, array))
+    wrong = ~(np.abs(norms - 1.0) <= UNIT_TOLERANCE)  # NaN is wrong in this form, and fine in the other
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        if not np.isfinite(array[row]).all():
+            raise EmbeddingError(
+                f"Row {row} of the {what} is not finite.", hint="Check the image and the model's output."
+            )
+        raise EmbeddingError(
+            f"Row {row} of the {what} has length {norms[row]:.4g}; expected 1 within {UNIT_TOLERANCE}.",
+            hint="Divide each embedding by its L2 norm.",
+        )
+    result: NDArray[np.float32] = np.ascontiguousarray(array / norms[:, None], dtype=np.float32)
+    return result

@@ -1,0 +1,121 @@
+"""One writer at a time: an exclusive lock on a gallery's folder, which names its holder."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from gallery_db.entry import utc_now
+from gallery_db.errors import GalleryError, GalleryLockedError, GalleryReadOnlyError
+
+__all__ = ["DEFAULT_LOCK_TIMEOUT", "LOCK_NAME", "WriterLock", "user_at_host"]
+
+LOCK_NAME = "gallery.lock"
+_HOLDER_NAME = "gallery.lock.json"
+
+DEFAULT_LOCK_TIMEOUT = 5.0
+"""Seconds that a writer waits for another one before it refuses."""
+
+
+def user_at_host() -> str:
+    """Who this process is: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user without a line in passwd
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+class WriterLock:
+    """The exclusive lock of the gallery in `folder`.
+
+    The operating system holds it, so that a killed holder frees it. Chroma must not be opened without it:
+    two embedded clients that write lose entries without a word, and even a client that only reads may write.
+
+    Args:
+        folder: The gallery's folder, which must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._holder = folder / _HOLDER_NAME
+        from filelock import FileLock
+
+        self._lock = FileLock(str(folder / LOCK_NAME))
+
+    @property
+    def held(self) -> bool:
+        """Whether this very object holds the lock."""
+        return bool(self._lock.is_locked)
+
+    def acquire(self, timeout: float = DEFAULT_LOCK_TIMEOUT) -> None:
+        """Take the lock.
+
+        Args:
+            timeout: Seconds to wait for another holder, at least 0.
+
+        Raises:
+            GalleryLockedError: Somebody else holds it; the message names them.
+            GalleryReadOnlyError: The folder cannot be written, so nothing can be locked in it.
+        """
+        import filelock
+
+        try:
+            self._lock.acquire(timeout=max(0.0, timeout), poll_interval=0.05)
+        except filelock.Timeout:
+            raise GalleryLockedError(
+                f"The gallery {self._folder} is in use by {self._describe_holder()} (waited {timeout:g} s).",
+                hint="Wait until it is done, or stop it, and try again.",
+            ) from None
+        except NotImplementedError:
+            raise GalleryError(
+                f"The file system of {self._folder} cannot lock files.",
+                hint="Keep the gallery on a local disk.",
+            ) from None
+        except OSError as error:
+            raise GalleryReadOnlyError(
+                f"Cannot lock the gallery {self._folder} for writing: {error.strerror or error}.",
+                hint="Check the folder's permissions, or open the gallery for reading.",
+            ) from error
+        self._write_holder()
+
+    def release(self) -> None:
+        """Give the lock back; nothing happens if it is not held."""
+        if self._lock.is_locked:
+            with suppress(OSError):
+                self._holder.unlink()
+            self._lock.release()
+
+    def __enter__(self) -> WriterLock:
+        if not self._lock.is_locked:
+            self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _write_holder(self) -> None:
+        holder = {
+            "pid": os.getpid(),
+            "user": user_at_host(),
+            "command": " ".join(sys.argv)[:300] or sys.executable,
+            "since": utc_now(),
+        }
+        # The sidecar only makes a message better; a full disk must not stop a writer who holds the lock.
+        with suppress(OSError):
+            self._holder.write_text(json.dumps(holder), encoding="utf-8")
+
+    def _describe_holder(self) -> str:
+        try:
+            holder = json.loads(self._holder.read_text(encoding="utf-8"))
+            return f"process {holder['pid']} of {holder['user']} ({holder['command']}, since {holder['since']})"
+        except (OSError, ValueError, KeyError, TypeError):  # just released, or half written
+            return "another process"

@@ -1,0 +1,857 @@
+"""The authoritative record of a gallery: one SQLite file with real transactions.
+
+Chroma writes its HNSW files in place and then forgets the vectors in its own database; a kill or a full disk
+at that moment loses them for good. Everything that a gallery knows therefore stands here first, and the
+Chroma index is derived from it. Package-internal: users go through `gallery_db.Gallery`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db.entry import Box, Entry, utc_now
+from gallery_db.errors import (
+    EntryExistsError,
+    EntryNotFoundError,
+    GalleryError,
+    GalleryFormatError,
+    GalleryLockedError,
+    GalleryReadOnlyError,
+)
+from gallery_db.files import fsync_folder
+from gallery_db.lock import user_at_host
+from gallery_db.model import EmbeddingModel
+
+__all__ = ["FORMAT_VERSION", "RECORD_NAME", "Change", "CollectionRow", "FileRow", "Record", "ViewRows"]
+
+RECORD_NAME = "gallery.sqlite3"
+
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    # Append only: a gallery of format n has the first n of these applied.
+    (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE collections (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            model_name TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            dimension INTEGER NOT NULL,
+            preprocessing TEXT NOT NULL,
+            metric TEXT NOT NULL,
+            weights_path TEXT,
+            created_at TEXT NOT NULL,
+            generation INTEGER NOT NULL DEFAULT 0,
+            applied_seq INTEGER NOT NULL DEFAULT 0
+        )""",
+        """CREATE TABLE entries (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            collection INTEGER NOT NULL REFERENCES collections (id),
+            id TEXT NOT NULL,
+            identity TEXT NOT NULL,
+            class_name TEXT NOT NULL,
+            origin TEXT NOT NULL,
+            source TEXT NOT NULL,
+            content_hash TEXT,
+            frame INTEGER,
+            box TEXT,
+            created_at TEXT NOT NULL,
+            extra TEXT NOT NULL,
+            UNIQUE (collection, id)
+        )""",
+        "CREATE INDEX entries_by_hash ON entries (collection, content_hash)",
+        "CREATE INDEX entries_by_identity ON entries (collection, identity)",
+        # Apart from the entries, so that listing those never pages through the vectors.
+        "CREATE TABLE vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+        """CREATE TABLE files (
+            collection INTEGER NOT NULL,
+            path TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            content_hash TEXT NOT NULL,
+            class_name TEXT NOT NULL,
+            entry_id TEXT NOT NULL,
+            PRIMARY KEY (collection, path)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX files_by_entry ON files (collection, entry_id)",
+        """CREATE TABLE changes (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            at TEXT NOT NULL,
+            who TEXT NOT NULL,
+            action TEXT NOT NULL,
+            collection INTEGER NOT NULL,
+            entry_id TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            vector BLOB
+        )""",
+        "CREATE INDEX changes_by_collection ON changes (collection, seq)",
+        "CREATE INDEX changes_by_entry ON changes (collection, entry_id)",
+    ),
+)
+
+FORMAT_VERSION = len(_MIGRATIONS)
+"""The newest format of a gallery that this version reads and writes."""
+
+_APPLICATION_ID = 0x6774726B  # "gtrk"
+_COLUMNS = "id, identity, class_name, origin, source, content_hash, frame, box, created_at, extra"
+_MOST_VARIABLES = 500  # of an IN list; SQLite's own limit is higher, but differs from build to build
+
+_WHERE_COLUMNS = {"class": "class_name", "identity": "identity", "origin": "origin", "source": "source"}
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRow:
+    """A collection as it stands in the record."""
+
+    id: int
+    name: str
+    model: EmbeddingModel
+    created_at: str
+    generation: int
+    applied_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a gallery's change log.
+
+    Attributes:
+        seq: Number of the change, increasing.
+        at: When, ISO 8601 UTC.
+        who: ``user@host``.
+        action: ``"add"``, ``"update"``, ``"replace"`` or ``"remove"``.
+        entry_id: Which entry.
+        detail: ``before`` and ``after``, the entry's fields, as far as each applies.
+    """
+
+    seq: int
+    at: str
+    who: str
+    action: str
+    entry_id: str
+    detail: Mapping[str, Any]
+
+
+class FileRow(NamedTuple):
+    """What is known of a file that was ingested."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    content_hash: str
+    class_name: str
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRows:
+    """A collection's vectors and what a view needs beside them, of one moment.
+
+    Attributes:
+        generation: Of the collection when they were read.
+        ids: N entry ids.
+        identities: N identity names.
+        class_names: N class names.
+        vectors: (N, D) float32.
+    """
+
+    generation: int
+    ids: list[str]
+    identities: list[str]
+    class_names: list[str]
+    vectors: NDArray[np.float32]
+
+
+@contextmanager
+def _sqlite_errors(path: Path) -> Iterator[None]:
+    """Say in gtrack's words what SQLite says in its own."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error).lower()
+        if "locked" in text or "busy" in text:
+            raise GalleryLockedError(
+                f"Another process is writing to the gallery's record {path}.", hint="Try again in a moment."
+            ) from error
+        if "readonly" in text or "read-only" in text:
+            raise GalleryReadOnlyError(
+                f"The gallery's record {path} cannot be written.", hint="Check its permissions and its folder's."
+            ) from error
+        if "full" in text:
+            raise GalleryError(
+                f"The disk of {path} is full; the last change was not made.", hint="Free some space and try again."
+            ) from error
+        if "disk i/o" in text or "unable to open" in text:
+            raise GalleryError(
+                f"The gallery's record {path} cannot be read or written: {error}.",
+                hint="Check the disk and the permissions of the folder.",
+            ) from error
+        raise GalleryFormatError(
+            f"The gallery's record {path} is damaged or no gtrack gallery: {error}.",
+            hint="Restore it from a backup, or ingest the images into a new gallery.",
+        ) from error
+
+
+def _entry_from(row: Sequence[Any]) -> Entry:
+    box: Box | None = None
+    if row[7] is not None:
+        x1, y1, x2, y2 = json.loads(row[7])
+        box = (x1, y1, x2, y2)
+    fixed = (row[0], row[1], row[2], row[3], row[4], row[5], row[6], box, row[8])
+    return Entry(*fixed) if row[9] == "{}" else Entry(*fixed, extra=json.loads(row[9]))
+
+
+def _values_of(entry: Entry) -> tuple[Any, ...]:
+    box = None if entry.box is None else json.dumps([float(value) for value in entry.box], allow_nan=False)
+    extra = json.dumps(dict(entry.extra), ensure_ascii=False, allow_nan=False)
+    return (
+        entry.id,
+        entry.identity,
+        entry.class_name,
+        entry.origin,
+        entry.source,
+        entry.content_hash,
+        entry.frame,
+        box,
+        entry.created_at,
+        extra,
+    )
+
+
+def _facts_of(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "identity": entry.identity,
+        "class_name": entry.class_name,
+        "origin": entry.origin,
+        "source": entry.source,
+        "content_hash": entry.content_hash,
+        "frame": entry.frame,
+        "box": None if entry.box is None else [float(value) for value in entry.box],
+        "created_at": entry.created_at,
+        "extra": dict(entry.extra),
+    }
+
+
+def _entry_from_facts(facts: Mapping[str, Any]) -> Entry:
+    known = dict(facts)
+    if known["box"] is not None:
+        x1, y1, x2, y2 = known["box"]
+        known["box"] = (x1, y1, x2, y2)
+    return Entry(**known)
+
+
+def _detail(before: Entry | None = None, after: Entry | None = None) -> str:
+    detail = {}
+    if before is not None:
+        detail["before"] = _facts_of(before)
+    if after is not None:
+        detail["after"] = _facts_of(after)
+    return json.dumps(detail, ensure_ascii=False)
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _MOST_VARIABLES):
+        yield ids[start : start + _MOST_VARIABLES]
+
+
+class Record:
+    """The open record of a gallery.
+
+    Made by `Record.create` and `Record.open`. Whoever opens it for writing holds the `WriterLock` already.
+    Threads may share it; they take turns.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, writable: bool) -> None:
+        self.path = path
+        self.writable = writable
+        self._connection = connection
+        self._turn = threading.RLock()
+        self._depth = 0
+        self._closed = False
+        self._who = user_at_host()
+
+    # -- opening and closing ---------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: Path, collection: str, model: EmbeddingModel) -> Record:
+        """Make a record with one empty collection, and open it for writing.
+
+        It appears under its name only when it is complete, so that a kill leaves no half gallery.
+        """
+        beside = path.with_name(path.name + ".new")
+        for leftover in (beside, path.with_name(path.name + ".new-journal")):
+            leftover.unlink(missing_ok=True)
+        with _sqlite_errors(path):
+            connection = sqlite3.connect(beside, isolation_level=None)
+            try:
+                connection.execute("PRAGMA page_size = 8192")  # three 512-d vectors a page instead of one
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                cls._migrate(connection, 0)
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("INSERT INTO meta VALUES ('created_at', ?)", (utc_now(),))
+                cls._insert_collection(connection, collection, model)
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+        beside.replace(path)
+        fsync_folder(path.parent)
+        return cls.open(path, write=True)
+
+    @classmethod
+    def open(cls, path: Path, *, write: bool) -> Record:
+        """Open a record.
+
+        Raises:
+            GalleryFormatError: It is damaged, something else, or of a newer gtrack.
+            GalleryReadOnlyError: Writing was asked for and is not possible.
+        """
+        path = path.absolute()
+        with _sqlite_errors(path):
+            connection = cls._connect(path, write=write)
+            try:
+                version = cls._check(path, connection)
+                if version < FORMAT_VERSION:
+                    if not write:
+                        raise GalleryFormatError(
+                            f"The gallery {path.parent} has format {version}; this gtrack reads {FORMAT_VERSION}.",
+                            hint="Open it once for writing (`gtrack gallery rebuild`), which brings it up to date.",
+                        )
+                    cls._migrate(connection, version)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(path, connection, writable=write)
+
+    @staticmethod
+    def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
+        def connect(options: str) -> sqlite3.Connection:
+            connection = sqlite3.connect(
+                f"{path.as_uri()}?{options}", uri=True, isolation_level=None, check_same_thread=False, timeout=10.0
+            )
+            try:
+                connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+        if write:
+            connection = connect("mode=rw")
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        try:
+            return connect("mode=ro")
+        except sqlite3.OperationalError:
+            # A record in WAL mode wants to write beside itself even when it is read. Where it cannot, there
+            # is no writer on this side either, so it may be taken as it is, unless a killed writer's changes
+            # still stand in the log.
+            log = path.with_name(path.name + "-wal")
+            if os.access(path.parent, os.W_OK):
+                raise
+            if log.exists() and log.stat().st_size:
+                raise GalleryReadOnlyError(
+                    f"The gallery {path.parent} was not closed by its last writer, and its folder is read-only.",
+                    hint="Open it once where it can be written, such as with `gtrack gallery verify`.",
+                ) from None
+            return connect("immutable=1")
+
+    @staticmethod
+    def _check(path: Path, connection: sqlite3.Connection) -> int:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        if application != _APPLICATION_ID:
+            raise GalleryFormatError(
+                f"{path} is a SQLite file, but no gtrack gallery.", hint="Give the folder of a gallery."
+            )
+        if version > FORMAT_VERSION:
+            raise GalleryFormatError(
+                f"The gallery {path.parent} has format {version}, written by a newer gtrack; "
+                f"this one reads formats up to {FORMAT_VERSION}.",
+                hint="Upgrade gtrack: `pip install -U gtrack`.",
+            )
+        connection.execute("SELECT COUNT(*) FROM collections").fetchone()
+        return version
+
+    @staticmethod
+    def _migrate(connection: sqlite3.Connection, version: int) -> None:
+        for number in range(version, FORMAT_VERSION):
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _MIGRATIONS[number]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close it; a writer makes it one file again, which also a read-only folder can serve."""
+        with self._turn:
+            if self._closed:
+                return
+            self._closed = True
+            if self.writable:
+                # A reader who looks at this moment keeps the log alive; the next writer tidies up.
+                with suppress(sqlite3.Error):
+                    self._connection.execute("PRAGMA busy_timeout = 200")
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+            self._connection.close()
+
+    # -- transactions ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of what happens inside; joins a transaction that is open already."""
+        with self._turn, _sqlite_errors(self.path):
+            self._open_connection()
+            if not self.writable:
+                raise GalleryReadOnlyError(
+                    f"The gallery {self.path.parent} is open for reading only.", hint="Open it with write=True."
+                )
+            if self._depth == 0:
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+            except BaseException:
+                self._depth -= 1
+                if self._depth == 0 and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._depth -= 1
+            if self._depth == 0:
+                try:
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._closed:
+            raise GalleryError(f"The gallery {self.path.parent} is closed.", hint="Open it again.")
+        return self._connection
+
+    def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._turn, _sqlite_errors(self.path):
+            return self._open_connection().execute(statement, values).fetchall()
+
+    def _one(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        with self._turn, _sqlite_errors(self.path):
+            return self._open_connection().execute(statement, values).fetchone()
+
+    # -- meta and collections --------------------------------------------------------------------------------
+
+    def meta(self, key: str) -> str | None:
+        """A fact about the gallery."""
+        row = self._one("SELECT value FROM meta WHERE key = ?", (key,))
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Note a fact about the gallery."""
+        with self.transaction():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    @staticmethod
+    def _insert_collection(connection: sqlite3.Connection, name: str, model: EmbeddingModel) -> None:
+        connection.execute(
+            "INSERT INTO collections (name, model_name, sha256, dimension, preprocessing, metric, weights_path, "
+            "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                name,
+                model.name,
+                model.sha256,
+                model.dimension,
+                model.preprocessing,
+                model.metric,
+                model.path,
+                utc_now(),
+            ),
+        )
+
+    def add_collection(self, name: str, model: EmbeddingModel) -> None:
+        """Start an empty collection for a further model."""
+        with self.transaction():
+            self._insert_collection(self._connection, name, model)
+
+    def collections(self) -> list[CollectionRow]:
+        """All collections, the oldest first."""
+        rows = self._all(
+            "SELECT id, name, model_name, sha256, dimension, preprocessing, metric, weights_path, created_at, "
+            "generation, applied_seq FROM collections ORDER BY id"
+        )
+        return [CollectionRow(row[0], row[1], EmbeddingModel(*row[2:8]), row[8], row[9], row[10]) for row in rows]
+
+    def note_weights_path(self, collection: int, path: str) -> None:
+        """Remember where a collection's weights were last seen."""
+        with self.transaction():
+            self._connection.execute("UPDATE collections SET weights_path = ? WHERE id = ?", (path, collection))
+
+    def generation(self, collection: int) -> int:
+        """A number that grows with every change of the collection's entries."""
+        return int(self._one("SELECT generation FROM collections WHERE id = ?", (collection,))[0])
+
+    # -- entries: reading ------------------------------------------------------------------------------------
+
+    def count(self, collection: int, where: Mapping[str, str] | None = None) -> int:
+        """Number of entries, of those that `where` selects."""
+        condition, values = self._condition(where)
+        return int(self._one(f"SELECT COUNT(*) FROM entries WHERE collection = ?{condition}", (collection, *values))[0])
+
+    def entries(self, collection: int, where: Mapping[str, str] | None = None) -> Iterator[Entry]:
+        """The entries in the order of their arrival, a page at a time."""
+        condition, values = self._condition(where)
+        after = 0
+        while True:
+            rows = self._all(
+                f"SELECT {_COLUMNS}, seq FROM entries WHERE collection = ? AND seq > ?{condition} "
+                "ORDER BY seq LIMIT 1000",
+                (collection, after, *values),
+            )
+            for row in rows:
+                yield _entry_from(row)
+            if len(rows) < 1000:
+                return
+            after = rows[-1][-1]
+
+    def ids(self, collection: int, where: Mapping[str, str] | None = None) -> list[str]:
+        """The ids of the entries that `where` selects, in the order of their arrival."""
+        condition, values = self._condition(where)
+        return [
+            row[0]
+            for row in self._all(
+                f"SELECT id FROM entries WHERE collection = ?{condition} ORDER BY seq", (collection, *values)
+            )
+        ]
+
+    @staticmethod
+    def _condition(where: Mapping[str, str] | None) -> tuple[str, tuple[str, ...]]:
+        parts = []
+        for key in where or {}:
+            if key not in _WHERE_COLUMNS:
+                raise GalleryError(
+                    f"Entries can be selected by {', '.join(_WHERE_COLUMNS)}; found {key!r}.",
+                    hint="Use one of these keys.",
+                )
+            # A class is the same in upper and lower case, as it is when a probe is matched.
+            parts.append(f" AND {_WHERE_COLUMNS[key]} = ?" + (" COLLATE NOCASE" if key == "class" else ""))
+        return "".join(parts), tuple((where or {}).values())
+
+    def by_ids(self, collection: int, ids: Sequence[str]) -> dict[str, Entry]:
+        """Those of the entries that are there, by id."""
+        found: dict[str, Entry] = {}
+        for chunk in _chunks(ids):
+            marks = ",".join("?" * len(chunk))
+            for row in self._all(
+                f"SELECT {_COLUMNS} FROM entries WHERE collection = ? AND id IN ({marks})", (collection, *chunk)
+            ):
+                found[row[0]] = _entry_from(row)
+        return found
+
+    def with_vectors(
+        self, collection: int, ids: Sequence[str], dimension: int
+    ) -> tuple[list[Entry], NDArray[np.float32]]:
+        """Those of the entries that are there, with their vectors (N, D), in the order of `ids`."""
+        found: dict[str, tuple[Entry, bytes]] = {}
+        for chunk in _chunks(ids):
+            marks = ",".join("?" * len(chunk))
+            for row in self._all(
+                f"SELECT {_COLUMNS}, v.vector FROM entries JOIN vectors AS v USING (seq) "
+                f"WHERE collection = ? AND id IN ({marks})",
+                (collection, *chunk),
+            ):
+                found[row[0]] = (_entry_from(row), row[-1])
+        present = [found[id_] for id_ in ids if id_ in found]
+        return [entry for entry, _ in present], self._matrix([blob for _, blob in present], dimension)
+
+    def by_hash(self, collection: int, content_hashes: Sequence[str]) -> dict[str, Entry]:
+        """Those of the entries whose content is known, by content hash."""
+        found: dict[str, Entry] = {}
+        for chunk in _chunks(content_hashes):
+            marks = ",".join("?" * len(chunk))
+            for row in self._all(
+                f"SELECT {_COLUMNS} FROM entries WHERE collection = ? AND content_hash IN ({marks}) ORDER BY seq DESC",
+                (collection, *chunk),
+            ):
+                found[row[5]] = _entry_from(row)
+        return found
+
+    def load_view(self, collection: int, dimension: int) -> ViewRows:
+        """All vectors of a collection with their identities, of one moment."""
+        with self._turn, _sqlite_errors(self.path):
+            connection = self._open_connection()
+            alone = not connection.in_transaction
+            if alone:
+                connection.execute("BEGIN")
+            try:
+                generation = connection.execute(
+                    "SELECT generation FROM collections WHERE id = ?", (collection,)
+                ).fetchone()[0]
+                rows = connection.execute(
+                    "SELECT id, identity, class_name, vector FROM entries JOIN vectors USING (seq) "
+                    "WHERE collection = ? ORDER BY seq",
+                    (collection,),
+                ).fetchall()
+            finally:
+                if alone:
+                    connection.execute("COMMIT")
+        if not rows:
+            return ViewRows(generation, [], [], [], np.empty((0, dimension), np.float32))
+        ids, identities, class_names, blobs = (list(column) for column in zip(*rows, strict=True))
+        return ViewRows(generation, ids, identities, class_names, self._matrix(blobs, dimension))
+
+    def _matrix(self, blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
+        joined = b"".join(blobs)
+        if len(joined) != len(blobs) * dimension * 4:
+            raise GalleryFormatError(
+                f"The gallery's record {self.path} holds vectors of another length than {dimension}.",
+                hint="Restore it from a backup, or ingest the images into a new gallery.",
+            )
+        return np.frombuffer(joined, dtype="<f4").astype(np.float32, copy=False).reshape(len(blobs), dimension)
+
+    def counts(self, collection: int) -> list[tuple[str, str, str, int]]:
+        """(identity, class_name, origin, number of entries) of every such group, sorted."""
+        return self._all(
+            "SELECT identity, class_name, origin, COUNT(*) FROM entries WHERE collection = ? "
+            "GROUP BY identity, class_name, origin ORDER BY identity, class_name, origin",
+            (collection,),
+        )
+
+    def spans(self, collection: int) -> list[tuple[str, str, int, str, str]]:
+        """(identity, class_name, number of sources, first and last created_at), sorted."""
+        return self._all(
+            "SELECT identity, class_name, COUNT(DISTINCT source), MIN(created_at), MAX(created_at) "
+            "FROM entries WHERE collection = ? GROUP BY identity, class_name ORDER BY identity, class_name",
+            (collection,),
+        )
+
+    def count_sources(self, collection: int) -> int:
+        """Number of files and videos that the entries are from."""
+        return int(self._one("SELECT COUNT(DISTINCT source) FROM entries WHERE collection = ?", (collection,))[0])
+
+    # -- entries: writing ------------------------------------------------------------------------------------
+
+    def insert(
+        self, collection: int, entries: Sequence[Entry], vectors: NDArray[np.float32], action: str = "add"
+    ) -> None:
+        """Add entries with their vectors (N, D)."""
+        with self.transaction():
+            for chunk in _chunks([entry.id for entry in entries]):
+                marks = ",".join("?" * len(chunk))
+                known = self._one(
+                    f"SELECT id FROM entries WHERE collection = ? AND id IN ({marks}) LIMIT 1", (collection, *chunk)
+                )
+                if known is not None:
+                    raise EntryExistsError(
+                        f"The gallery {self.path.parent} holds an entry {known[0]!r} already.",
+                        hint="Replace it, or remove it first.",
+                    )
+            at = utc_now()
+            first = self._next_seq("entries")
+            for number, entry in enumerate(entries):
+                self._connection.execute(
+                    f"INSERT INTO entries (seq, collection, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (first + number, collection, *_values_of(entry)),
+                )
+            self._connection.executemany(
+                "INSERT INTO vectors VALUES (?, ?)",
+                ((first + number, vector.astype("<f4").tobytes()) for number, vector in enumerate(vectors)),
+            )
+            self._log(((at, action, entry.id, _detail(after=entry), None) for entry in entries), collection)
+            if entries:
+                self._touch(collection)
+
+    def delete(self, collection: int, ids: Sequence[str]) -> list[Entry]:
+        """Remove entries; their vectors go to the change log.
+
+        Raises:
+            EntryNotFoundError: One of them is not there; then none is removed.
+        """
+        with self.transaction():
+            old = self._rows_with_seq(collection, ids)
+            at = utc_now()
+            self._log(((at, "remove", entry.id, _detail(before=entry), blob) for _, entry, blob in old), collection)
+            self._connection.executemany("DELETE FROM vectors WHERE seq = ?", [(seq,) for seq, _, _ in old])
+            self._connection.executemany("DELETE FROM entries WHERE seq = ?", [(seq,) for seq, _, _ in old])
+            # Their files are no longer known, so that a later ingest brings them back if they are still there.
+            self._connection.executemany(
+                "DELETE FROM files WHERE collection = ? AND entry_id = ?", [(collection, e.id) for _, e, _ in old]
+            )
+            if old:
+                self._touch(collection)
+            return [entry for _, entry, _ in old]
+
+    def update(self, collection: int, entries: Sequence[Entry]) -> int:
+        """Change what is said about entries; their vectors stay. Returns how many really changed."""
+        with self.transaction():
+            old = self._rows_with_seq(collection, [entry.id for entry in entries], vectors=False)
+            pairs = [(seq, was, now) for (seq, was, _), now in zip(old, entries, strict=True) if was != now]
+            at = utc_now()
+            self._log(((at, "update", now.id, _detail(was, now), None) for _, was, now in pairs), collection)
+            self._connection.executemany(self._UPDATE, [(*_values_of(now), seq) for seq, _, now in pairs])
+            if pairs:
+                self._touch(collection)
+            return len(pairs)
+
+    def replace(self, collection: int, entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
+        """Give entries new vectors (N, D) and descriptions; the old ones go to the change log."""
+        with self.transaction():
+            old = self._rows_with_seq(collection, [entry.id for entry in entries])
+            at = utc_now()
+            self._log(
+                (
+                    (at, "replace", now.id, _detail(was, now), blob)
+                    for (_, was, blob), now in zip(old, entries, strict=True)
+                ),
+                collection,
+            )
+            self._connection.executemany(
+                self._UPDATE, [(*_values_of(now), seq) for (seq, _, _), now in zip(old, entries, strict=True)]
+            )
+            self._connection.executemany(
+                "UPDATE vectors SET vector = ? WHERE seq = ?",
+                ((vector.astype("<f4").tobytes(), seq) for (seq, _, _), vector in zip(old, vectors, strict=True)),
+            )
+            if old:
+                self._touch(collection)
+
+    _UPDATE = "UPDATE entries SET " + ", ".join(f"{column} = ?" for column in _COLUMNS.split(", ")) + " WHERE seq = ?"
+
+    def _rows_with_seq(
+        self, collection: int, ids: Sequence[str], *, vectors: bool = True
+    ) -> list[tuple[int, Entry, bytes | None]]:
+        found: dict[str, tuple[int, Entry, bytes | None]] = {}
+        for chunk in _chunks(ids):
+            marks = ",".join("?" * len(chunk))
+            vector, join = ("v.vector", "JOIN vectors AS v USING (seq) ") if vectors else ("NULL", "")
+            for row in self._all(
+                f"SELECT {_COLUMNS}, seq, {vector} FROM entries {join}WHERE collection = ? AND id IN ({marks})",
+                (collection, *chunk),
+            ):
+                found[row[0]] = (row[-2], _entry_from(row), row[-1])
+        for id_ in ids:
+            if id_ not in found:
+                raise EntryNotFoundError(
+                    f"The gallery {self.path.parent} holds no entry {id_!r}.",
+                    hint="`gtrack gallery list` shows the entries.",
+                )
+        return [found[id_] for id_ in ids]
+
+    def _next_seq(self, table: str) -> int:
+        row = self._one("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
+        return 1 if row is None else int(row[0]) + 1
+
+    def _touch(self, collection: int) -> None:
+        self._connection.execute("UPDATE collections SET generation = generation + 1 WHERE id = ?", (collection,))
+
+    def _log(self, lines: Iterable[tuple[str, str, str, str, bytes | None]], collection: int) -> None:
+        self._connection.executemany(
+            "INSERT INTO changes (at, who, action, collection, entry_id, detail, vector) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (at, self._who, action, collection, entry_id, detail, vector)
+                for at, action, entry_id, detail, vector in lines
+            ),
+        )
+
+    # -- the change log --------------------------------------------------------------------------------------
+
+    def changes(self, collection: int, limit: int) -> list[Change]:
+        """The last changes, the newest first."""
+        rows = self._all(
+            "SELECT seq, at, who, action, entry_id, detail FROM changes WHERE collection = ? ORDER BY seq DESC LIMIT ?",
+            (collection, limit),
+        )
+        return [Change(row[0], row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows]
+
+    def last_removed(self, collection: int, id_: str) -> tuple[Entry, bytes] | None:
+        """What the log keeps of an entry's last removal."""
+        row = self._one(
+            "SELECT detail, vector FROM changes WHERE collection = ? AND entry_id = ? AND action = 'remove' "
+            "ORDER BY seq DESC LIMIT 1",
+            (collection, id_),
+        )
+        return None if row is None else (_entry_from_facts(json.loads(row[0])["before"]), row[1])
+
+    def last_change(self, collection: int) -> int:
+        """Number of the collection's newest change; 0 if there was none."""
+        return int(self._one("SELECT COALESCE(MAX(seq), 0) FROM changes WHERE collection = ?", (collection,))[0])
+
+    def changes_after(self, collection: int, seq: int, until: int) -> list[tuple[str, str]]:
+        """(action, entry id) of the changes after `seq` up to `until`, the oldest first."""
+        return self._all(
+            "SELECT action, entry_id FROM changes WHERE collection = ? AND seq > ? AND seq <= ? ORDER BY seq",
+            (collection, seq, until),
+        )
+
+    def note_applied(self, collection: int, seq: int) -> None:
+        """Note up to which change the index follows."""
+        with self.transaction():
+            self._connection.execute("UPDATE collections SET applied_seq = ? WHERE id = ?", (seq, collection))
+
+    # -- ingested files --------------------------------------------------------------------------------------
+
+    def files_under(self, collection: int, folder: str) -> dict[str, FileRow]:
+        """The known files below a folder (absolute, without a separator at its end), by path."""
+        prefix = folder.rstrip(os.sep) + os.sep
+        rows = self._all(
+            "SELECT path, size, mtime_ns, content_hash, class_name, entry_id FROM files "
+            "WHERE collection = ? AND path >= ? AND path < ?",
+            (collection, prefix, prefix[:-1] + chr(ord(os.sep) + 1)),
+        )
+        return {row[0]: FileRow(*row) for row in rows}
+
+    def files_of(self, collection: int, entry_ids: Sequence[str]) -> list[FileRow]:
+        """The known files that show given entries."""
+        found: list[FileRow] = []
+        for chunk in _chunks(entry_ids):
+            marks = ",".join("?" * len(chunk))
+            found += [
+                FileRow(*row)
+                for row in self._all(
+                    "SELECT path, size, mtime_ns, content_hash, class_name, entry_id FROM files "
+                    f"WHERE collection = ? AND entry_id IN ({marks})",
+                    (collection, *chunk),
+                )
+            ]
+        return found
+
+    def put_files(self, collection: int, files: Sequence[FileRow]) -> None:
+        """Remember files, each in place of what was known under its path."""
+        with self.transaction():
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO files (collection, path, size, mtime_ns, content_hash, class_name, entry_id) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(collection, *row) for row in files],
+            )
+
+    def forget_files(self, collection: int, paths: Sequence[str]) -> None:
+        """Forget files."""
+        with self.transaction():
+            self._connection.executemany(
+                "DELETE FROM files WHERE collection = ? AND path = ?", [(collection, path) for path in paths]
+            )
+
+    # -- health ----------------------------------------------------------------------------------------------
+
+    def check_integrity(self) -> tuple[str, ...]:
+        """What SQLite finds wrong with the file; nothing for a sound one."""
+        rows = [str(row[0]) for row in self._all("PRAGMA integrity_check(20)")]
+        if rows == ["ok"]:
+            missing = self._one("SELECT COUNT(*) FROM entries LEFT JOIN vectors USING (seq) WHERE vector IS NULL")[0]
+            return (f"{missing} entries without a vector",) if missing else ()
+        return tuple(rows)
