@@ -1,1 +1,132 @@
-"""A persistent gallery of ReID embeddings."""
+"""A persistent gallery of ReID embeddings.
+
+A `Gallery` is a folder: a SQLite record that is the authority, and a Chroma index derived from it. Trackers
+ask a `GalleryView` of it, in memory; people ask `Gallery.query`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gallery_db.contact_sheet import ContactRow, write_contact_sheet
+    from gallery_db.entry import Box, Entry, Match, utc_now
+    from gallery_db.errors import (
+        EmbeddingError,
+        EntryExistsError,
+        EntryNotFoundError,
+        GalleryError,
+        GalleryFormatError,
+        GalleryIndexError,
+        GalleryLockedError,
+        GalleryNotFoundError,
+        GalleryReadOnlyError,
+        GtrackError,
+        ImageError,
+        ModelMismatchError,
+    )
+    from gallery_db.files import atomic_path
+    from gallery_db.gallery import (
+        DEFAULT_COLLECTION,
+        CollectionInfo,
+        Gallery,
+        GalleryStats,
+        IdentitySummary,
+        Search,
+        is_gallery,
+    )
+    from gallery_db.images import IMAGE_SUFFIXES, read_image, read_image_bytes
+    from gallery_db.index_keeper import VerifyReport
+    from gallery_db.ingest import IngestReport, ingest_folder
+    from gallery_db.model import Embedder, EmbeddingModel
+    from gallery_db.record import Change
+    from gallery_db.view import GalleryView
+
+__all__ = [
+    "DEFAULT_COLLECTION",
+    "IMAGE_SUFFIXES",
+    "Box",
+    "Change",
+    "CollectionInfo",
+    "ContactRow",
+    "Embedder",
+    "EmbeddingError",
+    "EmbeddingModel",
+    "Entry",
+    "EntryExistsError",
+    "EntryNotFoundError",
+    "Gallery",
+    "GalleryError",
+    "GalleryFormatError",
+    "GalleryIndexError",
+    "GalleryLockedError",
+    "GalleryNotFoundError",
+    "GalleryReadOnlyError",
+    "GalleryStats",
+    "GalleryView",
+    "GtrackError",
+    "IdentitySummary",
+    "ImageError",
+    "IngestReport",
+    "Match",
+    "ModelMismatchError",
+    "Search",
+    "VerifyReport",
+    "atomic_path",
+    "ingest_folder",
+    "is_gallery",
+    "read_image",
+    "read_image_bytes",
+    "utc_now",
+    "write_contact_sheet",
+]
+
+# Imported when they are first asked for, so that `import gallery_db` costs nothing to speak of.
+_MODULES = {
+    "contact_sheet": ("ContactRow", "write_contact_sheet"),
+    "entry": ("Box", "Entry", "Match", "utc_now"),
+    "errors": (
+        "EmbeddingError",
+        "EntryExistsError",
+        "EntryNotFoundError",
+        "GalleryError",
+        "GalleryFormatError",
+        "GalleryIndexError",
+        "GalleryLockedError",
+        "GalleryNotFoundError",
+        "GalleryReadOnlyError",
+        "GtrackError",
+        "ImageError",
+        "ModelMismatchError",
+    ),
+    "files": ("atomic_path",),
+    "gallery": (
+        "DEFAULT_COLLECTION",
+        "CollectionInfo",
+        "Gallery",
+        "GalleryStats",
+        "IdentitySummary",
+        "Search",
+        "is_gallery",
+    ),
+    "images": ("IMAGE_SUFFIXES", "read_image", "read_image_bytes"),
+    "index_keeper": ("VerifyReport",),
+    "ingest": ("IngestReport", "ingest_folder"),
+    "model": ("Embedder", "EmbeddingModel"),
+    "record": ("Change",),
+    "view": ("GalleryView",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"gallery_db.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
