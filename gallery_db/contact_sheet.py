@@ -1,0 +1,194 @@
+"""A picture of probes and their neighbours, for people to judge by eye."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db.entry import Entry, Match
+from gallery_db.errors import GalleryError, ImageError
+from gallery_db.files import atomic_path
+from gallery_db.images import read_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["ContactRow", "write_contact_sheet"]
+
+_SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
+_TILE = (128, 192)  # width, height of a picture, pixels
+_CAPTION = 56
+_GAP = 12
+_PAPER = (250, 250, 248)
+_INK = (32, 33, 36)
+_FAINT = (120, 122, 128)
+_MOST_ROWS = 200  # 200 rows are 52,000 pixels high; JPEG ends at 65,535
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRow:
+    """A row of a contact sheet.
+
+    Attributes:
+        probe: The probe's picture: a file, or (H, W, 3) uint8 in BGR order; None where there is none.
+        caption: What to write under it.
+        matches: What was found for it, the nearest first.
+    """
+
+    probe: str | os.PathLike[str] | NDArray[np.uint8] | None
+    caption: str
+    matches: Sequence[Match]
+
+
+def write_contact_sheet(path: str | os.PathLike[str], rows: Iterable[ContactRow]) -> Path:
+    """Draw probes with their neighbours, a row each, and write the sheet.
+
+    A tile shows the entry's picture with its identity, its cosine similarity to the probe and its source's name.
+    A picture that is gone is replaced by a tile that says so. An entry of a video shows the crop that
+    ``extra["crop"]`` names.
+
+    Args:
+        path: Where to; .jpg, .png, .webp, .bmp or .tif. Written beside and renamed.
+        rows: At least one, at most 200.
+
+    Returns:
+        The path.
+
+    Raises:
+        GalleryError: The path's suffix is another, there are no rows or too many, or it cannot be written.
+    """
+    target = Path(path)
+    kind = _SUFFIXES.get(target.suffix.lower())
+    if kind is None:
+        raise GalleryError(
+            f"Cannot write a contact sheet to {target}: {target.suffix or 'no suffix'} is no picture's suffix.",
+            hint=f"Use one of {', '.join(_SUFFIXES)}.",
+        )
+    content = list(rows)
+    if not 1 <= len(content) <= _MOST_ROWS:
+        raise GalleryError(f"Expected 1 to {_MOST_ROWS} rows on a contact sheet, found {len(content)}.")
+    sheet = _draw(content)
+    try:
+        with atomic_path(target) as temporary:
+            sheet.save(temporary, format=kind, **({"quality": 90} if kind in ("JPEG", "WEBP") else {}))
+    except OSError as error:
+        raise GalleryError(
+            f"The contact sheet {target} cannot be written: {error.strerror or error}.",
+            hint="Check that its folder exists and can be written.",
+        ) from error
+    return target
+
+
+def _draw(rows: list[ContactRow]) -> Image:
+    from PIL import Image, ImageDraw
+
+    columns = 1 + max(len(row.matches) for row in rows)
+    width, height = _TILE
+    step_x, step_y = width + _GAP, height + _CAPTION + _GAP
+    # The probe stands apart from its neighbours by a line.
+    sheet = Image.new("RGB", (_GAP + columns * step_x + _GAP, _GAP + len(rows) * step_y), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(rows):
+        y = _GAP + number * step_y
+        _tile(sheet, draw, (_GAP, y), _probe_picture(row), [("probe", _FAINT), (row.caption, _INK)])
+        line = _GAP + step_x
+        draw.line([(line, y), (line, y + height)], fill=(205, 205, 205), width=2)
+        for place, match in enumerate(row.matches):
+            captions = [
+                (match.entry.identity, _INK),
+                (f"similarity {match.similarity:.3f}", _colour(match.similarity)),
+                (_source_name(match.entry), _FAINT),
+            ]
+            x = 2 * _GAP + (place + 1) * step_x
+            _tile(sheet, draw, (x, y), _entry_picture(match.entry), captions)
+        if not row.matches:
+            _text(draw, (2 * _GAP + step_x, y), "nothing found", _FAINT, width)
+    return sheet
+
+
+def _tile(
+    sheet: Image,
+    draw: Any,
+    corner: tuple[int, int],
+    picture: NDArray[np.uint8] | str,
+    captions: Sequence[tuple[str, tuple[int, int, int]]],
+) -> None:
+    from PIL import Image
+
+    x, y = corner
+    width, height = _TILE
+    if isinstance(picture, str):
+        draw.rectangle([x, y, x + width - 1, y + height - 1], fill=(232, 232, 232), outline=(200, 200, 200))
+        for number, line in enumerate(picture.split("\n")):
+            _text(draw, (x + 8, y + height // 2 - 16 + 16 * number), line, _FAINT, width - 16)
+    else:
+        draw.rectangle([x, y, x + width - 1, y + height - 1], fill=(238, 238, 238))
+        image = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
+        scale = min(width / image.width, height / image.height)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(image, (x + (width - size[0]) // 2, y + (height - size[1]) // 2))
+    for number, (text, colour) in enumerate(captions):
+        _text(draw, (x, y + height + 4 + 17 * number), text, colour, width)
+
+
+def _text(draw: Any, corner: tuple[int, int], text: str, colour: tuple[int, int, int], width: int) -> None:
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(size=13)
+    line = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
+    if draw.textlength(line, font=font) > width:
+        # Out of the middle: the end of a file's name tells it from its neighbours.
+        head, tail = line[: len(line) // 2], line[len(line) // 2 :]
+        while head and tail and draw.textlength(f"{head}…{tail}", font=font) > width:
+            head, tail = (head[:-1], tail) if len(head) > len(tail) else (head, tail[1:])
+        line = f"{head}…{tail}"
+    draw.text(corner, line, fill=colour, font=font)
+
+
+def _colour(similarity: float) -> tuple[int, int, int]:
+    if similarity >= 0.75:
+        return (24, 128, 56)
+    return (176, 96, 0) if similarity >= 0.6 else (197, 34, 31)
+
+
+def _source_name(entry: Entry) -> str:
+    name = Path(entry.source).name or entry.id
+    return name if entry.frame is None else f"{name} #{entry.frame}"
+
+
+def _probe_picture(row: ContactRow) -> NDArray[np.uint8] | str:
+    if row.probe is None:
+        return "no picture"
+    if isinstance(row.probe, np.ndarray):
+        return row.probe
+    return _read(str(os.fspath(row.probe)))
+
+
+def _entry_picture(entry: Entry) -> NDArray[np.uint8] | str:
+    crop = entry.extra.get("crop")
+    if isinstance(crop, str) and crop:
+        return _read(crop)
+    if entry.frame is not None or entry.origin != "image":
+        return "from a video,\nno crop kept"
+    picture = _read(entry.source)
+    if entry.box is not None and not isinstance(picture, str):
+        x1, y1, x2, y2 = (round(value) for value in entry.box)
+        part = picture[max(0, y1) : max(0, y2), max(0, x1) : max(0, x2)]
+        return part if part.size else "box outside\nthe picture"
+    return picture
+
+
+def _read(path: str) -> NDArray[np.uint8] | str:
+    if not path or not Path(path).exists():
+        return "picture is gone"
+    try:
+        return read_image(path, smallest_side=1)
+    except ImageError:
+        return "picture cannot\nbe read"
