@@ -57,9 +57,7 @@ def _tracker_class(name: str) -> Any:
     try:
         attribute = _CLASS_NAMES[name]
     except KeyError:
-        raise TrackerError(
-            f"unknown temporal tracker {name!r}; expected one of {', '.join(_CLASS_NAMES)}"
-        ) from None
+        raise TrackerError(f"unknown temporal tracker {name!r}; expected one of {', '.join(_CLASS_NAMES)}") from None
     cls = getattr(import_module("boxmot"), attribute)
     # BoxMOT sets its logger to INFO on stderr as it is imported, and some trackers warn at every frame.
     logging.getLogger("boxmot").setLevel(logging.ERROR)
@@ -183,6 +181,8 @@ def build_backbone(name: str) -> Any:
         raise WeightsError(
             f"architecture {name}: {error}", hint=f"Run: pip install {error.name or 'timm torchvision'}"
         ) from error
+    except Exception as error:  # timm and torchvision raise what they like where they do not fit this torch.
+        raise WeightsError(f"architecture {name}: cannot be built here: {error}") from error
     finally:
         logging.getLogger("boxmot").setLevel(logging.ERROR)
     return network.eval()
@@ -213,7 +213,7 @@ class BoxmotBackend:
     Args:
         weights: An existing ``.engine`` or ``.tflite`` file whose `missing_backend_requirement` is None.
         device: A resolved device: ``"cpu"`` or ``"cuda:N"``.
-        half: Whether inputs are FP16.
+        half: Whether inputs are FP16, where the model does not say; see the attribute of that name.
 
     Raises:
         WeightsError: BoxMOT cannot load it.
@@ -229,7 +229,8 @@ class BoxmotBackend:
         except Exception as error:  # The runtimes below it raise what they like.
             raise WeightsError(f"{weights}: BoxMOT cannot load it: {error}") from error
         self._device = torch.device(device)
-        self._half = half
+        # An engine's input has its precision fixed, whatever was asked for.
+        self.half: bool = bool(getattr(self._backend, "fp16", half))
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -256,7 +257,7 @@ class BoxmotBackend:
         inputs = torch.from_numpy(batch).to(self._device)
         try:
             with torch.inference_mode():
-                output = self._backend.forward(inputs.half() if self._half else inputs)
+                output = self._backend.forward(inputs.half() if self.half else inputs)
         except Exception as error:  # as above
             raise EmbedderError(f"the model failed on {len(batch)} crops: {error}") from error
         if isinstance(output, torch.Tensor):

@@ -1,0 +1,96 @@
+"""gtrack's cache folder on this machine, and hashes of weights files that are computed once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from tracking.errors import WeightsError
+
+__all__ = ["cache_dir", "openvino_xml", "temporary_path", "weights_sha256"]
+
+_CHUNK = 1 << 20
+
+
+def cache_dir() -> Path:
+    """The cache folder: environment variable ``GTRACK_CACHE_DIR``, else the user's cache folder of the system."""
+    explicit = os.environ.get("GTRACK_CACHE_DIR")
+    if explicit:
+        return Path(explicit).expanduser()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("gtrack", appauthor=False))
+
+
+def temporary_path(target: Path) -> Path:
+    """A name beside `target` that no other process writes to, to be renamed when complete."""
+    return target.with_name(f"{target.name}.{os.getpid()}.part")
+
+
+def openvino_xml(path: Path) -> Path:
+    """The ``.xml`` of an OpenVINO model, given that file or its ``*_openvino_model`` folder.
+
+    Raises:
+        WeightsError: The folder holds none, or more than one.
+    """
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.xml"))
+    if len(found) != 1:
+        raise WeightsError(f"{path}: expected one OpenVINO .xml file in the folder, found {len(found)}")
+    return found[0]
+
+
+def _parts(path: Path) -> list[Path]:
+    path = openvino_xml(path)
+    binary = path.with_suffix(".bin")
+    return [path, binary] if path.suffix.lower() == ".xml" and binary.is_file() else [path]
+
+
+def _read_index(index: Path) -> dict[str, list[object]]:
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def weights_sha256(path: Path) -> str:
+    """SHA-256 of a weights file as 64 hex digits; of an OpenVINO model, over its ``.xml`` then its ``.bin``.
+
+    A hash is remembered in the cache folder by path, size and time of change, so that asking again
+    costs nothing. A cache that cannot be written is no error.
+
+    Raises:
+        WeightsError: The file cannot be read.
+    """
+    try:
+        parts = [part.resolve() for part in _parts(path)]
+        stamp: list[object] = []
+        for part in parts:
+            status = part.stat()
+            stamp += [status.st_size, status.st_mtime_ns]
+        index = cache_dir() / "hashes.json"
+        key = str(parts[0])
+        known = _read_index(index).get(key)
+        if isinstance(known, list) and known[:-1] == stamp and isinstance(known[-1], str) and len(known[-1]) == 64:
+            return known[-1]
+        digest = hashlib.sha256()
+        for part in parts:
+            with part.open("rb") as stream:
+                while block := stream.read(_CHUNK):
+                    digest.update(block)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with contextlib.suppress(OSError):
+        index.parent.mkdir(parents=True, exist_ok=True)
+        # Read again: another process may have added its own in the meantime.
+        entries = {name: entry for name, entry in _read_index(index).items() if Path(name).exists()}
+        entries[key] = [*stamp, digest.hexdigest()]
+        temporary = temporary_path(index)
+        temporary.write_text(json.dumps(entries), encoding="utf-8")
+        temporary.replace(index)
+    return digest.hexdigest()

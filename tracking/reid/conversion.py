@@ -1,0 +1,147 @@
+"""Checkpoints converted to ONNX once, because ONNX Runtime runs them several times faster on a CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.errors import EmbedderError, WeightsError
+from tracking.reid.cache import cache_dir, temporary_path, weights_sha256
+from tracking.reid.checkpoint import architecture_of, load_network
+from tracking.reid.devices import default_threads
+from tracking.reid.onnx_embedder import open_session
+from tracking.reid.preprocessing import Preprocessing, resolve_preprocessing
+from tracking.reid.reasons import reason
+
+__all__ = ["PARITY", "convert_checkpoint", "converted_path"]
+
+PARITY = 0.9999
+"""Least cosine between the checkpoint's and the converted model's embeddings of the same input."""
+
+_VERSION = "v1"
+_INPUT, _OUTPUT = "images", "embeddings"
+
+
+def converted_path(weights: Path) -> Path:
+    """Where the conversion of a checkpoint lies, or would lie, in the cache folder.
+
+    Raises:
+        WeightsError: Unreadable, or of no known architecture.
+    """
+    architecture = architecture_of(weights)
+    size = resolve_preprocessing(weights)
+    name = f"{weights_sha256(weights)}-{architecture}-{size.height}x{size.width}-{_VERSION}.onnx"
+    return cache_dir() / "converted" / name
+
+
+def _inputs(preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Five inputs that look like images as far as a network is concerned: flat, smooth, noisy, of two halves."""
+    generator = np.random.default_rng(0)
+    height, width = preprocessing.height, preprocessing.width
+    ramp = np.linspace(-2.0, 2.0, height, dtype=np.float32)[:, None] * np.ones(width, dtype=np.float32)
+    images = generator.standard_normal((5, 3, height, width)).astype(np.float32)
+    images[0] = 0.5
+    images[1] = ramp
+    images[2, :, : height // 2] = -1.0
+    images[2, :, height // 2 :] = 1.0
+    return images
+
+
+@contextlib.contextmanager
+def _no_stdout() -> Iterator[None]:
+    """Close the process's standard output for a while, below Python.
+
+    Where the exporter fails, torch's C++ prints the whole graph there, where results belong; the
+    switch that should keep it from that has no effect (torch 2.13).
+    """
+    try:
+        sys.stdout.flush()
+        saved = os.dup(1)
+    except (OSError, ValueError, AttributeError):  # There is no standard output.
+        yield
+        return
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+        yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _check(network: Any, path: Path, preprocessing: Preprocessing) -> None:
+    import torch
+
+    inputs = _inputs(preprocessing)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(inputs)).numpy()
+    session = open_session(str(path), default_threads())
+    # One alone and the rest at once: the batch must be free.
+    found = np.concatenate([session.run(None, {_INPUT: part})[0] for part in (inputs[:1], inputs[1:])])
+    if found.shape != expected.shape or expected.ndim != 2:
+        raise EmbedderError(f"the converted model returns {found.shape}, the checkpoint {expected.shape}")
+    # Untrained networks return tiny values, whose squares need float64.
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = float(np.min((found * expected).sum(axis=1) / np.maximum(norms, 1e-60)))
+    if not cosine >= PARITY:
+        raise EmbedderError(f"the converted model differs from the checkpoint: cosine {cosine:.6f} < {PARITY}")
+
+
+def convert_checkpoint(weights: Path) -> Path:
+    """Convert a ``.pt`` checkpoint to ONNX with a free batch, in the cache folder; done once per file.
+
+    The new file is compared with the checkpoint on several inputs before it takes its name. Torch is
+    imported only where a conversion has to be made.
+
+    Returns:
+        The ONNX file.
+
+    Raises:
+        WeightsError: The checkpoint is unreadable or does not fit its architecture.
+        EmbedderError: The conversion failed, or differs from the checkpoint; torch can run it still.
+    """
+    target = converted_path(weights)
+    if target.is_file():
+        return target
+    import torch
+
+    torch.set_num_threads(default_threads())
+    network = load_network(weights, architecture_of(weights))
+    preprocessing = resolve_preprocessing(weights)
+    temporary = temporary_path(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
+        # The newer exporter needs onnxscript; this one is deprecated and says so.
+        with warnings.catch_warnings(), _no_stdout(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                network,
+                (example,),
+                str(temporary),
+                input_names=[_INPUT],
+                output_names=[_OUTPUT],
+                dynamic_axes={_INPUT: {0: "batch"}, _OUTPUT: {0: "batch"}},
+                opset_version=17,
+                dynamo=False,
+            )
+            _check(network, temporary, preprocessing)
+        temporary.replace(target)
+    except (EmbedderError, WeightsError):
+        raise
+    except Exception as error:  # The exporter runs the model's own code: anything may come out.
+        raise EmbedderError(f"{weights}: cannot be converted to ONNX: {reason(error)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return target

@@ -1,0 +1,198 @@
+"""From what the user said about weights to an embedder that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gallery_db.model import EmbeddingModel
+from tracking.errors import EmbedderError, OptionError, WeightsError
+from tracking.reid.builtin import BUILTIN_NAME, BUILTIN_SHA256, BuiltinEmbedder
+from tracking.reid.devices import Device, parse_device, torch_device
+from tracking.reid.resolve import (
+    WEIGHTS_SUFFIXES,
+    Progress,
+    find_trained_weights,
+    find_weights_by_hash,
+    is_weights,
+    resolve_weights,
+)
+
+if TYPE_CHECKING:
+    from tracking.reid.base import NetworkEmbedder
+
+__all__ = ["RUNTIMES", "load_embedder"]
+
+RUNTIMES = ("auto", "onnx", "torch")
+"""What may run a checkpoint: ``"auto"`` takes ONNX on the CPU and torch on a GPU."""
+
+_TORCHSCRIPT = (".torchscript", ".ts")
+_CHECKPOINTS = (".pt", ".pth")
+
+
+def _tell(notify: Callable[[str], None] | None, notice: str) -> None:
+    if notify is not None:
+        notify(notice)
+
+
+def _choose(
+    models_dir: Path, gallery_model: EmbeddingModel | None, notify: Callable[[str], None] | None
+) -> Path | None:
+    """The weights where none were named; None stands for the built-in embedder."""
+    if gallery_model is not None:
+        if gallery_model.name == BUILTIN_NAME and gallery_model.sha256 == BUILTIN_SHA256:
+            return None
+        path = find_weights_by_hash(gallery_model.sha256, gallery_model.path, models_dir)
+        if path is not None:
+            return path
+        if gallery_model.name == BUILTIN_NAME:
+            raise WeightsError(
+                f"the gallery was made with another version of the built-in embedder, {gallery_model}",
+                hint="Build the gallery again with this gtrack, or install the gtrack that made it.",
+            )
+        raise WeightsError(
+            f"the gallery's embeddings come from {gallery_model.name} (sha256 {gallery_model.sha256}); no such file "
+            + (f"at {gallery_model.path}, " if gallery_model.path else "")
+            + f"in {models_dir} or in the cache",
+            hint=f"Place that file in {models_dir} or give its path as the weights; "
+            "or build the gallery again with other weights.",
+        )
+    path = find_trained_weights(models_dir)
+    if path is None:
+        _tell(
+            notify,
+            f"no ReID weights in {models_dir}: using the built-in colour and texture embedder, which confuses people "
+            "in similar clothes; trained weights do far better (--reid-weights osnet_x0_25_msmt17.pt --download).",
+        )
+    else:
+        _tell(notify, f"using the ReID weights {path}")
+    return path
+
+
+def _load_checkpoint(
+    path: Path, device: str, half: bool, runtime: str, threads: int | None, batch_size: int | None
+) -> NetworkEmbedder:
+    notices: tuple[str, ...] = ()
+    resolved = parse_device(device)
+    # On a CPU this imports no torch, which takes seconds.
+    if runtime != "onnx":
+        resolved = torch_device(resolved)
+    if runtime == "onnx" or (runtime == "auto" and resolved == Device("cpu")):
+        from tracking.reid.conversion import convert_checkpoint
+        from tracking.reid.onnx_embedder import OnnxEmbedder
+
+        try:
+            graph = convert_checkpoint(path)
+            try:
+                embedder = OnnxEmbedder(path, device=str(resolved), threads=threads, batch_size=batch_size, graph=graph)
+            except WeightsError:
+                # The cached file is damaged: convert once more.
+                graph.unlink(missing_ok=True)
+                graph = convert_checkpoint(path)
+                embedder = OnnxEmbedder(path, device=str(resolved), threads=threads, batch_size=batch_size, graph=graph)
+            if half:
+                embedder.notices.append(f"half precision is ignored on {embedder.device}: it is for CUDA.")
+            return embedder
+        except EmbedderError as error:
+            if runtime == "onnx":
+                raise
+            notices = (f"{path.name} runs in torch, several times slower on a CPU: {error.message}",)
+    from tracking.reid.torch_embedder import TorchEmbedder
+
+    return TorchEmbedder(path, device=str(resolved), half=half, threads=threads, batch_size=batch_size, notices=notices)
+
+
+def _open(
+    path: Path, device: str, half: bool, runtime: str, threads: int | None, batch_size: int | None
+) -> NetworkEmbedder:
+    suffix = ".xml" if path.is_dir() else path.suffix.lower()
+    if suffix in _CHECKPOINTS:
+        from tracking.reid.checkpoint import is_torchscript
+
+        if not is_torchscript(path):
+            return _load_checkpoint(path, device, half, runtime, threads, batch_size)
+        suffix = _TORCHSCRIPT[0]
+    fitting = {".onnx": ("auto", "onnx"), _TORCHSCRIPT[0]: ("auto", "torch"), _TORCHSCRIPT[1]: ("auto", "torch")}
+    if runtime not in fitting.get(suffix, ("auto",)):
+        raise OptionError(f"runtime {runtime}: cannot run {path.name}; expected auto")
+    if suffix == ".onnx":
+        from tracking.reid.onnx_embedder import OnnxEmbedder
+
+        return OnnxEmbedder(path, device=device, half=half, threads=threads, batch_size=batch_size)
+    if suffix in _TORCHSCRIPT:
+        from tracking.reid.torch_embedder import TorchScriptEmbedder
+
+        return TorchScriptEmbedder(path, device=device, half=half, threads=threads, batch_size=batch_size)
+    if suffix == ".xml":
+        from tracking.reid.openvino_embedder import OpenVinoEmbedder
+
+        return OpenVinoEmbedder(path, device=device, half=half, threads=threads, batch_size=batch_size)
+    from tracking.reid.boxmot_embedder import BoxmotEmbedder
+
+    return BoxmotEmbedder(path, device=device, half=half, batch_size=batch_size)
+
+
+def load_embedder(
+    weights: str | Path | None = None,
+    *,
+    models_dir: str | Path = "models",
+    device: str = "auto",
+    half: bool = False,
+    runtime: str = "auto",
+    threads: int | None = None,
+    batch_size: int | None = None,
+    download: bool = False,
+    gallery_model: EmbeddingModel | None = None,
+    notify: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> NetworkEmbedder | BuiltinEmbedder:
+    """Load a ReID embedder.
+
+    Args:
+        weights: A path, a name (see `resolve_weights`), ``"builtin"``, or None: the gallery's own model
+            where one is given, else trained weights at hand, else the built-in embedder.
+        models_dir: Folder of weights; need not exist.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or a CUDA index such as ``"0"``.
+        half: FP16, on CUDA; elsewhere ignored with a notice.
+        runtime: One of `RUNTIMES`, for ``.pt`` checkpoints.
+        threads: Threads on the CPU, at least 1; None: the cores, at most 4.
+        batch_size: Most crops per inference, at least 1; None: 8 on the CPU, 64 elsewhere.
+        download: Whether published weights may be downloaded.
+        gallery_model: The model of the gallery that the embeddings are for.
+        notify: Called with each sentence that the user should read.
+        progress: Called while downloading, with the bytes so far and all of them (None if unknown).
+
+    Returns:
+        An embedder; close it when done, or use it as a context manager.
+
+    Raises:
+        OptionError: A device, runtime, thread count or batch size that makes no sense.
+        WeightsError: Weights that cannot be found, read or downloaded, or do not fit.
+        EmbedderError: A runtime or device that is missing, or a model that is no ReID model.
+    """
+    if runtime not in RUNTIMES:
+        raise OptionError(f"runtime: expected one of {', '.join(RUNTIMES)}, found {runtime!r}")
+    for name, value in (("threads", threads), ("batch_size", batch_size)):
+        if value is not None and value < 1:
+            raise OptionError(f"{name}: expected at least 1, found {value}")
+    parse_device(device)
+    folder = Path(models_dir)
+    path: Path | None
+    if weights is None:
+        path = _choose(folder, gallery_model, notify)
+    elif str(weights) == BUILTIN_NAME:
+        path = None
+    else:
+        path = resolve_weights(weights, folder, download=download, progress=progress)
+    if path is None:
+        return BuiltinEmbedder()
+    if not is_weights(path):
+        raise WeightsError(
+            f"{path}: not a supported weights format",
+            hint=f"Supported: {', '.join(WEIGHTS_SUFFIXES)}, or an OpenVINO folder named *_openvino_model.",
+        )
+    embedder = _open(path, device, half, runtime, threads, batch_size)
+    for notice in embedder.notices:
+        _tell(notify, notice)
+    return embedder

@@ -1,0 +1,186 @@
+"""ReID networks in ONNX, run by ONNX Runtime itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.errors import EmbedderError, WeightsError
+from tracking.reid.base import NetworkEmbedder
+from tracking.reid.devices import Device, accelerator_likely, default_threads, parse_device
+from tracking.reid.preprocessing import resolve_preprocessing
+from tracking.reid.reasons import reason
+
+__all__ = ["OnnxEmbedder", "open_session"]
+
+_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
+_COREML = "CoreMLExecutionProvider"
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def _providers(device: Device, available: list[str]) -> tuple[Device, list[Any]]:
+    if device.kind == "auto":
+        device = Device("cuda") if _CUDA in available and accelerator_likely() else Device("cpu")
+    if device.kind == "cuda":
+        if _CUDA not in available:
+            raise EmbedderError(
+                f"device {device}: this ONNX Runtime has no CUDA provider (it has {', '.join(available)})",
+                hint="Replace it: pip uninstall onnxruntime, then pip install onnxruntime-gpu; or use device cpu.",
+            )
+        return device, [(_CUDA, {"device_id": device.index}), _CPU]
+    if device.kind == "mps":
+        if _COREML not in available:
+            raise EmbedderError(
+                f"device mps: this ONNX Runtime has no CoreML provider (it has {', '.join(available)})",
+                hint="CoreML comes with the macOS builds of onnxruntime; elsewhere use device cpu.",
+            )
+        return device, [_COREML, _CPU]
+    return device, [_CPU]
+
+
+def open_session(source: str | bytes, threads: int, providers: list[Any] | None = None) -> Any:
+    """Open an ONNX Runtime session that shares the machine with others.
+
+    Args:
+        source: Path of the model, or the model itself.
+        threads: Threads within one operator, at least 1.
+        providers: Execution providers in order of preference; None: the CPU.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads burn the cores that the decoder and the tracker need between two frames.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(source, options, providers=providers or [_CPU])
+
+
+def _dynamic_batch(path: Path) -> bytes | None:
+    """The model with its batch of one made dynamic, or None where onnx cannot say."""
+    import onnx
+
+    try:
+        model = onnx.load(str(path))
+        for value in (*model.graph.input, *model.graph.output):
+            shape = value.type.tensor_type.shape
+            if not shape.dim:
+                return None
+            shape.dim[0].dim_param = "batch"
+        # What was inferred for a batch of one no longer holds.
+        del model.graph.value_info[:]
+        data: bytes = model.SerializeToString()
+    except Exception:  # noqa: BLE001  onnx and protobuf document no errors; the model still runs one by one.
+        return None
+    return data
+
+
+def _same_in_batch(single: Any, batched: Any, name: str, shape: tuple[int, ...]) -> bool:
+    """Whether the rewritten session returns, for two inputs at once, what the original does for each."""
+    inputs = np.random.default_rng(0).standard_normal((2, *shape)).astype(_DTYPES[single.get_inputs()[0].type])
+    try:
+        together = batched.run(None, {name: inputs})[0]
+    except Exception:  # noqa: BLE001  ONNX Runtime's errors have no common base; a Reshape to one is usual here.
+        return False
+    alone = np.concatenate([single.run(None, {name: inputs[i : i + 1]})[0] for i in range(2)])
+    return together.shape == alone.shape and bool(np.allclose(together, alone, rtol=1e-3, atol=1e-4))
+
+
+class OnnxEmbedder(NetworkEmbedder):
+    """An ``.onnx`` ReID model: one input [N, 3, H, W] float32 or float16, first output [N, D].
+
+    A batch fixed to 1 is made dynamic where the model allows it, a larger fixed batch is filled up.
+
+    Args:
+        weights: The file that names and identifies the model.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, an index, or ``"mps"`` (CoreML).
+        half: Noticed and ignored: an ONNX model's precision is in its file.
+        threads: Threads within one operator on the CPU; None: the cores, at most 4.
+        batch_size: Most crops per inference; None: 8 on the CPU, 64 elsewhere.
+        graph: The ONNX file to run, where it was converted from `weights`.
+
+    Raises:
+        WeightsError: Not an ONNX model, or a sidecar that contradicts it.
+        EmbedderError: A device that this ONNX Runtime lacks, or an input or output of another form.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        *,
+        device: str = "auto",
+        half: bool = False,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        graph: Path | None = None,
+    ) -> None:
+        import onnxruntime
+
+        path = graph or weights
+        resolved, providers = _providers(parse_device(device), onnxruntime.get_available_providers())
+        threads = threads or default_threads()
+        notices = []
+        try:
+            session = open_session(str(path), threads, providers)
+        except Exception as error:  # ONNX Runtime's errors have no common base.
+            raise WeightsError(
+                f"{path}: ONNX Runtime cannot load it: {reason(error)}",
+                hint="It is damaged, is no ONNX model, or needs a newer onnxruntime.",
+            ) from error
+        if resolved.kind == "cuda" and _CUDA not in session.get_providers():
+            raise EmbedderError(
+                f"device {resolved}: ONNX Runtime's CUDA provider does not start",
+                hint="Install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use device cpu.",
+            )
+        inputs = session.get_inputs()
+        # A dynamic dimension is a name, or None.
+        shape = [size if isinstance(size, int) else 0 for size in inputs[0].shape]
+        if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (0, 3) or inputs[0].type not in _DTYPES:
+            found = "; ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
+            raise EmbedderError(f"{path}: expected one input [N, 3, H, W] of float32 or float16, found {found}")
+        batch, _, height, width = shape
+        preprocessing = resolve_preprocessing(weights, (height, width) if height and width else None)
+        if half:
+            notices.append(f"half precision is ignored for {weights.name}: an ONNX model's precision is in its file.")
+        self._input = inputs[0].name
+        self._dtype = _DTYPES[inputs[0].type]
+        if batch == 1 and batch_size != 1:
+            rewritten = _dynamic_batch(path)
+            if rewritten is not None:
+                try:
+                    candidate = open_session(rewritten, threads, providers)
+                except Exception:  # noqa: BLE001  as above; the original session is there.
+                    candidate = None
+                size = (3, preprocessing.height, preprocessing.width)
+                if candidate is not None and _same_in_batch(session, candidate, self._input, size):
+                    session, batch = candidate, 0
+        self._session = session
+        self._output = session.get_outputs()[0].name
+        super().__init__(
+            weights,
+            preprocessing,
+            device=str(resolved),
+            runtime="onnx",
+            half=self._dtype is np.float16,
+            batch_size=batch_size,
+            fixed_batch=batch or None,
+            notices=notices,
+        )
+
+    def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            output: NDArray[np.float32] = self._session.run(
+                [self._output], {self._input: batch.astype(self._dtype, copy=False)}
+            )[0]
+        except Exception as error:  # ONNX Runtime's errors have no common base.
+            raise EmbedderError(f"ONNX Runtime failed on {len(batch)} crops: {reason(error)}") from error
+        return output
+
+    def _release(self) -> None:
+        self._session = None
