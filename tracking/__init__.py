@@ -1,1 +1,54 @@
-"""Trackers that know who is on the video."""
+"""Trackers that know who is on the video.
+
+``track_video`` does the main job; `TrackingRun` and `RunOptions` are the same in steps. Importing
+this package is cheap: torch, BoxMOT, ONNX Runtime and OpenCV are loaded where they are used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracking.detections import DetectionSource as DetectionSource
+    from tracking.detections import open_detections as open_detections
+    from tracking.pipeline import RunOptions as RunOptions
+    from tracking.pipeline import TrackingRun as TrackingRun
+    from tracking.pipeline import TrackResult as TrackResult
+    from tracking.pipeline import track_video as track_video
+    from tracking.reid import load_embedder as load_embedder
+    from tracking.trackers import available_trackers as available_trackers
+
+_HOMES = {
+    "DetectionSource": "tracking.detections",
+    "RunOptions": "tracking.pipeline",
+    "TrackResult": "tracking.pipeline",
+    "TrackingRun": "tracking.pipeline",
+    "available_trackers": "tracking.trackers",
+    "load_embedder": "tracking.reid",
+    "open_detections": "tracking.detections",
+    "track_video": "tracking.pipeline",
+}
+
+__all__ = [
+    "DetectionSource",
+    "RunOptions",
+    "TrackResult",
+    "TrackingRun",
+    "available_trackers",
+    "load_embedder",
+    "open_detections",
+    "track_video",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,6 +155,8 @@ class TrackFile:
             self._file.write(orjson.dumps(dict(header))[:-1] + b', "frames": [')
         except OSError as error:
             raise self._failed(error) from error
+        # A payload that nobody reads must not leave its temporary file open.
+        weakref.finalize(self, self._file.close)
         self._frames = 0
         self._closed = False
 

@@ -67,6 +67,7 @@ def annotate(
     height, width = canvas.shape[:2]
     size = max(11, round(height / 42))
     thickness = max(1, round(height / 360))
+    taken: list[tuple[int, int, int, int]] = []
     for detection in sorted(detections, key=lambda d: ("gallery_id" in d, "track_id" in d)):
         x1, y1, x2, y2 = (round(float(np.clip(v, -1e5, 1e5))) for v in detection["bbox"])
         track_id, identity = detection.get("track_id"), detection.get("gallery_id")
@@ -81,8 +82,15 @@ def annotate(
             text = f"{identity} {1.0 - float(detection['gallery_distance']):.2f} #{track_id}"
         label = _label(text, colour, size)
         label_height, label_width = label.shape[:2]
-        top = int(np.clip(y1 - label_height if y1 >= label_height else y1, 0, max(0, height - label_height)))
         left = int(np.clip(x1, 0, max(0, width - label_width)))
+        # Above the box, else in it, else under it: the first place that hides no other label.
+        places = [int(np.clip(y, 0, max(0, height - label_height))) for y in (y1 - label_height, y1, y2)]
+        top = next((y for y in places if not _covers(taken, left, y, label_width, label_height)), places[0])
+        taken.append((left, top, left + label_width, top + label_height))
         patch = canvas[top : top + label_height, left : left + label_width]
         patch[:] = label[: patch.shape[0], : patch.shape[1]]
     return canvas
+
+
+def _covers(taken: Sequence[tuple[int, int, int, int]], left: int, top: int, width: int, height: int) -> bool:
+    return any(left < x2 and x1 < left + width and top < y2 and y1 < top + height for x1, y1, x2, y2 in taken)

@@ -1,0 +1,43 @@
+"""What every test shares: a scrubbed environment, the demo scene, and where the real data is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tracking.demo_scene import Scene, SceneConfig, render_scene
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _scrubbed_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No variable of the developer's shapes a test, and no test touches the developer's cache."""
+    before = dict(os.environ)
+    kept = {name: value for name, value in before.items() if not name.startswith("GTRACK_")}
+    os.environ.clear()
+    os.environ.update(kept)
+    if "GTRACK_TEST_DATA" in before:
+        os.environ["GTRACK_TEST_DATA"] = before["GTRACK_TEST_DATA"]
+    os.environ["GTRACK_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The real data; tests that need it are skipped where it is absent."""
+    path = Path(os.environ.get("GTRACK_TEST_DATA", _ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"the real data is not at {path} (set GTRACK_TEST_DATA)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """A short demo clip with its detections, gallery and truth."""
+    return render_scene(tmp_path_factory.mktemp("scene"), SceneConfig(frames=160))
