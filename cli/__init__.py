@@ -1,0 +1,1 @@
+"""The `gtrack` command; all work is done in `tracking` and `gallery_db`."""

@@ -1,0 +1,67 @@
+"""`gtrack demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import NoProgress
+from cli.output import print_table, say
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")] = Path("gtrack-demo"),
+    no_progress: NoProgress = False,
+) -> None:
+    """Show the main job on a clip that gtrack draws itself; needs no network and no file.
+
+    Example: gtrack demo --out gtrack-demo
+
+    People walk, cross, hide one another, leave and come back. Six of them are in the gallery; the others are
+    strangers, who must stay unnamed.
+    """
+    from tracking.demo import run_demo
+    from tracking.progress import progress_bar
+
+    report = run_demo(out, notify=say, bar=lambda title, unit: progress_bar(title, unit, enabled=not no_progress))
+    fps = report.scene.config.fps
+
+    def clock(span: tuple[int, int]) -> str:
+        return f"{span[0] / fps:.1f}-{span[1] / fps:.1f}"
+
+    print_table(
+        "Who was seen when, against the truth (seconds; frames in which a track covers the person)",
+        ["person", "really there", "named from-to", "frames", "right", "wrong", "unnamed"],
+        [
+            (
+                person.name,
+                ", ".join(clock(span) for span in person.spans),
+                clock(person.seen) if person.seen else "-",
+                person.frames,
+                person.right,
+                person.wrong,
+                person.unnamed,
+            )
+            for person in report.people
+        ],
+    )
+    known = [p for p in report.people if p.known]
+    strangers = [p for p in report.people if not p.known]
+    frames = max(1, sum(p.frames for p in known))
+    print(
+        f"known people named rightly in {sum(p.right for p in known) / frames:.1%} of their frames, wrongly in "
+        f"{sum(p.wrong for p in known) / frames:.1%}; strangers named by mistake in "
+        f"{sum(p.wrong for p in strangers) / max(1, sum(p.frames for p in strangers)):.1%} of theirs"
+    )
+    print(f"clip:            {report.scene.video}")
+    print(f"detections:      {report.scene.detections}")
+    print(f"gallery images:  {report.scene.gallery}")
+    print(f"gallery:         {report.gallery}")
+    print(f"annotated video: {report.result.paths.video_path}")
+    print(f"tracks (JSON):   {report.result.paths.json_path}")
+    print(f"contact sheet:   {report.contact_sheet}")
+    print("Next, your own video: gtrack run VIDEO --dets-json FILE --gallery FOLDER --json --save-video named.mp4")

@@ -1,0 +1,64 @@
+"""`gtrack list`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import ModelsDir
+from cli.output import print_json_lines, print_table
+
+__all__ = ["list_names"]
+
+
+class _What(str, Enum):
+    trackers = "trackers"
+    reid_models = "reid-models"
+    reid_weights = "reid-weights"
+
+
+def list_names(
+    what: Annotated[_What, typer.Argument(help="What to list.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    models_dir: ModelsDir = Path("models"),
+) -> None:
+    """List trackers, ReID architectures, or ReID weights.
+
+    Example: gtrack list reid-weights
+    """
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+    if what is _What.trackers:
+        from tracking.boxmot_adapter import temporal_trackers
+        from tracking.trackers import available_trackers
+
+        columns = ["name", "option", "what"]
+        about = {
+            "gallery_hybrid": "association over time, names from looks at each track (default)",
+            "gallery_only": "names every detection of every frame by itself",
+        }
+        rows = [(name, "--tracker", about[name]) for name in available_trackers()]
+        rows += [
+            (name, "--temporal", "BoxMOT tracker for gallery_hybrid" + (" (default)" if name == "bytetrack" else ""))
+            for name in temporal_trackers()
+        ]
+    elif what is _What.reid_models:
+        from tracking.boxmot_adapter import reid_architectures
+
+        columns = ["name"]
+        rows = [(name,) for name in reid_architectures()]
+    else:
+        from tracking.boxmot_adapter import known_reid_weights
+        from tracking.reid.resolve import local_weights
+
+        columns = ["name", "where"]
+        rows = [("builtin", "built in, needs no file")]
+        rows += [(path.name, str(path)) for path in local_weights(models_dir)]
+        rows += [(name, "known to BoxMOT, fetched with --download") for name in known_reid_weights()]
+    if as_json:
+        print_json_lines(dict(zip(columns, row, strict=True)) for row in rows)
+    else:
+        print_table(None, columns, rows)

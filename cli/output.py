@@ -1,0 +1,50 @@
+"""Where words go: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["print_error", "print_json_lines", "print_table", "say"]
+
+
+def say(message: str) -> None:
+    """A line for the user, on stderr."""
+    print(f"gtrack: {message}", file=sys.stderr)
+
+
+def print_error(message: str, hint: str | None) -> None:
+    """An error and what to do about it, on stderr."""
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"  hint: {hint}", file=sys.stderr)
+
+
+def print_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line, on stdout."""
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout; numbers stand to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(rows)
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        # Text and not str: an identity named [bold] is a name, not markup.
+        table.add_row(*(Text(f"{v:.4f}" if isinstance(v, float) else str(v)) for v in row))
+    console = Console()
+    if not console.is_terminal:
+        # Rich folds at 80 columns where nobody looks; paths in a file or a pipe stay whole.
+        console = Console(width=200)
+    console.print(table)

@@ -1,0 +1,297 @@
+"""`gtrack run`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from cli.options import Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
+from cli.output import print_table, say
+
+if TYPE_CHECKING:
+    from tracking.pipeline import TrackResult
+
+__all__ = ["print_result", "run"]
+
+_TRACKING = "Tracking (gallery_hybrid)"
+_GALLERY = "Gallery"
+_SAVING = "Saving (nothing is written unless asked)"
+
+
+def _class_ids(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    from tracking.errors import OptionError
+
+    try:
+        ids = [int(part) for part in text.replace(";", ",").split(",") if part.strip()]
+    except ValueError:
+        ids = []
+    if not ids:
+        raise OptionError(f"--classes must be class ids separated by commas, such as 0,2, got {text!r}.")
+    return ids
+
+
+def _temporal_options(pairs: Sequence[str]) -> dict[str, Any]:
+    from tracking.errors import OptionError
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise OptionError(f"--temporal-option must be NAME=VALUE, got {pair!r}.")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+def print_result(result: TrackResult) -> None:
+    """Who was seen when, what was counted, and where the artefacts are; on stdout."""
+
+    fps = result.video_fps
+
+    def clock(frame: int) -> str:
+        if not fps:
+            return str(frame)
+        minutes, seconds = divmod(frame / fps, 60)
+        return f"{frame} ({int(minutes)}:{seconds:04.1f})"
+
+    if result.seen:
+        print_table(
+            "Who was seen when",
+            ["identity", "frames", "first frame", "last frame", "tracks"],
+            [(s.identity, s.frames, clock(s.first), clock(s.last), s.tracks) for s in result.seen],
+        )
+    stats = result.stats
+    print(
+        f"{stats['frames']:.0f} frames, {stats['detections']:.0f} detections, {stats['tracked']:.0f} tracked in "
+        f"{stats['tracks']:.0f} tracks, {stats['named']:.0f} named as {stats['identities']:.0f} identities; "
+        f"{stats['crops']:.0f} crops embedded; {stats['seconds']:.1f} s, {stats['fps']:.0f} frames/s"
+    )
+    for name, path in (
+        ("tracks", result.paths.json_path),
+        ("video", result.paths.video_path),
+        ("frames", result.paths.frames_dir),
+    ):
+        if path is not None:
+            print(f"{name}: {path}")
+
+
+def run(
+    video: Annotated[Optional[Path], typer.Argument(help="The video.", show_default=False)] = None,  # noqa: UP045
+    dets_json: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--dets-json", help="Its detections, det-v1 JSON (see: gtrack schema det-v1).", show_default=False
+        ),
+    ] = None,
+    video_option: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--video", help="The video, as an option.", show_default=False),
+    ] = None,
+    tracker: Annotated[
+        str, typer.Option("--tracker", help="gallery_hybrid (association over time) or gallery_only (each detection).")
+    ] = "gallery_hybrid",
+    frame_range: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--range", help="A:B, only frames A up to, not including, B; either may be left out."),
+    ] = None,
+    classes: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--classes", help="Class ids to track, such as 0,2. Others pass through unchanged."),
+    ] = None,
+    class_names: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--class-names", help="A file with one class name a line, for detections that carry no name."),
+    ] = None,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Leave unusable detections out, counted, instead of refusing the file.")
+    ] = False,
+    gallery: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--gallery",
+            "-g",
+            envvar="GTRACK_GALLERY",
+            rich_help_panel=_GALLERY,
+            help="A gtrack gallery, or a tree of image folders (one an identity), which is ingested once and cached.",
+        ),
+    ] = None,
+    reid_frequency: Annotated[
+        int, typer.Option("--reid-frequency", help="Frames between two looks at a track.", rich_help_panel=_GALLERY)
+    ] = 10,
+    gallery_match_threshold: Annotated[
+        float,
+        typer.Option(
+            "--gallery-match-threshold",
+            rich_help_panel=_GALLERY,
+            help="Largest cosine distance at which a name is given (0 to 2); lower is stricter.",
+        ),
+    ] = 0.25,
+    filter_gallery: Annotated[
+        bool,
+        typer.Option(
+            "--filter-gallery", help="Drop detections of tracked classes that got no name.", rich_help_panel=_GALLERY
+        ),
+    ] = False,
+    temporal: Annotated[
+        str, typer.Option("--temporal", help="BoxMOT tracker (see: gtrack list trackers).", rich_help_panel=_TRACKING)
+    ] = "bytetrack",
+    temporal_option: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--temporal-option",
+            help="NAME=VALUE for that tracker's own options; repeatable.",
+            rich_help_panel=_TRACKING,
+        ),
+    ] = None,
+    track_thresh: Annotated[
+        float,
+        typer.Option(
+            "--track-thresh",
+            help="Score from which a detection may start a track; weaker ones (above 0.1) may continue one.",
+            rich_help_panel=_TRACKING,
+        ),
+    ] = 0.45,
+    match_thresh: Annotated[
+        float,
+        typer.Option(
+            "--match-thresh",
+            help="Highest cost (1 - IoU, fused with the score) that still links a detection "
+            "to a track: higher links more, and risks swaps; lower breaks tracks.",
+            rich_help_panel=_TRACKING,
+        ),
+    ] = 0.8,
+    track_buffer: Annotated[
+        int,
+        typer.Option(
+            "--track-buffer", help="Frames (at 30 per second) that a lost track is kept.", rich_help_panel=_TRACKING
+        ),
+    ] = 25,
+    frame_rate: Annotated[
+        int,
+        typer.Option(
+            "--frame-rate", help="Frames per second of the video; scales --track-buffer.", rich_help_panel=_TRACKING
+        ),
+    ] = 30,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Track each class on its own.", rich_help_panel=_TRACKING)
+    ] = False,
+    max_obs: Annotated[
+        int, typer.Option("--max-obs", help="Observations kept per track.", rich_help_panel=_TRACKING)
+    ] = 30,
+    reid_weights: ReidWeights = None,
+    models_dir: ModelsDir = Path("models"),
+    device: Device = "auto",
+    half: Half = False,
+    runtime: Runtime = "auto",
+    threads: Threads = None,
+    download: Download = False,
+    save_json: Annotated[
+        bool, typer.Option("--json", help="Save the tracks as RUN/tracked.json (track-v1).", rich_help_panel=_SAVING)
+    ] = False,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Save annotated frames as RUN/frames/000000.jpg.", rich_help_panel=_SAVING)
+    ] = False,
+    save_video: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--save-video", help="Save an annotated video as RUN/NAME.", metavar="NAME.mp4", rich_help_panel=_SAVING
+        ),
+    ] = None,
+    out_dir: Annotated[
+        Path, typer.Option("--out-dir", envvar="GTRACK_OUT_DIR", help="Root of run folders.", rich_help_panel=_SAVING)
+    ] = Path("out"),
+    run_name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run-name", help="Name of the run folder. Default: the video's stem.", rich_help_panel=_SAVING),
+    ] = None,
+    save_fps: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            "--save-fps", help="Frames per second of the saved video. Default: the source's.", rich_help_panel=_SAVING
+        ),
+    ] = None,
+    fourcc: Annotated[
+        str, typer.Option("--fourcc", help="Codec of the saved video.", rich_help_panel=_SAVING)
+    ] = "mp4v",
+    display: Annotated[bool, typer.Option("--display", help="Show a live window (q quits).")] = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Track a video's detections and name the tracks from a gallery.
+
+    Example: gtrack run clip.mp4 --dets-json clip.json --gallery people --json --save-video named.mp4
+
+    Ctrl-C keeps what is done: the saved files are complete up to the last frame.
+    """
+    from tracking.errors import OptionError
+
+    if video is not None and video_option is not None:
+        raise OptionError("the video was given twice, as an argument and with --video.")
+    source = video or video_option
+    if source is None:
+        raise OptionError("no video given.", hint="Example: gtrack run clip.mp4 --dets-json clip.json")
+    if dets_json is None:
+        raise OptionError("no detections given.", hint="Example: gtrack run clip.mp4 --dets-json clip.json")
+    from tracking.artifacts import OutputOptions
+    from tracking.galleries import EmbedderOptions
+    from tracking.pipeline import RunOptions, TrackingRun, parse_range, read_class_names
+    from tracking.progress import progress_bar
+    from tracking.temporal import TemporalOptions
+
+    options = RunOptions(
+        tracker=tracker,
+        classes=_class_ids(classes),
+        filter_gallery=filter_gallery,
+        temporal=TemporalOptions(
+            name=temporal,
+            track_thresh=track_thresh,
+            match_thresh=match_thresh,
+            track_buffer=track_buffer,
+            frame_rate=frame_rate,
+            max_obs=max_obs,
+            per_class=per_class,
+            extra=_temporal_options(temporal_option or []),
+        ),
+        gallery=gallery,
+        embedder=EmbedderOptions(
+            weights=reid_weights,
+            models_dir=models_dir,
+            device=device,
+            half=half,
+            runtime=runtime,
+            threads=threads,
+            download=download,
+        ),
+        reid_frequency=reid_frequency,
+        gallery_match_threshold=gallery_match_threshold,
+        class_names=read_class_names(class_names),
+        frame_range=parse_range(frame_range),
+        lenient=lenient,
+        output=OutputOptions(
+            json=save_json,
+            frames=frames,
+            video=save_video,
+            out_dir=out_dir,
+            run_name=run_name,
+            fps=save_fps,
+            fourcc=fourcc,
+            display=display,
+        ),
+    )
+    job = TrackingRun(dets_json, source, options, notify=say)
+    try:
+        with progress_bar("tracking", "frames", enabled=not no_progress) as progress:
+            result = job.execute(progress=progress)
+    except BaseException:
+        if job.result is not None:
+            say("stopped; what follows is complete up to the last frame done.")
+            print_result(job.result)
+        raise
+    print_result(result)

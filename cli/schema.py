@@ -1,0 +1,25 @@
+"""`gtrack schema`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+__all__ = ["schema"]
+
+
+def schema(
+    name: Annotated[str, typer.Argument(help="det-v1 (what run reads) or track-v1 (what it writes).")],
+) -> None:
+    """Print the JSON Schema of an input or output format.
+
+    Example: gtrack schema det-v1
+    """
+    from tracking.errors import OptionError
+    from tracking.schemas import load_schema, schema_names
+
+    if name not in schema_names():
+        raise OptionError(f"unknown schema {name!r}; expected one of {', '.join(schema_names())}.")
+    print(json.dumps(load_schema(name), indent=2, ensure_ascii=False))
