@@ -96,7 +96,10 @@ def ingest(
             existing.close()
     with Gallery.open_or_create(gallery, embedder.model, new_collection=new_collection) as target:
         _tell_notices(target)
-        with _bar("ingesting", "images", no_progress) as progress:
+        with (
+            _bar("ingesting", "images", no_progress) as progress,
+            _bar("indexing", "entries", no_progress) as index_progress,
+        ):
             report = ingest_folder(
                 target,
                 folder,
@@ -105,6 +108,7 @@ def ingest(
                 prune=prune,
                 batch_size=batch_size,
                 progress=progress,
+                index_progress=index_progress,
             )
         total = len(target)
     if report.skipped:

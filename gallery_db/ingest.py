@@ -101,6 +101,7 @@ def ingest_folder(
     prune: bool = False,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
+    index_progress: Callable[[int, int], None] | None = None,
 ) -> IngestReport:
     """Bring a gallery up to date with a folder of images.
 
@@ -117,6 +118,7 @@ def ingest_folder(
         prune: Remove the entries that came from this folder and whose file is no longer there.
         batch_size: Images to embed at a time, at least 1.
         progress: Called with (files done, files in all).
+        index_progress: Called with (entries done, entries in all) while the index follows.
 
     Raises:
         GalleryFormatError: `folder` is no folder.
@@ -136,7 +138,7 @@ def ingest_folder(
         raise GalleryFormatError(
             f"{folder} is no folder of images.", hint="Give a folder with a sub-folder for each identity."
         )
-    return _Ingest(gallery, root, embedder, class_name, batch_size, progress).run(prune=prune)
+    return _Ingest(gallery, root, embedder, class_name, batch_size, progress, index_progress).run(prune=prune)
 
 
 class _Ingest:
@@ -148,6 +150,7 @@ class _Ingest:
         class_name: str,
         batch_size: int,
         progress: Callable[[int, int], None] | None,
+        index_progress: Callable[[int, int], None] | None,
     ) -> None:
         self._gallery = gallery
         self._record = gallery.record
@@ -157,6 +160,7 @@ class _Ingest:
         self._class_name = class_name
         self._batch_size = batch_size
         self._progress = progress
+        self._index_progress = index_progress
         self._batch = _Batch()
         self._unchanged = self._added = self._moved = self._replaced = self._duplicates = self._pruned = 0
         self._skipped: list[tuple[str, str]] = []
@@ -183,7 +187,7 @@ class _Ingest:
         self._commit()
         self._leave({file.path for file in scan.files}, prune=prune)
         self._say(done, total)
-        self._gallery.sync_index()
+        self._gallery.sync_index(self._index_progress)
         return IngestReport(
             found=len(scan.files),
             added=self._added,

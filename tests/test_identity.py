@@ -34,9 +34,7 @@ class Known:
     identities = ("ann", "bob", "car")
     classes = ("person", "person", "car")
 
-    def identity_distances(
-        self, probes: NDArray[np.float32], class_names: Sequence[str | None]
-    ) -> NDArray[np.float32]:
+    def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
         distances = 1 - probes @ np.stack([A, B, C]).T
         for row, name in enumerate(class_names):
             if name is not None:
@@ -53,9 +51,7 @@ class Known:
         pytest.param([[0.25, 0.4], [0.4, 0.25]], 0.25, [0, 1], id="inclusive for several rows"),
         pytest.param([[0.1, INF], [0.05, INF]], 0.25, [-1, 0], id="one name goes to the better one"),
         pytest.param([[0.1, 0.2], [0.05, 0.3]], 0.25, [1, 0], id="second choice where it fits"),
-        pytest.param(
-            [[0.05, 0.24], [0.20, 0.5]], 0.25, [0, -1], id="a stranger does not push a person off their name"
-        ),
+        pytest.param([[0.05, 0.24], [0.20, 0.5]], 0.25, [0, -1], id="a stranger does not push a person off their name"),
         pytest.param([[INF, INF]], 0.25, [-1], id="impossible"),
         pytest.param(np.empty((2, 0)), 0.25, [-1, -1], id="empty gallery"),
         pytest.param(np.empty((0, 3)), 0.25, [], id="no rows"),
@@ -125,7 +121,9 @@ def replay(steps: Sequence[tuple[Look, Names]], *, every: int = 1, kind: str = "
         pytest.param([({1: A}, {1: "ann"})], 10, id="named at the first look, not at a tick"),
         pytest.param([({1: mix(A, C, 0.3)}, {1: None})], 1, id="too far is unknown"),
         pytest.param(
-            [({1: A}, {1: "ann"})] * 4 + [({1: B}, {1: "ann"})] + [({1: A}, {1: "ann"})], 1, id="one bad look changes nothing"
+            [({1: A}, {1: "ann"})] * 4 + [({1: B}, {1: "ann"})] + [({1: A}, {1: "ann"})],
+            1,
+            id="one bad look changes nothing",
         ),
         pytest.param(
             [({1: mix(A, B, 0.2)}, {1: "ann"})] + [({1: B}, {1: "ann"})] + [({1: B}, {1: "bob"})] * 3,
@@ -149,7 +147,9 @@ def replay(steps: Sequence[tuple[Look, Names]], *, every: int = 1, kind: str = "
             [({1: A, 2: B}, {1: "ann", 2: "bob"}), ({2: B, 1: A}, {2: "bob", 1: "ann"})], 1, id="order does not matter"
         ),
         pytest.param([({}, {}), ({1: A}, {1: "ann"}), ({}, {})], 1, id="empty frames"),
-        pytest.param([({1: None}, {1: None}), ({1: A}, {1: "ann"})], 1, id="a look that could not be taken is asked again"),
+        pytest.param(
+            [({1: None}, {1: None}), ({1: A}, {1: "ann"})], 1, id="a look that could not be taken is asked again"
+        ),
     ],
 )
 def test_track_names(steps: Sequence[tuple[Look, Names]], every: int) -> None:
@@ -163,8 +163,13 @@ def test_looks_are_spread() -> None:
         tracks = [1] if frame < 5 else [1, 2]
         due = identities.due(frame, tracks)
         taken += [(frame, tracks[i]) for i in due]
-        identities.observe(frame, [tracks[i] for i in due], np.stack([A] * len(due)) if due else np.empty((0, 4), np.float32),
-                           [1.0] * len(due), ["person"] * len(due))
+        identities.observe(
+            frame,
+            [tracks[i] for i in due],
+            np.stack([A] * len(due)) if due else np.empty((0, 4), np.float32),
+            [1.0] * len(due),
+            ["person"] * len(due),
+        )
     assert taken == [(0, 1), (5, 2), (10, 1), (15, 2), (20, 1), (25, 2), (30, 1), (35, 2)]
 
 

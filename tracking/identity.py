@@ -23,9 +23,7 @@ class IdentitySource(Protocol):
         """Names, one a column of `identity_distances`."""
         ...
 
-    def identity_distances(
-        self, probes: NDArray[np.float32], class_names: Sequence[str | None]
-    ) -> NDArray[np.float32]:
+    def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
         """(P, I) cosine distance of each probe to each identity's nearest entry; inf across classes."""
         ...
 
@@ -95,9 +93,7 @@ def name_detections(
         return []
     distances = source.identity_distances(embeddings, class_names)
     columns = assign_identities(distances, threshold)
-    return [
-        Named(source.identities[c], float(distances[r, c])) if c >= 0 else None for r, c in enumerate(columns)
-    ]
+    return [Named(source.identities[c], float(distances[r, c])) if c >= 0 else None for r, c in enumerate(columns)]
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -319,7 +319,7 @@ class TrackingRun:
         kinds = {names[c] for c in tracked if c in names}
         class_name = kinds.pop() if len(kinds) == 1 else "person"
         people = load_known_people(
-            options.gallery, options.embedder, class_name=class_name, notify=self._notify, progress=progress
+            options.gallery, self._embedder_options(), class_name=class_name, notify=self._notify, progress=progress
         )
         stack.callback(people.gallery.close)
         known = {c.casefold() for c in people.view.identity_classes}
@@ -331,14 +331,24 @@ class TrackingRun:
             )
         return people
 
+    def _embedder_options(self) -> EmbedderOptions:
+        options = self._options
+        if (
+            options.embedder.threads is None
+            and options.tracker == "gallery_hybrid"
+            and options.temporal.name in _WITHOUT_EMBEDDINGS
+        ):
+            # Crops come by ones and twos here: a second thread would cost CPU time and win nothing.
+            return replace(options.embedder, threads=1)
+        return options.embedder
+
     def _tracker(self, people: KnownPeople | None, embedder: Embedder | None) -> tuple[Tracker, Embedder | None]:
         options = self._options
         if options.tracker == "gallery_only":
             assert people is not None  # RunOptions.validate
             return GalleryOnly(people.embedder, people.view, threshold=options.gallery_match_threshold), embedder
-        wants_embeddings = options.temporal.name not in _WITHOUT_EMBEDDINGS
-        if embedder is None and wants_embeddings:
-            embedder = options.embedder.load(None, self._notify)
+        if embedder is None and options.temporal.name not in _WITHOUT_EMBEDDINGS:
+            embedder = self._embedder_options().load(None, self._notify)
         elif embedder is None and options.embedder.weights is not None:
             self._notify(
                 f"--reid-weights has no use without a gallery: {options.temporal.name} does not look at crops."

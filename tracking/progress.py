@@ -25,7 +25,14 @@ def progress_bar(title: str, unit: str, *, enabled: bool = True) -> Iterator[Cal
         yield lambda done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -35,11 +42,19 @@ def progress_bar(title: str, unit: str, *, enabled: bool = True) -> Iterator[Cal
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as progress:
-        task = progress.add_task(title, total=None, speed="-")
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5)
+    task = bar.add_task(title, total=None, speed="-")
 
-        def update(done: int, total: int | None) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, completed=done, total=total, speed=f"{speed:.0f}" if speed else "-")
+    def update(done: int, total: int | None) -> None:
+        # Rich shows one live display at a time: a stage that is done makes room for the next.
+        if not bar.live.is_started:
+            bar.start()
+        speed = bar.tasks[0].speed
+        bar.update(task, completed=done, total=total, speed=f"{speed:.0f}" if speed else "-")
+        if total is not None and done >= total:
+            bar.stop()
 
+    try:
         yield update
+    finally:
+        bar.stop()

@@ -186,7 +186,7 @@ class TemporalTracker:
         smoothed: list[NDArray[np.float32]] = []
         for group, rows in groups.items():
             track_ids, taken, track_boxes = self._tracker(group).update(
-                boxes[rows],
+                boxes[rows].astype(np.float32),
                 scores32[rows],
                 codes[rows],
                 image,

@@ -1,0 +1,155 @@
+"""The main job's cost: efficiency of the loop, frames per CPU second, and memory over a long run.
+
+``python tests/benchmarks/bench_pipeline.py --data ../shared/data [--rounds 3]``
+
+All variants run in turn in one process, round by round, so that a change of the machine's speed meets
+them alike; figures are medians of CPU seconds. "Decode and network" is a bare loop that reads every
+frame and runs the ONNX session on the same crops (the same boxes, prepared beforehand, in the same
+batches), and nothing else; "with crop preparation" also cuts, resizes and normalises them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from gallery_db import Gallery, ingest_folder
+from tracking import load_embedder, open_detections, track_video
+from tracking.demo_scene import SceneConfig, render_scene
+from tracking.reid import CropBatch, default_preprocessing
+from tracking.reid.crops import crop
+
+
+def cpu(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--long", type=int, default=20_000, help="frames of the memory run; 0 to leave it out")
+    arguments = parser.parse_args()
+    import cv2
+    import onnxruntime
+
+    video = arguments.data / "video" / "pets09-s2l1.avi"
+    source = open_detections(arguments.data / "video" / "pets09-s2l1.detections.json")
+    weights = arguments.data / "weights" / "osnet_x0_25_msmt17.onnx"
+    embedder = load_embedder(weights, threads=arguments.threads)
+    folder = tempfile.TemporaryDirectory()
+    gallery = Path(folder.name) / "gallery"
+    with Gallery.open_or_create(gallery, embedder.model) as target:
+        ingest_folder(target, arguments.data / "galleries" / "pets09-first-half", embedder)
+
+    session_options = onnxruntime.SessionOptions()
+    session_options.intra_op_num_threads = arguments.threads
+    session_options.inter_op_num_threads = 1
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(weights), session_options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    preprocessing = default_preprocessing("osnet_x0_25")
+    batch = CropBatch(preprocessing, 64)
+
+    def decode(look: Callable[[int, np.ndarray], object] | None = None) -> None:
+        capture = cv2.VideoCapture(str(video))
+        number = 0
+        while True:
+            ok, image = capture.read()
+            if not ok:
+                break
+            if look:
+                look(number, image)
+            number += 1
+
+    prepared: list[np.ndarray] = []
+    decode(lambda n, image: prepared.append(batch.fill(crop(image, source.at(n).boxes)[0]).copy()))
+
+    step = 8
+
+    def network(blob: np.ndarray) -> None:
+        for first in range(0, len(blob), step):
+            session.run(None, {name: blob[first : first + step]})
+
+    def bare(n: int, image: np.ndarray) -> None:
+        network(prepared[n])
+
+    def with_preparation(n: int, image: np.ndarray) -> None:
+        network(batch.fill(crop(image, source.at(n).boxes)[0]))
+
+    def run(tracker: str, with_gallery: bool = True) -> float:
+        stats = track_video(
+            dets_json=source,
+            video=video,
+            tracker=tracker,
+            gallery=gallery if with_gallery else None,
+            reid_weights=weights if with_gallery else None,
+            threads=arguments.threads,
+            no_progress=True,
+        ).stats
+        return float(stats["cpu_seconds"])
+
+    variants: dict[str, Callable[[], float]] = {
+        "decode": lambda: cpu(decode),
+        "decode and network": lambda: cpu(lambda: decode(bare)),
+        "decode, crop preparation and network": lambda: cpu(lambda: decode(with_preparation)),
+        "gallery_only": lambda: run("gallery_only"),
+        "gallery_hybrid, look every 10 frames": lambda: run("gallery_hybrid"),
+        "gallery_hybrid, no gallery": lambda: run("gallery_hybrid", with_gallery=False),
+    }
+    times: dict[str, list[float]] = {key: [] for key in variants}
+    for _ in range(arguments.rounds):
+        for key, variant in variants.items():
+            times[key].append(variant())
+    frames = 795
+    print(
+        f"PETS09-S2L1, {frames} frames, {source.count} detections, {arguments.threads} thread(s), "
+        f"median of {arguments.rounds} rounds"
+    )
+    for key, values in times.items():
+        median = statistics.median(values)
+        print(
+            f"  {key:40s} {median:7.2f} CPU s  {frames / median:7.1f} frames per CPU s   "
+            f"({min(values):.2f} to {max(values):.2f})"
+        )
+    for key in ("decode and network", "decode, crop preparation and network"):
+        ratios = [b / w for b, w in zip(times[key], times["gallery_only"], strict=True)]
+        print(f"  efficiency of gallery_only, ({key}) / whole loop: {statistics.median(ratios):.3f}")
+
+    if arguments.long:
+        config = SceneConfig(frames=arguments.long, width=320, height=240)
+        scene = render_scene(Path(folder.name) / "long", config)
+        builtin = load_embedder("builtin")
+        with Gallery.open_or_create(Path(folder.name) / "people", builtin.model) as target:
+            ingest_folder(target, scene.gallery, builtin)
+        from tracking import RunOptions, TrackingRun
+        from tracking.galleries import EmbedderOptions
+
+        marks: list[tuple[int, float]] = []
+
+        def progress(done: int, total: int | None) -> None:
+            if done % (arguments.long // 10) == 0:
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                marks.append((done, pages * resource.getpagesize() / 2**20))
+
+        options = RunOptions(gallery=Path(folder.name) / "people", embedder=EmbedderOptions(weights="builtin"))
+        result = TrackingRun(scene.detections, scene.video, options).execute(progress=progress)
+        print(
+            f"memory over {arguments.long} frames ({result.stats['tracks']:.0f} tracks), resident MiB: "
+            + ", ".join(f"{done}: {mib:.0f}" for done, mib in marks)
+        )
+    folder.cleanup()
+
+
+if __name__ == "__main__":
+    main()
