@@ -242,7 +242,6 @@ def run(
     from tracking.artifacts import OutputOptions
     from tracking.galleries import EmbedderOptions
     from tracking.pipeline import RunOptions, TrackingRun, parse_range, read_class_names
-    from tracking.progress import progress_bar
     from tracking.temporal import TemporalOptions
 
     options = RunOptions(
@@ -287,10 +286,9 @@ def run(
     )
     job = TrackingRun(dets_json, source, options, notify=say)
     try:
-        with progress_bar("tracking", "frames", enabled=not no_progress) as progress:
-            result = job.execute(progress=progress)
+        result = job.execute_with_bars(enabled=not no_progress)
     except BaseException:
-        if job.result is not None:
+        if job.result is not None and job.result.stats["frames"]:
             say("stopped; what follows is complete up to the last frame done.")
             print_result(job.result)
         raise

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +23,9 @@ import orjson
 from numpy.typing import NDArray
 
 from tracking.errors import DisplayError, OptionError, OutputError
+from tracking.video import VideoWriter
 
-__all__ = ["Display", "FrameFolder", "OutputOptions", "TrackFile", "TrackPaths"]
+__all__ = ["Artefacts", "Display", "FrameFolder", "OutputOptions", "TrackFile", "TrackPaths"]
 
 _IN_MEMORY = 32 * 1024 * 1024
 
@@ -81,11 +83,6 @@ class OutputOptions:
         """Whether anything is written at all."""
         return self.json or self.frames or self.video is not None
 
-    @property
-    def draws(self) -> bool:
-        """Whether frames must be annotated."""
-        return self.frames or self.video is not None or self.display
-
     def validate(self) -> None:
         """Check names and values before anything is loaded.
 
@@ -106,6 +103,10 @@ class OutputOptions:
         if self.display:
             Display.check()
 
+    def run_dir(self, video: Path) -> Path:
+        """The run folder of a run over that video."""
+        return self.out_dir / (self.run_name or _single_name(video.stem, "the video's stem"))
+
     def paths(self, video: Path) -> TrackPaths:
         """Where the artefacts of a run over that video go; the run folder is made if one is needed.
 
@@ -114,7 +115,7 @@ class OutputOptions:
         """
         if not self.saves:
             return TrackPaths()
-        run_dir = self.out_dir / (self.run_name or _single_name(video.stem, "the video's stem"))
+        run_dir = self.run_dir(video)
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -132,6 +133,102 @@ class OutputOptions:
         if paths.video_path is not None and paths.video_path.resolve() == video.resolve():
             raise OutputError(f"--save-video would overwrite the input video {video}.")
         return paths
+
+
+class Artefacts:
+    """All that a run writes, opened together and completed together.
+
+    Args:
+        options: What was asked for.
+        header: Every top-level key of track-v1 but ``frames``.
+        video: The input, for its name.
+        width, height: Pixels of its frames.
+        fps: Frames per second of the saved video.
+        labels: Class names by class id, for what is drawn.
+
+    Raises:
+        OutputError: Something cannot be written; nothing is left behind then.
+
+    Attributes:
+        paths: Where everything goes.
+        tracks: The track-v1 file.
+    """
+
+    def __init__(
+        self,
+        options: OutputOptions,
+        header: Mapping[str, Any],
+        video: Path,
+        *,
+        width: int,
+        height: int,
+        fps: float,
+        labels: Mapping[int, str],
+    ) -> None:
+        self._labels = labels
+        self._frames: FrameFolder | None = None
+        self._video: VideoWriter | None = None
+        self._display: Display | None = None
+        made = options.saves and not options.run_dir(video).exists()
+        self.paths = options.paths(video)
+        with ExitStack() as undo:
+            if made and self.paths.run_dir is not None:
+                undo.callback(_remove_if_empty, self.paths.run_dir)
+            if self.paths.video_path is not None:
+                self._video = VideoWriter(
+                    self.paths.video_path, width=width, height=height, fps=fps, fourcc=options.fourcc
+                )
+                undo.callback(self._video.close)
+            if self.paths.frames_dir is not None:
+                self._frames = FrameFolder(self.paths.frames_dir)
+                undo.callback(self._frames.discard)
+            if options.display:
+                self._display = Display(video.name)
+                undo.callback(self._display.close)
+            self.tracks = TrackFile(header, self.paths.json_path)
+            undo.pop_all()
+
+    @property
+    def draws(self) -> bool:
+        """Whether `write` wants the frame's pixels."""
+        return self._video is not None or self._frames is not None or self._display is not None
+
+    def write(self, document: Mapping[str, Any], image: NDArray[np.uint8] | None) -> bool:
+        """Take one frame.
+
+        Args:
+            document: Its track-v1.
+            image: (H, W, 3) uint8 BGR where `draws`.
+
+        Returns:
+            False when the user closed the live window.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        self.tracks.write(document)
+        if image is None:
+            return True
+        from tracking.draw import annotate
+
+        drawn = annotate(image, document["detections"], self._labels)
+        if self._video is not None:
+            self._video.write(drawn)
+        if self._frames is not None:
+            self._frames.write(int(document["frame"]), drawn)
+        return self._display is None or self._display.show(drawn)
+
+    def close(self) -> None:
+        """Complete everything, up to the last frame written; each also when another one cannot be."""
+        with ExitStack() as stack:
+            for part in (self.tracks, self._video, self._frames, self._display):
+                if part is not None:
+                    stack.callback(part.close)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 class TrackFile:
@@ -239,6 +336,10 @@ class FrameFolder:
             path.write_bytes(data.tobytes())
         except OSError as error:
             raise OutputError(f"cannot write frame {path}: {error.strerror}.") from error
+
+    def discard(self) -> None:
+        """Leave an earlier run's frames as they are."""
+        shutil.rmtree(self._part, ignore_errors=True)
 
     def close(self) -> None:
         """Put the frames in place of those of an earlier run."""

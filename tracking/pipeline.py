@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracking.artifacts import Display, FrameFolder, OutputOptions, TrackFile, TrackPaths
+from tracking.artifacts import Artefacts, OutputOptions, TrackFile, TrackPaths
 from tracking.detections import DetectionSource, FrameDetections, check_against_video, open_detections
 from tracking.errors import DetectionsError, OptionError, VideoError
 from tracking.galleries import EmbedderOptions, load_known_people
@@ -21,7 +21,7 @@ from tracking.identity import TrackIdentities
 from tracking.progress import progress_bar
 from tracking.temporal import TemporalOptions, TemporalTracker
 from tracking.trackers import FrameTracks, GalleryOnly, Hybrid, Tracker, available_trackers
-from tracking.video import VideoReader, VideoWriter
+from tracking.video import VideoReader
 
 if TYPE_CHECKING:
     from gallery_db.model import Embedder
@@ -255,35 +255,49 @@ class TrackingRun:
                 path=str(self._video),
                 lenient=options.lenient,
             )
+            start = options.frame_range[0] or 0
+            if reader.frame_count is not None and start >= reader.frame_count:
+                raise VideoError(f"video {self._video} has {reader.frame_count} frames; --range starts at {start}.")
             warnings += [f"{count} x {reason}" for reason, count in source.warnings.items()]
             selected = self._selected_classes(source)
             names = {**source.class_names, **options.class_names}
             people = self._people(stack, source, selected, names, ingest_progress)
             embedder = people.embedder if people else None
             tracker, embedder = self._tracker(people, embedder)
-            paths = options.output.paths(self._video)
-            file = TrackFile(self._header(source, reader, people, embedder), paths.json_path)
-            stack.callback(file.close)
+            artefacts = Artefacts(
+                options.output,
+                self._header(source, reader, people, embedder),
+                self._video,
+                width=reader.width,
+                height=reader.height,
+                fps=float(options.output.fps or reader.fps or source.video.get("fps") or _FALLBACK_FPS),
+                labels=names,
+            )
+            stack.callback(artefacts.close)
             tally = _Tally()
             started, started_cpu = time.perf_counter(), time.process_time()
             try:
-                self._loop(stack, source, reader, tracker, selected, names, file, paths, tally, progress)
+                self._loop(source, reader, tracker, selected, names, artefacts, tally, progress)
                 warnings += self._check_end(source, reader)
             finally:
-                # Every sink completes what it has, also when another one cannot.
+                # Every artefact is completed, also after an error or Ctrl-C.
                 stack.close()
                 seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
+                stats = self._stats(tally, seconds, cpu_seconds, warnings)
                 self.result = TrackResult(
-                    file,
-                    paths,
-                    self._stats(tally, seconds, cpu_seconds, warnings),
-                    tally.summary(),
-                    warnings,
-                    reader.fps,
+                    artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, reader.fps
                 )
         for warning in warnings:
             self._notify(f"warning: {warning}")
         return self.result
+
+    def execute_with_bars(self, *, enabled: bool = True) -> TrackResult:
+        """`execute`, with progress bars on a stderr that is a terminal."""
+        with (
+            progress_bar("ingesting the gallery", "images", enabled=enabled) as ingesting,
+            progress_bar("tracking", "frames", enabled=enabled) as tracking,
+        ):
+            return self.execute(progress=tracking, ingest_progress=ingesting)
 
     def _selected_classes(self, source: DetectionSource) -> set[int] | None:
         classes = self._options.classes
@@ -363,35 +377,19 @@ class TrackingRun:
 
     def _loop(
         self,
-        stack: ExitStack,
         source: DetectionSource,
         reader: VideoReader,
         tracker: Tracker,
         selected: set[int] | None,
         names: Mapping[int, str],
-        file: TrackFile,
-        paths: TrackPaths,
+        artefacts: Artefacts,
         tally: _Tally,
         progress: Callable[[int, int | None], None] | None,
     ) -> None:
         options = self._options
-        output = options.output
         temporal = options.tracker == "gallery_hybrid"
         start, stop = options.frame_range
         start = start or 0
-        frames = FrameFolder(paths.frames_dir) if paths.frames_dir else None
-        if frames:
-            stack.callback(frames.close)
-        writer = None
-        if paths.video_path:
-            fps = output.fps or reader.fps or source.video.get("fps") or _FALLBACK_FPS
-            writer = VideoWriter(
-                paths.video_path, width=reader.width, height=reader.height, fps=float(fps), fourcc=output.fourcc
-            )
-            stack.callback(writer.close)
-        display = Display(self._video.name) if output.display else None
-        if display:
-            stack.callback(display.close)
         last = reader.frame_count if stop is None else min(stop, reader.frame_count or stop)
         total = None if last is None else max(0, last - start)
         while (stop is None or reader.frame + 1 < stop) and reader.advance():
@@ -408,21 +406,12 @@ class TrackingRun:
             ]
             tracks = tracker.update(frame, detections, kinds, reader)
             document = _frame_document(frame, source.raw(frame), rows, tracks, drop_unnamed=options.filter_gallery)
-            file.write(document)
-            if output.draws:
-                from tracking.draw import annotate
-
-                image = annotate(reader.image(), document["detections"], names)
-                if writer:
-                    writer.write(image)
-                if frames:
-                    frames.write(frame, image)
-                if display and not display.show(image):
-                    tally.add(frame, len(detections), tracks, temporal=temporal)
-                    break
+            go_on = artefacts.write(document, reader.image() if artefacts.draws else None)
             tally.add(frame, len(detections), tracks, temporal=temporal)
             if progress:
                 progress(tally.frames, total)
+            if not go_on:
+                break
 
     def _check_end(self, source: DetectionSource, reader: VideoReader) -> list[str]:
         """Whether the video held every frame that the detections speak of."""
@@ -731,5 +720,4 @@ def track_video(
         ),
     )
     run = TrackingRun(dets_json, video, options, notify=notify)
-    with progress_bar("tracking", "frames", enabled=not no_progress) as progress:
-        return run.execute(progress=progress)
+    return run.execute_with_bars(enabled=not no_progress)

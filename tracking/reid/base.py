@@ -78,6 +78,7 @@ class NetworkEmbedder(ABC):
         fixed_batch: int | None = None,
         notices: Sequence[str] = (),
     ) -> None:
+        self._name = weights.name
         self._device = device
         self._runtime = runtime
         self._half = half
@@ -144,7 +145,8 @@ class NetworkEmbedder(ABC):
         output = np.asarray(self._infer(batch))
         if output.ndim != 2 or output.shape[0] != len(batch) or output.shape[1] == 0:
             raise EmbedderError(
-                f"expected the model to return ({len(batch)}, D) for {len(batch)} crops, found {output.shape}",
+                f"{self._name}: expected the model to return ({len(batch)}, D) for {len(batch)} crops, "
+                f"found {output.shape}",
                 hint="A ReID model returns one embedding per crop; this may be a detector or a feature map.",
             )
         return output[: len(crops)].astype(np.float32, copy=False)
