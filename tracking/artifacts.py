@@ -27,7 +27,7 @@ from tracking.video import VideoWriter
 
 __all__ = ["Artefacts", "Display", "FrameFolder", "OutputOptions", "TrackFile", "TrackPaths"]
 
-_IN_MEMORY = 32 * 1024 * 1024
+_IN_MEMORY = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ batches), and nothing else; "with crop preparation" also cuts, resizes and norma
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import resource
 import statistics
 import tempfile
@@ -21,8 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from gallery_db import Gallery, ingest_folder
-from tracking import load_embedder, open_detections, track_video
+from tracking import RunOptions, TrackingRun, load_embedder, open_detections, track_video
 from tracking.demo_scene import SceneConfig, render_scene
+from tracking.galleries import EmbedderOptions
 from tracking.reid import CropBatch, default_preprocessing
 from tracking.reid.crops import crop
 
@@ -31,6 +33,27 @@ def cpu(work: Callable[[], object]) -> float:
     started = time.process_time()
     work()
     return time.process_time() - started
+
+
+def memory(frames: int) -> str:
+    """Resident memory over a long run of the demo scene."""
+    marks: list[tuple[int, float]] = []
+
+    def progress(done: int, total: int | None) -> None:
+        if done % (frames // 10) == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            marks.append((done, pages * resource.getpagesize() / 2**20))
+
+    with tempfile.TemporaryDirectory() as place:
+        scene = render_scene(Path(place) / "long", SceneConfig(frames=frames, width=320, height=240))
+        builtin = load_embedder("builtin")
+        with Gallery.open_or_create(Path(place) / "people", builtin.model) as target:
+            ingest_folder(target, scene.gallery, builtin)
+        options = RunOptions(gallery=Path(place) / "people", embedder=EmbedderOptions(weights="builtin"))
+        result = TrackingRun(scene.detections, scene.video, options).execute(progress=progress)
+    return f"memory over {frames} frames ({result.stats['tracks']:.0f} tracks), resident MiB: " + ", ".join(
+        f"{done}: {mib:.0f}" for done, mib in marks
+    )
 
 
 def main() -> None:
@@ -126,29 +149,11 @@ def main() -> None:
         ratios = [b / w for b, w in zip(times[key], times["gallery_only"], strict=True)]
         print(f"  efficiency of gallery_only, ({key}) / whole loop: {statistics.median(ratios):.3f}")
 
-    if arguments.long:
-        config = SceneConfig(frames=arguments.long, width=320, height=240)
-        scene = render_scene(Path(folder.name) / "long", config)
-        builtin = load_embedder("builtin")
-        with Gallery.open_or_create(Path(folder.name) / "people", builtin.model) as target:
-            ingest_folder(target, scene.gallery, builtin)
-        from tracking import RunOptions, TrackingRun
-        from tracking.galleries import EmbedderOptions
-
-        marks: list[tuple[int, float]] = []
-
-        def progress(done: int, total: int | None) -> None:
-            if done % (arguments.long // 10) == 0:
-                pages = int(Path("/proc/self/statm").read_text().split()[1])
-                marks.append((done, pages * resource.getpagesize() / 2**20))
-
-        options = RunOptions(gallery=Path(folder.name) / "people", embedder=EmbedderOptions(weights="builtin"))
-        result = TrackingRun(scene.detections, scene.video, options).execute(progress=progress)
-        print(
-            f"memory over {arguments.long} frames ({result.stats['tracks']:.0f} tracks), resident MiB: "
-            + ", ".join(f"{done}: {mib:.0f}" for done, mib in marks)
-        )
     folder.cleanup()
+    if arguments.long:
+        # In a process of its own: the prepared crops above fill gigabytes of this one.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(pool.apply(memory, (arguments.long,)))
 
 
 if __name__ == "__main__":
