@@ -100,16 +100,20 @@ def ingest(
             _bar("ingesting", "images", no_progress) as progress,
             _bar("indexing", "entries", no_progress) as index_progress,
         ):
-            report = ingest_folder(
-                target,
-                folder,
-                embedder,
-                class_name=class_name,
-                prune=prune,
-                batch_size=batch_size,
-                progress=progress,
-                index_progress=index_progress,
-            )
+            try:
+                report = ingest_folder(
+                    target,
+                    folder,
+                    embedder,
+                    class_name=class_name,
+                    prune=prune,
+                    batch_size=batch_size,
+                    progress=progress,
+                    index_progress=index_progress,
+                )
+            except KeyboardInterrupt:
+                say(f"stopped; {gallery} keeps {len(target)} entries, and the same command goes on from there.")
+                raise
         total = len(target)
     if report.skipped:
         print_table("Not ingested", ["image", "why"], report.skipped)
@@ -237,7 +241,7 @@ def query(
             from gallery_db import ContactRow, write_contact_sheet
 
             rows = zip(pictures, titles, answers, strict=True)
-            write_contact_sheet(contact_sheet, [ContactRow(*row) for row in rows])
+            write_contact_sheet(contact_sheet, [ContactRow(p, Path(title).name, found) for p, title, found in rows])
             say(f"contact sheet: {contact_sheet}")
 
 
