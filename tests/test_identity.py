@@ -19,7 +19,7 @@ def unit(*values: float) -> NDArray[np.float32]:
     return vector / np.linalg.norm(vector)
 
 
-A, B, C = unit(1, 0, 0, 0), unit(0, 1, 0, 0), unit(0, 0, 1, 0)
+A, B, C, D = (unit(*row) for row in np.eye(4))
 
 
 def mix(first: NDArray[np.float32], second: NDArray[np.float32], distance: float) -> NDArray[np.float32]:
@@ -129,6 +129,21 @@ def replay(steps: Sequence[tuple[Look, Names]], *, every: int = 1, kind: str = "
             [({1: mix(A, B, 0.2)}, {1: "ann"})] + [({1: B}, {1: "ann"})] + [({1: B}, {1: "bob"})] * 3,
             1,
             id="sustained contrary evidence renames",
+        ),
+        pytest.param(
+            [({1: A}, {1: "ann"})] * 30 + [({1: B}, {1: "ann"}), ({1: B}, {1: "bob"}), ({1: B}, {1: "bob"})],
+            1,
+            id="however long the track: it has gone over to somebody else",
+        ),
+        pytest.param(
+            [({1: A}, {1: "ann"})] * 9 + [({1: D}, {1: "ann"}), ({1: D}, {1: None}), ({1: A}, {1: None})],
+            1,
+            id="a name is dropped when it has gone over to a stranger",
+        ),
+        pytest.param(
+            [({1: A}, {1: "ann"}), ({1: B}, {1: "ann"}), ({1: A}, {1: "ann"}), ({1: B}, {1: "ann"})] * 3,
+            1,
+            id="somebody who passes in front again and again",
         ),
         pytest.param(
             [({1: A}, {1: "ann"}), ({1: A, 2: mix(A, C, 0.1)}, {1: "ann", 2: None})], 1, id="one name once in a frame"

@@ -98,12 +98,12 @@ def name_detections(
 
 @dataclass(slots=True)
 class _Track:
-    """Evidence on one track: a running mean of its embeddings, and what follows from it."""
+    """Evidence on one track: a fading sum of its looks, those held back, and what follows from them."""
 
     total: NDArray[np.float32]
+    doubt: NDArray[np.float32]
     distances: NDArray[np.float32]
     class_name: str | None
-    looks: int
     next_look: int
     last_seen: int
     name: int = -1
@@ -114,10 +114,11 @@ class TrackIdentities:
     """Keeps one name a track, from evidence gathered over the track's life.
 
     A track is looked at when it first appears and then every `every` frames. Its looks are averaged
-    (weighted by detection score) and the mean is matched, so that one bad crop does not rename
-    anybody. A name once given is kept through small doubts (`HYSTERESIS`) and is changed or dropped
-    only after `PATIENCE` looks in a row speak against it, or when another track in the same frame
-    fits it better: no name stands twice in a frame, also when a lost track returns between looks.
+    (weighted by detection score, fading by `MEMORY` a look) and the mean is matched, so that one bad
+    crop does not rename anybody. A look that speaks against the name (`HYSTERESIS`) is held back; after
+    `PATIENCE` such looks in a row the tracker has gone over to somebody else, and the evidence starts
+    anew from them. A name is also lost when another track in the same frame fits it better: no name
+    stands twice in a frame, also when a lost track returns between looks.
 
     Args:
         source: The gallery.
@@ -127,6 +128,7 @@ class TrackIdentities:
 
     HYSTERESIS = 0.05
     PATIENCE = 2
+    MEMORY = 0.8
     FORGET_AFTER = 10_000
     """Frames after which an unseen track's evidence is dropped: longer than any tracker's buffer."""
 
@@ -162,30 +164,39 @@ class TrackIdentities:
         """
         if not len(track_ids):
             return
+        looks = self._source.identity_distances(embeddings, class_names)
         means = np.empty_like(embeddings)
         for i, track_id in enumerate(track_ids):
             weighted = embeddings[i] * np.float32(max(weights[i], 1e-3))
             track = self._tracks.get(track_id)
             if track is None:
-                track = _Track(weighted, np.empty(0, np.float32), class_names[i], 0, 0, frame)
+                track = _Track(np.zeros_like(weighted), np.zeros_like(weighted), looks[i], class_names[i], 0, frame)
                 self._tracks[track_id] = track
-            else:
-                track.total = track.total + weighted
+            self._take(track, weighted, looks[i])
+            track.next_look = frame + self._every
             norm = float(np.linalg.norm(track.total))
             means[i] = track.total / norm if norm > 0 else embeddings[i]
-        distances = self._source.identity_distances(means, class_names)
-        for i, track_id in enumerate(track_ids):
-            track = self._tracks[track_id]
-            track.distances = distances[i]
-            track.looks += 1
-            track.next_look = frame + self._every
-            if track.name >= 0:
-                against = bool(np.argmin(track.distances) != track.name) and bool(
-                    track.distances.min() < track.distances[track.name] - self.HYSTERESIS
-                )
-                against |= bool(track.distances[track.name] > self._threshold + self.HYSTERESIS)
-                track.contrary = track.contrary + 1 if against else 0
+        for track_id, row in zip(track_ids, self._source.identity_distances(means, class_names), strict=True):
+            self._tracks[track_id].distances = row
         self._stale = True
+
+    def _take(self, track: _Track, weighted: NDArray[np.float32], look: NDArray[np.float32]) -> None:
+        """Add a look to a track's evidence, or hold it back if it speaks against the track's name."""
+        if track.name >= 0 and self._speaks_against(look, track.name):
+            # Somebody passed in front, or the tracker went over to another person: which of them only
+            # the next look can tell, so that this one counts for neither yet.
+            track.contrary += 1
+            track.doubt = track.doubt + weighted
+            if track.contrary >= self.PATIENCE:
+                track.total, track.doubt = track.doubt, np.zeros_like(weighted)
+            return
+        track.contrary = 0
+        track.doubt = np.zeros_like(weighted)
+        track.total = track.total * np.float32(self.MEMORY) + weighted
+
+    def _speaks_against(self, look: NDArray[np.float32], name: int) -> bool:
+        own = float(look[name])
+        return own > self._threshold + self.HYSTERESIS or float(look.min()) < own - self.HYSTERESIS
 
     def names(self, frame: int, track_ids: Sequence[int]) -> list[Named | None]:
         """The names of the tracks in a frame, no name twice.
