@@ -13,7 +13,7 @@ from tracking.reid.loader import load_embedder
 from tracking.reid.onnx_embedder import OnnxEmbedder
 
 needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None, reason="needs openvino: pip install 'gtrack[openvino]'"
+    importlib.util.find_spec("openvino") is None, reason="needs openvino: pip install openvino"
 )
 
 
@@ -64,5 +64,5 @@ def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "tracking.reid.openvino_embedder.find_spec", lambda name: None if name == "openvino" else original(name)
     )
-    with pytest.raises(EmbedderError, match=r"Run: pip install 'gtrack\[openvino\]'"):
+    with pytest.raises(EmbedderError, match="Run: pip install openvino"):
         load_embedder(path)

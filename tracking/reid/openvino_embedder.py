@@ -45,7 +45,7 @@ class OpenVinoEmbedder(NetworkEmbedder):
         batch_size: int | None = None,
     ) -> None:
         if find_spec("openvino") is None:
-            raise EmbedderError(f"{weights}: OpenVINO is not installed", hint="Run: pip install 'gtrack[openvino]'")
+            raise EmbedderError(f"{weights}: OpenVINO is not installed", hint="Run: pip install openvino")
         if parse_device(device).kind not in ("auto", "cpu"):
             raise EmbedderError(f"device {device}: gtrack runs OpenVINO models on the CPU", hint="Use device cpu.")
         openvino: Any = import_module("openvino")
