@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, gallery, listing, run, schema
+from cli import demo, gallery, gallery_exchange, listing, run, schema
 from cli.output import print_error
 from gallery_db.errors import GtrackError
 
@@ -49,6 +49,9 @@ def _root(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.add_typer(gallery.app, name="gallery")
+gallery.app.command("export")(gallery_exchange.export)
+gallery.app.command("import")(gallery_exchange.import_)
+gallery.app.command("reembed")(gallery_exchange.reembed)
 app.command("list")(listing.list_names)
 app.command("schema")(schema.schema)
 

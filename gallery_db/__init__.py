@@ -26,6 +26,14 @@ if TYPE_CHECKING:
         ImageError,
         ModelMismatchError,
     )
+    from gallery_db.exchange import (
+        ExportReport,
+        ImportReport,
+        ParquetHeader,
+        export_parquet,
+        import_parquet,
+        read_parquet_header,
+    )
     from gallery_db.files import atomic_path
     from gallery_db.gallery import (
         DEFAULT_COLLECTION,
@@ -36,11 +44,13 @@ if TYPE_CHECKING:
         Search,
         is_gallery,
     )
+    from gallery_db.image_folders import FoldersReport, export_folders
     from gallery_db.images import IMAGE_SUFFIXES, read_image, read_image_bytes
     from gallery_db.index_keeper import VerifyReport
     from gallery_db.ingest import IngestReport, ingest_folder
     from gallery_db.model import Embedder, EmbeddingModel
     from gallery_db.record import Change
+    from gallery_db.reembed import ReembedReport, reembed_gallery
     from gallery_db.view import GalleryView
 
 __all__ = [
@@ -56,6 +66,8 @@ __all__ = [
     "Entry",
     "EntryExistsError",
     "EntryNotFoundError",
+    "ExportReport",
+    "FoldersReport",
     "Gallery",
     "GalleryError",
     "GalleryFormatError",
@@ -68,16 +80,24 @@ __all__ = [
     "GtrackError",
     "IdentitySummary",
     "ImageError",
+    "ImportReport",
     "IngestReport",
     "Match",
     "ModelMismatchError",
+    "ParquetHeader",
+    "ReembedReport",
     "Search",
     "VerifyReport",
     "atomic_path",
+    "export_folders",
+    "export_parquet",
+    "import_parquet",
     "ingest_folder",
     "is_gallery",
     "read_image",
     "read_image_bytes",
+    "read_parquet_header",
+    "reembed_gallery",
     "utc_now",
     "write_contact_sheet",
 ]
@@ -100,6 +120,14 @@ _MODULES = {
         "ImageError",
         "ModelMismatchError",
     ),
+    "exchange": (
+        "ExportReport",
+        "ImportReport",
+        "ParquetHeader",
+        "export_parquet",
+        "import_parquet",
+        "read_parquet_header",
+    ),
     "files": ("atomic_path",),
     "gallery": (
         "DEFAULT_COLLECTION",
@@ -110,11 +138,13 @@ _MODULES = {
         "Search",
         "is_gallery",
     ),
+    "image_folders": ("FoldersReport", "export_folders"),
     "images": ("IMAGE_SUFFIXES", "read_image", "read_image_bytes"),
     "index_keeper": ("VerifyReport",),
     "ingest": ("IngestReport", "ingest_folder"),
     "model": ("Embedder", "EmbeddingModel"),
     "record": ("Change",),
+    "reembed": ("ReembedReport", "reembed_gallery"),
     "view": ("GalleryView",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -14,6 +14,9 @@ __all__ = ["UNIT_TOLERANCE", "unit_rows"]
 UNIT_TOLERANCE = 1e-3
 """How far from 1 the L2 norm of an embedding may be."""
 
+_ROUNDING = 2e-6
+"""How far from 1 the norm of a row may be that was brought to unit length in float32 before."""
+
 
 def unit_rows(embeddings: Any, dimension: int, *, count: int | None = None, what: str) -> NDArray[np.float32]:
     """Check embeddings, and make them float32 and exactly of unit length.
@@ -26,7 +29,8 @@ def unit_rows(embeddings: Any, dimension: int, *, count: int | None = None, what
 
     Returns:
         (N, D) float32, C-contiguous. A row within `UNIT_TOLERANCE` of unit length is brought to it, so that
-        an inner product and Chroma, which normalises by itself, agree on the distance.
+        an inner product and Chroma, which normalises by itself, agree on the distance. A row that went
+        through here before comes out as it was, bit for bit.
 
     Raises:
         EmbeddingError: The shape is another, or a row is not finite or not of unit length.
@@ -59,5 +63,6 @@ def unit_rows(embeddings: Any, dimension: int, *, count: int | None = None, what
             f"Row {row} of the {what} has length {norms[row]:.4g}; expected 1 within {UNIT_TOLERANCE}.",
             hint="Divide each embedding by its L2 norm.",
         )
-    result: NDArray[np.float32] = np.ascontiguousarray(array / norms[:, None], dtype=np.float32)
+    divisors = np.where(np.abs(norms - 1.0) <= _ROUNDING, np.float32(1.0), norms)
+    result: NDArray[np.float32] = np.ascontiguousarray(array / divisors[:, None], dtype=np.float32)
     return result

@@ -615,6 +615,22 @@ class Record:
         ids, identities, class_names, blobs = (list(column) for column in zip(*rows, strict=True))
         return ViewRows(generation, ids, identities, class_names, self._matrix(blobs, dimension))
 
+    def pages(
+        self, collection: int, dimension: int, size: int = 1000
+    ) -> Iterator[tuple[list[Entry], NDArray[np.float32]]]:
+        """The entries in the order of their arrival with their vectors (N, D), N <= `size` at a time."""
+        after = 0
+        while True:
+            rows = self._all(
+                f"SELECT {_COLUMNS}, seq, vector FROM entries JOIN vectors USING (seq) "
+                "WHERE collection = ? AND seq > ? ORDER BY seq LIMIT ?",
+                (collection, after, size),
+            )
+            if not rows:
+                return
+            yield [_entry_from(row) for row in rows], self._matrix([row[-1] for row in rows], dimension)
+            after = rows[-1][-2]
+
     def _matrix(self, blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
         joined = b"".join(blobs)
         if len(joined) != len(blobs) * dimension * 4:
