@@ -26,6 +26,7 @@ from gallery_db.errors import (
     GalleryFormatError,
     GalleryLockedError,
     ImageError,
+    ModelMismatchError,
 )
 from gallery_db.files import atomic_path
 from gallery_db.gallery import Gallery, is_gallery
@@ -343,7 +344,13 @@ def import_parquet(
         folder = Path(path)
         created = not is_gallery(folder)
         made = not folder.exists()
-        gallery = Gallery.open_or_create(folder, reader.header.model, new_collection=new_collection)
+        try:
+            gallery = Gallery.open_or_create(folder, reader.header.model, new_collection=new_collection)
+        except ModelMismatchError as error:
+            raise ModelMismatchError(
+                f"{reader.path} cannot be imported: {error.message}",
+                hint="Import it into another gallery, or start a further collection there with --new-collection.",
+            ) from None
         try:
             report = _Import(gallery, reader, replace).run(created, progress)
         except BaseException:
@@ -731,7 +738,7 @@ class _Import:
                     hint="--replace takes the file's.",
                 )
         place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_name(f".{place.stem[:80]}.part{place.suffix}")
+        beside = place.with_name(f".{digest(place.name)[:16]}.part{place.suffix}")
         self._pending[place] = beside
         beside.write_bytes(data)
 

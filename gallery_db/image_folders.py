@@ -93,7 +93,7 @@ def export_folders(
     """Write a gallery's pictures as a tree of image folders, FOLDER/IDENTITY/NAME.jpg, to be ingested again.
 
     Whole images and kept crops are copied byte for byte; a box on an image is cut out and saved as PNG. Names
-    are made harmless, so that nothing leaves the folder.
+    are made harmless, so that nothing leaves the folder. An identity of two classes has one folder.
 
     Args:
         gallery: Open, with the collection selected.

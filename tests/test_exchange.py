@@ -321,8 +321,9 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 def test_another_model_is_refused_with_both_names(file: Path, tmp_path: Path) -> None:
     make_gallery(tmp_path / "b", entries_named(3), "other.onnx")
-    with pytest.raises(ModelMismatchError, match=r"other\.onnx.*tiny\.pt"):
+    with pytest.raises(ModelMismatchError, match=r"other\.onnx.*tiny\.pt") as caught:
         import_parquet(tmp_path / "b", file)
+    assert str(file) in caught.value.message
     report = import_parquet(tmp_path / "b", file, new_collection=True, index=False)
     assert report.added == 25
     with Gallery.open(tmp_path / "b", model=model_named()) as gallery:
@@ -555,9 +556,9 @@ def test_folders_and_back(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == tree(people)
     for name in tree(people):
         assert (tmp_path / "out" / name).read_bytes() == (people / name).read_bytes()
-    with Gallery.create(tmp_path / "b", model_named()) as gallery:
+    with Gallery.create(tmp_path / "b", model_named()) as gallery, Gallery.open(tmp_path / "a") as old:
         ingest_folder(gallery, tmp_path / "out", ColourEmbedder())
-        assert {entry.id for entry in gallery.entries()} == {e.id for e in Gallery.open(tmp_path / "a").entries()}
+        assert {entry.id for entry in gallery.entries()} == {entry.id for entry in old.entries()}
 
 
 def test_folders_list_what_they_cannot_write(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ def ingested(tmp_path: Path, people: int = 3, each: int = 4) -> Path:
     return tmp_path / "g"
 
 
+def collections(path: Path) -> list[str]:
+    with Gallery.open(path) as gallery:
+        return [info.name for info in gallery.collections()]
+
+
 def add(path: Path, *entries: Entry) -> None:
     gallery = Gallery.open(path, write=True) if path.exists() else Gallery.create(path, model_named())
     gallery.add(entries, unit_vectors(len(entries)))
@@ -108,7 +113,7 @@ def test_again_only_what_is_new(tmp_path: Path) -> None:
         ingest_folder(gallery, tmp_path / "people", ColourEmbedder())
     report = reembed_gallery(path, embedder)
     assert (report.added, report.present, embedder.batches) == (1, 12, [1])
-    assert len(Gallery.open(path).collections()) == 2
+    assert len(collections(path)) == 2
 
 
 def test_what_cannot_be_embedded_is_listed(tmp_path: Path) -> None:
@@ -182,6 +187,11 @@ def test_single_frames_in_any_order(scene: Scene) -> None:
             np.testing.assert_array_equal(frames(str(scene.video), number), first[number])
         with pytest.raises(VideoError, match="no frame -1"):
             frames(str(scene.video), -1)
+        last = frames(str(scene.video), 159).copy()
+        for words in ("ends before frame 160", "has no frame 160"):
+            with pytest.raises(VideoError, match=words):
+                frames(str(scene.video), 160)
+        np.testing.assert_array_equal(frames(str(scene.video), 159), last)
 
 
 def test_pictures_that_were_imported(tmp_path: Path) -> None:
@@ -192,7 +202,7 @@ def test_pictures_that_were_imported(tmp_path: Path) -> None:
         picture.unlink()
     import_parquet(tmp_path / "b", tmp_path / "f.parquet")
     assert reembed_gallery(path, GreyEmbedder()).collection is None
-    assert len(Gallery.open(path).collections()) == 1, "nothing to embed, nothing made"
+    assert len(collections(path)) == 1, "nothing to embed, nothing made"
     assert reembed_gallery(tmp_path / "b", GreyEmbedder()).added == 12
 
 
@@ -208,7 +218,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         reembed_gallery(tmp_path / "none", GreyEmbedder())
     with pytest.raises(EmbeddingError, match="was given 12 images"):
         reembed_gallery(path, GreyEmbedder(rows=3))
-    assert len(Gallery.open(path).collections()) == 1
+    assert len(collections(path)) == 1
 
 
 def test_with_the_builtin_model(scene: Scene, tmp_path: Path) -> None:
@@ -277,5 +287,5 @@ def test_the_command(tmp_path: Path) -> None:
     assert "0 embedded, 11 already there" in done.stdout
     assert "no new model" in gtrack("gallery", "reembed", "-g", path, code=2).stderr
     words = ["gallery", "reembed", "-g", path, "--reid-weights", "builtin", "--collection"]
-    assert "already" in gtrack(*words, Gallery.open(path).collections()[1].name, code=1).stderr
+    assert "already" in gtrack(*words, collections(path)[1], code=1).stderr
     assert "none" in gtrack("gallery", "reembed", "-g", tmp_path / "none", "--reid-weights", "x", code=1).stderr

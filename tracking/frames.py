@@ -23,6 +23,7 @@ class VideoFrames:
         self._reader: VideoReader | None = None
         self._source = ""
         self._failed: dict[str, VideoError] = {}
+        self._lengths: dict[str, int] = {}
 
     def __call__(self, source: str, frame: int) -> NDArray[np.uint8]:
         """A frame.
@@ -39,6 +40,8 @@ class VideoFrames:
         """
         if source in self._failed:
             raise self._failed[source]
+        if not 0 <= frame < self._lengths.get(source, frame + 1):
+            raise VideoError(f"video {source} has no frame {frame}.")
         reader = self._reader
         if reader is None or self._source != source or reader.frame > frame:
             self.close()
@@ -50,9 +53,9 @@ class VideoFrames:
             self._reader, self._source = reader, source
         while reader.frame < frame:
             if not reader.advance():
+                self._lengths[source] = reader.frame + 1
+                self.close()
                 raise VideoError(f"video {source} ends before frame {frame}.")
-        if frame < 0:
-            raise VideoError(f"video {source} has no frame {frame}.")
         return reader.image()
 
     def close(self) -> None:
