@@ -233,7 +233,9 @@ def query(
             stored, vector = source.get(entry_id)
             probes.append(vector)
             titles.append(f"{entry_id} ({stored.identity})")
-            pictures.append(stored.extra.get("crop") or stored.source or None)
+            kept = stored.extra.get("crop")
+            whole = stored.source if stored.origin == "image" else None
+            pictures.append(source.path / kept if isinstance(kept, str) and kept else whole or None)
         answers = source.query(np.stack(probes), top_k=top_k, where=filters or None, search=search.value)
         _tell_notices(source)
         _print_answers(titles, answers, as_json)
@@ -241,7 +243,11 @@ def query(
             from gallery_db import ContactRow, write_contact_sheet
 
             rows = zip(pictures, titles, answers, strict=True)
-            write_contact_sheet(contact_sheet, [ContactRow(p, Path(title).name, found) for p, title, found in rows])
+            write_contact_sheet(
+                contact_sheet,
+                [ContactRow(picture, Path(title).name, found) for picture, title, found in rows],
+                gallery=gallery,
+            )
             say(f"contact sheet: {contact_sheet}")
 
 

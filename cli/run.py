@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -19,7 +20,16 @@ __all__ = ["print_result", "run"]
 
 _TRACKING = "Tracking (gallery_hybrid)"
 _GALLERY = "Gallery"
+_ENROLMENT = "Enrolment (the gallery is only read unless asked)"
 _SAVING = "Saving (nothing is written unless asked)"
+
+
+class Enroll(str, Enum):
+    """Whom to enrol; the words are those of `tracking.enrolment.Enrol`."""
+
+    off = "off"
+    unknown = "unknown"
+    all = "all"
 
 
 def _class_ids(text: str | None) -> list[int] | None:
@@ -74,6 +84,13 @@ def print_result(result: TrackResult) -> None:
         f"{stats['tracks']:.0f} tracks, {stats['named']:.0f} named as {stats['identities']:.0f} identities; "
         f"{stats['crops']:.0f} crops embedded; {stats['seconds']:.1f} s, {stats['fps']:.0f} frames/s"
     )
+    counts = result.enrolment
+    if counts is not None:
+        new = f" ({counts.identities} as new identities)" if counts.identities else ""
+        rest = [f"{counts.too_short} too short", f"{counts.too_poor} too poor"]
+        rest += [f"{counts.unsure} not surely one identity"] if counts.unsure else []
+        rest += [f"{counts.redundant} more of the same"] if counts.redundant else []
+        print(f"{counts.enrolled} enrolled{new}, {', '.join(rest)}")
     for name, path in (
         ("tracks", result.paths.json_path),
         ("video", result.paths.video_path),
@@ -186,6 +203,32 @@ def run(
     max_obs: Annotated[
         int, typer.Option("--max-obs", help="Observations kept per track.", rich_help_panel=_TRACKING)
     ] = 30,
+    enroll: Annotated[
+        Enroll,
+        typer.Option(
+            "--enroll",
+            rich_help_panel=_ENROLMENT,
+            help="Whom to put into the gallery once their track has ended: nobody, tracks without a name (as "
+            "unknown-0001 and so on), or also sure matches of named people. An absent gallery is made.",
+        ),
+    ] = Enroll.off,
+    source_id: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--source-id",
+            rich_help_panel=_ENROLMENT,
+            metavar="CAM",
+            help="The camera, kept with what is enrolled. Default: the video's stem.",
+        ),
+    ] = None,
+    grace_frames: Annotated[
+        int,
+        typer.Option(
+            "--grace-frames",
+            rich_help_panel=_ENROLMENT,
+            help="Frames that a track may be out of sight before it has ended.",
+        ),
+    ] = 30,
     reid_weights: ReidWeights = None,
     models_dir: ModelsDir = Path("models"),
     device: Device = "auto",
@@ -228,7 +271,7 @@ def run(
 
     Example: gtrack run clip.mp4 --dets-json clip.json --gallery people --json --save-video named.mp4
 
-    Ctrl-C keeps what is done: the saved files are complete up to the last frame.
+    Ctrl-C keeps what is done: the saved files are complete up to the last frame, and --enroll stores its tracks.
     """
     from tracking.errors import OptionError
 
@@ -283,13 +326,17 @@ def run(
             fourcc=fourcc,
             display=display,
         ),
+        enroll=enroll.value,
+        source_id=source_id,
+        grace_frames=grace_frames,
     )
     job = TrackingRun(dets_json, source, options, notify=say)
     try:
         result = job.execute_with_bars(enabled=not no_progress)
-    except BaseException:
+    except BaseException as error:
         if job.result is not None and job.result.stats["frames"]:
-            say("stopped; what follows is complete up to the last frame done.")
+            how = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            say(f"{how}; what follows is complete up to the last frame done.")
             print_result(job.result)
         raise
     print_result(result)

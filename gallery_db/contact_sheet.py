@@ -46,16 +46,20 @@ class ContactRow:
     matches: Sequence[Match]
 
 
-def write_contact_sheet(path: str | os.PathLike[str], rows: Iterable[ContactRow]) -> Path:
+def write_contact_sheet(
+    path: str | os.PathLike[str], rows: Iterable[ContactRow], *, gallery: str | os.PathLike[str] | None = None
+) -> Path:
     """Draw probes with their neighbours, a row each, and write the sheet.
 
     A tile shows the entry's picture with its identity, its cosine similarity to the probe and its source's name.
     A picture that is gone is replaced by a tile that says so. An entry of a video shows the crop that
-    ``extra["crop"]`` names.
+    ``extra["crop"]`` names, a path from the gallery's folder.
 
     Args:
         path: Where to; .jpg, .png, .webp, .bmp or .tif. Written beside and renamed.
         rows: At least one, at most 200.
+        gallery: The folder of the gallery that the matches are of; without it, only crops with absolute paths
+            are found.
 
     Returns:
         The path.
@@ -73,7 +77,7 @@ def write_contact_sheet(path: str | os.PathLike[str], rows: Iterable[ContactRow]
     content = list(rows)
     if not 1 <= len(content) <= _MOST_ROWS:
         raise GalleryError(f"Expected 1 to {_MOST_ROWS} rows on a contact sheet, found {len(content)}.")
-    sheet = _draw(content)
+    sheet = _draw(content, Path(gallery) if gallery is not None else Path())
     try:
         with atomic_path(target) as temporary:
             sheet.save(temporary, format=kind, **({"quality": 90} if kind in ("JPEG", "WEBP") else {}))
@@ -85,7 +89,7 @@ def write_contact_sheet(path: str | os.PathLike[str], rows: Iterable[ContactRow]
     return target
 
 
-def _draw(rows: list[ContactRow]) -> Image:
+def _draw(rows: list[ContactRow], folder: Path) -> Image:
     from PIL import Image, ImageDraw
 
     columns = 1 + max(len(row.matches) for row in rows)
@@ -106,7 +110,7 @@ def _draw(rows: list[ContactRow]) -> Image:
                 (_source_name(match.entry), _FAINT),
             ]
             x = 2 * _GAP + (place + 1) * step_x
-            _tile(sheet, draw, (x, y), _entry_picture(match.entry), captions)
+            _tile(sheet, draw, (x, y), _entry_picture(match.entry, folder), captions)
         if not row.matches:
             _text(draw, (2 * _GAP + step_x, y), "nothing found", _FAINT, width)
     return sheet
@@ -171,10 +175,10 @@ def _probe_picture(row: ContactRow) -> NDArray[np.uint8] | str:
     return _read(str(os.fspath(row.probe)))
 
 
-def _entry_picture(entry: Entry) -> NDArray[np.uint8] | str:
+def _entry_picture(entry: Entry, folder: Path) -> NDArray[np.uint8] | str:
     crop = entry.extra.get("crop")
     if isinstance(crop, str) and crop:
-        return _read(crop)
+        return _read(str(folder / crop))
     if entry.frame is not None or entry.origin != "image":
         return "from a video,\nno crop kept"
     picture = _read(entry.source)

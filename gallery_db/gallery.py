@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -424,6 +424,11 @@ class Gallery:
             )
         return entries[0], vectors[0]
 
+    def with_prefix(self, prefix: str) -> tuple[list[Entry], NDArray[np.float32]]:
+        """The entries whose ids begin with a prefix of ASCII text, sorted by id, with their embeddings (N, D)."""
+        ids = self._record.ids_from(self._row.id, prefix) if prefix else self._record.ids(self._row.id)
+        return self._record.with_vectors(self._row.id, ids, self.model.dimension)
+
     def identities(self) -> list[IdentitySummary]:
         """What there is of each identity and class, sorted."""
         origins: dict[tuple[str, str], dict[str, int]] = {}
@@ -641,12 +646,15 @@ class Gallery:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    def view(self) -> GalleryView:
+    def view(self, *, without: Collection[str] = ()) -> GalleryView:
         """A view of the collection in memory, for exact answers many times a second.
 
         It stays usable after the gallery is closed, but can be refreshed only before.
+
+        Args:
+            without: Ids of entries that it shall not show, whatever happens to them.
         """
-        return GalleryView(self.model.dimension, record=self._record, collection=self._row.id)
+        return GalleryView(self.model.dimension, record=self._record, collection=self._row.id, without=without)
 
     def query(
         self,

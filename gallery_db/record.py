@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +162,7 @@ class ViewRows:
         ids: N entry ids.
         identities: N identity names.
         class_names: N class names.
+        origins: N origins.
         vectors: (N, D) float32.
     """
 
@@ -169,7 +170,20 @@ class ViewRows:
     ids: list[str]
     identities: list[str]
     class_names: list[str]
+    origins: list[str]
     vectors: NDArray[np.float32]
+
+    def without(self, ids: Collection[str]) -> ViewRows:
+        """The same but for the entries of these ids."""
+        kept = [row for row, id_ in enumerate(self.ids) if id_ not in ids]
+        return ViewRows(
+            self.generation,
+            [self.ids[row] for row in kept],
+            [self.identities[row] for row in kept],
+            [self.class_names[row] for row in kept],
+            [self.origins[row] for row in kept],
+            self.vectors[kept],
+        )
 
 
 @contextmanager
@@ -539,6 +553,14 @@ class Record:
             )
         ]
 
+    def ids_from(self, collection: int, prefix: str) -> list[str]:
+        """The ids that begin with a prefix of ASCII text, sorted."""
+        rows = self._all(
+            "SELECT id FROM entries WHERE collection = ? AND id >= ? AND id < ? ORDER BY id",
+            (collection, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)),
+        )
+        return [row[0] for row in rows]
+
     @staticmethod
     def _condition(where: Mapping[str, str] | None) -> tuple[str, tuple[str, ...]]:
         parts = []
@@ -603,7 +625,7 @@ class Record:
                     "SELECT generation FROM collections WHERE id = ?", (collection,)
                 ).fetchone()[0]
                 rows = connection.execute(
-                    "SELECT id, identity, class_name, vector FROM entries JOIN vectors USING (seq) "
+                    "SELECT id, identity, class_name, origin, vector FROM entries JOIN vectors USING (seq) "
                     "WHERE collection = ? ORDER BY seq",
                     (collection,),
                 ).fetchall()
@@ -611,9 +633,9 @@ class Record:
                 if alone:
                     connection.execute("COMMIT")
         if not rows:
-            return ViewRows(generation, [], [], [], np.empty((0, dimension), np.float32))
-        ids, identities, class_names, blobs = (list(column) for column in zip(*rows, strict=True))
-        return ViewRows(generation, ids, identities, class_names, self._matrix(blobs, dimension))
+            return ViewRows(generation, [], [], [], [], np.empty((0, dimension), np.float32))
+        ids, identities, class_names, origins, blobs = (list(column) for column in zip(*rows, strict=True))
+        return ViewRows(generation, ids, identities, class_names, origins, self._matrix(blobs, dimension))
 
     def pages(
         self, collection: int, dimension: int, size: int = 1000

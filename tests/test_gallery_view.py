@@ -9,6 +9,7 @@ import pytest
 from helpers_gallery import DIMENSION, entries_named, model_named, unit_vectors
 
 from gallery_db import EmbeddingError, Entry, Gallery, GalleryView
+from gallery_db.view import TRACK_PENALTY
 
 NAMES = ["b", "a", "a", "c", "b", "a", "c", "d"]
 CLASSES = ["person", "person", "car", "Person", "PERSON", "Car", "person", "bus"]
@@ -135,3 +136,60 @@ def test_refreshing_follows_each_kind_of_change(tmp_path: Path) -> None:
         gallery.close(sync=False)
     assert len(view) == 8  # and stays usable
     assert view.identity_distances(unit_vectors(1)).shape == (1, 2)
+
+
+def test_appending_is_as_if_they_had_been_there() -> None:
+    vectors = unit_vectors(8)
+    view = GalleryView.from_arrays(NAMES[:3], vectors[:3], class_names=CLASSES[:3])
+    before = view.identities
+    entries = [Entry(id=str(n), identity=NAMES[n], class_name=CLASSES[n]) for n in range(8)]
+    view.append(entries[3:4], vectors[3:4])
+    view.append(entries[4:], vectors[4:])
+    view.append([], np.empty((0, DIMENSION)))
+    whole = GalleryView.from_arrays(NAMES, vectors, class_names=CLASSES)
+    assert view.identities[: len(before)] == before, "no column is renumbered"
+    assert len(view) == len(whole) == len(view.embeddings) == len(view.row_columns) == len(view.entry_ids)
+    probes = unit_vectors(3, seed=9)
+
+    def by_column(of: GalleryView, classes: list[str | None] | None) -> dict[tuple[str, str], list[float]]:
+        found = of.identity_distances(probes, classes)
+        keys = [(name, kind.lower()) for name, kind in zip(of.identities, of.identity_classes, strict=True)]
+        return {key: found[:, column].round(6).tolist() for column, key in enumerate(keys)}
+
+    for classes in (None, ["person", "CAR", "bus"]):
+        assert by_column(view, classes) == by_column(whole, classes)
+    for kind in (None, "car"):
+        rows, distances = view.nearest(probes, 3, kind)
+        other_rows, other = whole.nearest(probes, 3, kind)
+        np.testing.assert_allclose(distances, other, atol=1e-6)
+        ids = [[of.entry_ids[r] for r in some] for of, some in ((view, rows[0]), (whole, other_rows[0]))]
+        assert ids[0] == ids[1]
+    empty = GalleryView.from_arrays([], np.empty((0, DIMENSION)))
+    empty.append(entries[:2], vectors[:2])
+    assert empty.identity_distances(vectors[:1])[0, 0] == pytest.approx(0, abs=1e-6)
+
+
+def test_enrolled_entries_of_reviewed_people_count_less() -> None:
+    first, second, third = unit_vectors(3)
+    view = GalleryView.from_arrays(
+        ["ann", "ann", "stranger"], np.stack([first, second, third]), origins=["image", "track", "track"]
+    )
+    found = np.diagonal(view.identity_distances(np.stack([first, second, third]))[:, [0, 0, 1]])
+    np.testing.assert_allclose(found, [0, TRACK_PENALTY, 0], atol=1e-6)
+    view.append([Entry(id="x", identity="stranger")], first[None])
+    assert view.identity_distances(third[None])[0, 1] == pytest.approx(TRACK_PENALTY, abs=1e-6), "reviewed by now"
+    assert view.nearest(second[None], 1)[1][0, 0] == pytest.approx(0, abs=1e-6), "a distance is a distance"
+    assert view.enrolled("ann", "PERSON")[0] == ("1",)
+    assert view.enrolled("nobody", "person")[0] == ()
+
+
+def test_a_view_without_some(tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "g", model_named()) as gallery:
+        gallery.add(entries_named(10), unit_vectors(10))
+        view = gallery.view(without=[f"e0000{n}" for n in range(5)])
+        assert view.identities == ("who0001",)
+        gallery.add(entries_named(1, prefix="f"), unit_vectors(1, seed=3))
+        assert view.refresh()
+        assert len(view) == 6
+        assert [e.id for e in gallery.with_prefix("f")[0]] == ["f00000"]
+        gallery.close(sync=False)

@@ -195,5 +195,5 @@ def run_demo(
     with Gallery.open(path, model=embedder.model) as gallery:
         answers: list[list[Match]] = gallery.query(embedder.embed(crops), top_k=5) if crops else []
     rows = zip(crops, (title for title, _, _ in looks), answers, strict=True)
-    write_contact_sheet(sheet, [ContactRow(*row) for row in rows])
+    write_contact_sheet(sheet, [ContactRow(*row) for row in rows], gallery=path)
     return DemoReport(scene, path, report, result, people, sheet)

@@ -20,7 +20,7 @@ class IdentitySource(Protocol):
 
     @property
     def identities(self) -> Sequence[str]:
-        """Names, one a column of `identity_distances`."""
+        """Names, one a column of `identity_distances`. New ones may follow; none is renumbered."""
         ...
 
     def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
@@ -229,7 +229,10 @@ class TrackIdentities:
         known = [self._tracks[t] for t in track_ids if t in self._tracks]
         if not known:
             return
-        costs = np.stack([track.distances for track in known]).astype(np.float64)
+        # An identity may have joined the gallery since a track was looked at; that look says nothing of it.
+        costs = np.full((len(known), max(len(track.distances) for track in known)), np.inf)
+        for row, track in enumerate(known):
+            costs[row, : len(track.distances)] = track.distances
         for row, track in enumerate(known):
             if track.name < 0:
                 continue

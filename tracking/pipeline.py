@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from tracking.artifacts import Artefacts, OutputOptions, TrackFile, TrackPaths
 from tracking.detections import DetectionSource, FrameDetections, check_against_video, open_detections
+from tracking.enrolment import Enrol, EnrolmentCounts
+from tracking.enrolment_run import RunEnrolment, check_enrolment_gallery
 from tracking.errors import DetectionsError, OptionError, VideoError
 from tracking.galleries import EmbedderOptions, load_known_people
 from tracking.identity import TrackIdentities
@@ -24,6 +26,7 @@ from tracking.trackers import FrameTracks, GalleryOnly, Hybrid, Tracker, availab
 from tracking.video import VideoReader
 
 if TYPE_CHECKING:
+    from gallery_db.errors import GtrackError
     from gallery_db.model import Embedder
     from tracking.galleries import KnownPeople
 
@@ -61,6 +64,9 @@ class TrackResult:
         seen: Who was seen when, most frames first.
         warnings: What was left out or mended, one sentence each.
         video_fps: Frames per second of the video, None where the file does not say.
+        enrolment: What became of the tracks that were to be enrolled; None where nobody was. `stats` has
+            its figures as ``enrolled``, ``new_identities``, ``too_short``, ``too_poor``, ``unsure`` and
+            ``redundant``.
     """
 
     def __init__(
@@ -71,8 +77,10 @@ class TrackResult:
         seen: Sequence[Seen],
         warnings: Sequence[str],
         video_fps: float | None,
+        enrolment: EnrolmentCounts | None = None,
     ) -> None:
         self.video_fps = video_fps
+        self.enrolment = enrolment
         self._file = file
         self.paths = paths
         self.stats = dict(stats)
@@ -103,6 +111,9 @@ class RunOptions:
         frame_range: First frame and the one after the last; None for open ends.
         lenient: Leave unusable detections out, counted, instead of refusing the file.
         output: What to save.
+        enroll: Whom to put into the gallery when their track has ended: ``off``, ``unknown`` or ``all``.
+        source_id: The camera that enrolled tracks are of; the video's stem if None.
+        grace_frames: Frames that a track may be out of sight before it has ended.
     """
 
     tracker: str = "gallery_hybrid"
@@ -117,6 +128,9 @@ class RunOptions:
     frame_range: tuple[int | None, int | None] = (None, None)
     lenient: bool = False
     output: OutputOptions = field(default_factory=OutputOptions)
+    enroll: Enrol = "off"
+    source_id: str | None = None
+    grace_frames: int = 30
 
     def validate(self) -> None:
         """Check all that can be checked before a file is opened or a model loaded.
@@ -140,8 +154,28 @@ class RunOptions:
         start, stop = self.frame_range
         if (start is not None and start < 0) or (stop is not None and stop <= (start or 0)):
             raise OptionError(f"--range needs 0 <= A < B, got {start}:{stop}.")
+        self._validate_enrolment()
         self.temporal.validate()
         self.output.validate()
+
+    def _validate_enrolment(self) -> None:
+        if self.enroll not in get_args(Enrol):
+            raise OptionError(f"--enroll must be one of {', '.join(get_args(Enrol))}, got {self.enroll!r}.")
+        if self.grace_frames < 0:
+            raise OptionError(f"--grace-frames must be at least 0, got {self.grace_frames}.")
+        if self.source_id is not None and (not self.source_id.strip() or not self.source_id.isprintable()):
+            raise OptionError(f"--source-id must be some printable text, got {self.source_id!r}.")
+        if self.enroll == "off":
+            return
+        if self.gallery is None:
+            raise OptionError(
+                "--enroll needs a gallery to put people into.", hint="Give one with --gallery; an absent one is made."
+            )
+        if self.tracker != "gallery_hybrid":
+            raise OptionError(
+                f"tracker {self.tracker} has no tracks that could be enrolled.", hint="Use gallery_hybrid."
+            )
+        check_enrolment_gallery(Path(self.gallery))
 
 
 def parse_range(text: str | None) -> tuple[int | None, int | None]:
@@ -229,22 +263,26 @@ class TrackingRun:
         *,
         progress: Callable[[int, int | None], None] | None = None,
         ingest_progress: Callable[[int, int], None] | None = None,
+        index_progress: Callable[[int, int], None] | None = None,
     ) -> TrackResult:
         """Do the run.
 
         An error or KeyboardInterrupt while frames are processed still completes the artefacts for
-        the frames done, sets `result`, and is then raised.
+        the frames done, enrols the tracks so far, sets `result`, and is then raised. So is an error of
+        the enrolment itself.
 
         Args:
             progress: Called with (frames done, total or None).
             ingest_progress: Called with (images done, total) if a folder gallery must be ingested.
+            index_progress: Called with (entries done, total) while what was enrolled is indexed.
 
         Raises:
             GtrackError: Any leaf of the tree; the inputs are checked before models are loaded.
         """
         options = self._options
         warnings: list[str] = []
-        with ExitStack() as stack:
+        failure: GtrackError | None = None
+        with ExitStack() as outer, ExitStack() as stack:
             source = open_detections(self._detections, lenient=options.lenient)
             reader = stack.enter_context(VideoReader(self._video))
             warnings += check_against_video(
@@ -261,9 +299,15 @@ class TrackingRun:
             warnings += [f"{count} x {reason}" for reason, count in source.warnings.items()]
             selected = self._selected_classes(source)
             names = {**source.class_names, **options.class_names}
-            people = self._people(stack, source, selected, names, ingest_progress)
+            enrolment: RunEnrolment | None = None
+            if options.enroll != "off":
+                enrolment = self._enrolment(source, reader, selected, names)
+                outer.callback(enrolment.abort)
+                people: KnownPeople | None = enrolment.people
+            else:
+                people = self._people(stack, source, selected, names, ingest_progress)
             embedder = people.embedder if people else None
-            tracker, embedder = self._tracker(people, embedder)
+            tracker, embedder = self._tracker(people, embedder, enrolment)
             artefacts = Artefacts(
                 options.output,
                 self._header(source, reader, people, embedder),
@@ -276,19 +320,32 @@ class TrackingRun:
             stack.callback(artefacts.close)
             tally = _Tally()
             started, started_cpu = time.perf_counter(), time.process_time()
+            complete = False
             try:
                 self._loop(source, reader, tracker, selected, names, artefacts, tally, progress)
                 warnings += self._check_end(source, reader)
+                complete = True
             finally:
-                # Every artefact is completed, also after an error or Ctrl-C.
-                stack.close()
-                seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
-                stats = self._stats(tally, seconds, cpu_seconds, warnings)
-                self.result = TrackResult(
-                    artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, reader.fps
-                )
+                # Every artefact is completed, also after an error or Ctrl-C, and before anything is enrolled.
+                try:
+                    stack.close()
+                finally:
+                    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
+                    if enrolment is not None:
+                        if progress and complete:  # one bar makes room for the next, also where the video ended early
+                            progress(tally.frames, tally.frames)
+                        failure = enrolment.finish(complete=complete, progress=index_progress)
+                        if failure is not None and not complete:
+                            self._notify(f"warning: {failure}")
+                    counts = enrolment.counts if enrolment else None
+                    stats = self._stats(tally, seconds, cpu_seconds, warnings, counts)
+                    self.result = TrackResult(
+                        artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, reader.fps, counts
+                    )
         for warning in warnings:
             self._notify(f"warning: {warning}")
+        if failure is not None:
+            raise failure
         return self.result
 
     def execute_with_bars(self, *, enabled: bool = True) -> TrackResult:
@@ -296,8 +353,9 @@ class TrackingRun:
         with (
             progress_bar("ingesting the gallery", "images", enabled=enabled) as ingesting,
             progress_bar("tracking", "frames", enabled=enabled) as tracking,
+            progress_bar("indexing the gallery", "entries", enabled=enabled) as indexing,
         ):
-            return self.execute(progress=tracking, ingest_progress=ingesting)
+            return self.execute(progress=tracking, ingest_progress=ingesting, index_progress=indexing)
 
     def _selected_classes(self, source: DetectionSource) -> set[int] | None:
         classes = self._options.classes
@@ -322,6 +380,28 @@ class TrackingRun:
         options = self._options
         if options.gallery is None:
             return None
+        kinds = self._tracked_kinds(source, selected, names)
+        class_name = next(iter(kinds)) if len(kinds) == 1 else "person"
+        people = load_known_people(
+            options.gallery, self._embedder_options(), class_name=class_name, notify=self._notify, progress=progress
+        )
+        stack.callback(people.gallery.close)
+        known = {c.casefold() for c in people.view.identity_classes}
+        tracked = {name.casefold() for name in kinds}
+        if tracked and not known & tracked:
+            self._notify(
+                f"warning: the gallery knows {', '.join(sorted(known))} and the tracked detections are "
+                f"{', '.join(sorted(tracked))}: nobody can be named."
+            )
+        return people
+
+    @staticmethod
+    def _tracked_kinds(source: DetectionSource, selected: set[int] | None, names: Mapping[int, str]) -> set[str]:
+        """The names of the classes that are tracked; none where their only class has no name.
+
+        Raises:
+            OptionError: There are several, and not all of them have a name.
+        """
         tracked = [c for c in source.class_ids if selected is None or c in selected]
         unnamed = [c for c in tracked if c not in names]
         if unnamed and len(tracked) > 1:
@@ -330,20 +410,31 @@ class TrackingRun:
                 f"which of them the gallery's identities belong to.",
                 hint="Name them with --class-names FILE, or select one class with --classes.",
             )
-        kinds = {names[c] for c in tracked if c in names}
-        class_name = kinds.pop() if len(kinds) == 1 else "person"
-        people = load_known_people(
-            options.gallery, self._embedder_options(), class_name=class_name, notify=self._notify, progress=progress
+        return {names[c] for c in tracked if c in names}
+
+    def _enrolment(
+        self, source: DetectionSource, reader: VideoReader, selected: set[int] | None, names: Mapping[int, str]
+    ) -> RunEnrolment:
+        options = self._options
+        assert options.gallery is not None  # RunOptions.validate
+        kinds = self._tracked_kinds(source, selected, names)
+        return RunEnrolment(
+            Path(options.gallery),
+            self._embedder_options(),
+            mode=options.enroll,
+            source_id=self._source_id,
+            video=self._video,
+            frame_range=options.frame_range,
+            fps=reader.fps,
+            classes=None if selected is None else kinds or {"person"},
+            threshold=options.gallery_match_threshold,
+            grace_frames=options.grace_frames,
+            notify=self._notify,
         )
-        stack.callback(people.gallery.close)
-        known = {c.casefold() for c in people.view.identity_classes}
-        tracked_names = {names[c].casefold() for c in tracked if c in names}
-        if tracked and not unnamed and not known & tracked_names:
-            self._notify(
-                f"warning: the gallery knows {', '.join(sorted(known))} and the tracked detections are "
-                f"{', '.join(sorted(tracked_names))}: nobody can be named."
-            )
-        return people
+
+    @property
+    def _source_id(self) -> str:
+        return self._options.source_id or self._video.stem
 
     def _embedder_options(self) -> EmbedderOptions:
         options = self._options
@@ -356,7 +447,9 @@ class TrackingRun:
             return replace(options.embedder, threads=1)
         return options.embedder
 
-    def _tracker(self, people: KnownPeople | None, embedder: Embedder | None) -> tuple[Tracker, Embedder | None]:
+    def _tracker(
+        self, people: KnownPeople | None, embedder: Embedder | None, enrolment: RunEnrolment | None
+    ) -> tuple[Tracker, Embedder | None]:
         options = self._options
         if options.tracker == "gallery_only":
             assert people is not None  # RunOptions.validate
@@ -373,7 +466,7 @@ class TrackingRun:
             identities = TrackIdentities(
                 people.view, threshold=options.gallery_match_threshold, every=options.reid_frequency
             )
-        return Hybrid(temporal, embedder, identities), embedder
+        return Hybrid(temporal, embedder, identities, enrolment.enroller if enrolment else None), embedder
 
     def _loop(
         self,
@@ -479,6 +572,10 @@ class TrackingRun:
         config["gallery_collection"] = people.gallery.collection if people else None
         config["frame_range"] = list(options.frame_range)
         config["gtrack_version"] = version("gtrack")
+        if options.enroll != "off":
+            config["enroll"] = options.enroll
+            config["source_id"] = self._source_id
+            config["grace_frames"] = options.grace_frames
         header = source.header
         return {
             "schema_version": "track-v1",
@@ -504,8 +601,10 @@ class TrackingRun:
         }
 
     @staticmethod
-    def _stats(tally: _Tally, seconds: float, cpu_seconds: float, warnings: Sequence[str]) -> dict[str, float]:
-        return {
+    def _stats(
+        tally: _Tally, seconds: float, cpu_seconds: float, warnings: Sequence[str], enrolled: EnrolmentCounts | None
+    ) -> dict[str, float]:
+        stats: dict[str, float] = {
             "frames": tally.frames,
             "fps": round(tally.frames / seconds, 2) if seconds > 0 else 0.0,
             "seconds": round(seconds, 3),
@@ -518,6 +617,16 @@ class TrackingRun:
             "crops": tally.crops,
             "warnings": len(warnings),
         }
+        if enrolled is not None:
+            stats |= {
+                "enrolled": enrolled.enrolled,
+                "new_identities": enrolled.identities,
+                "too_short": enrolled.too_short,
+                "too_poor": enrolled.too_poor,
+                "unsure": enrolled.unsure,
+                "redundant": enrolled.redundant,
+            }
+        return stats
 
 
 _WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort"})
@@ -627,11 +736,14 @@ def track_video(
     runtime: str = "auto",
     threads: int | None = None,
     download: bool = False,
+    enroll: Enrol = "off",
+    source_id: str | None = None,
+    grace_frames: int = 30,
     notify: Callable[[str], None] | None = None,
 ) -> TrackResult:
     """Track the detections of a video and name the tracks from a gallery.
 
-    Writes nothing unless a saving argument asks for it.
+    Writes nothing unless a saving argument or `enroll` asks for it.
 
     Args:
         dets_json: det-v1 detections: a file, its parsed document, or an open `DetectionSource`.
@@ -670,6 +782,11 @@ def track_video(
         runtime: ``auto``, or ``torch`` to run ``.pt`` weights in torch on a CPU too.
         threads: CPU threads of the ReID model.
         download: Allow known weights to be downloaded.
+        enroll: Whom to put into the gallery when their track has ended: nobody (``off``), those without a
+            name (``unknown``), or sure matches of named people as well (``all``). The gallery is made if it
+            is absent, and nobody else may write to it meanwhile.
+        source_id: The camera that enrolled tracks are of; the video's stem if None.
+        grace_frames: Frames that a track may be out of sight before it has ended.
         notify: Takes one-line messages; they are dropped if None.
 
     Returns:
@@ -718,6 +835,9 @@ def track_video(
             fourcc=fourcc,
             display=display,
         ),
+        enroll=enroll,
+        source_id=source_id,
+        grace_frames=grace_frames,
     )
     run = TrackingRun(dets_json, video, options, notify=notify)
     return run.execute_with_bars(enabled=not no_progress)

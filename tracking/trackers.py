@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gallery_db.model import Embedder
 from tracking.detections import FrameDetections
+from tracking.enrolment import Enroller, look_quality, max_overlap, sharpness
 from tracking.identity import IdentitySource, Named, TrackIdentities, name_detections
 from tracking.reid.crops import crop
 from tracking.temporal import TemporalTracker
@@ -95,14 +96,20 @@ class Hybrid:
         temporal: The temporal tracker.
         embedder: Needed where the temporal tracker uses embeddings, or with `identities`.
         identities: Who the tracks are, or None to track without a gallery.
+        enroller: Gets every look that the identities get; None to enrol nobody.
     """
 
     def __init__(
-        self, temporal: TemporalTracker, embedder: Embedder | None = None, identities: TrackIdentities | None = None
+        self,
+        temporal: TemporalTracker,
+        embedder: Embedder | None = None,
+        identities: TrackIdentities | None = None,
+        enroller: Enroller | None = None,
     ) -> None:
         self._temporal = temporal
         self._embedder = embedder
         self._identities = identities
+        self._enroller = enroller
 
     def update(
         self, frame: int, detections: FrameDetections, class_names: Sequence[str | None], pixels: Pixels
@@ -128,8 +135,10 @@ class Hybrid:
         identities = self._identities
         if identities is not None and self._embedder is not None:
             due = identities.due(frame, track_ids)
+            looked: list[int] = []
+            looks: NDArray[np.float32] | None = None
             if due:
-                looked, looks = due, None
+                looked = due
                 if embeddings is not None:
                     looks = embeddings[taken[due]]
                 else:
@@ -145,4 +154,44 @@ class Hybrid:
                     [class_names[indices[i]] for i in looked],
                 )
             named = identities.names(frame, track_ids)
+            if self._enroller is not None:
+                if looked and looks is not None:
+                    self._enrol(frame, detections, class_names, pixels, indices, track_ids, named, looked, looks)
+                self._enroller.seen(frame, track_ids)
         return FrameTracks(indices, [str(t) for t in track_ids], boxes, named, crops=embedded)
+
+    def _enrol(
+        self,
+        frame: int,
+        detections: FrameDetections,
+        class_names: Sequence[str | None],
+        pixels: Pixels,
+        indices: NDArray[np.int64],
+        track_ids: Sequence[int],
+        named: Sequence[Named | None],
+        looked: Sequence[int],
+        looks: NDArray[np.float32],
+    ) -> None:
+        """Tell the enroller of looks; `looked` are positions in `track_ids`, `looks` their embeddings."""
+        assert self._enroller is not None
+        image = pixels.image()
+        size = (image.shape[1], image.shape[0])
+        for position, embedding in zip(looked, looks, strict=True):
+            row = int(indices[position])
+            box, score, name = detections.boxes[row], float(detections.scores[row]), named[position]
+            crops, _ = crop(image, box[None])
+            part = crops[0] if crops else None
+            overlap = max_overlap(box, np.delete(detections.boxes, row, axis=0))
+            sharp = 0.0 if part is None else sharpness(part)
+            self._enroller.observe(
+                frame,
+                track_ids[position],
+                embedding,
+                look_quality(score, box, size, overlap=overlap, sharp=sharp),
+                score,
+                box,
+                class_names[row],
+                None if name is None else name.identity,
+                None if name is None else name.distance,
+                part,
+            )

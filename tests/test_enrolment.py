@@ -1,0 +1,591 @@
+"""Enrolment: traces with injected embeddings for what is decided, and real runs for what is stored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from gallery_db import (
+    ContactRow,
+    Entry,
+    Gallery,
+    GalleryLockedError,
+    GalleryView,
+    GtrackError,
+    ingest_folder,
+    write_contact_sheet,
+)
+from tracking import TrackingRun, TrackResult, load_embedder, track_video
+from tracking.demo_scene import Scene, SceneConfig, render_scene
+from tracking.enrolment import Enroller, EnrolmentCounts, look_quality, max_overlap, sharpness
+from tracking.errors import OptionError
+from tracking.galleries import EmbedderOptions
+from tracking.gallery_writer import CROPS, GalleryWriter
+from tracking.pipeline import RunOptions
+
+Vector = NDArray[np.float32]
+SIZE = 8
+
+
+def axis(number: int) -> Vector:
+    return np.eye(SIZE, dtype=np.float32)[number]
+
+
+def mix(first: Vector, second: Vector, distance: float) -> Vector:
+    """A unit vector at that cosine distance from the first of two orthogonal ones."""
+    cosine = 1 - distance
+    return (first * cosine + second * np.sqrt(1 - cosine**2)).astype(np.float32)
+
+
+A, B, C, D = (axis(number) for number in range(4))
+
+
+@dataclass
+class Life:
+    """A track on a trace: when it is seen, what a look at it shows, and what the run calls it."""
+
+    track: int
+    frames: Iterable[int]
+    vector: Vector
+    name: str | None = None
+    quality: float = 0.5
+    kind: str | None = "person"
+    every: int = 3
+    qualities: Sequence[float] = ()
+    vectors: Sequence[Vector] = ()
+
+
+@dataclass
+class Shelf:
+    """A sink in memory."""
+
+    entries: dict[str, tuple[Entry, Vector]] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    crops: dict[str, NDArray[np.uint8] | None] = field(default_factory=dict)
+
+    def put(self, entry: Entry, embedding: Vector, crop: NDArray[np.uint8] | None) -> None:
+        self.entries[entry.id] = (entry, embedding)
+        self.crops[entry.id] = crop
+
+    def remove(self, ids: Sequence[str]) -> None:
+        self.removed += ids
+        for id_ in ids:
+            self.entries.pop(id_, None)
+
+    def stored(self) -> list[tuple[str, int, int]]:
+        return [(e.identity, e.extra["first_frame"], e.extra["last_frame"]) for e, _ in self.entries.values()]
+
+
+def known(**people: Vector) -> GalleryView:
+    if not people:
+        return GalleryView.from_arrays([], np.empty((0, SIZE), np.float32))
+    return GalleryView.from_arrays(list(people), np.stack(list(people.values())))
+
+
+def replay(
+    lives: Sequence[Life], view: GalleryView | None = None, *, frames: int = 200, **options: Any
+) -> tuple[Shelf, EnrolmentCounts]:
+    """Every life is looked at when it is first seen and then every `every` frames that it is seen in."""
+    shelf = Shelf()
+    view = known() if view is None else view
+    enroller = Enroller(shelf, view, source_id="cam", run_key="run-", fps=10.0, **options)
+    times = {id(life): list(life.frames) for life in lives}
+    taken = {id(life): 0 for life in lives}
+    for frame in range(frames):
+        here = [life for life in lives if frame in times[id(life)]]
+        for life in here:
+            if times[id(life)].index(frame) % life.every:
+                continue
+            look = taken[id(life)]
+            taken[id(life)] += 1
+            quality = life.qualities[look] if life.qualities else life.quality
+            vector = life.vectors[look] if life.vectors else life.vector
+            picture = np.full((20 + look, 10, 3), life.track, np.uint8)
+            box = (look, 0.0, look + 10.0, 20.0)
+            distance = None if life.name is None else 0.1
+            enroller.observe(frame, life.track, vector, quality, 0.9, box, life.kind, life.name, distance, picture)
+        enroller.seen(frame, [life.track for life in here])
+    return shelf, enroller.finish()
+
+
+@pytest.mark.parametrize(
+    ("lives", "grace", "expected"),
+    [
+        pytest.param([Life(1, range(20), A)], 30, [("unknown-0001", 0, 19)], id="one track is one entry"),
+        pytest.param(
+            [Life(1, [*range(10), *range(40, 50)], A)], 30, [("unknown-0001", 0, 49)], id="back within the grace period"
+        ),
+        pytest.param(
+            [Life(1, [*range(10), *range(41, 51)], A)],
+            30,
+            [("unknown-0001", 0, 9), ("unknown-0001", 41, 50)],
+            id="back after it: another track, and the same stranger",
+        ),
+        pytest.param(
+            [Life(1, [*range(10), *range(11, 20)], A)], 0, [("unknown-0001", 0, 9), ("unknown-0001", 11, 19)], id="none"
+        ),
+        pytest.param([Life(1, range(190, 200), A)], 30, [("unknown-0001", 190, 199)], id="open at the end"),
+        pytest.param(
+            [Life(2, range(20), A), Life(1, range(5, 20), B)],
+            30,
+            [("unknown-0001", 0, 19), ("unknown-0002", 5, 19)],
+            id="two strangers",
+        ),
+        pytest.param(
+            [Life(1, range(20), A), Life(1, range(100, 120), C)],
+            30,
+            [("unknown-0001", 0, 19), ("unknown-0002", 100, 119)],
+            id="an id used again for another person",
+        ),
+    ],
+)
+def test_when_a_track_ends(lives: list[Life], grace: int, expected: list[tuple[str, int, int]]) -> None:
+    shelf, counts = replay(lives, grace_frames=grace)
+    assert shelf.stored() == expected
+    assert counts.enrolled == len(expected)
+    assert len(set(shelf.entries)) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("life", "expected"),
+    [
+        pytest.param(Life(1, range(4), A, every=1), EnrolmentCounts(too_short=1), id="four frames"),
+        pytest.param(Life(1, range(5), A, every=1), EnrolmentCounts(enrolled=1, identities=1), id="five frames"),
+        pytest.param(Life(1, range(9), A, every=10), EnrolmentCounts(too_short=1), id="one look"),
+        pytest.param(
+            Life(1, range(9), A, every=10, quality=0.7), EnrolmentCounts(enrolled=1, identities=1), id="a very good one"
+        ),
+        pytest.param(Life(1, range(30), A, quality=0.05), EnrolmentCounts(too_poor=1), id="poor"),
+        pytest.param(Life(1, range(30), A, quality=0.0), EnrolmentCounts(too_poor=1), id="worth nothing"),
+        pytest.param(
+            Life(1, range(6), A, qualities=[0.5, 0.0]),
+            EnrolmentCounts(enrolled=1, identities=1),
+            id="one good look",
+        ),
+        pytest.param(Life(1, range(6), A, vectors=[A, -A]), EnrolmentCounts(too_poor=1), id="looks that cancel out"),
+        pytest.param(Life(1, range(30), A, name="ann"), EnrolmentCounts(named=1), id="a named person"),
+    ],
+)
+def test_which_tracks_are_stored(life: Life, expected: EnrolmentCounts) -> None:
+    shelf, counts = replay([life], known(ann=A) if life.name else None)
+    assert counts == expected
+    assert len(shelf.entries) == expected.enrolled
+
+
+def test_what_is_stored() -> None:
+    life = Life(7, range(10, 20), A, vectors=[A, B, A, C], qualities=[0.2, 0.6, 0.4, 0.1], kind="Person")
+    shelf, _ = replay([life], source="/v.mp4", run_id="r1")
+    ((entry, embedding),) = shelf.entries.values()
+    mean = 0.6 * A + 0.6 * B + 0.1 * C
+    np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), atol=1e-6)
+    assert (entry.id, entry.origin, entry.source, entry.class_name) == (
+        "run-person-000000",
+        "track",
+        "/v.mp4",
+        "Person",
+    )
+    assert (entry.frame, entry.box) == (13, (1.0, 0.0, 11.0, 20.0)), "those of the best look"
+    assert shelf.crops[entry.id].shape == (21, 10, 3)  # type: ignore[union-attr]
+    extra = dict(entry.extra)
+    assert extra.pop("timestamp") == entry.created_at
+    assert extra == {
+        "track_id": "7",
+        "source_id": "cam",
+        "num_frames": 10,
+        "num_looks": 4,
+        "first_frame": 10,
+        "last_frame": 19,
+        "first_time": 1.0,
+        "last_time": 1.9,
+        "score": 0.9,
+        "quality": round((0.04 + 0.36 + 0.16 + 0.01) / 1.3, 4),
+        "run_id": "r1",
+        "run_key": "run-",
+        "enrolled_as": "unknown-0001",
+    }
+
+
+ANN_AND_BOB = {"ann": A, "bob": B}
+
+
+@pytest.mark.parametrize(
+    ("life", "mode", "stored"),
+    [
+        pytest.param(Life(1, range(30), mix(A, C, 0.1), "ann"), "all", ["ann"], id="sure"),
+        pytest.param(Life(1, range(30), mix(A, C, 0.1), "ann"), "unknown", [], id="named people only with all"),
+        pytest.param(Life(1, range(30), mix(A, C, 0.2), "ann"), "all", [], id="too far to be sure"),
+        pytest.param(Life(1, range(30), mix(A, C, 0.1), "bob"), "all", [], id="nearer to somebody else"),
+        pytest.param(Life(1, range(30), mix(A, C, 0.2)), "unknown", [], id="unnamed, but like a known person"),
+        pytest.param(Life(1, range(30), mix(A, C, 0.1)), "all", ["ann"], id="known since, sure"),
+        pytest.param(Life(1, range(30), mix(A, C, 0.5)), "all", ["unknown-0001"], id="a stranger"),
+        pytest.param(Life(1, range(30), mix(A, C, 0.1), kind="dog"), "all", ["unknown-0001"], id="another class"),
+    ],
+)
+def test_only_what_is_sure(life: Life, mode: str, stored: list[str]) -> None:
+    shelf, counts = replay([life], known(**ANN_AND_BOB), mode=mode)
+    assert [entry.identity for entry, _ in shelf.entries.values()] == stored
+    assert counts.enrolled + counts.unsure + counts.named == 1
+
+
+def test_a_runner_up_makes_unsure() -> None:
+    twins = known(ann=A, amy=mix(A, B, 0.04))
+    shelf, counts = replay([Life(1, range(30), A, "ann")], twins, mode="all")
+    assert not shelf.entries
+    assert counts.unsure == 1
+
+
+@pytest.mark.parametrize(
+    ("distance", "frames", "stored"),
+    [
+        pytest.param(0.2, range(60), ["unknown-0001", "unknown-0002"], id="alike, and there at once: two people"),
+        pytest.param(0.05, range(60), ["unknown-0001"], id="two boxes of one person"),
+        pytest.param(0.2, range(25, 60), ["unknown-0001"], id="for too short to tell"),
+    ],
+)
+def test_one_person_is_not_in_two_places(distance: float, frames: range, stored: list[str]) -> None:
+    shelf, _ = replay([Life(1, range(30), A), Life(2, frames, mix(A, B, distance))])
+    assert [entry.identity for entry, _ in shelf.entries.values()] == stored
+
+
+def test_numbers_go_on_from_those_of_the_gallery() -> None:
+    shelf, _ = replay([Life(1, range(9), A)], names=["ann", "unknown-0041", "unknown-7"])
+    assert [entry.identity for entry, _ in shelf.entries.values()] == ["unknown-0042"]
+
+
+def test_a_run_again_gives_the_same_names_and_keeps_corrections() -> None:
+    lives = [Life(1, range(9), A), Life(2, range(9), B), Life(3, range(100, 120), A, "unknown-0001")]
+    first, _ = replay(lives)
+    names = [entry.identity for entry, _ in first.entries.values()]
+    assert names == ["unknown-0001", "unknown-0002", "unknown-0001"]
+    again, counts = replay(lives, earlier=first.entries, names=[*names, "unknown-0009"])
+    assert [e.identity for e, _ in again.entries.values()] == names
+    assert (list(again.entries), counts.identities) == (list(first.entries), 2)
+    # Somebody says who unknown-0002 is.
+    id_ = list(first.entries)[1]
+    entry, vector = first.entries[id_]
+    corrected = {**first.entries, id_: (Entry(**{**_fields(entry), "identity": "zoe"}), vector)}
+    third, _ = replay(lives, earlier=corrected, names=names)
+    assert third.entries[id_][0].identity == "zoe"
+    assert third.entries[id_][0].extra["enrolled_as"] == "unknown-0002"
+    # Other settings made another track of that id: it has nothing to do with zoe.
+    other, _ = replay([lives[0], Life(2, range(9), D)], earlier=corrected, names=names)
+    assert other.entries[id_][0].identity == "unknown-0003"
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in Entry.__dataclass_fields__}
+
+
+def test_prototypes_are_capped() -> None:
+    """The one most like another goes; reviewed images do not count."""
+    spread = [mix(A, axis(1 + n % 7), 0.002 * (n + 1)) for n in range(Enroller.PROTOTYPES)]
+    twin = mix(A, axis(1), 0.0021)
+    vectors = [*spread, twin]
+    lives = [Life(n, range(40 * n, 40 * n + 9), v, "unknown-0001" if n else None) for n, v in enumerate(vectors)]
+    shelf, counts = replay(lives, frames=500, grace_frames=10)
+    assert len(shelf.entries) == Enroller.PROTOTYPES
+    assert {entry.identity for entry, _ in shelf.entries.values()} == {"unknown-0001"}
+    assert (counts.enrolled, counts.redundant) == (Enroller.PROTOTYPES, 1)
+    kept = [vector for _, vector in shelf.entries.values()]
+    assert sum(any(np.allclose(v, k, atol=1e-5) for k in kept) for v in (spread[0], twin)) == 1
+
+
+def test_no_entry_goes_for_one_of_this_run() -> None:
+    """The next run over the same video would start without either of them."""
+    there = [mix(A, axis(1 + n % 7), 0.002 * (n + 1)) for n in range(Enroller.PROTOTYPES)]
+    view = GalleryView.from_arrays(
+        ["unknown-0001"] * len(there), np.stack(there), origins=["track"] * len(there), ids=[f"o{n}" for n in range(10)]
+    )
+    shelf, counts = replay([Life(1, range(9), there[3], "unknown-0001")], view)
+    assert (shelf.entries, shelf.removed, counts.redundant) == ({}, [], 1)
+
+
+# -- quality -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        pytest.param({}, 0.8, id="the score alone"),
+        pytest.param({"box": (100, 50, 120, 75)}, 0.4, id="half the size"),
+        pytest.param({"box": (0, 50, 30, 100)}, 0.4, id="cut by an edge"),
+        pytest.param({"box": (0, 150, 30, 200)}, 0.2, id="by two"),
+        pytest.param({"overlap": 0.75}, 0.2, id="hidden"),
+        pytest.param({"sharp": 0.25}, 0.2, id="blurred"),
+        pytest.param({"sharp": 0.0}, 0.0, id="nothing to be seen"),
+        pytest.param({"score": 1.7}, 1.0, id="never above one"),
+        pytest.param({"score": float("nan")}, 0.0, id="not a number"),
+        pytest.param({"overlap": 1.2}, 0.0, id="never below zero"),
+    ],
+)
+def test_quality(changed: dict[str, Any], expected: float) -> None:
+    arguments = {"score": 0.8, "box": (100, 50, 130, 110), "overlap": 0.0, "sharp": 1.0, **changed}
+    found = look_quality(arguments.pop("score"), arguments.pop("box"), (400, 200), **arguments)
+    assert found == pytest.approx(expected)
+
+
+def test_sharpness_and_overlap() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (128, 64, 3), dtype=np.uint8)
+    assert sharpness(np.full((40, 20, 3), 90, np.uint8)) == 0.0
+    assert 0.9 < sharpness(noise) < 1.0
+    assert 0.0 <= sharpness(noise[:1, :1]) <= 1.0
+    assert max_overlap((0, 0, 10, 10), np.empty((0, 4))) == 0.0
+    assert max_overlap((0, 0, 10, 10), np.array([[5, 0, 15, 10], [90, 90, 99, 99.0]])) == pytest.approx(1 / 3)
+
+
+# -- real runs -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def other_scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """The same cast on another camera."""
+    return render_scene(tmp_path_factory.mktemp("other"), SceneConfig(frames=160, clip=1))
+
+
+def enrol(scene: Scene, gallery: Path, **arguments: Any) -> TrackResult:
+    options = {"enroll": "unknown", "classes": [0], "reid_weights": "builtin", "no_progress": True, **arguments}
+    return track_video(dets_json=scene.detections, video=scene.video, gallery=gallery, **options)
+
+
+def content(gallery: Path) -> dict[str, tuple[str, str]]:
+    with Gallery.open(gallery) as opened:
+        return {e.id: (e.identity, e.origin) for e in opened.entries()}
+
+
+@pytest.fixture(scope="module")
+def enrolled(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrackResult]:
+    path = tmp_path_factory.mktemp("enrolled") / "gallery"
+    result = enrol(scene, path, source_id="door")
+    return path, result
+
+
+@pytest.fixture
+def copied(enrolled: tuple[Path, TrackResult], tmp_path: Path) -> Path:
+    shutil.copytree(enrolled[0], tmp_path / "gallery")
+    return tmp_path / "gallery"
+
+
+def test_an_absent_gallery_is_made(enrolled: tuple[Path, TrackResult], scene: Scene) -> None:
+    path, result = enrolled
+    counts = result.enrolment
+    assert counts is not None
+    assert counts.enrolled == result.stats["enrolled"] > 2
+    with Gallery.open(path) as gallery:
+        entries = list(gallery.entries())
+        assert len(entries) == counts.enrolled
+        assert len(gallery.identities()) == counts.identities
+        assert gallery.stats().index_current
+        assert gallery.verify().ok
+    for entry in entries:
+        assert entry.origin == "track"
+        assert entry.identity.startswith("unknown-")
+        assert entry.extra["source_id"] == "door"
+        assert entry.source == str(scene.video.absolute())
+        assert entry.extra["crop"] == f"{CROPS}/{entry.id}.jpg"
+        with Image.open(path / entry.extra["crop"]) as picture:
+            assert picture.format == "JPEG"
+            assert picture.height <= 256
+    assert len(list((path / CROPS).iterdir())) == len(entries)
+    config = result.payload["tracker"]["config"]
+    assert list(config.items())[-3:] == [("enroll", "unknown"), ("source_id", "door"), ("grace_frames", 30)]
+
+
+def test_contact_sheets_show_the_crops(enrolled: tuple[Path, TrackResult], tmp_path: Path) -> None:
+    path, _ = enrolled
+    with Gallery.open(path) as gallery:
+        entry = next(gallery.entries())
+        matches = gallery.query(gallery.get(entry.id)[1], top_k=1, search="exact")[0]
+    sheets = []
+    for name, where in (("with.png", path), ("without.png", None)):
+        write_contact_sheet(tmp_path / name, [ContactRow(None, "x", matches)], gallery=where)
+        with Image.open(tmp_path / name) as sheet:
+            sheets.append(np.asarray(sheet)[12:204, 164:292].astype(float))
+    assert sheets[0].std() > 2 * sheets[1].std(), "a picture, and a grey tile that says that it is gone"
+
+
+@pytest.mark.parametrize("mode", ["unknown", "all"])
+def test_runs_again_change_nothing(scene: Scene, tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "gallery"
+    if mode == "all":
+        embedder = load_embedder("builtin")
+        with Gallery.open_or_create(path, embedder.model) as gallery:
+            ingest_folder(gallery, scene.gallery, embedder)
+    first = enrol(scene, path, enroll=mode)
+    there = content(path)
+    assert "track" in {origin for _, origin in there.values()}
+    for _ in range(2):
+        again = enrol(scene, path, enroll=mode)
+        assert content(path) == there
+        assert again.payload["frames"] == first.payload["frames"]
+        assert again.enrolment == first.enrolment
+    with Gallery.open(path) as gallery:
+        assert gallery.verify().ok
+    assert len(list((path / CROPS).iterdir())) == sum(origin == "track" for _, origin in there.values())
+
+
+def test_fewer_tracks_leave_nothing_behind(scene: Scene, copied: Path) -> None:
+    before = content(copied)
+    result = enrol(scene, copied, source_id="door", track_thresh=0.88)
+    assert result.enrolment is not None
+    assert len(content(copied)) == result.enrolment.enrolled < len(before)
+    assert len(list((copied / CROPS).iterdir())) == result.enrolment.enrolled
+    # Another camera's entries, and other frames', are not its own.
+    enrol(scene, copied, source_id="yard")
+    assert len(content(copied)) >= result.enrolment.enrolled
+
+
+def test_a_stranger_keeps_the_name_on_another_camera(scene: Scene, other_scene: Scene, copied: Path) -> None:
+    before = {identity for identity, _ in content(copied).values()}
+    result = enrol(other_scene, copied, source_id="yard")
+    seen = {s.identity for s in result.seen}
+    assert len(seen & before) >= 2, "people of the first clip are recognised in the second"
+    after = content(copied)
+    assert {identity for identity, _ in after.values()} >= before
+    # The first video again: the same names, though the gallery holds the second now.
+    enrol(scene, copied, source_id="door")
+    assert {i: n for i, n in content(copied).items() if i not in after} == {}
+    assert before <= {identity for identity, _ in content(copied).values()}
+
+
+def test_all_adds_prototypes_to_named_people(scene: Scene, tmp_path: Path) -> None:
+    embedder = load_embedder("builtin")
+    path = tmp_path / "gallery"
+    with Gallery.open_or_create(path, embedder.model) as gallery:
+        ingest_folder(gallery, scene.gallery, embedder)
+    enrol(scene, path, enroll="all", gallery_match_threshold=0.4)
+    added = [identity for identity, origin in content(path).values() if origin == "track"]
+    assert any(not name.startswith("unknown-") for name in added)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError], ids=["Ctrl-C", "an error"])
+def test_a_stopped_run_stores_its_tracks(
+    scene: Scene, enrolled: tuple[Path, TrackResult], tmp_path: Path, stop: type[BaseException]
+) -> None:
+    def progress(done: int, total: int | None) -> None:
+        if done == 60:
+            raise stop
+
+    def run(path: Path) -> TrackingRun:
+        options = RunOptions(
+            gallery=path,
+            embedder=EmbedderOptions(weights="builtin"),
+            classes=[0],
+            enroll="unknown",
+            source_id="door",
+        )
+        job = TrackingRun(scene.detections, scene.video, options)
+        with pytest.raises(stop):
+            job.execute(progress=progress)
+        return job
+
+    job = run(tmp_path / "new")
+    assert job.result is not None
+    assert job.result.enrolment is not None
+    assert 0 < job.result.enrolment.enrolled == len(content(tmp_path / "new"))
+    # Cut short over a gallery that holds the whole: what was not seen again stays.
+    shutil.copytree(enrolled[0], tmp_path / "whole")
+    run(tmp_path / "whole")
+    later = {i for i, e in _entries(enrolled[0]).items() if e.extra["last_frame"] >= 60}
+    assert later
+    assert later <= set(content(tmp_path / "whole"))
+    assert enrol(scene, tmp_path / "whole", source_id="door").enrolment == enrolled[1].enrolment
+    assert content(tmp_path / "whole") == content(enrolled[0])
+
+
+def _entries(path: Path) -> dict[str, Entry]:
+    with Gallery.open(path) as gallery:
+        return {entry.id: entry for entry in gallery.entries()}
+
+
+def test_a_second_writer_is_refused(scene: Scene, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gallery.open_or_create.__func__, "__kwdefaults__", {"new_collection": False, "lock_timeout": 0})
+    with Gallery.open(copied, write=True), pytest.raises(GalleryLockedError, match="in use"):
+        enrol(scene, copied)
+
+
+def test_nobody_else_writes_meanwhile(scene: Scene, tmp_path: Path) -> None:
+    refused = []
+
+    def progress(done: int, total: int | None) -> None:
+        if done == 10:
+            with pytest.raises(GalleryLockedError):
+                Gallery.open(tmp_path / "g", write=True, lock_timeout=0.0)
+            refused.append(done)
+
+    options = RunOptions(
+        gallery=tmp_path / "g", embedder=EmbedderOptions(weights="builtin"), classes=[0], enroll="unknown"
+    )
+    TrackingRun(scene.detections, scene.video, options).execute(progress=progress)
+    assert refused == [10]
+    Gallery.open(tmp_path / "g", write=True, lock_timeout=0.0).close()
+
+
+def test_pictures_that_cannot_be_written(scene: Scene, tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "g", load_embedder("builtin").model):
+        pass
+    (tmp_path / "g" / CROPS).write_text("a file in their place")
+    with pytest.raises(GtrackError, match="picture"):
+        enrol(scene, tmp_path / "g", save_json_flag=True, out_dir=tmp_path, run_name="run")
+    assert len(json.loads((tmp_path / "run" / "tracked.json").read_text())["frames"]) == scene.config.frames
+    entries = _entries(tmp_path / "g").values()
+    assert entries
+    assert not any("crop" in entry.extra for entry in entries)
+
+
+def test_a_record_that_cannot_be_written(scene: Scene, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content(copied)
+
+    def full(self: GalleryWriter, batch: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(GalleryWriter, "_write", full)
+    options = RunOptions(
+        gallery=copied, embedder=EmbedderOptions(weights="builtin"), classes=[0], enroll="unknown", source_id="door"
+    )
+    job = TrackingRun(scene.detections, scene.video, options)
+    with pytest.raises(GtrackError, match="No space left"):
+        job.execute()
+    assert job.result is not None
+    assert len(job.result.payload["frames"]) == scene.config.frames
+    assert content(copied) == before, "nothing is removed where nothing could be written"
+    Gallery.open(copied, write=True, lock_timeout=0.0).close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param({"gallery": None}, "needs a gallery", id="no gallery"),
+        pytest.param({"tracker": "gallery_only"}, "no tracks", id="gallery_only"),
+        pytest.param({"enroll": "some"}, "unknown", id="another word"),
+        pytest.param({"grace_frames": -1}, "--grace-frames", id="negative grace"),
+        pytest.param({"source_id": " "}, "--source-id", id="an empty camera"),
+        pytest.param({"gallery": "folders"}, "gtrack gallery ingest", id="image folders"),
+    ],
+)
+def test_clear_errors(scene: Scene, tmp_path: Path, arguments: dict[str, Any], words: str) -> None:
+    gallery = scene.gallery if arguments.get("gallery") == "folders" else tmp_path / "g"
+    arguments = {"gallery": gallery, **arguments} if arguments.get("gallery") != "folders" else {"gallery": gallery}
+    with pytest.raises(OptionError, match=words):
+        enrol(scene, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_enrolled_unless_asked(scene: Scene, copied: Path) -> None:
+    def files() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in copied.rglob("*") if p.is_file() and "chroma" not in p.parts}
+
+    before = files()
+    result = enrol(scene, copied, enroll="off")
+    assert result.enrolment is None
+    assert "enrolled" not in result.stats
+    assert not {"enroll", "source_id", "grace_frames"} & set(result.payload["tracker"]["config"])
+    assert files() == before

@@ -1,0 +1,516 @@
+"""Who is put into the gallery: from looks at tracks to one embedding a track, once the track has ended.
+
+This room knows embeddings, track ids and frame numbers; it knows nothing of video files, BoxMOT, SQLite or
+Chroma. What it decides goes to a sink, and into the view that the run is named from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db.entry import Box, Entry, utc_now
+
+__all__ = [
+    "Enrol",
+    "Enroller",
+    "EnrolmentCounts",
+    "EnrolmentSink",
+    "GrowingSource",
+    "is_unknown",
+    "look_quality",
+    "max_overlap",
+    "sharpness",
+]
+
+Enrol = Literal["off", "unknown", "all"]
+"""Whom to enrol: nobody; tracks that the gallery has no name for; those, and sure matches of named people."""
+
+_UNKNOWN = re.compile(r"unknown-(\d{4,})")
+_CROP_HEIGHT = 256
+_TINY = 1e-6
+
+
+def is_unknown(identity: str) -> bool:
+    """Whether a name is one that enrolment gave to a stranger, such as ``unknown-0007``."""
+    return _UNKNOWN.fullmatch(identity) is not None
+
+
+def sharpness(crop: NDArray[np.uint8]) -> float:
+    """How sharp a crop is, 0 for a blank wall to nearly 1.
+
+    The variance v of the Laplacian (Pech-Pacheco et al., 2000), after the crop is brought to a height of 128
+    pixels, as v / (v + 100).
+
+    Args:
+        crop: (H, W, 3) uint8 BGR, at least 1 x 1.
+    """
+    import cv2
+
+    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+    width = max(1, round(128 * grey.shape[1] / grey.shape[0]))
+    way = cv2.INTER_AREA if grey.shape[0] > 128 else cv2.INTER_LINEAR
+    variance = float(cv2.Laplacian(cv2.resize(grey, (min(width, 512), 128), interpolation=way), cv2.CV_32F).var())
+    return variance / (variance + 100.0)
+
+
+def max_overlap(box: Sequence[float], others: NDArray[np.floating[Any]]) -> float:
+    """The largest IoU of a box with others, in [0, 1]; 0 where there are none.
+
+    Args:
+        box: xyxy.
+        others: (N, 4) xyxy, without the box itself.
+    """
+    if not len(others):
+        return 0.0
+    one = np.asarray(box, np.float64)
+    inner = np.clip(np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2]), 0, None).prod(axis=1)
+    union = (one[2:] - one[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - inner
+    return float(np.clip(inner / np.maximum(union, _TINY), 0.0, 1.0).max())
+
+
+def look_quality(
+    score: float, box: Sequence[float], frame_size: tuple[int, int], *, overlap: float, sharp: float
+) -> float:
+    """How much a look at a track is worth, in [0, 1]: the product of five factors, each in [0, 1].
+
+    The detection's score; the box's height, full from a quarter of the frame's height on; one half for each
+    edge of the frame that cuts the box (2 pixels near); 1 - overlap; and the sharpness.
+
+    Args:
+        score: Of the detection, in [0, 1].
+        box: xyxy in pixels.
+        frame_size: Width and height of the frame in pixels.
+        overlap: Largest IoU with another box of the frame, in [0, 1]; see `max_overlap`.
+        sharp: See `sharpness`, in [0, 1].
+    """
+    width, height = frame_size
+    x1, y1, x2, y2 = box
+    size = (y2 - y1) / (0.25 * height) if height > 0 else 0.0
+    cut = sum((x1 < 2, y1 < 2, x2 > width - 2, y2 > height - 2))
+    quality = 0.5**cut
+    for factor in (score, size, 1.0 - overlap, sharp):
+        quality *= min(1.0, max(0.0, factor)) if factor == factor else 0.0
+    return quality
+
+
+class GrowingSource(Protocol):
+    """What enrolment asks of the known identities, and how it adds to them; `gallery_db.GalleryView` is one."""
+
+    @property
+    def identities(self) -> Sequence[str]:
+        """Names, one a column of `identity_distances`. New ones may follow; none is renumbered."""
+        ...
+
+    def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
+        """(P, I) cosine distance of each probe to each identity's nearest entry; inf across classes."""
+        ...
+
+    def enrolled(self, identity: str, class_name: str) -> tuple[Sequence[str], NDArray[np.float32]]:
+        """Ids and embeddings (N, D) of an identity's entries that were enrolled from videos."""
+        ...
+
+    def append(self, entries: Sequence[Entry], embeddings: NDArray[np.float32]) -> None:
+        """Know further entries from now on."""
+        ...
+
+
+class EnrolmentSink(Protocol):
+    """Where enrolled entries go. Its methods return at once and raise nothing for what goes wrong behind them."""
+
+    def put(self, entry: Entry, embedding: NDArray[np.float32], crop: NDArray[np.uint8] | None) -> None:
+        """Store an entry with its embedding (D,) and the picture of it, in place of an earlier one of its id."""
+        ...
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Drop entries."""
+        ...
+
+
+@dataclass(slots=True)
+class EnrolmentCounts:
+    """What became of the tracks that ended.
+
+    Attributes:
+        enrolled: Stored in the gallery.
+        identities: New identities among them.
+        too_short: Seen in too few frames, or looked at too seldom.
+        too_poor: Of too little quality.
+        unsure: Near a known identity, and not surely that one or another.
+        redundant: Not stored, or taken out again, because their identity has enough that are like it.
+        named: Named, and nothing asked for prototypes of named people.
+    """
+
+    enrolled: int = 0
+    identities: int = 0
+    too_short: int = 0
+    too_poor: int = 0
+    unsure: int = 0
+    redundant: int = 0
+    named: int = 0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A track that has not ended."""
+
+    track_id: int
+    ordinal: int
+    first: int
+    last: int
+    frames: int = 0
+    looks: int = 0
+    total: NDArray[np.float32] | None = None
+    weight: float = 0.0
+    squares: float = 0.0
+    scores: float = 0.0
+    best: float = -1.0
+    best_frame: int = 0
+    best_box: Box = (0.0, 0.0, 0.0, 0.0)
+    crop: NDArray[np.uint8] | None = None
+    identity: str | None = None
+    evidence: float | None = None
+    classes: dict[str, float] | None = None
+
+    @property
+    def quality(self) -> float:
+        """Mean quality of the looks, weighted by themselves."""
+        return self.squares / self.weight if self.weight > 0 else 0.0
+
+    @property
+    def class_name(self) -> str:
+        """The class that most of the looks, by quality, say."""
+        classes = self.classes or {}
+        return max(classes, key=lambda name: (classes[name], name)) if classes else "person"
+
+
+class Enroller:
+    """Turns each track that ends into one entry, or says why not.
+
+    A track has ended when it was not seen for more than the grace period, or with the stream. A track id that
+    comes back within it is the same track; after it, another one. The entry's embedding is the mean of the
+    looks, weighted by quality, of unit length.
+
+    A track that the gallery has no name for becomes a new identity ``unknown-0001``, or joins the one that an
+    earlier track became. Other named tracks add to their identity with ``mode="all"``, where the match is sure.
+    Nothing is stored that may be somebody else, and one person is not in two places at once: a track that is
+    merely like an identity, and was there beside it for long, is a new one.
+
+    Args:
+        sink: Where entries go.
+        known: The known identities. Those that this run enrolled before must not be among them.
+        source_id: The camera.
+        run_key: What the entries' ids begin with; the same for the same input, so that they replace their like.
+        mode: ``"unknown"`` or ``"all"``.
+        threshold: Largest cosine distance at which the run gives a name.
+        grace_frames: Frames that a track may be out of sight.
+        source: The video, for the entries.
+        fps: Its frames per second, if known.
+        run_id: Names this very run.
+        earlier: What the same run stored before, by id, with embeddings: its names are given again.
+        names: All names that the gallery holds, so that a new one is new.
+    """
+
+    MIN_FRAMES = 5
+    MIN_LOOKS = 2
+    VERY_GOOD = 0.6
+    """Quality from which a single look will do."""
+    MIN_QUALITY = 0.1
+    SURE = 0.6
+    """A named person's match is sure up to this part of the threshold ..."""
+    MARGIN = 0.05
+    """... and where the next identity is that much further away."""
+    TOGETHER = 20
+    """Frames in which two tracks must both have been there to be two people for sure, and not two boxes of one."""
+    PROTOTYPES = 10
+    """Most enrolled entries of an identity."""
+
+    def __init__(
+        self,
+        sink: EnrolmentSink,
+        known: GrowingSource,
+        *,
+        source_id: str,
+        run_key: str,
+        mode: Enrol = "unknown",
+        threshold: float = 0.25,
+        grace_frames: int = 30,
+        source: str = "",
+        fps: float | None = None,
+        run_id: str = "",
+        earlier: Mapping[str, tuple[Entry, NDArray[np.float32]]] | None = None,
+        names: Iterable[str] = (),
+    ) -> None:
+        self.counts = EnrolmentCounts()
+        self.last_frame = -1
+        self._sink = sink
+        self._known = known
+        self._source_id = source_id
+        self._run_key = run_key
+        self._mode = mode
+        self._threshold = threshold
+        self._grace = grace_frames
+        self._source = source
+        self._fps = fps
+        self._run_id = run_id
+        self._earlier = dict(earlier or {})
+        numbers = [int(found[1]) for name in names if (found := _UNKNOWN.fullmatch(name))]
+        self._next_number = max(numbers, default=0) + 1
+        self._open: dict[int, _Open] = {}
+        self._opened = 0
+        self._own: set[str] = set()
+        self._dropped: set[str] = set()
+        self._spans: dict[str, set[tuple[int, int]]] = {}
+        self._given: set[str] = set()
+
+    # -- what happens on the video ---------------------------------------------------------------------------
+
+    def observe(
+        self,
+        frame: int,
+        track_id: int,
+        embedding: NDArray[np.float32],
+        quality: float,
+        score: float,
+        box: Sequence[float],
+        class_name: str | None,
+        identity: str | None,
+        identity_evidence: float | None,
+        crop: NDArray[np.uint8] | None,
+    ) -> None:
+        """Take one look at a track.
+
+        Args:
+            frame: Frame number; never less than in an earlier call.
+            track_id: The track.
+            embedding: (D,) of unit length.
+            quality: Of the look, in [0, 1]; see `look_quality`.
+            score: Of the detection.
+            box: xyxy in pixels of the frame.
+            class_name: The class; None where unknown.
+            identity: The name that the track now has.
+            identity_evidence: Cosine distance to it.
+            crop: (H, W, 3) uint8 BGR; may be a view, what is kept is copied.
+        """
+        track = self._at(frame, track_id)
+        weight = max(quality, _TINY)
+        weighted = embedding * np.float32(weight)
+        track.total = weighted if track.total is None else track.total + weighted
+        track.looks += 1
+        track.weight += weight
+        track.squares += weight * quality
+        track.scores += score
+        track.identity, track.evidence = identity, identity_evidence
+        track.classes = track.classes or {}
+        if class_name is not None:
+            track.classes[class_name] = track.classes.get(class_name, 0.0) + weight
+        if quality > track.best:
+            x1, y1, x2, y2 = (float(value) for value in box)
+            track.best, track.best_frame, track.best_box = quality, frame, (x1, y1, x2, y2)
+            track.crop = None if crop is None else _small(crop)
+
+    def seen(self, frame: int, track_ids: Sequence[int]) -> None:
+        """Note which tracks are in a frame; to be called once for every frame, also one without tracks."""
+        self._expire(frame)
+        for track_id in track_ids:
+            track = self._at(frame, track_id)
+            track.last = frame
+            track.frames += 1
+
+    def finish(self) -> EnrolmentCounts:
+        """End all tracks that are still open, and say what became of all."""
+        while self._open:
+            self._end(self._open.pop(next(iter(self._open))))
+        return self.counts
+
+    def _at(self, frame: int, track_id: int) -> _Open:
+        if frame > self.last_frame:
+            self._expire(frame)
+        track = self._open.get(track_id)
+        if track is None:
+            track = self._open[track_id] = _Open(track_id, self._opened, frame, frame)
+            self._opened += 1
+        return track
+
+    def _expire(self, frame: int) -> None:
+        self.last_frame = max(self.last_frame, frame)
+        gone = [track for track in self._open.values() if frame - track.last - 1 > self._grace]
+        for track in gone:
+            del self._open[track.track_id]
+            self._end(track)
+
+    # -- what is made of it ----------------------------------------------------------------------------------
+
+    def _end(self, track: _Open) -> None:
+        counts = self.counts
+        seldom = track.looks < self.MIN_LOOKS and track.best < self.VERY_GOOD
+        if track.frames < self.MIN_FRAMES or track.total is None or seldom:
+            counts.too_short += 1
+        elif track.quality < self.MIN_QUALITY:
+            counts.too_poor += 1
+        else:
+            norm = float(np.linalg.norm(track.total))
+            if norm > _TINY:
+                self._decide(track, (track.total / np.float32(norm)).astype(np.float32))
+            else:  # looks that cancel out show nobody
+                counts.too_poor += 1
+        if track.identity is not None:
+            self._spans.setdefault(track.identity, set()).add((track.first, track.last))
+
+    def _decide(self, track: _Open, mean: NDArray[np.float32]) -> None:
+        counts = self.counts
+        id_ = self._id(track)
+        before = self._before(id_, mean)
+        if before is not None and before.identity != before.extra.get("enrolled_as", before.identity):
+            # Somebody has put the name right since; they know better than any distance.
+            self._store(track, mean, id_, before.identity, assigned=str(before.extra["enrolled_as"]))
+            return
+        distances = self._known.identity_distances(mean[None], [track.class_name])[0]
+        order = np.argsort(distances, kind="stable")[:2]
+        best = float(distances[order[0]]) if len(order) else float("inf")
+        margin = float(distances[order[1]]) - best if len(order) > 1 else float("inf")
+        near = self._known.identities[order[0]] if best <= self._threshold else None
+        close = best <= self.SURE * self._threshold
+        name = track.identity
+        if name is not None and not is_unknown(name):
+            if self._mode != "all":
+                counts.named += 1
+                return
+            sure = name == near and close
+        elif near is None:
+            sure, name = name is None, None
+        elif self._together(near, track) >= self.TOGETHER and not close:
+            # Alike, but both were there: two people. Were it two boxes of one person, they would be nearer.
+            sure, name = True, None
+        elif name is None:
+            # The run could not name it; only what it has learnt since can.
+            sure, name = close and (is_unknown(near) or self._mode == "all"), near
+        else:
+            sure = name == near
+        if name is not None:
+            sure = sure and margin >= self.MARGIN and self._together(name, track) <= 0
+        if not sure:
+            counts.unsure += 1
+        elif name is None:
+            self._store(track, mean, id_, self._new_name(before))
+            counts.identities += 1
+        else:
+            self._store(track, mean, id_, name)
+
+    def _id(self, track: _Open) -> str:
+        """Unique and repeatable, and fit to be a file's name."""
+        name = track.class_name.casefold()
+        plain = re.sub(r"[^a-z0-9]+", "_", name)[:40]
+        if plain != name:
+            plain += "_" + name.encode("utf-8", "replace").hex()[:24]
+        return f"{self._run_key}{plain}-{track.ordinal:06d}"
+
+    def _before(self, id_: str, mean: NDArray[np.float32]) -> Entry | None:
+        """What an earlier run stored for the same track, if it looks like the same one."""
+        found = self._earlier.get(id_)
+        if found is None or 1.0 - float(found[1] @ mean) > self.SURE * self._threshold:
+            return None  # other settings make other tracks
+        return found[0]
+
+    def _new_name(self, before: Entry | None) -> str:
+        if before is not None and is_unknown(before.identity) and before.identity not in self._given:
+            return before.identity
+        number = self._next_number
+        self._next_number += 1
+        return f"unknown-{number:04d}"
+
+    def _together(self, name: str, track: _Open) -> int:
+        """In how many frames, at most, that identity was on the video as another track; 0 or less: in none."""
+        spans = set(self._spans.get(name, ()))
+        spans.update((t.first, t.last) for t in self._open.values() if t.identity == name and t is not track)
+        return max((min(last, track.last) - max(first, track.first) + 1 for first, last in spans), default=0)
+
+    def _store(
+        self, track: _Open, mean: NDArray[np.float32], id_: str, name: str, *, assigned: str | None = None
+    ) -> None:
+        entry = self._entry(track, id_, name, assigned or name)
+        self._given.add(name)
+        self._spans.setdefault(name, set()).add((track.first, track.last))
+        dropped = self._surplus(entry, mean)
+        if dropped == id_:
+            self.counts.redundant += 1
+            return
+        if dropped is not None:
+            self._dropped.add(dropped)
+            self._sink.remove([dropped])
+            if dropped in self._own:
+                self.counts.redundant += 1
+                self.counts.enrolled -= 1
+        self._own.add(id_)
+        self._known.append([entry], mean[None])
+        self._sink.put(entry, mean, track.crop)
+        self.counts.enrolled += 1
+
+    def _surplus(self, entry: Entry, mean: NDArray[np.float32]) -> str | None:
+        """Which of an identity's enrolled entries is one too many: the one most like another of them."""
+        ids, vectors = self._known.enrolled(entry.identity, entry.class_name)
+        kept = [row for row, id_ in enumerate(ids) if id_ not in self._dropped]
+        if len(kept) < self.PROTOTYPES:
+            return None
+        names = [*(ids[row] for row in kept), entry.id]
+        everything = np.concatenate([vectors[kept], mean[None]])
+        own = np.array([id_ in self._own or id_ == entry.id for id_ in names])
+        alike = everything @ everything.T
+        np.fill_diagonal(alike, -np.inf)
+        # The next run over the same video starts without this run's entries. Another run's entry must not go
+        # because one of this run is like it.
+        alike[np.ix_(~own, own)] = -np.inf
+        closest = np.round(alike.max(axis=1), 6)
+        return max(zip(closest.tolist(), own.tolist(), names, strict=True))[2]
+
+    def _entry(self, track: _Open, id_: str, name: str, assigned: str) -> Entry:
+        now = utc_now()
+        extra: dict[str, Any] = {
+            "track_id": str(track.track_id),
+            "source_id": self._source_id,
+            "num_frames": track.frames,
+            "num_looks": track.looks,
+            "first_frame": track.first,
+            "last_frame": track.last,
+        }
+        if self._fps:
+            extra["first_time"] = round(track.first / self._fps, 3)
+            extra["last_time"] = round(track.last / self._fps, 3)
+        extra |= {
+            "score": round(track.scores / track.looks, 4),
+            "quality": round(track.quality, 4),
+            "run_id": self._run_id,
+            "run_key": self._run_key,
+            "timestamp": now,
+            "enrolled_as": assigned,
+        }
+        if track.evidence is not None and track.identity == name:
+            extra["distance"] = round(track.evidence, 6)
+        return Entry(
+            id=id_,
+            identity=name,
+            class_name=track.class_name,
+            origin="track",
+            source=self._source,
+            frame=track.best_frame,
+            box=track.best_box,
+            created_at=now,
+            extra=extra,
+        )
+
+
+def _small(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A copy, at most `_CROP_HEIGHT` pixels high."""
+    height, width = crop.shape[:2]
+    if height <= _CROP_HEIGHT:
+        return crop.copy()
+    import cv2
+
+    size = (max(1, round(width * _CROP_HEIGHT / height)), _CROP_HEIGHT)
+    resized: NDArray[np.uint8] = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return resized
