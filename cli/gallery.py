@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -204,7 +204,8 @@ def query(
         raise OptionError("--box needs exactly one image.")
     filters = _where(where or [])
     corners = None if box is None else np.array([_box(box)], np.float64)
-    with Gallery.open(gallery, collection=collection) as source:
+    with ExitStack() as handles:
+        source = handles.enter_context(Gallery.open(gallery, collection=collection))
         probes: list[Any] = []
         titles: list[str] = []
         pictures: list[Any] = []
@@ -213,9 +214,8 @@ def query(
                 source, None if reid_weights is None else say
             )
             if not embedder.model.same_space(source.model):
-                source.close()
                 # Opening with the model says which collection it has, or refuses with both names.
-                source = Gallery.open(gallery, model=embedder.model)
+                source = handles.enter_context(Gallery.open(gallery, model=embedder.model))
             crops = []
             for path in images:
                 image = read_image(path)
