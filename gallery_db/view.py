@@ -181,9 +181,10 @@ class GalleryView:
     def enrolled(self, identity: str, class_name: str) -> tuple[tuple[str, ...], NDArray[np.float32]]:
         """The entries of an identity that were enrolled from videos: their ids, and (N, D) their embeddings."""
         column = self._column_of.get((identity, class_name.casefold()), -1)
-        rows = np.flatnonzero((self.row_columns == column) & np.append(self._enrolled, self._more_enrolled))
-        ids = self.entry_ids
-        return tuple(ids[row] for row in rows), self.embeddings[rows]
+        rows = np.flatnonzero((self._columns == column) & self._enrolled)
+        more = np.flatnonzero((self._more_columns == column) & self._more_enrolled)
+        ids = (*(self._ids[row] for row in rows), *(self._more_ids[row] for row in more))
+        return ids, np.concatenate([self._vectors[rows], self._more_vectors[more]])
 
     def refresh(self) -> bool:
         """Pick up what changed in the gallery, by this process or another.

@@ -150,6 +150,23 @@ def test_run_writes_what_was_asked(scene: Scene, gallery: Path, tmp_path: Path) 
     assert str(run_dir / "tracked.json") in done.stdout
 
 
+def test_enrolment(scene: Scene, tmp_path: Path) -> None:
+    words = ["run", scene.video, "--dets-json", scene.detections, "--range", ":100", "--classes", "0"]
+    words += ["--reid-weights", "builtin", "--enroll", "unknown", "--source-id", "door", "--grace-frames", "10"]
+    done = gtrack(*words, "--gallery", tmp_path / "people")
+    assert re.search(r"\d+ enrolled \(\d+ as new identities\), \d+ too short, \d+ too poor", done.stdout)
+    entry = json.loads(
+        gtrack("gallery", "list", "-g", tmp_path / "people", "--entries", "--json").stdout.split("\n")[0]
+    )
+    assert entry["identity"].startswith("unknown-")
+    sheet = ["--contact-sheet", tmp_path / "sheet.png"]
+    asked = gtrack("gallery", "query", "-g", tmp_path / "people", "--entry", entry["id"], *sheet)
+    assert entry["identity"] in asked.stdout
+    assert (tmp_path / "sheet.png").exists()
+    done = gtrack(*words, "--gallery", scene.gallery, code=2)
+    assert "gtrack gallery ingest" in re.sub(r"[\s│]+", " ", done.stderr)
+
+
 def test_environment_names_the_gallery(scene: Scene, gallery: Path) -> None:
     done = gtrack(
         "run", "--video", scene.video, "--dets-json", scene.detections, "--range", ":30", GTRACK_GALLERY=str(gallery)
