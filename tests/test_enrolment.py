@@ -385,6 +385,9 @@ def test_an_absent_gallery_is_made(enrolled: tuple[Path, TrackResult], scene: Sc
         assert len(gallery.identities()) == counts.identities
         assert gallery.stats().index_current
         assert gallery.verify().ok
+    assert max(entry.extra["last_frame"] for entry in entries) == scene.config.frames - 1, "open at the end"
+    ended = counts.enrolled + counts.too_short + counts.too_poor + counts.unsure + counts.redundant + counts.named
+    assert ended >= result.stats["tracks"]
     for entry in entries:
         assert entry.origin == "track"
         assert entry.identity.startswith("unknown-")
@@ -491,6 +494,7 @@ def test_a_stopped_run_stores_its_tracks(
     assert job.result is not None
     assert job.result.enrolment is not None
     assert 0 < job.result.enrolment.enrolled == len(content(tmp_path / "new"))
+    assert 59 in {entry.extra["last_frame"] for entry in _entries(tmp_path / "new").values()}
     # Cut short over a gallery that holds the whole: what was not seen again stays.
     shutil.copytree(enrolled[0], tmp_path / "whole")
     run(tmp_path / "whole")
