@@ -19,7 +19,7 @@ from gallery_db.images import read_image
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ContactRow", "write_contact_sheet"]
+__all__ = ["ContactRow", "write_contact_sheet", "write_entry_sheet"]
 
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
 _TILE = (128, 192)  # width, height of a picture, pixels
@@ -28,6 +28,7 @@ _GAP = 12
 _PAPER = (250, 250, 248)
 _INK = (32, 33, 36)
 _FAINT = (120, 122, 128)
+_COLUMNS = 10  # of a grid of entries
 _MOST_ROWS = 200  # 200 rows are 52,000 pixels high; JPEG ends at 65,535
 
 
@@ -63,6 +64,33 @@ def write_contact_sheet(path: str | os.PathLike[str], rows: Iterable[ContactRow]
     Raises:
         GalleryError: The path's suffix is another, there are no rows or too many, or it cannot be written.
     """
+    target, kind = _target(path)
+    content = list(rows)
+    if not 1 <= len(content) <= _MOST_ROWS:
+        raise GalleryError(f"Expected 1 to {_MOST_ROWS} rows on a contact sheet, found {len(content)}.")
+    return _save(_draw(content), target, kind)
+
+
+def write_entry_sheet(path: str | os.PathLike[str], entries: Sequence[Entry]) -> Path:
+    """Draw entries as a grid of tiles, each with its identity, its source's name and its id, and write the sheet.
+
+    Args:
+        path: Where to; .jpg, .png, .webp, .bmp or .tif. Written beside and renamed.
+        entries: At least one, at most 2,000.
+
+    Returns:
+        The path.
+
+    Raises:
+        GalleryError: The path's suffix is another, there are no entries or too many, or it cannot be written.
+    """
+    target, kind = _target(path)
+    if not 1 <= len(entries) <= _MOST_ROWS * _COLUMNS:
+        raise GalleryError(f"Expected 1 to {_MOST_ROWS * _COLUMNS} entries on a contact sheet, found {len(entries)}.")
+    return _save(_draw_grid(entries), target, kind)
+
+
+def _target(path: str | os.PathLike[str]) -> tuple[Path, str]:
     target = Path(path)
     kind = _SUFFIXES.get(target.suffix.lower())
     if kind is None:
@@ -70,10 +98,10 @@ def write_contact_sheet(path: str | os.PathLike[str], rows: Iterable[ContactRow]
             f"Cannot write a contact sheet to {target}: {target.suffix or 'no suffix'} is no picture's suffix.",
             hint=f"Use one of {', '.join(_SUFFIXES)}.",
         )
-    content = list(rows)
-    if not 1 <= len(content) <= _MOST_ROWS:
-        raise GalleryError(f"Expected 1 to {_MOST_ROWS} rows on a contact sheet, found {len(content)}.")
-    sheet = _draw(content)
+    return target, kind
+
+
+def _save(sheet: Image, target: Path, kind: str) -> Path:
     try:
         with atomic_path(target) as temporary:
             sheet.save(temporary, format=kind, **({"quality": 90} if kind in ("JPEG", "WEBP") else {}))
@@ -83,6 +111,22 @@ def write_contact_sheet(path: str | os.PathLike[str], rows: Iterable[ContactRow]
             hint="Check that its folder exists and can be written.",
         ) from error
     return target
+
+
+def _draw_grid(entries: Sequence[Entry]) -> Image:
+    from PIL import Image, ImageDraw
+
+    width, height = _TILE
+    step_x, step_y = width + _GAP, height + _CAPTION + _GAP
+    columns = min(_COLUMNS, len(entries))
+    rows = -(-len(entries) // columns)
+    sheet = Image.new("RGB", (_GAP + columns * step_x, _GAP + rows * step_y), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, entry in enumerate(entries):
+        corner = (_GAP + number % columns * step_x, _GAP + number // columns * step_y)
+        captions = [(entry.identity, _INK), (_source_name(entry), _FAINT), (entry.id, _FAINT)]
+        _tile(sheet, draw, corner, _entry_picture(entry), captions)
+    return sheet
 
 
 def _draw(rows: list[ContactRow]) -> Image:
