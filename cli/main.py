@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, gallery, listing, run, schema
+from cli import demo, gallery_people, listing, run, schema
 from cli.output import print_error
 from gallery_db.errors import GtrackError
 
@@ -48,7 +48,7 @@ def _root(
 
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
-app.add_typer(gallery.app, name="gallery")
+app.add_typer(gallery_people.app, name="gallery")  # gallery.app, with the commands of both modules
 app.command("list")(listing.list_names)
 app.command("schema")(schema.schema)
 
