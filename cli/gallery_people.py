@@ -52,7 +52,8 @@ def _ask(question: str, yes: bool) -> None:
         raise OptionError(
             f"this needs an answer, and there is no terminal to ask on: {question}", hint="Pass --yes to do it."
         )
-    if not typer.confirm(question, default=False, err=True):
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # stdout is for results
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         say("nothing was changed")
         raise typer.Exit(1)
 
