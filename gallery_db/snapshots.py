@@ -16,7 +16,7 @@ from gallery_db.errors import GalleryError, GalleryFormatError, GalleryReadOnlyE
 from gallery_db.files import atomic_path, fsync_folder
 from gallery_db.gallery import Gallery, is_gallery
 from gallery_db.lock import DEFAULT_LOCK_TIMEOUT, WriterLock, user_at_host
-from gallery_db.record import RECORD_NAME, RESTORED, Record, sqlite_errors
+from gallery_db.record import FORMAT_VERSION, RECORD_NAME, RESTORED, Record, sqlite_errors
 
 __all__ = ["Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"]
 
@@ -101,6 +101,7 @@ def restore_snapshot(
 
     Raises:
         SnapshotError: There is no such snapshot, or it is damaged; nothing was changed.
+        GalleryFormatError: The gallery was written by a newer gtrack; nothing was changed.
         GalleryLockedError: Another process is writing.
         GalleryReadOnlyError: The folder cannot be written.
         GalleryIndexError: The index could not be made; the record is restored nevertheless.
@@ -116,6 +117,8 @@ def restore_snapshot(
             hint=f"It has {', '.join(others)}." if others else "It has none; `gtrack gallery snapshot` takes one.",
         )
     entries = _check_sound(source)
+    if is_gallery(folder) and _is_newer(folder / RECORD_NAME):
+        Record.open(folder / RECORD_NAME, write=False)  # refuses, for nothing is wrong with it
     lock = WriterLock(folder)
     lock.acquire(lock_timeout)
     prepared = folder / f".{RECORD_NAME}.restored"
@@ -162,6 +165,9 @@ def _put_back(folder: Path, source: Path, prepared: Path, name: str) -> str | No
         lost = f"{_FOLDER}/{_free_name(folder, 'damaged-' + _now_name(), '.damaged')}"
         # A copy, so that there is a record under its name at every moment.
         shutil.copyfile(record, folder / lost)
+        for suffix in ("-wal", "-journal"):
+            if (beside := record.with_name(record.name + suffix)).exists():
+                shutil.copyfile(beside, folder / (lost + suffix))
     _advance(prepared, {}, f"restore the snapshot {name!r} in the place of a {'damaged' if lost else 'lost'} record")
     for suffix in ("-wal", "-shm", "-journal"):
         record.with_name(record.name + suffix).unlink(missing_ok=True)
@@ -169,6 +175,12 @@ def _put_back(folder: Path, source: Path, prepared: Path, name: str) -> str | No
     prepared.replace(record)
     fsync_folder(folder)
     return lost
+
+
+def _is_newer(path: Path) -> bool:
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as record:
+        return int(record.execute("PRAGMA user_version").fetchone()[0]) > FORMAT_VERSION
+    return False
 
 
 def _floors(record: Record) -> dict[str, int]:
