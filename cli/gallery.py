@@ -16,7 +16,7 @@ from cli.output import print_json_lines, print_table, say
 if TYPE_CHECKING:
     from gallery_db import Entry, Gallery, Match
 
-__all__ = ["app"]
+__all__ = ["AsJson", "Collection", "app", "bar", "entry_dict", "tell_notices"]
 
 app = typer.Typer(
     help="Make a gallery of known people (or other things), ask it, and keep it sound.", no_args_is_help=True
@@ -36,14 +36,16 @@ class _Search(str, Enum):
 
 
 @contextmanager
-def _bar(title: str, unit: str, no_progress: bool) -> Iterator[Callable[[int, int | None], None]]:
+def bar(title: str, unit: str, no_progress: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on stderr."""
     from tracking.progress import progress_bar
 
     with progress_bar(title, unit, enabled=not no_progress) as update:
         yield update
 
 
-def _tell_notices(gallery: Gallery) -> None:
+def tell_notices(gallery: Gallery) -> None:
+    """What a gallery has to say of itself, on stderr."""
     for notice in gallery.notices:
         say(notice)
 
@@ -95,10 +97,10 @@ def ingest(
         if existing is not None:
             existing.close()
     with Gallery.open_or_create(gallery, embedder.model, new_collection=new_collection) as target:
-        _tell_notices(target)
+        tell_notices(target)
         with (
-            _bar("ingesting", "images", no_progress) as progress,
-            _bar("indexing", "entries", no_progress) as index_progress,
+            bar("ingesting", "images", no_progress) as progress,
+            bar("indexing", "entries", no_progress) as index_progress,
         ):
             try:
                 report = ingest_folder(
@@ -122,6 +124,8 @@ def ingest(
         f"{report.duplicates} duplicates, {report.pruned} pruned, {len(report.skipped)} not ingested; "
         f"{gallery} now holds {total} entries of model {embedder.model.name}"
     )
+    if report.kept:
+        say(f"{report.kept} images keep the identity that a person gave them, whatever their folder's name")
     if not report.added + report.unchanged + report.moved + report.replaced + report.duplicates:
         raise ImageError(
             f"nothing could be ingested from {folder}.",
@@ -237,7 +241,7 @@ def query(
             whole = stored.source if stored.origin == "image" else None
             pictures.append(source.path / kept if isinstance(kept, str) and kept else whole or None)
         answers = source.query(np.stack(probes), top_k=top_k, where=filters or None, search=search.value)
-        _tell_notices(source)
+        tell_notices(source)
         _print_answers(titles, answers, as_json)
         if contact_sheet is not None:
             from gallery_db import ContactRow, write_contact_sheet
@@ -266,11 +270,12 @@ def _match_dict(match: Match) -> dict[str, Any]:
         "identity": match.entry.identity,
         "similarity": round(match.similarity, 6),
         "distance": round(match.distance, 6),
-        **_entry_dict(match.entry),
+        **entry_dict(match.entry),
     }
 
 
-def _entry_dict(entry: Entry) -> dict[str, Any]:
+def entry_dict(entry: Entry) -> dict[str, Any]:
+    """An entry as ``--json`` shows it."""
     return {
         "id": entry.id,
         "identity": entry.identity,
@@ -290,20 +295,32 @@ def list_identities(
     gallery: GalleryPath,
     entries: Annotated[bool, typer.Option("--entries", help="Each entry instead of each identity.")] = False,
     identity: Annotated[Optional[str], typer.Option("--identity", help="Only this identity's entries.")] = None,  # noqa: UP045
+    suspects: Annotated[
+        bool,
+        typer.Option("--suspects", help="What looks wrong: identities too alike, misplaced entries, near duplicates."),
+    ] = False,
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
-    """List the identities of a gallery, or their entries.
+    """List the identities of a gallery, or their entries, or what looks wrong among them.
 
     Example: gtrack gallery list --gallery gallery --entries --identity alice
     """
     from gallery_db import Gallery
 
+    if suspects:
+        from cli.gallery_people import list_suspects
+        from tracking.errors import OptionError
+
+        if entries or identity is not None:
+            raise OptionError("--suspects looks at the whole gallery; leave --entries and --identity away.")
+        list_suspects(gallery, collection, as_json)
+        return
     with Gallery.open(gallery, collection=collection) as source:
         if entries or identity is not None:
             found = source.entries(identity=identity)
             if as_json:
-                print_json_lines(_entry_dict(e) for e in found)
+                print_json_lines(entry_dict(e) for e in found)
             else:
                 print_table(
                     None,
@@ -379,8 +396,8 @@ def verify(gallery: GalleryPath, as_json: AsJson = False, no_progress: NoProgres
     from gallery_db import Gallery
 
     with Gallery.open(gallery, write=True) as target:
-        _tell_notices(target)
-        with _bar("verifying", "entries", no_progress) as progress:
+        tell_notices(target)
+        with bar("verifying", "entries", no_progress) as progress:
             report = target.verify(progress=progress)
     if as_json:
         print_json_lines(
@@ -417,8 +434,8 @@ def rebuild(gallery: GalleryPath, no_progress: NoProgress = False) -> None:
     from gallery_db import Gallery
 
     with Gallery.open(gallery, write=True) as target:
-        _tell_notices(target)
-        with _bar("rebuilding", "entries", no_progress) as progress:
+        tell_notices(target)
+        with bar("rebuilding", "entries", no_progress) as progress:
             target.rebuild(progress=progress)
         count = len(target)
     print(f"rebuilt the index of {gallery}: {count} entries")

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, gallery, gallery_exchange, listing, run, schema
+from cli import demo, gallery_exchange, gallery_people, listing, run, schema
 from cli.output import print_error
 from gallery_db.errors import GtrackError
 
@@ -48,10 +48,11 @@ def _root(
 
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
-app.add_typer(gallery.app, name="gallery")
-gallery.app.command("export")(gallery_exchange.export)
-gallery.app.command("import")(gallery_exchange.import_)
-gallery.app.command("reembed")(gallery_exchange.reembed)
+# gallery.app, with the commands of all three modules.
+app.add_typer(gallery_people.app, name="gallery")
+gallery_people.app.command("export")(gallery_exchange.export)
+gallery_people.app.command("import")(gallery_exchange.import_)
+gallery_people.app.command("reembed")(gallery_exchange.reembed)
 app.command("list")(listing.list_names)
 app.command("schema")(schema.schema)
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gallery_db.contact_sheet import ContactRow, write_contact_sheet
+    from gallery_db.contact_sheet import ContactRow, write_contact_sheet, write_entry_sheet
     from gallery_db.entry import Box, Entry, Match, utc_now
     from gallery_db.errors import (
         EmbeddingError,
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
         GalleryNotFoundError,
         GalleryReadOnlyError,
         GtrackError,
+        IdentityExistsError,
+        IdentityNotFoundError,
         ImageError,
         ModelMismatchError,
+        SnapshotError,
+        UndoError,
     )
     from gallery_db.exchange import (
         ExportReport,
@@ -49,13 +53,17 @@ if TYPE_CHECKING:
     from gallery_db.index_keeper import VerifyReport
     from gallery_db.ingest import IngestReport, ingest_folder
     from gallery_db.model import Embedder, EmbeddingModel
-    from gallery_db.record import Change
+    from gallery_db.people import People, checked_name, parse_age
+    from gallery_db.record import Change, Operation
     from gallery_db.reembed import ReembedReport, reembed_gallery
+    from gallery_db.snapshots import Restored, Snapshot, list_snapshots, restore_snapshot, take_snapshot
+    from gallery_db.suspects import AlikeIdentities, MisplacedEntry, NearDuplicate, Suspects, find_suspects
     from gallery_db.view import GalleryView
 
 __all__ = [
     "DEFAULT_COLLECTION",
     "IMAGE_SUFFIXES",
+    "AlikeIdentities",
     "Box",
     "Change",
     "CollectionInfo",
@@ -78,33 +86,51 @@ __all__ = [
     "GalleryStats",
     "GalleryView",
     "GtrackError",
+    "IdentityExistsError",
+    "IdentityNotFoundError",
     "IdentitySummary",
     "ImageError",
     "ImportReport",
     "IngestReport",
     "Match",
+    "MisplacedEntry",
     "ModelMismatchError",
+    "NearDuplicate",
+    "Operation",
     "ParquetHeader",
+    "People",
     "ReembedReport",
+    "Restored",
     "Search",
+    "Snapshot",
+    "SnapshotError",
+    "Suspects",
+    "UndoError",
     "VerifyReport",
     "atomic_path",
+    "checked_name",
     "export_folders",
     "export_parquet",
+    "find_suspects",
     "import_parquet",
     "ingest_folder",
     "is_gallery",
+    "list_snapshots",
+    "parse_age",
     "read_image",
     "read_image_bytes",
     "read_parquet_header",
     "reembed_gallery",
+    "restore_snapshot",
+    "take_snapshot",
     "utc_now",
     "write_contact_sheet",
+    "write_entry_sheet",
 ]
 
 # Imported when they are first asked for, so that `import gallery_db` costs nothing to speak of.
 _MODULES = {
-    "contact_sheet": ("ContactRow", "write_contact_sheet"),
+    "contact_sheet": ("ContactRow", "write_contact_sheet", "write_entry_sheet"),
     "entry": ("Box", "Entry", "Match", "utc_now"),
     "errors": (
         "EmbeddingError",
@@ -117,8 +143,12 @@ _MODULES = {
         "GalleryNotFoundError",
         "GalleryReadOnlyError",
         "GtrackError",
+        "IdentityExistsError",
+        "IdentityNotFoundError",
         "ImageError",
         "ModelMismatchError",
+        "SnapshotError",
+        "UndoError",
     ),
     "exchange": (
         "ExportReport",
@@ -143,8 +173,11 @@ _MODULES = {
     "index_keeper": ("VerifyReport",),
     "ingest": ("IngestReport", "ingest_folder"),
     "model": ("Embedder", "EmbeddingModel"),
-    "record": ("Change",),
     "reembed": ("ReembedReport", "reembed_gallery"),
+    "people": ("People", "checked_name", "parse_age"),
+    "record": ("Change", "Operation"),
+    "snapshots": ("Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"),
+    "suspects": ("AlikeIdentities", "MisplacedEntry", "NearDuplicate", "Suspects", "find_suspects"),
     "view": ("GalleryView",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Entry, Match
-from gallery_db.errors import GalleryError, ImageError
+from gallery_db.errors import GalleryError, GtrackError, ImageError
 from gallery_db.files import atomic_path
 from gallery_db.images import read_image
+from gallery_db.pictures import pixels_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ContactRow", "write_contact_sheet"]
+__all__ = ["ContactRow", "write_contact_sheet", "write_entry_sheet"]
 
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
 _TILE = (128, 192)  # width, height of a picture, pixels
@@ -28,6 +29,7 @@ _GAP = 12
 _PAPER = (250, 250, 248)
 _INK = (32, 33, 36)
 _FAINT = (120, 122, 128)
+_COLUMNS = 10  # of a grid of entries
 _MOST_ROWS = 200  # 200 rows are 52,000 pixels high; JPEG ends at 65,535
 
 
@@ -67,6 +69,40 @@ def write_contact_sheet(
     Raises:
         GalleryError: The path's suffix is another, there are no rows or too many, or it cannot be written.
     """
+    target, kind = _target(path)
+    content = list(rows)
+    if not 1 <= len(content) <= _MOST_ROWS:
+        raise GalleryError(f"Expected 1 to {_MOST_ROWS} rows on a contact sheet, found {len(content)}.")
+    return _save(_draw(content, _folder(gallery)), target, kind)
+
+
+def write_entry_sheet(
+    path: str | os.PathLike[str], entries: Sequence[Entry], *, gallery: str | os.PathLike[str] | None = None
+) -> Path:
+    """Draw entries as a grid of tiles, each with its identity, its source's name and its id, and write the sheet.
+
+    Args:
+        path: Where to; .jpg, .png, .webp, .bmp or .tif. Written beside and renamed.
+        entries: At least one, at most 2,000.
+        gallery: The folder of the gallery that the entries are of, for the pictures that it keeps.
+
+    Returns:
+        The path.
+
+    Raises:
+        GalleryError: The path's suffix is another, there are no entries or too many, or it cannot be written.
+    """
+    target, kind = _target(path)
+    if not 1 <= len(entries) <= _MOST_ROWS * _COLUMNS:
+        raise GalleryError(f"Expected 1 to {_MOST_ROWS * _COLUMNS} entries on a contact sheet, found {len(entries)}.")
+    return _save(_draw_grid(entries, _folder(gallery)), target, kind)
+
+
+def _folder(gallery: str | os.PathLike[str] | None) -> Path:
+    return Path(gallery) if gallery is not None else Path()
+
+
+def _target(path: str | os.PathLike[str]) -> tuple[Path, str]:
     target = Path(path)
     kind = _SUFFIXES.get(target.suffix.lower())
     if kind is None:
@@ -74,10 +110,10 @@ def write_contact_sheet(
             f"Cannot write a contact sheet to {target}: {target.suffix or 'no suffix'} is no picture's suffix.",
             hint=f"Use one of {', '.join(_SUFFIXES)}.",
         )
-    content = list(rows)
-    if not 1 <= len(content) <= _MOST_ROWS:
-        raise GalleryError(f"Expected 1 to {_MOST_ROWS} rows on a contact sheet, found {len(content)}.")
-    sheet = _draw(content, Path(gallery) if gallery is not None else Path())
+    return target, kind
+
+
+def _save(sheet: Image, target: Path, kind: str) -> Path:
     try:
         with atomic_path(target) as temporary:
             sheet.save(temporary, format=kind, **({"quality": 90} if kind in ("JPEG", "WEBP") else {}))
@@ -87,6 +123,22 @@ def write_contact_sheet(
             hint="Check that its folder exists and can be written.",
         ) from error
     return target
+
+
+def _draw_grid(entries: Sequence[Entry], folder: Path) -> Image:
+    from PIL import Image, ImageDraw
+
+    width, height = _TILE
+    step_x, step_y = width + _GAP, height + _CAPTION + _GAP
+    columns = min(_COLUMNS, len(entries))
+    rows = -(-len(entries) // columns)
+    sheet = Image.new("RGB", (_GAP + columns * step_x, _GAP + rows * step_y), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, entry in enumerate(entries):
+        corner = (_GAP + number % columns * step_x, _GAP + number // columns * step_y)
+        captions = [(entry.identity, _INK), (_source_name(entry), _FAINT), (entry.id, _FAINT)]
+        _tile(sheet, draw, corner, _entry_picture(entry, folder), captions)
+    return sheet
 
 
 def _draw(rows: list[ContactRow], folder: Path) -> Image:
@@ -176,17 +228,12 @@ def _probe_picture(row: ContactRow) -> NDArray[np.uint8] | str:
 
 
 def _entry_picture(entry: Entry, folder: Path) -> NDArray[np.uint8] | str:
-    crop = entry.extra.get("crop")
-    if isinstance(crop, str) and crop:
-        return _read(str(folder / crop))
-    if entry.frame is not None or entry.origin != "image":
-        return "from a video,\nno crop kept"
-    picture = _read(entry.source)
-    if entry.box is not None and not isinstance(picture, str):
-        x1, y1, x2, y2 = (round(value) for value in entry.box)
-        part = picture[max(0, y1) : max(0, y2), max(0, x1) : max(0, x2)]
-        return part if part.size else "box outside\nthe picture"
-    return picture
+    try:
+        return pixels_of(folder, entry)
+    except GtrackError:
+        if not entry.extra.get("crop") and (entry.frame is not None or entry.origin != "image"):
+            return "from a video,\nno crop kept"
+        return "picture is gone\nor not readable"
 
 
 def _read(path: str) -> NDArray[np.uint8] | str:

@@ -12,6 +12,10 @@
     │   ├── EmbeddingError           vectors of the wrong shape, not finite, not of unit length
     │   ├── EntryNotFoundError       no such entry
     │   ├── EntryExistsError         an entry of that id is there already
+    │   ├── IdentityNotFoundError    no such identity
+    │   ├── IdentityExistsError      an identity of that name is there already
+    │   ├── UndoError                what was done cannot be taken back exactly
+    │   ├── SnapshotError            no such snapshot, or a damaged one
     │   └── GalleryIndexError        the derived Chroma index cannot be used (the record is not concerned)
     ├── ImageError                   an image file that cannot be used
     └── (tracking.errors)            DetectionsError, VideoError, WeightsError, EmbedderError, ...
@@ -32,8 +36,12 @@ __all__ = [
     "GalleryNotFoundError",
     "GalleryReadOnlyError",
     "GtrackError",
+    "IdentityExistsError",
+    "IdentityNotFoundError",
     "ImageError",
     "ModelMismatchError",
+    "SnapshotError",
+    "UndoError",
 ]
 
 
@@ -88,6 +96,22 @@ class EntryNotFoundError(GalleryError):
 
 class EntryExistsError(GalleryError):
     """The gallery holds an entry of that id already."""
+
+
+class IdentityNotFoundError(GalleryError):
+    """The gallery holds no identity of that name."""
+
+
+class IdentityExistsError(GalleryError):
+    """The gallery holds an identity of that name already."""
+
+
+class UndoError(GalleryError):
+    """What was done cannot be taken back exactly; nothing was changed."""
+
+
+class SnapshotError(GalleryError):
+    """There is no such snapshot, there is one of that name already, or it is damaged."""
 
 
 class GalleryIndexError(GalleryError):

@@ -28,7 +28,7 @@ from gallery_db.errors import (
 )
 from gallery_db.lock import DEFAULT_LOCK_TIMEOUT, LOCK_NAME, WriterLock
 from gallery_db.model import EmbeddingModel
-from gallery_db.record import FORMAT_VERSION, RECORD_NAME, Change, CollectionRow, Record
+from gallery_db.record import RECORD_NAME, Change, CollectionRow, Operation, Record
 from gallery_db.view import GalleryView
 
 if TYPE_CHECKING:
@@ -467,15 +467,19 @@ class Gallery:
             origins=origins,
             sources=self._record.count_sources(row.id),
             created_at=row.created_at,
-            format_version=FORMAT_VERSION,
+            format_version=self._record.format_version,
             record_bytes=sum(path.stat().st_size for path in self._path.glob(RECORD_NAME + "*")),
             index_bytes=_size_of(self._keeper.folder),
             index_current=self._keeper.is_clean(self._record) and self._keeper.is_current(self._record, row),
         )
 
     def history(self, limit: int = 50) -> list[Change]:
-        """The last changes of the collection, the newest first."""
+        """The last changes of the collection's entries, one by one, the newest first."""
         return self._record.changes(self._row.id, limit)
+
+    def operations(self, limit: int = 50) -> list[Operation]:
+        """What was done to the collection, the newest first; `gallery_db.People.undo` takes it back."""
+        return self._record.operations(self._row.id, limit)
 
     # -- changing it -----------------------------------------------------------------------------------------
 
@@ -484,6 +488,21 @@ class Gallery:
         """All or nothing of the changes made inside."""
         self._check_write()
         with self._record.transaction():
+            yield
+
+    @contextmanager
+    def operation(self, action: str, words: str) -> Iterator[None]:
+        """Make one operation of the log of the changes inside, in however many transactions.
+
+        Changes made outside of any are an operation for each transaction. An operation inside another is
+        part of that.
+
+        Args:
+            action: One word for it, such as ``"rename"``.
+            words: The whole of it in words, for whoever reads the log.
+        """
+        self._check_write()
+        with self._record.operation(action, words):
             yield
 
     def add(self, entries: Sequence[Entry], embeddings: Any) -> None:
@@ -543,7 +562,8 @@ class Gallery:
 
     def clear(self) -> int:
         """Remove all entries of the collection; returns how many."""
-        return self.remove(self._record.ids(self._row.id))
+        with self.operation("clear", f"clear the collection {self.collection}"):
+            return self.remove(self._record.ids(self._row.id))
 
     def restore(self, ids: Sequence[str]) -> int:
         """Bring removed entries back as they were, all or none; returns how many.
@@ -560,12 +580,13 @@ class Gallery:
             if found is None:
                 raise EntryNotFoundError(
                     f"No entry {id_!r} was ever removed from the gallery {self._path}.",
-                    hint="`gtrack gallery history` shows the changes.",
+                    hint="`gtrack gallery log` shows what was done.",
                 )
             entries.append(found[0])
             blobs.append(np.frombuffer(found[1], dtype="<f4"))
         vectors = np.stack(blobs) if blobs else np.empty((0, self.model.dimension), np.float32)
-        self._record.insert(self._row.id, entries, np.asarray(vectors, dtype=np.float32))
+        with self.operation("bring-back", f"bring back {len(entries)} removed entries"):
+            self._record.insert(self._row.id, entries, np.asarray(vectors, dtype=np.float32))
         return len(entries)
 
     # -- the index -------------------------------------------------------------------------------------------
@@ -776,6 +797,7 @@ class Gallery:
     # -- helpers ---------------------------------------------------------------------------------------------
 
     def _fresh_row(self) -> CollectionRow:
+        self._record.generation(self._row.id)  # tells when a restored snapshot does not have the collection
         return next(row for row in self._record.collections() if row.id == self._row.id)
 
     def _notice(self, text: str) -> None:

@@ -41,6 +41,7 @@ class IngestReport:
         pruned: Entries removed because their file has left the folder.
         skipped: (path, reason) of each file that was left out.
         identities: Number of identity folders that hold images.
+        kept: Files read whose entry keeps the identity that a person gave it, other than the folder's name.
     """
 
     found: int
@@ -52,6 +53,7 @@ class IngestReport:
     pruned: int
     skipped: tuple[tuple[str, str], ...]
     identities: int
+    kept: int = 0
 
     @property
     def changed(self) -> bool:
@@ -107,7 +109,8 @@ def ingest_folder(
 
     Each sub-folder is an identity of that name; folders below it belong to it too. Symbolic links are
     followed, hidden files are not looked at. Files that are as they were at an earlier ingest (path, size,
-    time of change) are not read; pictures that the gallery knows are not embedded again. Each batch is one
+    time of change) are not read; pictures that the gallery knows are not embedded again. An entry to which a
+    person gave its identity (``extra["reviewed"]``) keeps that, whatever its folder's name. Each batch is one
     transaction: whatever stops the run, Ctrl-C or a kill, what was committed stays and the next run goes on.
 
     Args:
@@ -163,6 +166,7 @@ class _Ingest:
         self._index_progress = index_progress
         self._batch = _Batch()
         self._unchanged = self._added = self._moved = self._replaced = self._duplicates = self._pruned = 0
+        self._kept = 0
         self._skipped: list[tuple[str, str]] = []
         self._new_here: set[str] = set()
 
@@ -170,6 +174,10 @@ class _Ingest:
         # The first write of all: a handle for reading is refused before any work is done.
         with self._gallery.transaction():
             pass
+        with self._gallery.operation("ingest", f"ingest {self._root} as {self._class_name}"):
+            return self._run(prune=prune)
+
+    def _run(self, *, prune: bool) -> IngestReport:
         scan = _scan(self._root)
         self._skipped = scan.skipped
         self._known = self._record.files_under(self._key, self._root)
@@ -198,6 +206,7 @@ class _Ingest:
             pruned=self._pruned,
             skipped=tuple(self._skipped),
             identities=len({file.identity for file in scan.files}),
+            kept=self._kept,
         )
 
     def _say(self, done: int, total: int) -> None:
@@ -255,7 +264,11 @@ class _Ingest:
     def _take_known(self, file: _File, row: FileRow, entry: Entry) -> bool:
         """A picture that the gallery has: the same file touched, a copy, a move, or a conflict."""
         others = self._live_paths(entry, file.path)
-        if others and entry.identity != file.identity:
+        # What a person has said of a picture stands, whatever folder its file lies in.
+        reviewed = bool(entry.extra.get("reviewed"))
+        identity = entry.identity if reviewed else file.identity
+        self._kept += identity != file.identity
+        if others and entry.identity != identity:
             self._skipped.append(
                 (
                     file.path,
@@ -266,7 +279,7 @@ class _Ingest:
             return False
         now = replace(
             entry,
-            identity=file.identity,
+            identity=identity,
             class_name=self._class_name,
             source=entry.source if entry.source in others else file.path,
         )

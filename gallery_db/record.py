@@ -33,7 +33,21 @@ from gallery_db.files import fsync_folder
 from gallery_db.lock import user_at_host
 from gallery_db.model import EmbeddingModel
 
-__all__ = ["FORMAT_VERSION", "RECORD_NAME", "Change", "CollectionRow", "FileRow", "Record", "ViewRows"]
+__all__ = [
+    "FORMAT_VERSION",
+    "RECORD_NAME",
+    "RESTORED",
+    "Change",
+    "CollectionRow",
+    "FileRow",
+    "LoggedChange",
+    "Operation",
+    "Record",
+    "ViewRows",
+    "entry_from_facts",
+    "facts_of",
+    "sqlite_errors",
+]
 
 RECORD_NAME = "gallery.sqlite3"
 
@@ -97,10 +111,46 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX changes_by_collection ON changes (collection, seq)",
         "CREATE INDEX changes_by_entry ON changes (collection, entry_id)",
     ),
+    # 2: changes belong to operations, which are what a person did and may take back.
+    (
+        """CREATE TABLE operations (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            at TEXT NOT NULL,
+            who TEXT NOT NULL,
+            collection INTEGER NOT NULL,
+            action TEXT NOT NULL,
+            words TEXT NOT NULL
+        )""",
+        "CREATE INDEX operations_by_collection ON operations (collection, at, who)",
+        "ALTER TABLE changes ADD COLUMN operation INTEGER",
+        # Where a removed entry stood, so that it comes back to its place.
+        "ALTER TABLE changes ADD COLUMN entry_seq INTEGER",
+        # What was done before operations were kept: what one writer did within one second.
+        """INSERT INTO operations (seq, at, who, collection, action, words)
+            SELECT MIN(seq), at, who, collection, CASE COUNT(DISTINCT action) WHEN 1 THEN MIN(action) ELSE 'change' END,
+                'change of before operations were kept'
+            FROM changes GROUP BY collection, at, who ORDER BY MIN(seq)""",
+        """UPDATE changes SET operation = (
+            SELECT seq FROM operations AS o
+            WHERE o.collection = changes.collection AND o.at = changes.at AND o.who = changes.who
+        )""",
+        "CREATE INDEX changes_by_operation ON changes (operation, entry_id)",
+        """CREATE TABLE file_changes (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            operation INTEGER NOT NULL,
+            collection INTEGER NOT NULL,
+            path TEXT NOT NULL,
+            before TEXT
+        )""",
+        "CREATE INDEX file_changes_by_operation ON file_changes (operation)",
+    ),
 )
 
 FORMAT_VERSION = len(_MIGRATIONS)
 """The newest format of a gallery that this version reads and writes."""
+
+RESTORED = "restore"
+"""The action of an operation that put a snapshot back; no undo passes it."""
 
 _APPLICATION_ID = 0x6774726B  # "gtrk"
 _COLUMNS = "id, identity, class_name, origin, source, content_hash, frame, box, created_at, extra"
@@ -140,6 +190,38 @@ class Change:
     action: str
     entry_id: str
     detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What somebody did to a gallery, as its log tells it: all of it happened, or none.
+
+    Attributes:
+        seq: Number of the operation, increasing.
+        at: When, ISO 8601 UTC.
+        who: ``user@host``.
+        action: One word, such as ``"rename"`` or ``"ingest"``.
+        words: The whole of it in words.
+        entries: How many entries it changed.
+    """
+
+    seq: int
+    at: str
+    who: str
+    action: str
+    words: str
+    entries: int
+
+
+class LoggedChange(NamedTuple):
+    """A change as `gallery_db.undo` needs it."""
+
+    seq: int
+    entry_id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    has_vector: bool
+    entry_seq: int | None
 
 
 class FileRow(NamedTuple):
@@ -187,7 +269,7 @@ class ViewRows:
 
 
 @contextmanager
-def _sqlite_errors(path: Path) -> Iterator[None]:
+def sqlite_errors(path: Path) -> Iterator[None]:
     """Say in gtrack's words what SQLite says in its own."""
     try:
         yield
@@ -242,7 +324,8 @@ def _values_of(entry: Entry) -> tuple[Any, ...]:
     )
 
 
-def _facts_of(entry: Entry) -> dict[str, Any]:
+def facts_of(entry: Entry) -> dict[str, Any]:
+    """An entry as the change log writes it."""
     return {
         "id": entry.id,
         "identity": entry.identity,
@@ -257,7 +340,8 @@ def _facts_of(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _entry_from_facts(facts: Mapping[str, Any]) -> Entry:
+def entry_from_facts(facts: Mapping[str, Any]) -> Entry:
+    """An entry as the change log wrote it."""
     known = dict(facts)
     if known["box"] is not None:
         x1, y1, x2, y2 = known["box"]
@@ -268,9 +352,9 @@ def _entry_from_facts(facts: Mapping[str, Any]) -> Entry:
 def _detail(before: Entry | None = None, after: Entry | None = None) -> str:
     detail = {}
     if before is not None:
-        detail["before"] = _facts_of(before)
+        detail["before"] = facts_of(before)
     if after is not None:
-        detail["after"] = _facts_of(after)
+        detail["after"] = facts_of(after)
     return json.dumps(detail, ensure_ascii=False)
 
 
@@ -294,6 +378,9 @@ class Record:
         self._depth = 0
         self._closed = False
         self._who = user_at_host()
+        self._naming: tuple[str, str] | None = None
+        self._operations: dict[int, int] = {}  # collection -> the operation that its changes belong to now
+        self.format_version = int(connection.execute("PRAGMA user_version").fetchone()[0])
 
     # -- opening and closing ---------------------------------------------------------------------------------
 
@@ -306,7 +393,7 @@ class Record:
         beside = path.with_name(path.name + ".new")
         for leftover in (beside, path.with_name(path.name + ".new-journal")):
             leftover.unlink(missing_ok=True)
-        with _sqlite_errors(path):
+        with sqlite_errors(path):
             connection = sqlite3.connect(beside, isolation_level=None)
             try:
                 connection.execute("PRAGMA page_size = 8192")  # three 512-d vectors a page instead of one
@@ -332,21 +419,16 @@ class Record:
             GalleryReadOnlyError: Writing was asked for and is not possible.
         """
         path = path.absolute()
-        with _sqlite_errors(path):
+        with sqlite_errors(path):
             connection = cls._connect(path, write=write)
             try:
                 version = cls._check(path, connection)
-                if version < FORMAT_VERSION:
-                    if not write:
-                        raise GalleryFormatError(
-                            f"The gallery {path.parent} has format {version}; this gtrack reads {FORMAT_VERSION}.",
-                            hint="Open it once for writing (`gtrack gallery rebuild`), which brings it up to date.",
-                        )
+                if write:
                     cls._migrate(connection, version)
+                return cls(path, connection, writable=write)
             except BaseException:
                 connection.close()
                 raise
-        return cls(path, connection, writable=write)
 
     @staticmethod
     def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
@@ -405,12 +487,18 @@ class Record:
 
     @staticmethod
     def _migrate(connection: sqlite3.Connection, version: int) -> None:
+        # Formats only grow: a reader of an older one finds all that it asks for but the operations.
         for number in range(version, FORMAT_VERSION):
             connection.execute("BEGIN IMMEDIATE")
-            for statement in _MIGRATIONS[number]:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number + 1}")
-            connection.execute("COMMIT")
+            try:
+                for statement in _MIGRATIONS[number]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number + 1}")
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
 
     def close(self) -> None:
         """Close it; a writer makes it one file again, which also a read-only folder can serve."""
@@ -431,7 +519,7 @@ class Record:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing of what happens inside; joins a transaction that is open already."""
-        with self._turn, _sqlite_errors(self.path):
+        with self._turn, sqlite_errors(self.path):
             self._open_connection()
             if not self.writable:
                 raise GalleryReadOnlyError(
@@ -444,17 +532,51 @@ class Record:
                 yield
             except BaseException:
                 self._depth -= 1
-                if self._depth == 0 and self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if self._depth == 0:
+                    self._operations.clear()  # what was noted of them is rolled back as well
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
                 raise
             self._depth -= 1
             if self._depth == 0:
                 try:
                     self._connection.execute("COMMIT")
                 except BaseException:
+                    self._operations.clear()
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                     raise
+                if self._naming is None:
+                    self._operations.clear()
+
+    @contextmanager
+    def operation(self, action: str, words: str) -> Iterator[None]:
+        """Make one operation of the changes inside, in however many transactions; one inside another joins it.
+
+        Changes that are made outside of any are an operation for each transaction.
+        """
+        if self._naming is not None:
+            yield
+            return
+        self._operations.clear()
+        self._naming = (action, words)
+        try:
+            yield
+        finally:
+            self._naming = None
+            self._operations.clear()
+
+    def _operation_of(self, collection: int, action: str) -> int:
+        known = self._operations.get(collection)
+        if known is None:
+            action, words = self._naming or (action, action)
+            known = self._connection.execute(
+                "INSERT INTO operations (at, who, collection, action, words) VALUES (?, ?, ?, ?, ?)",
+                (utc_now(), self._who, collection, action, words),
+            ).lastrowid
+            assert known is not None
+            self._operations[collection] = known
+        return known
 
     def _open_connection(self) -> sqlite3.Connection:
         if self._closed:
@@ -462,11 +584,11 @@ class Record:
         return self._connection
 
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._turn, _sqlite_errors(self.path):
+        with self._turn, sqlite_errors(self.path):
             return self._open_connection().execute(statement, values).fetchall()
 
     def _one(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        with self._turn, _sqlite_errors(self.path):
+        with self._turn, sqlite_errors(self.path):
             return self._open_connection().execute(statement, values).fetchone()
 
     # -- meta and collections --------------------------------------------------------------------------------
@@ -517,8 +639,18 @@ class Record:
             self._connection.execute("UPDATE collections SET weights_path = ? WHERE id = ?", (path, collection))
 
     def generation(self, collection: int) -> int:
-        """A number that grows with every change of the collection's entries."""
-        return int(self._one("SELECT generation FROM collections WHERE id = ?", (collection,))[0])
+        """A number that grows with every change of the collection's entries.
+
+        Raises:
+            GalleryError: The collection is gone; a snapshot of before its time was put back.
+        """
+        row = self._one("SELECT generation FROM collections WHERE id = ?", (collection,))
+        if row is None:
+            raise GalleryError(
+                f"The gallery {self.path.parent} no longer has the collection that was opened.",
+                hint="A snapshot of before its time was restored. Open the gallery again.",
+            )
+        return int(row[0])
 
     # -- entries: reading ------------------------------------------------------------------------------------
 
@@ -615,7 +747,7 @@ class Record:
 
     def load_view(self, collection: int, dimension: int) -> ViewRows:
         """All vectors of a collection with their identities, of one moment."""
-        with self._turn, _sqlite_errors(self.path):
+        with self._turn, sqlite_errors(self.path):
             connection = self._open_connection()
             alone = not connection.in_transaction
             if alone:
@@ -685,9 +817,13 @@ class Record:
     # -- entries: writing ------------------------------------------------------------------------------------
 
     def insert(
-        self, collection: int, entries: Sequence[Entry], vectors: NDArray[np.float32], action: str = "add"
+        self,
+        collection: int,
+        entries: Sequence[Entry],
+        vectors: NDArray[np.float32],
+        seqs: Sequence[int | None] | None = None,
     ) -> None:
-        """Add entries with their vectors (N, D)."""
+        """Add entries with their vectors (N, D), at the end or where they stood before."""
         with self.transaction():
             for chunk in _chunks([entry.id for entry in entries]):
                 marks = ",".join("?" * len(chunk))
@@ -701,16 +837,19 @@ class Record:
                     )
             at = utc_now()
             first = self._next_seq("entries")
-            for number, entry in enumerate(entries):
-                self._connection.execute(
-                    f"INSERT INTO entries (seq, collection, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (first + number, collection, *_values_of(entry)),
-                )
+            places = [
+                first + number if place is None else place
+                for number, place in enumerate([None] * len(entries) if seqs is None else seqs)
+            ]
+            self._connection.executemany(
+                f"INSERT INTO entries (seq, collection, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ((place, collection, *_values_of(entry)) for place, entry in zip(places, entries, strict=True)),
+            )
             self._connection.executemany(
                 "INSERT INTO vectors VALUES (?, ?)",
-                ((first + number, vector.astype("<f4").tobytes()) for number, vector in enumerate(vectors)),
+                ((place, vector.astype("<f4").tobytes()) for place, vector in zip(places, vectors, strict=True)),
             )
-            self._log(((at, action, entry.id, _detail(after=entry), None) for entry in entries), collection)
+            self._log("add", ((at, entry.id, _detail(after=entry), None, None) for entry in entries), collection)
             if entries:
                 self._touch(collection)
 
@@ -723,13 +862,15 @@ class Record:
         with self.transaction():
             old = self._rows_with_seq(collection, ids)
             at = utc_now()
-            self._log(((at, "remove", entry.id, _detail(before=entry), blob) for _, entry, blob in old), collection)
+            self._log(
+                "remove",
+                ((at, entry.id, _detail(before=entry), blob, seq) for seq, entry, blob in old),
+                collection,
+            )
             self._connection.executemany("DELETE FROM vectors WHERE seq = ?", [(seq,) for seq, _, _ in old])
             self._connection.executemany("DELETE FROM entries WHERE seq = ?", [(seq,) for seq, _, _ in old])
             # Their files are no longer known, so that a later ingest brings them back if they are still there.
-            self._connection.executemany(
-                "DELETE FROM files WHERE collection = ? AND entry_id = ?", [(collection, e.id) for _, e, _ in old]
-            )
+            self.forget_files(collection, [row.path for row in self.files_of(collection, [e.id for _, e, _ in old])])
             if old:
                 self._touch(collection)
             return [entry for _, entry, _ in old]
@@ -740,7 +881,7 @@ class Record:
             old = self._rows_with_seq(collection, [entry.id for entry in entries], vectors=False)
             pairs = [(seq, was, now) for (seq, was, _), now in zip(old, entries, strict=True) if was != now]
             at = utc_now()
-            self._log(((at, "update", now.id, _detail(was, now), None) for _, was, now in pairs), collection)
+            self._log("update", ((at, now.id, _detail(was, now), None, None) for _, was, now in pairs), collection)
             self._connection.executemany(self._UPDATE, [(*_values_of(now), seq) for seq, _, now in pairs])
             if pairs:
                 self._touch(collection)
@@ -752,10 +893,8 @@ class Record:
             old = self._rows_with_seq(collection, [entry.id for entry in entries])
             at = utc_now()
             self._log(
-                (
-                    (at, "replace", now.id, _detail(was, now), blob)
-                    for (_, was, blob), now in zip(old, entries, strict=True)
-                ),
+                "replace",
+                ((at, now.id, _detail(was, now), blob, None) for (_, was, blob), now in zip(old, entries, strict=True)),
                 collection,
             )
             self._connection.executemany(
@@ -797,12 +936,16 @@ class Record:
     def _touch(self, collection: int) -> None:
         self._connection.execute("UPDATE collections SET generation = generation + 1 WHERE id = ?", (collection,))
 
-    def _log(self, lines: Iterable[tuple[str, str, str, str, bytes | None]], collection: int) -> None:
+    def _log(
+        self, action: str, lines: Iterable[tuple[str, str, str, bytes | None, int | None]], collection: int
+    ) -> None:
+        # Only a change that there is makes an operation.
         self._connection.executemany(
-            "INSERT INTO changes (at, who, action, collection, entry_id, detail, vector) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO changes (at, who, action, collection, entry_id, detail, vector, entry_seq, operation) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (at, self._who, action, collection, entry_id, detail, vector)
-                for at, action, entry_id, detail, vector in lines
+                (at, self._who, action, collection, id_, detail, vector, seq, self._operation_of(collection, action))
+                for at, id_, detail, vector, seq in lines
             ),
         )
 
@@ -816,6 +959,52 @@ class Record:
         )
         return [Change(row[0], row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows]
 
+    def operations(self, collection: int, limit: int) -> list[Operation]:
+        """The last operations that changed an entry, the newest first."""
+        if self.format_version < 2:
+            return []
+        rows = self._all(
+            "SELECT seq, at, who, action, words, "
+            "(SELECT COUNT(DISTINCT entry_id) FROM changes WHERE operation = o.seq) "
+            "FROM operations AS o WHERE collection = ? "
+            "AND (action = ? OR EXISTS (SELECT 1 FROM changes WHERE operation = o.seq)) ORDER BY seq DESC LIMIT ?",
+            (collection, RESTORED, limit),
+        )
+        return [Operation(*row) for row in rows]
+
+    def changes_from(self, collection: int, operation: int) -> Iterator[LoggedChange]:
+        """The changes of an operation and of all later ones, the newest first, a page at a time."""
+        before = 1 << 62
+        while True:
+            rows = self._all(
+                "SELECT seq, entry_id, detail, vector IS NOT NULL, entry_seq FROM changes "
+                "WHERE collection = ? AND seq < ? AND operation >= ? ORDER BY seq DESC LIMIT 2000",
+                (collection, before, operation),
+            )
+            for seq, entry_id, detail, has_vector, entry_seq in rows:
+                facts = json.loads(detail)
+                yield LoggedChange(seq, entry_id, facts.get("before"), facts.get("after"), bool(has_vector), entry_seq)
+            if len(rows) < 2000:
+                return
+            before = rows[-1][0]
+
+    def logged_vectors(self, changes: Sequence[int], dimension: int) -> NDArray[np.float32]:
+        """The vectors (N, D) that changes kept, in the order of their numbers given."""
+        found: dict[int, bytes] = {}
+        for start in range(0, len(changes), _MOST_VARIABLES):
+            part = changes[start : start + _MOST_VARIABLES]
+            marks = ",".join("?" * len(part))
+            found.update(self._all(f"SELECT seq, vector FROM changes WHERE seq IN ({marks})", part))
+        return self._matrix([found[seq] for seq in changes], dimension)
+
+    def files_before(self, collection: int, operation: int) -> dict[str, FileRow | None]:
+        """What was known, before an operation, of the files that it or a later one has touched."""
+        rows = self._all(
+            "SELECT path, before FROM file_changes WHERE collection = ? AND operation >= ? ORDER BY seq DESC",
+            (collection, operation),
+        )
+        return {path: None if before is None else FileRow(path, *json.loads(before)) for path, before in rows}
+
     def last_removed(self, collection: int, id_: str) -> tuple[Entry, bytes] | None:
         """What the log keeps of an entry's last removal."""
         row = self._one(
@@ -823,7 +1012,7 @@ class Record:
             "ORDER BY seq DESC LIMIT 1",
             (collection, id_),
         )
-        return None if row is None else (_entry_from_facts(json.loads(row[0])["before"]), row[1])
+        return None if row is None else (entry_from_facts(json.loads(row[0])["before"]), row[1])
 
     def last_change(self, collection: int) -> int:
         """Number of the collection's newest change; 0 if there was none."""
@@ -871,6 +1060,7 @@ class Record:
     def put_files(self, collection: int, files: Sequence[FileRow]) -> None:
         """Remember files, each in place of what was known under its path."""
         with self.transaction():
+            self._log_files(collection, [row.path for row in files])
             self._connection.executemany(
                 "INSERT OR REPLACE INTO files (collection, path, size, mtime_ns, content_hash, class_name, entry_id) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -880,9 +1070,55 @@ class Record:
     def forget_files(self, collection: int, paths: Sequence[str]) -> None:
         """Forget files."""
         with self.transaction():
+            self._log_files(collection, paths)
             self._connection.executemany(
                 "DELETE FROM files WHERE collection = ? AND path = ?", [(collection, path) for path in paths]
             )
+
+    def files_at(self, collection: int, paths: Sequence[str]) -> dict[str, FileRow]:
+        """What is known of the files of given paths, by path."""
+        found: dict[str, FileRow] = {}
+        for chunk in _chunks(paths):
+            marks = ",".join("?" * len(chunk))
+            for row in self._all(
+                "SELECT path, size, mtime_ns, content_hash, class_name, entry_id FROM files "
+                f"WHERE collection = ? AND path IN ({marks})",
+                (collection, *chunk),
+            ):
+                found[row[0]] = FileRow(*row)
+        return found
+
+    def _log_files(self, collection: int, paths: Sequence[str]) -> None:
+        known = self.files_at(collection, paths)
+        self._connection.executemany(
+            "INSERT INTO file_changes (operation, collection, path, before) VALUES (?, ?, ?, ?)",
+            (
+                (
+                    self._operation_of(collection, "files"),
+                    collection,
+                    path,
+                    json.dumps(known[path][1:], ensure_ascii=False) if path in known else None,
+                )
+                for path in paths
+            ),
+        )
+
+    # -- as a whole ------------------------------------------------------------------------------------------
+
+    def sequences(self) -> dict[str, int]:
+        """The highest number that each table has given out."""
+        return dict(self._all("SELECT name, seq FROM sqlite_sequence"))
+
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy the whole record, of one moment, into an empty database."""
+        with self._turn, sqlite_errors(self.path):
+            self._open_connection().backup(target)
+
+    def take_over(self, source: sqlite3.Connection) -> None:
+        """Become a copy of another record, in one transaction."""
+        with self._turn, sqlite_errors(self.path):
+            source.backup(self._open_connection())
+        self._operations.clear()
 
     # -- health ----------------------------------------------------------------------------------------------
 
