@@ -9,7 +9,7 @@ import pytest
 from helpers_gallery import picture, save_picture
 from PIL import Image
 
-from gallery_db import ContactRow, Entry, GalleryError, Match, atomic_path, write_contact_sheet
+from gallery_db import ContactRow, Entry, GalleryError, Match, atomic_path, write_contact_sheet, write_entry_sheet
 
 
 def rows(folder: Path) -> list[ContactRow]:
@@ -81,3 +81,21 @@ def test_atomic_path_replaces_only_with_what_is_whole(tmp_path: Path) -> None:
         assert target.read_text() == "old"
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("count", [1, 10, 13])
+def test_entries_are_a_grid(tmp_path: Path, count: int) -> None:
+    entries = [
+        Entry(id=f"e{n}", identity="a", source=str(save_picture(tmp_path / f"{n}.png", n))) for n in range(count)
+    ]
+    with Image.open(write_entry_sheet(tmp_path / "sheet.png", entries)) as image:
+        assert image.width // (128 + 12) == min(count, 10)
+        assert image.height // (192 + 56 + 12) == -(-count // 10)
+        left, top = (12 + 64, 12 + 10)
+        assert image.convert("RGB").getpixel((left, top)) == picture(0).convert("RGB").getpixel((16, 2))
+
+
+@pytest.mark.parametrize("count", [0, 2001])
+def test_too_few_or_too_many_entries(tmp_path: Path, count: int) -> None:
+    with pytest.raises(GalleryError, match="1 to 2000"):
+        write_entry_sheet(tmp_path / "sheet.png", [Entry(id="e", identity="a")] * count)
