@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -475,6 +477,32 @@ def test_a_stopped_run_leaves_complete_artefacts(scene: Scene, tmp_path: Path, s
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["frames", "tracked.json", "v.mp4"]
     assert job.result is not None
     assert job.result.stats["frames"] == 20
+
+
+def test_the_run_follows_the_gallery(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+    """Somebody renames a person, and removes another, while the run goes on."""
+    copied = tmp_path / "people"
+    shutil.copytree(gallery, copied)
+    job = TrackingRun(scene.detections, scene.video, RunOptions(gallery=copied))
+    before = run(scene, gallery=gallery).payload["frames"]
+    names = Counter(d["gallery_id"] for f in before[60:] for d in f["detections"] if "gallery_id" in d)
+    (first, _), (second, _) = names.most_common(2)
+
+    def progress(done: int, total: int | None) -> None:
+        if done == 40:
+            with Gallery.open(copied, write=True) as other:
+                other.update([replace(e, identity="000-renamed") for e in other.entries(identity=first)])
+                other.remove([e.id for e in other.entries(identity=second)])
+
+    after = job.execute(progress=progress).payload["frames"]
+    for one, other in zip(before, after, strict=True):
+        for old, new in zip(one["detections"], other["detections"], strict=True):
+            if one["frame"] < 40:
+                assert new == old
+            elif one["frame"] >= 60 and old.get("gallery_id") == first:
+                assert new["gallery_id"] == "000-renamed"
+            elif one["frame"] >= 60 and old.get("gallery_id") == second:
+                assert new.get("gallery_id") != second
 
 
 def test_detections_as_an_object_need_no_file(scene: Scene) -> None:

@@ -96,7 +96,7 @@ def name_detections(
     return [Named(source.identities[c], float(distances[r, c])) if c >= 0 else None for r, c in enumerate(columns)]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Track:
     """Evidence on one track: a fading sum of its looks, those held back, and what follows from them."""
 
@@ -197,6 +197,27 @@ class TrackIdentities:
     def _speaks_against(self, look: NDArray[np.float32], name: int) -> bool:
         own = float(look[name])
         return own > self._threshold + self.HYSTERESIS or float(look.min()) < own - self.HYSTERESIS
+
+    def gallery_changed(self, before: Sequence[str]) -> None:
+        """Go on after the gallery's columns have changed: each track keeps its name, by name.
+
+        Args:
+            before: The identities as the columns were.
+        """
+        tracks = list(self._tracks.values())
+        if not tracks:
+            return
+        means = np.stack([track.total / np.linalg.norm(track.total) for track in tracks]).astype(np.float32)
+        after = list(self._source.identities)
+        distances = self._source.identity_distances(means, [track.class_name for track in tracks])
+        for track, row in zip(tracks, distances, strict=True):
+            track.distances = row
+            if track.name >= 0:
+                # A name of two classes has two columns; the other class's is at infinity.
+                same = [c for c, name in enumerate(after) if name == before[track.name] and np.isfinite(row[c])]
+                track.name = same[0] if same else -1
+                track.contrary = 0
+        self._stale = True
 
     def names(self, frame: int, track_ids: Sequence[int]) -> list[Named | None]:
         """The names of the tracks in a frame, no name twice.

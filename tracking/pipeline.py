@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from gallery_db.errors import GalleryError
 from tracking.artifacts import Artefacts, OutputOptions, TrackFile, TrackPaths
 from tracking.detections import DetectionSource, FrameDetections, check_against_video, open_detections
 from tracking.enrolment import Enrol, EnrolmentCounts
@@ -34,6 +35,8 @@ __all__ = ["RunOptions", "Seen", "TrackResult", "TrackingRun", "parse_range", "r
 
 _ALIASES = {"xyxy": "bbox", "conf": "score", "class": "class_id"}
 _FALLBACK_FPS = 30.0
+_REFRESH_EVERY = 25
+"""Frames between two looks at whether the gallery has changed; a look costs one small SQL query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +258,7 @@ class TrackingRun:
         self._video = Path(video)
         self._options = options
         self._notify = notify or (lambda message: None)
+        self._told: set[str] = set()
         self.result: TrackResult | None = None
         """Set when the artefacts are complete, also after an error or Ctrl-C on the way."""
 
@@ -322,7 +326,9 @@ class TrackingRun:
             started, started_cpu = time.perf_counter(), time.process_time()
             complete = False
             try:
-                self._loop(source, reader, tracker, selected, names, artefacts, tally, progress)
+                self._loop(
+                    source, reader, tracker, None if enrolment else people, selected, names, artefacts, tally, progress
+                )
                 warnings += self._check_end(source, reader)
                 complete = True
             finally:
@@ -473,6 +479,7 @@ class TrackingRun:
         source: DetectionSource,
         reader: VideoReader,
         tracker: Tracker,
+        people: KnownPeople | None,
         selected: set[int] | None,
         names: Mapping[int, str],
         artefacts: Artefacts,
@@ -489,6 +496,8 @@ class TrackingRun:
             frame = reader.frame
             if frame < start:
                 continue
+            if people is not None and frame % _REFRESH_EVERY == 0:
+                self._keep_current(people, tracker)
             detections = source.at(frame)
             rows = np.arange(len(detections))
             if selected is not None:
@@ -505,6 +514,17 @@ class TrackingRun:
                 progress(tally.frames, total)
             if not go_on:
                 break
+
+    def _keep_current(self, people: KnownPeople, tracker: Tracker) -> None:
+        """Let the tracker know what others have changed in the gallery since."""
+        before = people.view.identities
+        try:
+            if people.view.refresh():
+                tracker.gallery_changed(before)
+        except GalleryError as error:
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                self._notify(f"warning: the run goes on with the gallery as it was: {error}")
 
     def _check_end(self, source: DetectionSource, reader: VideoReader) -> list[str]:
         """Whether the video held every frame that the detections speak of."""

@@ -60,6 +60,10 @@ class Tracker(Protocol):
         """Advance by one frame; called for every frame in order, also for one without detections."""
         ...
 
+    def gallery_changed(self, before: Sequence[str]) -> None:
+        """Go on after the identities of the gallery have changed; `before` is what they were."""
+        ...
+
 
 class GalleryOnly:
     """Names every detection of every frame by itself; no association over time.
@@ -87,6 +91,9 @@ class GalleryOnly:
             for row, name in zip(kept, found, strict=True):
                 named[row] = name
         return FrameTracks(np.arange(count), [str(int(i)) for i in detections.det_inds], None, named, crops=len(kept))
+
+    def gallery_changed(self, before: Sequence[str]) -> None:
+        """See `Tracker`; every frame is named anew here."""
 
 
 class Hybrid:
@@ -159,6 +166,11 @@ class Hybrid:
                     self._enrol(frame, detections, class_names, pixels, indices, track_ids, named, looked, looks)
                 self._enroller.seen(frame, track_ids)
         return FrameTracks(indices, [str(t) for t in track_ids], boxes, named, crops=embedded)
+
+    def gallery_changed(self, before: Sequence[str]) -> None:
+        """See `Tracker`."""
+        if self._identities is not None:
+            self._identities.gallery_changed(before)
 
     def _enrol(
         self,
