@@ -21,6 +21,7 @@ from gallery_db import (
     GalleryLockedError,
     GalleryView,
     GtrackError,
+    People,
     ingest_folder,
     write_contact_sheet,
 )
@@ -433,6 +434,21 @@ def test_runs_again_change_nothing(scene: Scene, tmp_path: Path, mode: str) -> N
     with Gallery.open(path) as gallery:
         assert gallery.verify().ok
     assert len(list((path / CROPS).iterdir())) == sum(origin == "track" for _, origin in there.values())
+
+
+def test_a_run_is_one_operation_and_can_be_taken_back(scene: Scene, other_scene: Scene, copied: Path) -> None:
+    before = content(copied)
+    with Gallery.open(copied) as gallery:
+        told = len(gallery.operations())
+    enrol(other_scene, copied, source_id="yard")
+    assert content(copied) != before
+    with Gallery.open(copied, write=True) as gallery:
+        operations = gallery.operations()
+        assert len(operations) == told + 1
+        assert operations[0].action == "enrol"
+        assert "yard" in operations[0].words
+        People(gallery).undo()
+    assert content(copied) == before
 
 
 def test_fewer_tracks_leave_nothing_behind(scene: Scene, copied: Path) -> None:

@@ -117,7 +117,11 @@ class RunEnrolment:
             names = {summary.identity for summary in gallery.identities()}
             self._told = 0
             self._tell(gallery)
-            self._writer = GalleryWriter(gallery, [entry for entry, _ in earlier.values()])
+            self._writer = GalleryWriter(
+                gallery,
+                [entry for entry, _ in earlier.values()],
+                words=f"enrol tracks of {video.name}, camera {source_id}",
+            )
         except BaseException:
             gallery.close(sync=False)
             raise

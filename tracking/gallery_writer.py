@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,15 +48,18 @@ class GalleryWriter:
     Args:
         gallery: Open for writing; from now on it is this object's alone, and closed by `finish` or `abort`.
         earlier: Entries that an earlier run of the same key stored; those not stored again are removed at the end.
+        words: What the gallery's log says of the run, which is one operation there.
     """
 
-    def __init__(self, gallery: Gallery, earlier: Sequence[Entry] = ()) -> None:
+    def __init__(self, gallery: Gallery, earlier: Sequence[Entry] = (), *, words: str = "enrol a run's tracks") -> None:
         self._gallery = gallery
         self._earlier = {entry.id: entry for entry in earlier}
         self._written: set[str] = set()
         self._failure: GtrackError | None = None
         self._broken = False
         self._closed = False
+        self._operation = ExitStack()
+        self._operation.enter_context(gallery.operation("enrol", words))
         self._jobs: queue.Queue[_Put | _Remove | None] = queue.Queue(maxsize=256)
         # A daemon: a process that is ended for good must not hang on its gallery.
         self._thread = threading.Thread(target=self._work, name="gtrack-enrolment", daemon=True)
@@ -109,6 +112,7 @@ class GalleryWriter:
             return
         self._closed = True
         self._stop()
+        self._operation.close()
         self._gallery.close(sync=False)
 
     def _stop(self) -> None:
