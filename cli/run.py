@@ -14,7 +14,7 @@ from cli.options import Device, Download, Half, ModelsDir, NoProgress, ReidWeigh
 from cli.output import print_table, say
 
 if TYPE_CHECKING:
-    from tracking.pipeline import TrackResult
+    from tracking.result import TrackResult
 
 __all__ = ["print_result", "run"]
 
@@ -284,7 +284,8 @@ def run(
         raise OptionError("no detections given.", hint="Example: gtrack run clip.mp4 --dets-json clip.json")
     from tracking.artifacts import OutputOptions
     from tracking.galleries import EmbedderOptions
-    from tracking.pipeline import RunOptions, TrackingRun, parse_range, read_class_names
+    from tracking.options import RunOptions, parse_range, read_class_names
+    from tracking.pipeline import TrackingRun
     from tracking.temporal import TemporalOptions
 
     options = RunOptions(

@@ -31,7 +31,7 @@ from tracking.enrolment import Enroller, EnrolmentCounts, look_quality, max_over
 from tracking.errors import OptionError
 from tracking.galleries import EmbedderOptions
 from tracking.gallery_writer import CROPS, GalleryWriter
-from tracking.pipeline import RunOptions
+from tracking.options import RunOptions
 
 Vector = NDArray[np.float32]
 SIZE = 8

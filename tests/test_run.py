@@ -24,7 +24,7 @@ from tracking.boxmot_adapter import temporal_trackers
 from tracking.demo_scene import Scene, SceneConfig, make_detections
 from tracking.draw import annotate
 from tracking.errors import DetectionsError, OptionError, VideoError
-from tracking.pipeline import RunOptions, parse_range
+from tracking.options import RunOptions, parse_range
 from tracking.schemas import load_schema
 
 Document = dict[str, Any]

@@ -10,24 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tracking.api import track_video as track_video
     from tracking.detections import DetectionSource as DetectionSource
     from tracking.detections import open_detections as open_detections
-    from tracking.pipeline import RunOptions as RunOptions
+    from tracking.options import RunOptions as RunOptions
     from tracking.pipeline import TrackingRun as TrackingRun
-    from tracking.pipeline import TrackResult as TrackResult
-    from tracking.pipeline import track_video as track_video
     from tracking.reid import load_embedder as load_embedder
+    from tracking.result import TrackResult as TrackResult
     from tracking.trackers import available_trackers as available_trackers
 
 _HOMES = {
     "DetectionSource": "tracking.detections",
-    "RunOptions": "tracking.pipeline",
-    "TrackResult": "tracking.pipeline",
+    "RunOptions": "tracking.options",
+    "TrackResult": "tracking.result",
     "TrackingRun": "tracking.pipeline",
     "available_trackers": "tracking.trackers",
     "load_embedder": "tracking.reid",
     "open_detections": "tracking.detections",
-    "track_video": "tracking.pipeline",
+    "track_video": "tracking.api",
 }
 
 __all__ = [

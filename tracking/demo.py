@@ -17,8 +17,10 @@ from gallery_db import ContactRow, Gallery, IngestReport, Match, ingest_folder, 
 from tracking.artifacts import OutputOptions
 from tracking.demo_scene import Scene, SceneConfig, render_scene
 from tracking.galleries import EmbedderOptions
-from tracking.pipeline import RunOptions, TrackingRun, TrackResult
+from tracking.options import RunOptions
+from tracking.pipeline import TrackingRun
 from tracking.reid.crops import crop
+from tracking.result import TrackResult
 from tracking.temporal import TemporalOptions
 from tracking.video import VideoReader
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gallery_db.errors import GalleryError
-from tracking.artifacts import Artefacts, OutputOptions, TrackFile, TrackPaths
+from tracking.artifacts import Artefacts
 from tracking.detections import DetectionSource, FrameDetections, check_against_video, open_detections
-from tracking.enrolment import Enrol, EnrolmentCounts
-from tracking.enrolment_run import RunEnrolment, check_enrolment_gallery
+from tracking.enrolment_run import RunEnrolment
 from tracking.errors import DetectionsError, OptionError, VideoError
 from tracking.galleries import EmbedderOptions, load_known_people
 from tracking.identity import TrackIdentities
+from tracking.options import RunOptions
 from tracking.progress import progress_bar
-from tracking.temporal import TemporalOptions, TemporalTracker
-from tracking.trackers import FrameTracks, GalleryOnly, Hybrid, Tracker, available_trackers
+from tracking.result import Tally, TrackResult, frame_document
+from tracking.temporal import TemporalTracker
+from tracking.trackers import GalleryOnly, Hybrid, Tracker
 from tracking.video import VideoReader
 
 if TYPE_CHECKING:
@@ -31,203 +32,11 @@ if TYPE_CHECKING:
     from gallery_db.model import Embedder
     from tracking.galleries import KnownPeople
 
-__all__ = ["RunOptions", "Seen", "TrackResult", "TrackingRun", "parse_range", "read_class_names", "track_video"]
+__all__ = ["TrackingRun"]
 
-_ALIASES = {"xyxy": "bbox", "conf": "score", "class": "class_id"}
 _FALLBACK_FPS = 30.0
 _REFRESH_EVERY = 25
 """Frames between two looks at whether the gallery has changed; a look costs one small SQL query."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """When an identity was on the video.
-
-    Attributes:
-        identity: Name in the gallery.
-        frames: Number of frames in which it was named.
-        first, last: First and last such frame.
-        tracks: Number of tracks that carried the name (0 for `gallery_only`, which has none).
-    """
-
-    identity: str
-    frames: int
-    first: int
-    last: int
-    tracks: int
-
-
-class TrackResult:
-    """What a run returns.
-
-    Attributes:
-        paths: Where the artefacts are; all None if nothing was saved.
-        stats: ``frames``, ``fps``, ``seconds`` and ``cpu_seconds`` of the frame loop, ``detections``,
-            ``tracked``, ``named``, ``tracks``, ``identities``, ``crops`` and ``warnings``, all numbers.
-        seen: Who was seen when, most frames first.
-        warnings: What was left out or mended, one sentence each.
-        video_fps: Frames per second of the video, None where the file does not say.
-        enrolment: What became of the tracks that were to be enrolled; None where nobody was. `stats` has
-            its figures as ``enrolled``, ``new_identities``, ``too_short``, ``too_poor``, ``unsure`` and
-            ``redundant``.
-    """
-
-    def __init__(
-        self,
-        file: TrackFile,
-        paths: TrackPaths,
-        stats: Mapping[str, float],
-        seen: Sequence[Seen],
-        warnings: Sequence[str],
-        video_fps: float | None,
-        enrolment: EnrolmentCounts | None = None,
-    ) -> None:
-        self.video_fps = video_fps
-        self.enrolment = enrolment
-        self._file = file
-        self.paths = paths
-        self.stats = dict(stats)
-        self.seen = tuple(seen)
-        self.warnings = tuple(warnings)
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """The track-v1 document. It is read back when first asked for, so that a long run whose
-        payload nobody reads needs no memory for it."""
-        return self._file.payload
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """Everything that shapes a run besides its two inputs. Defaults are the command line's.
-
-    Attributes:
-        tracker: ``gallery_hybrid`` or ``gallery_only``.
-        classes: Class ids to track; None for all. Others pass through unchanged.
-        filter_gallery: Drop detections of tracked classes that got no identity.
-        temporal: Temporal association (``gallery_hybrid``).
-        gallery: A gtrack gallery or a tree of image folders; None to track without names.
-        embedder: The ReID model.
-        reid_frequency: Frames between two looks at a track (``gallery_hybrid``).
-        gallery_match_threshold: Largest cosine distance at which an identity is given, in [0, 2].
-        class_names: Names by class id, for detections that carry none.
-        frame_range: First frame and the one after the last; None for open ends.
-        lenient: Leave unusable detections out, counted, instead of refusing the file.
-        output: What to save.
-        enroll: Whom to put into the gallery when their track has ended: ``off``, ``unknown`` or ``all``.
-        source_id: The camera that enrolled tracks are of; the video's stem if None.
-        grace_frames: Frames that a track may be out of sight before it has ended.
-    """
-
-    tracker: str = "gallery_hybrid"
-    classes: Sequence[int] | None = None
-    filter_gallery: bool = False
-    temporal: TemporalOptions = field(default_factory=TemporalOptions)
-    gallery: str | Path | None = None
-    embedder: EmbedderOptions = field(default_factory=EmbedderOptions)
-    reid_frequency: int = 10
-    gallery_match_threshold: float = 0.25
-    class_names: Mapping[int, str] = field(default_factory=dict)
-    frame_range: tuple[int | None, int | None] = (None, None)
-    lenient: bool = False
-    output: OutputOptions = field(default_factory=OutputOptions)
-    enroll: Enrol = "off"
-    source_id: str | None = None
-    grace_frames: int = 30
-
-    def validate(self) -> None:
-        """Check all that can be checked before a file is opened or a model loaded.
-
-        Raises:
-            OptionError: A value or a combination that makes no sense.
-            DisplayError: See `OutputOptions.validate`.
-        """
-        if self.tracker not in available_trackers():
-            raise OptionError(f"unknown tracker {self.tracker!r}; expected one of {', '.join(available_trackers())}.")
-        if self.tracker == "gallery_only" and self.gallery is None:
-            raise OptionError("tracker gallery_only needs a gallery.", hint="Give one with --gallery.")
-        if self.filter_gallery and self.gallery is None:
-            raise OptionError("--filter-gallery without --gallery would drop every detection.")
-        if self.reid_frequency < 1:
-            raise OptionError(f"--reid-frequency must be at least 1, got {self.reid_frequency}.")
-        if not 0.0 <= self.gallery_match_threshold <= 2.0:
-            raise OptionError(
-                f"--gallery-match-threshold is a cosine distance in 0 to 2, got {self.gallery_match_threshold}."
-            )
-        start, stop = self.frame_range
-        if (start is not None and start < 0) or (stop is not None and stop <= (start or 0)):
-            raise OptionError(f"--range needs 0 <= A < B, got {start}:{stop}.")
-        self._validate_enrolment()
-        self.temporal.validate()
-        self.output.validate()
-
-    def _validate_enrolment(self) -> None:
-        if self.enroll not in get_args(Enrol):
-            raise OptionError(f"--enroll must be one of {', '.join(get_args(Enrol))}, got {self.enroll!r}.")
-        if self.grace_frames < 0:
-            raise OptionError(f"--grace-frames must be at least 0, got {self.grace_frames}.")
-        if self.source_id is not None and (not self.source_id.strip() or not self.source_id.isprintable()):
-            raise OptionError(f"--source-id must be some printable text, got {self.source_id!r}.")
-        if self.enroll == "off":
-            return
-        if self.gallery is None:
-            raise OptionError(
-                "--enroll needs a gallery to put people into.", hint="Give one with --gallery; an absent one is made."
-            )
-        if self.tracker != "gallery_hybrid":
-            raise OptionError(
-                f"tracker {self.tracker} has no tracks that could be enrolled.", hint="Use gallery_hybrid."
-            )
-        check_enrolment_gallery(Path(self.gallery))
-
-
-def parse_range(text: str | None) -> tuple[int | None, int | None]:
-    """``A:B`` to (A, B): frames A up to, not including, B; either may be left out.
-
-    Raises:
-        OptionError: Not of that form.
-    """
-    if text is None:
-        return None, None
-    parts = text.split(":")
-    if len(parts) != 2 or not all(p == "" or p.isdecimal() for p in parts):
-        raise OptionError(
-            f"--range must be A:B (frames A up to, not including, B), such as 400: or 0:400, got {text!r}."
-        )
-    start, stop = (int(p) if p else None for p in parts)
-    return start, stop
-
-
-class _Tally:
-    """What is counted over a run."""
-
-    def __init__(self) -> None:
-        self.frames = self.detections = self.tracked = self.named = self.crops = 0
-        self.tracks: set[str] = set()
-        self.seen: dict[str, list[int]] = {}
-        self.bearers: dict[str, set[str]] = {}
-
-    def add(self, frame: int, detections: int, tracks: FrameTracks, *, temporal: bool) -> None:
-        self.frames += 1
-        self.detections += detections
-        self.tracked += len(tracks.track_ids)
-        self.crops += tracks.crops
-        if temporal:
-            self.tracks.update(tracks.track_ids)
-        for track_id, named in zip(tracks.track_ids, tracks.named, strict=True):
-            if named is None:
-                continue
-            self.named += 1
-            record = self.seen.setdefault(named.identity, [0, frame, frame])
-            record[0] += 1
-            record[2] = frame
-            bearers = self.bearers.setdefault(named.identity, set())
-            if temporal:
-                bearers.add(track_id)
-
-    def summary(self) -> list[Seen]:
-        seen = [Seen(name, n, first, last, len(self.bearers[name])) for name, (n, first, last) in self.seen.items()]
-        return sorted(seen, key=lambda s: (-s.frames, s.identity))
 
 
 class TrackingRun:
@@ -322,7 +131,7 @@ class TrackingRun:
                 labels=names,
             )
             stack.callback(artefacts.close)
-            tally = _Tally()
+            tally = Tally()
             started, started_cpu = time.perf_counter(), time.process_time()
             complete = False
             try:
@@ -344,7 +153,7 @@ class TrackingRun:
                         if failure is not None and not complete:
                             self._notify(f"warning: {failure}")
                     counts = enrolment.counts if enrolment else None
-                    stats = self._stats(tally, seconds, cpu_seconds, warnings, counts)
+                    stats = tally.stats(seconds, cpu_seconds, warnings, counts)
                     self.result = TrackResult(
                         artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, reader.fps, counts
                     )
@@ -483,7 +292,7 @@ class TrackingRun:
         selected: set[int] | None,
         names: Mapping[int, str],
         artefacts: Artefacts,
-        tally: _Tally,
+        tally: Tally,
         progress: Callable[[int, int | None], None] | None,
     ) -> None:
         options = self._options
@@ -507,7 +316,7 @@ class TrackingRun:
                 own or names.get(int(c)) for own, c in zip(detections.class_names, detections.class_ids, strict=True)
             ]
             tracks = tracker.update(frame, detections, kinds, reader)
-            document = _frame_document(frame, source.raw(frame), rows, tracks, drop_unnamed=options.filter_gallery)
+            document = frame_document(frame, source.raw(frame), rows, tracks, drop_unnamed=options.filter_gallery)
             go_on = artefacts.write(document, reader.image() if artefacts.draws else None)
             tally.add(frame, len(detections), tracks, temporal=temporal)
             if progress:
@@ -620,34 +429,6 @@ class TrackingRun:
             },
         }
 
-    @staticmethod
-    def _stats(
-        tally: _Tally, seconds: float, cpu_seconds: float, warnings: Sequence[str], enrolled: EnrolmentCounts | None
-    ) -> dict[str, float]:
-        stats: dict[str, float] = {
-            "frames": tally.frames,
-            "fps": round(tally.frames / seconds, 2) if seconds > 0 else 0.0,
-            "seconds": round(seconds, 3),
-            "cpu_seconds": round(cpu_seconds, 3),
-            "detections": tally.detections,
-            "tracked": tally.tracked,
-            "named": tally.named,
-            "tracks": len(tally.tracks),
-            "identities": len(tally.seen),
-            "crops": tally.crops,
-            "warnings": len(warnings),
-        }
-        if enrolled is not None:
-            stats |= {
-                "enrolled": enrolled.enrolled,
-                "new_identities": enrolled.identities,
-                "too_short": enrolled.too_short,
-                "too_poor": enrolled.too_poor,
-                "unsure": enrolled.unsure,
-                "redundant": enrolled.redundant,
-            }
-        return stats
-
 
 _WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort"})
 """Trackers that never look at embeddings, so that no model is loaded for them without a gallery."""
@@ -664,200 +445,3 @@ def _take(detections: FrameDetections, rows: np.ndarray[Any, np.dtype[np.int64]]
         det_inds=detections.det_inds[rows],
         class_names=tuple(detections.class_names[r] for r in rows),
     )
-
-
-def _frame_document(
-    frame: int,
-    raw: Mapping[str, Any] | None,
-    rows: np.ndarray[Any, np.dtype[np.int64]],
-    tracks: FrameTracks,
-    *,
-    drop_unnamed: bool,
-) -> dict[str, Any]:
-    """One track-v1 frame: the det-v1 frame with all its keys, and what the tracker made of it."""
-    document: dict[str, Any] = {"frame": frame}
-    found: list[dict[str, Any]] = []
-    if raw is not None:
-        document.update((k, v) for k, v in raw.items() if k not in {"frame", "frame_index", "detections"})
-        found = [{_ALIASES.get(k, k): v for k, v in d.items()} for d in raw["detections"]]
-    named = set()
-    boxes = None if tracks.boxes is None else np.round(tracks.boxes, 3).tolist()
-    for i, (index, track_id, name) in enumerate(zip(tracks.indices, tracks.track_ids, tracks.named, strict=True)):
-        row = int(rows[index])
-        detection = found[row]
-        if boxes is not None:
-            detection["bbox"] = boxes[i]
-        detection["track_id"] = track_id
-        if name is not None:
-            named.add(row)
-            detection["gallery_id"] = name.identity
-            detection["gallery_distance"] = round(name.distance, 6)
-    if drop_unnamed:
-        dropped = {int(r) for r in rows} - named
-        found = [d for i, d in enumerate(found) if i not in dropped]
-    document["detections"] = found
-    return document
-
-
-def read_class_names(names: str | Path | Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
-    """Class names by id, from a mapping, a list, or a file with one name a line.
-
-    Raises:
-        OptionError: The file cannot be read.
-    """
-    if names is None:
-        return {}
-    if isinstance(names, Mapping):
-        return {int(k): str(v) for k, v in names.items()}
-    if isinstance(names, (str, Path)):
-        try:
-            names = Path(names).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise OptionError(
-                f"class names {names} cannot be read: {error}.", hint="Expected a text file, one name a line."
-            ) from error
-    return {i: name.strip() for i, name in enumerate(names) if name.strip()}
-
-
-def track_video(
-    *,
-    dets_json: str | Path | Mapping[str, Any] | DetectionSource,
-    video: str | Path,
-    tracker: str = "gallery_hybrid",
-    classes: Sequence[int] | None = None,
-    filter_gallery: bool = False,
-    track_thresh: float = 0.45,
-    match_thresh: float = 0.8,
-    track_buffer: int = 25,
-    frame_rate: int = 30,
-    per_class: bool = False,
-    max_obs: int = 30,
-    reid_weights: str | Path | None = None,
-    gallery: str | Path | None = None,
-    reid_frequency: int = 10,
-    gallery_match_threshold: float = 0.25,
-    device: str = "auto",
-    half: bool = False,
-    models_dir: str | Path = "models",
-    save_json_flag: bool = False,
-    save_frames: bool = False,
-    save_video: str | None = None,
-    out_dir: str | Path = "out",
-    run_name: str | None = None,
-    display: bool = False,
-    save_fps: float | None = None,
-    fourcc: str = "mp4v",
-    class_names: str | Path | Mapping[int, str] | Sequence[str] | None = None,
-    no_progress: bool = False,
-    temporal: str = "bytetrack",
-    temporal_options: Mapping[str, Any] | None = None,
-    frame_range: tuple[int | None, int | None] = (None, None),
-    lenient: bool = False,
-    runtime: str = "auto",
-    threads: int | None = None,
-    download: bool = False,
-    enroll: Enrol = "off",
-    source_id: str | None = None,
-    grace_frames: int = 30,
-    notify: Callable[[str], None] | None = None,
-) -> TrackResult:
-    """Track the detections of a video and name the tracks from a gallery.
-
-    Writes nothing unless a saving argument or `enroll` asks for it.
-
-    Args:
-        dets_json: det-v1 detections: a file, its parsed document, or an open `DetectionSource`.
-        video: The video that they were made from.
-        tracker: ``gallery_hybrid`` (association over time, names from looks at each track) or
-            ``gallery_only`` (every detection by itself).
-        classes: Class ids to track, None for all; others pass through unchanged.
-        filter_gallery: Drop detections of tracked classes that got no identity.
-        track_thresh: Score from which a detection may start a track.
-        match_thresh: Highest association cost that still links; higher accepts more.
-        track_buffer: Frames (at 30 per second) that a lost track is kept.
-        frame_rate: Frames per second of the video; scales ``track_buffer``.
-        per_class: Track each class on its own.
-        max_obs: Observations kept per track.
-        reid_weights: A weights file, a name, or ``builtin``; None for the gallery's own model.
-        gallery: A gtrack gallery, or a tree of image folders; None to track without names.
-        reid_frequency: Frames between two looks at a track.
-        gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2].
-        device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a CUDA index.
-        half: FP16 where the device has it.
-        models_dir: Where names of weights are looked up first.
-        save_json_flag: Save ``tracked.json``.
-        save_frames: Save annotated frames.
-        save_video: File name of the annotated video inside the run folder.
-        out_dir: Root of run folders.
-        run_name: Name of the run folder; the video's stem if None.
-        display: Show a live window.
-        save_fps: Frames per second of the saved video.
-        fourcc: Codec of the saved video.
-        class_names: Names by class id, for detections without one: a mapping, a list, or a file.
-        no_progress: No progress bar.
-        temporal: The BoxMOT tracker of ``gallery_hybrid``.
-        temporal_options: Further arguments of that tracker's constructor.
-        frame_range: First frame and the one after the last.
-        lenient: Leave unusable detections out, counted, instead of refusing the file.
-        runtime: ``auto``, or ``torch`` to run ``.pt`` weights in torch on a CPU too.
-        threads: CPU threads of the ReID model.
-        download: Allow known weights to be downloaded.
-        enroll: Whom to put into the gallery when their track has ended: nobody (``off``), those without a
-            name (``unknown``), or sure matches of named people as well (``all``). The gallery is made if it
-            is absent, and nobody else may write to it meanwhile.
-        source_id: The camera that enrolled tracks are of; the video's stem if None.
-        grace_frames: Frames that a track may be out of sight before it has ended.
-        notify: Takes one-line messages; they are dropped if None.
-
-    Returns:
-        The track-v1 payload, the artefacts' paths, figures, and who was seen when.
-
-    Raises:
-        GtrackError: Any leaf of the tree in `gallery_db.errors`.
-        KeyboardInterrupt: Ctrl-C, after the artefacts of the frames done are complete.
-    """
-    options = RunOptions(
-        tracker=tracker,
-        classes=classes,
-        filter_gallery=filter_gallery,
-        temporal=TemporalOptions(
-            name=temporal,
-            track_thresh=track_thresh,
-            match_thresh=match_thresh,
-            track_buffer=track_buffer,
-            frame_rate=frame_rate,
-            max_obs=max_obs,
-            per_class=per_class,
-            extra=temporal_options or {},
-        ),
-        gallery=gallery,
-        embedder=EmbedderOptions(
-            weights=reid_weights,
-            models_dir=models_dir,
-            device=device,
-            half=half,
-            runtime=runtime,
-            threads=threads,
-            download=download,
-        ),
-        reid_frequency=reid_frequency,
-        gallery_match_threshold=gallery_match_threshold,
-        class_names=read_class_names(class_names),
-        frame_range=frame_range,
-        lenient=lenient,
-        output=OutputOptions(
-            json=save_json_flag,
-            frames=save_frames,
-            video=save_video,
-            out_dir=Path(out_dir),
-            run_name=run_name,
-            fps=save_fps,
-            fourcc=fourcc,
-            display=display,
-        ),
-        enroll=enroll,
-        source_id=source_id,
-        grace_frames=grace_frames,
-    )
-    run = TrackingRun(dets_json, video, options, notify=notify)
-    return run.execute_with_bars(enabled=not no_progress)

@@ -1,0 +1,162 @@
+"""The main job as one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tracking.artifacts import OutputOptions
+from tracking.detections import DetectionSource
+from tracking.enrolment import Enrol
+from tracking.galleries import EmbedderOptions
+from tracking.options import RunOptions, read_class_names
+from tracking.pipeline import TrackingRun
+from tracking.result import TrackResult
+from tracking.temporal import TemporalOptions
+
+__all__ = ["track_video"]
+
+
+def track_video(
+    *,
+    dets_json: str | Path | Mapping[str, Any] | DetectionSource,
+    video: str | Path,
+    tracker: str = "gallery_hybrid",
+    classes: Sequence[int] | None = None,
+    filter_gallery: bool = False,
+    track_thresh: float = 0.45,
+    match_thresh: float = 0.8,
+    track_buffer: int = 25,
+    frame_rate: int = 30,
+    per_class: bool = False,
+    max_obs: int = 30,
+    reid_weights: str | Path | None = None,
+    gallery: str | Path | None = None,
+    reid_frequency: int = 10,
+    gallery_match_threshold: float = 0.25,
+    device: str = "auto",
+    half: bool = False,
+    models_dir: str | Path = "models",
+    save_json_flag: bool = False,
+    save_frames: bool = False,
+    save_video: str | None = None,
+    out_dir: str | Path = "out",
+    run_name: str | None = None,
+    display: bool = False,
+    save_fps: float | None = None,
+    fourcc: str = "mp4v",
+    class_names: str | Path | Mapping[int, str] | Sequence[str] | None = None,
+    no_progress: bool = False,
+    temporal: str = "bytetrack",
+    temporal_options: Mapping[str, Any] | None = None,
+    frame_range: tuple[int | None, int | None] = (None, None),
+    lenient: bool = False,
+    runtime: str = "auto",
+    threads: int | None = None,
+    download: bool = False,
+    enroll: Enrol = "off",
+    source_id: str | None = None,
+    grace_frames: int = 30,
+    notify: Callable[[str], None] | None = None,
+) -> TrackResult:
+    """Track the detections of a video and name the tracks from a gallery.
+
+    Writes nothing unless a saving argument or `enroll` asks for it.
+
+    Args:
+        dets_json: det-v1 detections: a file, its parsed document, or an open `DetectionSource`.
+        video: The video that they were made from.
+        tracker: ``gallery_hybrid`` (association over time, names from looks at each track) or
+            ``gallery_only`` (every detection by itself).
+        classes: Class ids to track, None for all; others pass through unchanged.
+        filter_gallery: Drop detections of tracked classes that got no identity.
+        track_thresh: Score from which a detection may start a track.
+        match_thresh: Highest association cost that still links; higher accepts more.
+        track_buffer: Frames (at 30 per second) that a lost track is kept.
+        frame_rate: Frames per second of the video; scales ``track_buffer``.
+        per_class: Track each class on its own.
+        max_obs: Observations kept per track.
+        reid_weights: A weights file, a name, or ``builtin``; None for the gallery's own model.
+        gallery: A gtrack gallery, or a tree of image folders; None to track without names.
+        reid_frequency: Frames between two looks at a track.
+        gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2].
+        device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a CUDA index.
+        half: FP16 where the device has it.
+        models_dir: Where names of weights are looked up first.
+        save_json_flag: Save ``tracked.json``.
+        save_frames: Save annotated frames.
+        save_video: File name of the annotated video inside the run folder.
+        out_dir: Root of run folders.
+        run_name: Name of the run folder; the video's stem if None.
+        display: Show a live window.
+        save_fps: Frames per second of the saved video.
+        fourcc: Codec of the saved video.
+        class_names: Names by class id, for detections without one: a mapping, a list, or a file.
+        no_progress: No progress bar.
+        temporal: The BoxMOT tracker of ``gallery_hybrid``.
+        temporal_options: Further arguments of that tracker's constructor.
+        frame_range: First frame and the one after the last.
+        lenient: Leave unusable detections out, counted, instead of refusing the file.
+        runtime: ``auto``, or ``torch`` to run ``.pt`` weights in torch on a CPU too.
+        threads: CPU threads of the ReID model.
+        download: Allow known weights to be downloaded.
+        enroll: Whom to put into the gallery when their track has ended: nobody (``off``), those without a
+            name (``unknown``), or sure matches of named people as well (``all``). The gallery is made if it
+            is absent, and nobody else may write to it meanwhile.
+        source_id: The camera that enrolled tracks are of; the video's stem if None.
+        grace_frames: Frames that a track may be out of sight before it has ended.
+        notify: Takes one-line messages; they are dropped if None.
+
+    Returns:
+        The track-v1 payload, the artefacts' paths, figures, and who was seen when.
+
+    Raises:
+        GtrackError: Any leaf of the tree in `gallery_db.errors`.
+        KeyboardInterrupt: Ctrl-C, after the artefacts of the frames done are complete.
+    """
+    options = RunOptions(
+        tracker=tracker,
+        classes=classes,
+        filter_gallery=filter_gallery,
+        temporal=TemporalOptions(
+            name=temporal,
+            track_thresh=track_thresh,
+            match_thresh=match_thresh,
+            track_buffer=track_buffer,
+            frame_rate=frame_rate,
+            max_obs=max_obs,
+            per_class=per_class,
+            extra=temporal_options or {},
+        ),
+        gallery=gallery,
+        embedder=EmbedderOptions(
+            weights=reid_weights,
+            models_dir=models_dir,
+            device=device,
+            half=half,
+            runtime=runtime,
+            threads=threads,
+            download=download,
+        ),
+        reid_frequency=reid_frequency,
+        gallery_match_threshold=gallery_match_threshold,
+        class_names=read_class_names(class_names),
+        frame_range=frame_range,
+        lenient=lenient,
+        output=OutputOptions(
+            json=save_json_flag,
+            frames=save_frames,
+            video=save_video,
+            out_dir=Path(out_dir),
+            run_name=run_name,
+            fps=save_fps,
+            fourcc=fourcc,
+            display=display,
+        ),
+        enroll=enroll,
+        source_id=source_id,
+        grace_frames=grace_frames,
+    )
+    run = TrackingRun(dets_json, video, options, notify=notify)
+    return run.execute_with_bars(enabled=not no_progress)
