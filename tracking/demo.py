@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gallery_db import ContactRow, Gallery, IngestReport, Match, ingest_folder, write_contact_sheet
 from tracking.artifacts import OutputOptions
+from tracking.boxes import iou
 from tracking.demo_scene import Scene, SceneConfig, render_scene
 from tracking.galleries import EmbedderOptions
 from tracking.options import RunOptions
@@ -70,15 +71,6 @@ class DemoReport:
     contact_sheet: Path
 
 
-def _iou(one: NDArray[np.float64], many: NDArray[np.float64]) -> NDArray[np.float64]:
-    low = np.maximum(one[:2], many[:, :2])
-    high = np.minimum(one[2:], many[:, 2:])
-    inner = np.clip(high - low, 0, None).prod(axis=1)
-    union = (one[2:] - one[:2]).prod() + (many[:, 2:] - many[:, :2]).prod(axis=1) - inner
-    overlap: NDArray[np.float64] = inner / union
-    return overlap
-
-
 def compare_with_truth(payload: Mapping[str, Any], truth: Mapping[str, Any]) -> tuple[PersonReport, ...]:
     """Count, person by person, how a track-v1 document names the people of a scene.
 
@@ -104,7 +96,7 @@ def compare_with_truth(payload: Mapping[str, Any], truth: Mapping[str, Any]) -> 
                 report.spans.append((number, number))
             if person["visible"] < _VISIBLE or not len(boxes):
                 continue
-            overlap = _iou(np.array(person["box"], np.float64), boxes)
+            overlap = iou(person["box"], boxes)
             best = int(np.argmax(overlap))
             if overlap[best] < 0.5:
                 continue

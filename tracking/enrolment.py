@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Box, Entry, utc_now
+from tracking.boxes import iou
 
 __all__ = [
     "Enrol",
@@ -68,10 +69,7 @@ def max_overlap(box: Sequence[float], others: NDArray[np.floating[Any]]) -> floa
     """
     if not len(others):
         return 0.0
-    one = np.asarray(box, np.float64)
-    inner = np.clip(np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2]), 0, None).prod(axis=1)
-    union = (one[2:] - one[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - inner
-    return float(np.clip(inner / np.maximum(union, _TINY), 0.0, 1.0).max())
+    return float(iou(box, others).max())
 
 
 def look_quality(
