@@ -4,7 +4,7 @@
 
 The gallery holds crops of eight people from the video's first half; the run names the tracks of the
 second half (frames 400 on), where six of them return and two strangers appear. Scored against ground
-truth, over the person-frames that a track covers with IoU >= 0.5. Nothing is tuned on it.
+truth, over the person-frames that a track covers with IoU >= 0.5.
 """
 
 from __future__ import annotations
