@@ -8,9 +8,10 @@ import json
 import os
 from pathlib import Path
 
+from gallery_db.files import atomic_path
 from tracking.errors import WeightsError
 
-__all__ = ["cache_dir", "openvino_xml", "temporary_path", "weights_sha256"]
+__all__ = ["cache_dir", "openvino_xml", "weights_sha256"]
 
 _CHUNK = 1 << 20
 
@@ -23,11 +24,6 @@ def cache_dir() -> Path:
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("gtrack", appauthor=False))
-
-
-def temporary_path(target: Path) -> Path:
-    """A name beside `target` that no other process writes to, to be renamed when complete."""
-    return target.with_name(f"{target.name}.{os.getpid()}.part")
 
 
 def openvino_xml(path: Path) -> Path:
@@ -90,7 +86,6 @@ def weights_sha256(path: Path) -> str:
         # Read again: another process may have added its own in the meantime.
         entries = {name: entry for name, entry in _read_index(index).items() if Path(name).exists()}
         entries[key] = [*stamp, digest.hexdigest()]
-        temporary = temporary_path(index)
-        temporary.write_text(json.dumps(entries), encoding="utf-8")
-        temporary.replace(index)
+        with atomic_path(index) as beside:
+            beside.write_text(json.dumps(entries), encoding="utf-8")
     return digest.hexdigest()

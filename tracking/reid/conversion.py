@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.files import atomic_path
 from tracking.errors import EmbedderError, WeightsError
-from tracking.reid.cache import cache_dir, temporary_path, weights_sha256
+from tracking.reid.cache import cache_dir, weights_sha256
 from tracking.reid.checkpoint import architecture_of, load_network
 from tracking.reid.devices import default_threads
 from tracking.reid.onnx_embedder import open_session
@@ -118,30 +119,25 @@ def convert_checkpoint(weights: Path) -> Path:
     torch.set_num_threads(default_threads())
     network = load_network(weights, architecture_of(weights))
     preprocessing = resolve_preprocessing(weights)
-    temporary = temporary_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
         # The newer exporter needs onnxscript; this one is deprecated and says so.
-        with warnings.catch_warnings(), _no_stdout(), torch.inference_mode():
+        with atomic_path(target) as beside, warnings.catch_warnings(), _no_stdout(), torch.inference_mode():
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 network,
                 (example,),
-                str(temporary),
+                str(beside),
                 input_names=[_INPUT],
                 output_names=[_OUTPUT],
                 dynamic_axes={_INPUT: {0: "batch"}, _OUTPUT: {0: "batch"}},
                 opset_version=17,
                 dynamo=False,
             )
-            _check(network, temporary, preprocessing)
-        temporary.replace(target)
+            _check(network, beside, preprocessing)
     except (EmbedderError, WeightsError):
         raise
     except Exception as error:  # The exporter runs the model's own code: anything may come out.
         raise EmbedderError(f"{weights}: cannot be converted to ONNX: {reason(error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import http.client
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tracking.boxmot_adapter import known_reid_weights, reid_architectures
 from tracking.errors import WeightsError
-from tracking.reid.cache import cache_dir, temporary_path, weights_sha256
+from tracking.reid.cache import cache_dir, weights_sha256
 from tracking.reid.reasons import reason
 
 __all__ = [
@@ -104,7 +105,8 @@ def download_weights(name: str, url: str, *, models_dir: Path, progress: Progres
         WeightsError: No network, an error of the server, an incomplete file, or a cache that cannot be written.
     """
     target = _weights_dir() / name
-    temporary = temporary_path(target)
+    # Not `atomic_path`: with the suffix of weights, a half of them would be taken for weights.
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if _part_of_drive(url):
