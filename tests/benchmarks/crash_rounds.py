@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,16 @@ _PEOPLE, _IMAGES = 12, 60
 _ROUNDS_A_BASE = 5
 
 
+@cache
+def _axes() -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((48, _MODEL.dimension)).astype(np.float32)
+
+
 def vector_of(number: int) -> NDArray[np.float32]:
-    """The vector that the entry of a number must have, in whatever process."""
-    vector = np.random.default_rng(number).standard_normal(_MODEL.dimension).astype(np.float32)
+    """The vector that the entry of a number must have, in whatever process: 20 near one another, as a person's are."""
+    person = np.random.default_rng(number // 20).standard_normal(48).astype(np.float32)
+    own = np.random.default_rng((1, number)).standard_normal(48).astype(np.float32)
+    vector = (person + np.float32(0.4) * own) @ _axes()
     return vector / np.linalg.norm(vector)
 
 
