@@ -6,6 +6,7 @@ completes what there is: a JSON file, a video and a folder of frames up to the l
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +29,7 @@ from tracking.video import VideoWriter
 __all__ = ["Artefacts", "Display", "FrameFolder", "OutputOptions", "TrackFile", "TrackPaths"]
 
 _IN_MEMORY = 4 * 1024 * 1024
+_AT_ONCE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +221,31 @@ class Artefacts:
         return self._display is None or self._display.show(drawn)
 
     def close(self) -> None:
-        """Complete everything, up to the last frame written; each also when another one cannot be."""
+        """Complete everything, up to the last frame written; each also when another one cannot be.
+
+        Afterwards `paths` names what was completed, and only that.
+
+        Raises:
+            OutputError: Something could not be completed, and is not left behind.
+        """
         with ExitStack() as stack:
-            for part in (self.tracks, self._video, self._frames, self._display):
+            if self._display is not None:
+                stack.callback(self._display.close)
+            for part, name in ((self._frames, "frames_dir"), (self._video, "video_path"), (self.tracks, "json_path")):
                 if part is not None:
-                    stack.callback(part.close)
+                    stack.callback(self._complete, part, name)
+
+    def _complete(self, part: FrameFolder | VideoWriter | TrackFile, name: str) -> None:
+        try:
+            part.close()
+        finally:
+            if not part.completed:
+                self.paths = replace(self.paths, **{name: None})
+
+
+def _close_quietly(file: IO[bytes]) -> None:
+    with suppress(OSError):
+        file.close()
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -237,25 +259,38 @@ class TrackFile:
     Args:
         header: Every top-level key but ``frames``, in order.
         path: Where the file goes, or None to keep it for `payload` alone.
+
+    Attributes:
+        completed: Whether the file stands under its name.
     """
 
     def __init__(self, header: Mapping[str, Any], path: Path | None) -> None:
         self.path = path
         self._part: Path | None = None
         self._file: IO[bytes]
+        # Whole frames wait here, and the file itself has no buffer: after a write that failed, the file is cut
+        # back to whole frames and completed.
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._whole = 0
+        self._frames = 0
+        self._closed = False
+        self.completed = False
         try:
             if path is None:
                 self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
             else:
                 self._part = path.with_name(f".{path.name}.part")
-                self._file = self._part.open("w+b")
-            self._file.write(orjson.dumps(dict(header))[:-1] + b', "frames": [')
+                self._file = self._part.open("w+b", buffering=0)
         except OSError as error:
             raise self._failed(error) from error
         # A payload that nobody reads must not leave its temporary file open.
-        weakref.finalize(self, self._file.close)
-        self._frames = 0
-        self._closed = False
+        weakref.finalize(self, _close_quietly, self._file)
+        try:
+            self._put(orjson.dumps(dict(header))[:-1] + b', "frames": [')
+        except OSError as error:
+            self._drop()
+            raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write {self.path or 'the temporary results'}: {error.strerror or error}.")
@@ -266,26 +301,76 @@ class TrackFile:
         Raises:
             OutputError: The disk is full or gone.
         """
-        try:
-            self._file.write((b",\n" if self._frames else b"\n") + orjson.dumps(frame))
-        except OSError as error:
-            raise self._failed(error) from error
+        text = (b",\n" if self._frames else b"\n") + orjson.dumps(frame)
         self._frames += 1
+        self._waiting.append(text)
+        self._waiting_bytes += len(text)
+        if self._waiting_bytes >= _AT_ONCE:
+            try:
+                self._flush()
+            except OSError as error:
+                raise self._failed(error) from error
+
+    def _flush(self) -> None:
+        """Write what waits, as many whole frames as there is room for."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        try:
+            self._put(b"".join(waiting))
+        except OSError:
+            self._cut()
+            for text in waiting:
+                try:
+                    self._put(text)
+                except OSError:
+                    self._cut()
+                    raise
+
+    def _put(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            written = self._file.write(rest)
+            if not written:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            rest = rest[written:]
+        self._whole += len(data)
+
+    def _cut(self) -> None:
+        self._file.seek(self._whole)
+        self._file.truncate()
+
+    def _drop(self) -> None:
+        _close_quietly(self._file)
+        if self._part is not None:
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Complete the file, up to the last frame written, and give it its name."""
+        """Complete the file, up to the last frame written, and give it its name.
+
+        Raises:
+            OutputError: There is no room for the last frames; the file is complete up to those before them, or
+                removed where not even its end finds room.
+        """
         if self._closed:
             return
         self._closed = True
+        failure: OSError | None = None
         try:
-            self._file.write(b"\n]}\n")
-            self._file.flush()
+            try:
+                self._flush()
+            except OSError as error:
+                failure = error
+            self._put(b"\n]}\n")
             if self._part is not None and self.path is not None:
                 os.fsync(self._file.fileno())
                 self._file.close()
                 self._part.replace(self.path)
+                self.completed = True
         except OSError as error:
+            self._drop()
             raise self._failed(error) from error
+        if failure is not None:
+            raise self._failed(failure) from failure
 
     @cached_property
     def payload(self) -> dict[str, Any]:
@@ -313,10 +398,14 @@ class FrameFolder:
 
     Args:
         path: The final folder.
+
+    Attributes:
+        completed: Whether the frames stand under that name.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.completed = False
         self._part = path.with_name(f".{path.name}.part")
         shutil.rmtree(self._part, ignore_errors=True)
         try:
@@ -335,7 +424,9 @@ class FrameFolder:
                 raise OSError(None, "OpenCV cannot encode it")
             path.write_bytes(data.tobytes())
         except OSError as error:
-            raise OutputError(f"cannot write frame {path}: {error.strerror}.") from error
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise OutputError(f"cannot write frame {path}: {error.strerror or error}.") from error
 
     def discard(self) -> None:
         """Leave an earlier run's frames as they are."""
@@ -347,6 +438,7 @@ class FrameFolder:
             return
         shutil.rmtree(self.path, ignore_errors=True)
         self._part.replace(self.path)
+        self.completed = True
 
 
 class Display:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 from tracking.errors import OutputError, VideoError
 
 __all__ = ["VideoReader", "VideoWriter"]
+
+_FRAMES_A_CHECK = 64
+_LEAST_FREE = 256 * 1024
+"""Bytes of free space below which a video cannot be finished."""
 
 
 def _cv2() -> Any:
@@ -118,6 +123,10 @@ class VideoWriter:
 
     Raises:
         OutputError: OpenCV cannot write that codec into that container.
+
+    Attributes:
+        frames: How many were written.
+        completed: Whether the video stands under its name.
     """
 
     def __init__(self, path: Path, *, width: int, height: int, fps: float, fourcc: str = "mp4v") -> None:
@@ -125,6 +134,7 @@ class VideoWriter:
         self.path = path
         self._size = (width, height)
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
+        self.completed = False
         self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*fourcc), fps, self._size)
         if not self._writer.isOpened():
             self._writer.release()
@@ -136,14 +146,60 @@ class VideoWriter:
         self.frames = 0
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Append a frame, (H, W, 3) uint8 BGR of the stated size."""
+        """Append a frame, (H, W, 3) uint8 BGR of the stated size.
+
+        Raises:
+            OutputError: The disk is full.
+        """
         self._writer.write(image)
         self.frames += 1
+        # OpenCV never says that a write failed; hours of work must not go into a file that cannot be finished.
+        if self.frames % _FRAMES_A_CHECK == 0 and self._free() < _LEAST_FREE:
+            raise OutputError(f"cannot write {self.path}: the disk is full.", hint="Free some space and run again.")
+
+    def _free(self) -> int:
+        try:
+            return shutil.disk_usage(self._part.parent).free
+        except OSError:
+            return _LEAST_FREE
 
     def close(self) -> None:
-        """Finish the file and give it its name; a video without a frame leaves nothing behind."""
+        """Finish the file and give it its name; a video without a frame leaves nothing behind.
+
+        Raises:
+            OutputError: The file does not hold the frames that were written; then it is removed.
+        """
+        if not self._writer.isOpened():
+            return
         self._writer.release()
-        if self.frames and self._part.exists() and self._part.stat().st_size:
+        try:
+            if not self.frames:
+                return
+            there = self._frames_there()
+            if there < self.frames:
+                raise OutputError(
+                    f"cannot write {self.path}: {there} of {self.frames} frames reached the file; is the disk full?",
+                    hint="Free some space and run again.",
+                )
             self._part.replace(self.path)
-        else:
+            self.completed = True
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}.") from error
+        finally:
             self._part.unlink(missing_ok=True)
+
+    def _frames_there(self) -> int:
+        """How many frames the finished file holds."""
+        capture = _cv2().VideoCapture(str(self._part))
+        try:
+            if not capture.isOpened() or not capture.grab():
+                return 0
+            count = float(capture.get(_cv2().CAP_PROP_FRAME_COUNT))
+            if np.isfinite(count) and 0 < count < 1e9:
+                return int(count)
+            frames = 1  # an index was never written, or the container has none: they can only be counted
+            while frames < self.frames and capture.grab():
+                frames += 1
+            return frames
+        finally:
+            capture.release()

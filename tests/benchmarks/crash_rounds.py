@@ -1,0 +1,281 @@
+"""Kills writers with SIGKILL at random moments, round after round, and checks what is left.
+
+``python tests/benchmarks/crash_rounds.py --rounds 100``
+``python tests/benchmarks/crash_rounds.py --what add --rounds 100 --base 100000``
+
+Each round starts a process that writes into the same gallery: by the API with a sync of the index every few
+batches (``add``), by ``gtrack gallery ingest`` (``ingest``), or by ``gtrack run --enroll all`` (``enrol``). At a
+random moment of its life it is killed. What a reader in another process saw in the record before the kill counts
+as acknowledged. Then:
+
+- the record is sound, and holds every acknowledged change;
+- the entries are exactly what the log of changes says, no batch by halves, and their vectors are right;
+- opened for writing, the gallery mends its index where it must and says so;
+- 64 entries, half of them the newest, are found by Chroma's index under their own vectors;
+- every tenth round, `verify` compares every vector of the index with the record.
+
+With a base, five rounds are killed in a row on a copy of it, then the next five on a fresh one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db import EmbeddingModel, Entry, Gallery, is_gallery
+
+__all__ = ["main"]
+
+_MODEL = EmbeddingModel("crash.onnx", "0" * 64, 512, "none")
+_BATCH = 250
+_PEOPLE, _IMAGES = 12, 60
+_ROUNDS_A_BASE = 5
+
+
+@cache
+def _axes() -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((48, _MODEL.dimension)).astype(np.float32)
+
+
+def vector_of(number: int) -> NDArray[np.float32]:
+    """The vector that the entry of a number must have, in whatever process: 20 near one another, as a person's are."""
+    person = np.random.default_rng(number // 20).standard_normal(48).astype(np.float32)
+    own = np.random.default_rng((1, number)).standard_normal(48).astype(np.float32)
+    vector = (person + np.float32(0.4) * own) @ _axes()
+    return vector / np.linalg.norm(vector)
+
+
+def entry_of(number: int) -> Entry:
+    """The entry of a number."""
+    return Entry(id=f"img-{number:012d}", identity=f"person {number // 20}", source=f"/pictures/{number}.jpg")
+
+
+def add(gallery: Gallery, first: int, count: int) -> None:
+    """Add entries of consecutive numbers, in one transaction."""
+    numbers = range(first, first + count)
+    gallery.add([entry_of(number) for number in numbers], np.stack([vector_of(number) for number in numbers]))
+
+
+# -- the writers, which are killed ---------------------------------------------------------------------------------
+
+
+def write_by_api(path: Path, first: int) -> None:
+    """Add 24 batches with a sync of the index after each sixth."""
+    with Gallery.open(path, write=True, lock_timeout=60) as gallery:
+        for batch in range(24):
+            add(gallery, first + batch * _BATCH, _BATCH)
+            if batch % 6 == 5:
+                gallery.sync_index()
+
+
+def make_images(folder: Path, number: int) -> None:
+    """A tree of pictures that no earlier round has had."""
+    import cv2
+
+    generator = np.random.default_rng(number)
+    for person in range(_PEOPLE):
+        place = folder / f"person {person}"
+        place.mkdir(parents=True)
+        for image in range(_IMAGES):
+            small = generator.integers(0, 255, (8, 4, 3), np.uint8)
+            cv2.imwrite(str(place / f"{image}.png"), cv2.resize(small, (64, 128), interpolation=cv2.INTER_LINEAR))
+
+
+class Writers:
+    """Starts the process of a round."""
+
+    def __init__(self, what: str, gallery: Path, scratch: Path) -> None:
+        self._what = what
+        self._gallery = gallery
+        self._scratch = scratch
+        self._gtrack = [sys.executable, "-m", "cli.main"]
+        if what == "enrol":
+            demo = [*self._gtrack, "demo", "--out", str(scratch / "demo")]
+            subprocess.run(demo, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def start(self, number: int, first: int) -> subprocess.Popen[bytes]:
+        """Start one; nothing of what it says is of interest."""
+        if self._what == "add":
+            words = [sys.executable, __file__, "--write", str(self._gallery), "--first", str(first)]
+        elif self._what == "ingest":
+            images = self._scratch / f"images-{number}"
+            make_images(images, number)
+            words = [*self._gtrack, "gallery", "ingest", str(images), "--gallery", str(self._gallery)]
+            words += ["--reid-weights", "builtin", "--batch-size", "16"]
+        else:
+            demo = self._scratch / "demo"
+            video = next(path for path in sorted(demo.iterdir()) if path.suffix in (".mp4", ".avi"))
+            detections = next(path for path in sorted(demo.iterdir()) if path.name.endswith("detections.json"))
+            words = [*self._gtrack, "run", "--dets-json", str(detections), "--video", str(video)]
+            words += ["--gallery", str(self._gallery), "--reid-weights", "builtin", "--enroll", "all"]
+            words += ["--source-id", f"camera-{number}", "--reid-frequency", "3"]
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+# -- what is checked afterwards --------------------------------------------------------------------------------------
+
+
+def last_change(path: Path) -> int:
+    """Number of the newest change that a reader sees; 0 where there is no gallery yet."""
+    if not is_gallery(path):
+        return 0
+    with Gallery.open(path) as gallery:
+        return gallery.record.last_change(gallery.collection_key)
+
+
+def check_record(path: Path, since: int, acknowledged: int) -> tuple[int, str | None]:
+    """What is wrong with the record after a round, and its newest change.
+
+    Args:
+        path: The gallery.
+        since: The newest change before the round.
+        acknowledged: The newest change that was seen before the kill.
+    """
+    with Gallery.open(path) as gallery:
+        record, key = gallery.record, gallery.collection_key
+        damage = record.check_integrity()
+        newest = record.last_change(key)
+        if damage:
+            return newest, f"the record is damaged: {damage[0]}"
+        if newest < acknowledged:
+            return newest, f"change {acknowledged} was acknowledged, and the newest is {newest}"
+        last: dict[str, str] = {id_: action for action, id_ in record.changes_after(key, since, newest)}
+        there = record.by_ids(key, list(last))
+        for id_, action in last.items():
+            if (action == "remove") == (id_ in there):
+                return (
+                    newest,
+                    f"entry {id_} was last changed by {action!r}, and is {'there' if id_ in there else 'gone'}",
+                )
+        ours = [id_ for id_ in there if id_.startswith("img-") and len(id_) == 16]
+        if len(ours) % _BATCH:
+            return newest, f"{len(ours)} entries of batches of {_BATCH}"
+        if ours:
+            _, vectors = record.with_vectors(key, ours, _MODEL.dimension)
+            wrong = sum(not np.array_equal(v, vector_of(int(i[4:]))) for i, v in zip(ours, vectors, strict=True))
+            if wrong:
+                return newest, f"{wrong} vectors are not those that were stored"
+        return newest, None
+
+
+def check_queries(path: Path, chance: random.Random, *, verify: bool) -> tuple[list[str], str | None]:
+    """Open the gallery as the next writer does: what it says, and what is wrong with its answers."""
+    with Gallery.open(path, write=True, lock_timeout=60) as gallery:
+        if not len(gallery):
+            return [], None
+        gallery.sync_index()
+        ids = gallery.record.ids(gallery.collection_key)
+        chosen = [*ids[-32:], *chance.sample(ids, min(32, len(ids)))]
+        _, vectors = gallery.record.with_vectors(gallery.collection_key, chosen, gallery.model.dimension)
+        found = gallery.query(vectors, top_k=1, search="hnsw")
+        lost = sum(not some or some[0].distance > 1e-4 for some in found)
+        if lost:
+            return gallery.notices, f"{lost} of {len(chosen)} entries are not found under their own vectors"
+        if verify:
+            report = gallery.verify()
+            if not report.ok:
+                return gallery.notices, f"verify: {report}"
+        return list(gallery.notices), None
+
+
+def rounds(what: str, count: int, base: int, folder: Path, seed: int) -> int:
+    """Run them; returns how many went wrong."""
+    chance = random.Random(seed)
+    path = folder / "gallery"
+    pristine = folder / "base"
+    if base:
+        with Gallery.create(pristine, _MODEL) as gallery:
+            for first in range(0, base, 5000):
+                add(gallery, first, min(5000, base - first))
+    elif what == "add":
+        Gallery.create(path, _MODEL).close()
+    writers = Writers(what, path, folder)
+    lifetime = None
+    first, wrong, seen = 10_000_000, 0, Counter[str]()
+    for number in range(count):
+        if base and number % _ROUNDS_A_BASE == 0:
+            # Or the base would be a multiple of itself at the end.
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(pristine, path)
+        before = last_change(path)
+        process = writers.start(number, first)
+        first += 1_000_000
+        started = time.perf_counter()
+        if lifetime is None:  # the first one lives, to know how long they do
+            process.wait()
+            lifetime = time.perf_counter() - started
+            seen["went through"] += 1
+        else:
+            try:
+                process.wait(timeout=lifetime * chance.uniform(0.05, 1.05))
+                seen["went through"] += 1
+            except subprocess.TimeoutExpired:
+                seen["killed"] += 1
+        acknowledged = last_change(path)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        elif process.returncode:
+            print(f"round {number}: the writer failed with exit {process.returncode}", flush=True)
+            wrong += 1
+        if not is_gallery(path):
+            seen["before there was a gallery"] += 1
+            continue
+        newest, trouble = check_record(path, before, acknowledged)
+        seen["something was stored"] += newest > before
+        notices: list[str] = []
+        if trouble is None:
+            notices, trouble = check_queries(path, chance, verify=number % 10 == 9 or number == count - 1)
+        for notice in notices:
+            for word in ("checked against", "was repaired", "made anew"):
+                seen[f"index {word}"] += word in notice
+        if trouble is not None:
+            wrong += 1
+            print(f"round {number}: {trouble}; notices: {notices}", flush=True)
+        if number % 10 == 9:
+            print(f"{what}: {number + 1} rounds, {wrong} wrong; {dict(seen)}", flush=True)
+    with Gallery.open(path) as gallery:
+        print(
+            f"{what}, base {base}: {count} rounds, {wrong} wrong; {dict(seen)}; {len(gallery)} entries at the end; "
+            f"a writer left alone takes {lifetime or 0:.1f} s",
+            flush=True,
+        )
+    return wrong
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", choices=["add", "ingest", "enrol"], nargs="+", default=["add", "ingest", "enrol"])
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--base", type=int, default=0, help="entries before the first round; of 'add' only")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--first", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.write:
+        write_by_api(options.write, options.first)
+        return
+    wrong = 0
+    for what in options.what:
+        with tempfile.TemporaryDirectory() as folder:
+            base = options.base if what == "add" else 0
+            wrong += rounds(what, options.rounds, base, Path(folder), options.seed)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
