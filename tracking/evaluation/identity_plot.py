@@ -18,6 +18,7 @@ __all__ = ["plot_identity"]
 _COLOURS = {RIGHT: "#2a9d5c", WRONG: "#d1423f", UNNAMED: "#f0b840", UNCOVERED: "#c9ccd1"}
 _WORDS = {RIGHT: "named rightly", WRONG: "named wrongly", UNNAMED: "unnamed", UNCOVERED: "no track"}
 _STRANGER = "#7a56b5"
+_PRECISION = "#2d6cdf"
 
 
 def plot_identity(report: IdentityReport, path: str | os.PathLike[str], *, title: str = "") -> None:
@@ -89,7 +90,7 @@ def _draw_curve(axes: Any, report: IdentityReport) -> None:
         return
     thresholds = [point.threshold for point in report.curve]
     strangers = sum(p.frames for p in report.strangers)
-    axes.plot(thresholds, [point.precision for point in report.curve], color=_COLOURS[WRONG], label="precision")
+    axes.plot(thresholds, [point.precision for point in report.curve], color=_PRECISION, label="precision")
     axes.plot(thresholds, [point.recall for point in report.curve], color=_COLOURS[RIGHT], label="recall")
     if strangers:
         shares = [point.strangers_named / strangers for point in report.curve]
