@@ -369,6 +369,8 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
     )
     rows = []
     for title, group in (("known people", report.known), ("strangers", report.strangers)):
+        if not group:
+            continue
         for of, whole in (
             ("that a track covers", sum(p.frames for p in group)),
             ("in sight", sum(p.in_sight for p in group)),
@@ -395,6 +397,9 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
 
 
 def _print_appearances(report: IdentityReport) -> None:
+    if not report.known:
+        return
+
     def when(frame: int | None) -> str:
         return "-" if frame is None else str(frame)
 
@@ -413,6 +418,8 @@ def _print_wait(report: IdentityReport) -> None:
     from statistics import median
 
     waits, total = report.waits(), sum(a.known for a in report.appearances)
+    if not total:
+        return
     if not waits:
         print(f"first right name:           never, of {total} appearances")
         return

@@ -448,7 +448,8 @@ class _Evaluation:
         most = int((covered & is_known).sum())
         largest = float(distances.max())
         # The end is the run as it was, whatever the steps.
-        steps = np.arange(np.ceil(distances.min() / _STEP), np.ceil(largest / _STEP)) * _STEP
+        ends = np.ceil(np.array([distances.min(), largest]) / _STEP - 1e-9)
+        steps = np.arange(ends[0], ends[1]) * _STEP
         points = []
         for threshold in [*steps.tolist(), largest]:
             kept = distances <= threshold + 1e-12
