@@ -230,6 +230,10 @@ def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[s
     from tracking.enrolment import is_unknown
     from tracking.errors import OptionError
 
+    if truth.persons is None:
+        raise OptionError(
+            f"{truth.path} does not say who is who.", hint="Give a CSV file of gt_id,person with --people."
+        )
     if known is not None:
         names = {name.strip() for name in known.split(",")} - {""}
         strange = sorted(names - set(truth.people))
@@ -240,7 +244,7 @@ def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[s
             )
         return frozenset(names)
     if gallery is None:
-        if truth.known is None and truth.people:
+        if truth.known is None:
             raise OptionError(
                 "whom did the gallery know?", hint="Give --gallery, or their names with --known ('' for nobody)."
             )
@@ -254,11 +258,9 @@ def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[s
         raise GalleryNotFoundError(f"gallery {gallery} does not exist.", hint="Give the gallery of the run.")
     if not names & set(truth.people):
         named = sorted(name for name in names if not is_unknown(name))
-        say(
-            f"{gallery} knows none of the people of the truth ({', '.join(truth.people[:5])}, ...)"
-            + (f", but {', '.join(named[:5])}" if named else "")
-            + ": all of them count as strangers"
-        )
+        but = f", but {', '.join(named[:5])}" if named else ""
+        people = ", ".join(truth.people[:5]) + (", ..." if len(truth.people) > 5 else "")
+        say(f"{gallery} knows none of the people of the truth ({people}){but}: all of them count as strangers")
     return frozenset(names)
 
 

@@ -185,6 +185,8 @@ def test_results(tmp_path: Path) -> None:
         read_tracks(write(tmp_path / "cars.txt", "4,12,5,0,10,20,0.9,3,1\n"))
     with pytest.raises(EvaluationError, match="there is no such file"):
         read_tracks(tmp_path / "none.json")
+    with pytest.raises(EvaluationError, match="expected a file, found a folder"):
+        read_tracks(tmp_path)
     with pytest.raises(EvaluationError, match="cut short"):
         read_tracks(write(tmp_path / "cut.json", (tmp_path / "tracked.json").read_text()[:-30]))
 

@@ -152,6 +152,10 @@ def read_tracks(
         raise EvaluationError(
             f"{path}: there is no such file.", hint="Expected tracked.json (of gtrack run --json) or MOTChallenge text."
         ) from error
+    except IsADirectoryError as error:
+        raise EvaluationError(
+            f"{path}: expected a file, found a folder.", hint="Give tracked.json, or a file of MOTChallenge text."
+        ) from error
     except OSError as error:
         raise EvaluationError(f"{path}: cannot be read: {error.strerror or error}.") from error
     return collector.table()
