@@ -12,6 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from tracking.evaluation import score_rankings
+
 HEIGHT, WIDTH, DIMENSION = 64, 32, 8
 
 
@@ -83,15 +85,14 @@ def market_scores(
 ) -> tuple[float, float, int]:
     """Rank-1 and mAP in percent, and the number of queries: the protocol of the data's README."""
     people, views = np.asarray(ids), np.asarray(cameras)
-    first = {}
+    first: dict[tuple[int, int], int] = {}
     for index, key in enumerate(zip(ids, cameras, strict=True)):
         first.setdefault(key, index)
-    hits, precisions = [], []
+    rankings = []
     for query in first.values():
         others = ~((people == people[query]) & (views == views[query]))
         order = np.argsort(-(embeddings[others] @ embeddings[query]), kind="stable")
-        ranks = np.flatnonzero((people[others] == people[query])[order])
-        if ranks.size:
-            hits.append(ranks[0] == 0)
-            precisions.append(np.mean(np.arange(1, len(ranks) + 1) / (ranks + 1)))
-    return 100 * float(np.mean(hits)), 100 * float(np.mean(precisions)), len(hits)
+        hits = (people[others] == people[query])[order]
+        rankings.append((hits, int(hits.sum())))
+    scores = score_rankings(rankings)
+    return 100 * scores.ranks[1], 100 * scores.mean_ap, scores.queries

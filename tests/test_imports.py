@@ -43,7 +43,7 @@ def test_arrows_point_one_way(path: Path) -> None:
     assert ours <= _MAY_IMPORT[package]
 
 
-@pytest.mark.parametrize("library", ["chromadb", "boxmot"])
+@pytest.mark.parametrize("library", ["chromadb", "boxmot", "trackeval"])
 def test_moving_libraries_stay_behind_one_module(library: str) -> None:
     users = [p for p in _MODULES if any(name.split(".")[0] == library for name in imported(p))]
     assert len(users) == 1, [str(p) for p in users]
@@ -63,15 +63,30 @@ def test_no_import_cycles_at_module_level() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
-@pytest.mark.parametrize("package", ["tracking", "gallery_db", "cli.main", "tracking.pipeline", "tracking.reid"])
+@pytest.mark.parametrize(
+    "package",
+    ["tracking", "gallery_db", "cli.main", "tracking.pipeline", "tracking.reid", "tracking.evaluation.tracks"],
+)
 def test_importing_is_cheap(package: str) -> None:
-    heavy = ("torch", "chromadb", "boxmot", "onnxruntime", "cv2", "scipy", "PIL", "openvino", "pyarrow")
+    heavy = (
+        "torch",
+        "chromadb",
+        "boxmot",
+        "onnxruntime",
+        "cv2",
+        "scipy",
+        "PIL",
+        "openvino",
+        "pyarrow",
+        "trackeval",
+        "matplotlib",
+    )
     script = f"import sys, {package}; print(sorted(m for m in {heavy!r} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("package", ["tracking", "gallery_db", "tracking.reid"])
+@pytest.mark.parametrize("package", ["tracking", "gallery_db", "tracking.reid", "tracking.evaluation"])
 def test_public_names_resolve(package: str) -> None:
     module = importlib.import_module(package)
     assert sorted(module.__all__, key=str.lower) == sorted(set(module.__all__), key=str.lower)

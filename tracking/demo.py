@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from gallery_db import ContactRow, Gallery, IngestReport, Match, ingest_folder, write_contact_sheet
 from tracking.artifacts import OutputOptions
-from tracking.boxes import iou
 from tracking.demo_scene import Scene, SceneConfig, render_scene
+from tracking.evaluation import PersonReport, evaluate_identity, read_tracks, scene_truth
 from tracking.galleries import EmbedderOptions
 from tracking.options import RunOptions
 from tracking.pipeline import TrackingRun
@@ -31,32 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["DemoReport", "PersonReport", "compare_with_truth", "run_demo"]
 
 Bar = Callable[[str, str], "AbstractContextManager[Callable[[int, int | None], None]]"]
-
-_VISIBLE = 0.3
-"""A person who is hidden more than that cannot be asked for by name."""
-
-
-@dataclass(slots=True)
-class PersonReport:
-    """A person of the truth, and what the run said of them.
-
-    Attributes:
-        name: The true name.
-        known: Whether the gallery has them.
-        frames: Frames in which they are in sight and a track covers them.
-        right, wrong, unnamed: How often they were named rightly, otherwise, and not at all.
-        spans: (first, last) frame of each stay in the image, as it really was.
-        seen: (first, last) frame in which they were named rightly, or None.
-    """
-
-    name: str
-    known: bool
-    frames: int = 0
-    right: int = 0
-    wrong: int = 0
-    unnamed: int = 0
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    seen: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,40 +48,13 @@ class DemoReport:
 def compare_with_truth(payload: Mapping[str, Any], truth: Mapping[str, Any]) -> tuple[PersonReport, ...]:
     """Count, person by person, how a track-v1 document names the people of a scene.
 
-    A person counts in a frame where they are in sight and a tracked detection overlaps them with
-    IoU >= 0.5; of several, the one that overlaps most.
+    `tracking.evaluation.identity` says what is right, wrong and unnamed.
 
     Args:
         payload: track-v1.
         truth: A scene's ``truth.json``.
     """
-    known = set(truth["known"])
-    people = {name: PersonReport(name, name in known) for name in [*truth["known"], *truth["strangers"]]}
-    tracked = {frame["frame"]: [d for d in frame["detections"] if "track_id" in d] for frame in payload["frames"]}
-    for frame in truth["frames"]:
-        number = frame["frame"]
-        detections = tracked.get(number, [])
-        boxes = np.array([d["bbox"] for d in detections], np.float64).reshape(-1, 4)
-        for person in frame["people"]:
-            report = people[person["name"]]
-            if report.spans and number - report.spans[-1][1] <= 1:
-                report.spans[-1] = (report.spans[-1][0], number)
-            else:
-                report.spans.append((number, number))
-            if person["visible"] < _VISIBLE or not len(boxes):
-                continue
-            overlap = iou(person["box"], boxes)
-            best = int(np.argmax(overlap))
-            if overlap[best] < 0.5:
-                continue
-            name = detections[best].get("gallery_id")
-            report.frames += 1
-            report.right += name == report.name
-            report.unnamed += name is None
-            report.wrong += name is not None and name != report.name
-            if name == report.name:
-                report.seen = (report.seen[0] if report.seen else number, number)
-    return tuple(people.values())
+    return evaluate_identity(read_tracks(payload), scene_truth(truth)).people
 
 
 def _best_looks(payload: Mapping[str, Any], most: int) -> list[tuple[str, int, list[float]]]:

@@ -8,6 +8,8 @@ __all__ = [
     "DetectionsError",
     "DisplayError",
     "EmbedderError",
+    "EvaluationError",
+    "MotTextError",
     "OptionError",
     "OutputError",
     "TrackerError",
@@ -18,6 +20,14 @@ __all__ = [
 
 class DetectionsError(GtrackError):
     """A detections file (det-v1) is not what it should be; names the frame and the detection."""
+
+
+class MotTextError(GtrackError):
+    """A MOTChallenge text file is not what it should be; names the file and the line."""
+
+
+class EvaluationError(GtrackError):
+    """A result cannot be held against a truth: one of them is unusable, or they do not belong together."""
 
 
 class VideoError(GtrackError):

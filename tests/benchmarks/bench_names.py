@@ -10,29 +10,14 @@ truth, over the person-frames that a track covers with IoU >= 0.5.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from gallery_db import Gallery, ingest_folder
 from tracking import load_embedder, track_video
-from tracking.demo import compare_with_truth
+from tracking.evaluation import evaluate_identity, read_tracks, read_truth
 
 FIRST = 400
-
-
-def truth_of(folder: Path, known: list[str]) -> dict[str, Any]:
-    """Ground truth of the second half, in the form of a scene's truth."""
-    with (folder / "people.csv").open() as stream:
-        who = {int(row["gt_id"]): row["person"] for row in csv.DictReader(stream)}
-    people: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for line in (folder / "gt" / "gt.txt").read_text().splitlines():
-        frame, track, x, y, width, height = map(float, line.split(",")[:6])
-        people[int(frame) - 1].append({"name": who[int(track)], "box": [x, y, x + width, y + height], "visible": 1.0})
-    frames = [{"frame": f, "people": people[f]} for f in sorted(people) if f >= FIRST]
-    return {"known": known, "strangers": sorted(set(who.values()) - set(known)), "frames": frames}
 
 
 def main() -> None:
@@ -41,7 +26,9 @@ def main() -> None:
     arguments = parser.parse_args()
     data = arguments.data
     images = data / "galleries" / "pets09-first-half"
-    truth = truth_of(data / "mot" / "PETS09-S2L1", sorted(p.name for p in images.iterdir()))
+    place = data / "mot" / "PETS09-S2L1"
+    truth = read_truth(place, place / "people.csv")
+    names = {path.name for path in images.iterdir()}
     print(f"{'embedder':26s} {'threshold':>9s} {'right':>6s} {'wrong':>6s} {'unnamed':>8s} {'strangers named':>16s}")
     for weights in (str(data / "weights" / "osnet_x0_25_msmt17.onnx"), "builtin"):
         embedder = load_embedder(weights)
@@ -58,9 +45,8 @@ def main() -> None:
                     gallery_match_threshold=threshold,
                     no_progress=True,
                 )
-                people = compare_with_truth(result.payload, truth)
-                known = [p for p in people if p.known]
-                strangers = [p for p in people if not p.known]
+                report = evaluate_identity(read_tracks(result.payload), truth, names, frame_range=(FIRST, None))
+                known, strangers = report.known, report.strangers
                 frames = sum(p.frames for p in known)
                 print(
                     f"{embedder.model.name:26s} {threshold:9.2f} {sum(p.right for p in known) / frames:6.3f} "

@@ -1,0 +1,274 @@
+"""Where everybody really was, and who they are."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.errors import EvaluationError
+from tracking.evaluation.track_table import FrameRange, in_range
+from tracking.mot_text import find_mot_sequence, read_mot
+
+__all__ = ["Truth", "read_people", "read_truth", "scene_truth"]
+
+_NO_LIMIT: FrameRange = (None, None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """The true boxes of a video as parallel arrays, one row a box.
+
+    Attributes:
+        path: Where it is from, for messages.
+        name: Name of the sequence.
+        frames: (N,) int64, 0-based.
+        ids: (N,) int64: appearances. Of MOTChallenge the ids as they are; of a scene one for each stay in sight.
+        xyxy: (N, 4) float64, corners in pixels.
+        ltwh: (N, 4) float64, left, top, width, height.
+        visible: (N,) float64: the visible part of the object, in [0, 1]; 1 where nothing says.
+        marks: (N,) int64: 0 on rows that MOTChallenge does not count, and where a scene's person is all hidden.
+        classes: (N,) int64, as MOT16 and later number them; 1 (a pedestrian) where there are none.
+        classed: Whether the file has such classes.
+        people: Names; empty where nobody said who is who.
+        persons: (N,) int64, rows of `people`, -1 on rows of MOTChallenge that do not count; None without `people`.
+        known: Names of those whom the gallery knew, where the truth says so itself (a scene's does).
+        frame_count: Number of frames of the video, None where unknown.
+        fps: Frames per second, None where unknown.
+    """
+
+    path: str
+    name: str
+    frames: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    xyxy: NDArray[np.float64]
+    ltwh: NDArray[np.float64]
+    visible: NDArray[np.float64]
+    marks: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    classed: bool
+    people: tuple[str, ...] = ()
+    persons: NDArray[np.int64] | None = None
+    known: frozenset[str] | None = None
+    frame_count: int | None = None
+    fps: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def counts(self) -> NDArray[np.bool_]:
+        """(N,) bool: the rows that count: people, and not marked to be left out."""
+        return np.asarray((self.marks != 0) & (self.classes == 1), np.bool_)
+
+    def between(self, frame_range: FrameRange) -> Truth:
+        """The rows of a range of frames."""
+        if frame_range == _NO_LIMIT:
+            return self
+        rows = np.flatnonzero(in_range(self.frames, frame_range))
+        return replace(
+            self,
+            frames=self.frames[rows],
+            ids=self.ids[rows],
+            xyxy=self.xyxy[rows],
+            ltwh=self.ltwh[rows],
+            visible=self.visible[rows],
+            marks=self.marks[rows],
+            classes=self.classes[rows],
+            persons=None if self.persons is None else self.persons[rows],
+        )
+
+    def with_people(self, who: Mapping[int, str], source: str) -> Truth:
+        """The same, with each appearance's person.
+
+        Args:
+            who: Ground-truth id to person.
+            source: Where that stands, for messages.
+
+        Raises:
+            EvaluationError: An id has no person, or one person is in a frame twice.
+        """
+        counts = self.counts
+        missing = sorted(set(self.ids[counts].tolist()) - set(who))
+        if missing:
+            listed = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+            raise EvaluationError(
+                f"{source}: no person for {len(missing)} of the ids of {self.path}: {listed}.",
+                hint="Add a line for each: gt_id,person. A person may have several ids.",
+            )
+        people = tuple(sorted(set(who.values())))
+        column = {name: code for code, name in enumerate(people)}
+        persons = np.full(len(self), -1, np.int64)
+        for row in np.flatnonzero(counts).tolist():
+            persons[row] = column[who[int(self.ids[row])]]
+        pairs, first, times = np.unique(
+            np.stack([self.frames[counts], persons[counts]]), axis=1, return_index=True, return_counts=True
+        )
+        if (times > 1).any():
+            at = int(np.flatnonzero(times > 1)[np.argmin(first[times > 1])])
+            frame, person = pairs[:, at].tolist()
+            ids = self.ids[counts & (self.frames == frame) & (persons == person)].tolist()
+            raise EvaluationError(
+                f"{source}: {people[person]!r} is in frame {frame} {len(ids)} times, as ids "
+                f"{', '.join(map(str, ids))} of {self.path}.",
+                hint="Ids that are in a frame together are different people.",
+            )
+        return replace(self, people=people, persons=persons)
+
+
+def read_people(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Who is who: a CSV file with the columns ``gt_id`` and ``person``; several ids may be one person.
+
+    Raises:
+        EvaluationError: The file cannot be read, or a line is not of that form; names the line.
+    """
+    file = Path(path)
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            if not {"gt_id", "person"} <= set(columns):
+                raise EvaluationError(
+                    f"{file}, line 1: expected the columns gt_id and person, found {', '.join(columns) or 'nothing'}.",
+                    hint="Example: gt_id,person and below it 1,alice and 2,bob.",
+                )
+            reader.fieldnames = columns
+            who: dict[int, str] = {}
+            for row in reader:
+                place = f"{file}, line {reader.line_num}"
+                number, person = (str(row.get(key) or "").strip() for key in ("gt_id", "person"))
+                try:
+                    id_ = int(number)
+                except ValueError:
+                    raise EvaluationError(f"{place}: expected a whole number as gt_id, found {number!r}.") from None
+                if not person:
+                    raise EvaluationError(f"{place}: expected a person for gt_id {id_}, found nothing.")
+                if who.setdefault(id_, person) != person:
+                    raise EvaluationError(f"{place}: gt_id {id_} is {who[id_]!r} already, found {person!r}.")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EvaluationError(f"{file}: expected a CSV file in UTF-8: {error}.") from error
+    except OSError as error:
+        raise EvaluationError(
+            f"{file}: cannot be read: {error.strerror or error}.",
+            hint="Expected a CSV file with the columns gt_id and person.",
+        ) from error
+    return who
+
+
+def read_truth(path: str | os.PathLike[str], people: str | os.PathLike[str] | None = None) -> Truth:
+    """Read a truth: MOTChallenge ground truth (a sequence's folder or its gt.txt), or a scene's ``truth.json``.
+
+    Args:
+        path: Where it is.
+        people: Who is who, as `read_people` reads it; a scene's truth knows by itself.
+
+    Raises:
+        EvaluationError: It is no truth, or the people do not fit; names the place.
+        MotTextError: A damaged MOTChallenge file; names the line.
+    """
+    place = Path(path)
+    try:
+        head = b""
+        if not place.is_dir():
+            with place.open("rb") as file:
+                head = file.read(4096)
+    except OSError as error:
+        raise EvaluationError(
+            f"{place}: cannot be read: {error.strerror or error}.",
+            hint="Give MOTChallenge ground truth (gt.txt, or a sequence's folder), or truth.json of gtrack demo.",
+        ) from error
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
+        if people is not None:
+            raise EvaluationError(f"{place} says itself who is who; leave {people} out.")
+        try:
+            document = json.loads(place.read_bytes())
+        except ValueError as error:
+            raise EvaluationError(f"{place}: not JSON: {error}.") from error
+        return scene_truth(document, path=str(place))
+    sequence = find_mot_sequence(place, "gt")
+    rows = read_mot(sequence.file)
+    truth = Truth(
+        path=rows.path,
+        name=sequence.name,
+        frames=rows.frames,
+        ids=rows.ids,
+        xyxy=rows.xyxy,
+        ltwh=rows.ltwh,
+        visible=rows.visibility,
+        marks=rows.confidences.astype(np.int64),  # cut off as TrackEval does it
+        classes=rows.classes if rows.classed else np.ones(len(rows), np.int64),
+        classed=rows.classed,
+        frame_count=sequence.frame_count,
+        fps=sequence.fps,
+    )
+    if sequence.frame_count is not None and len(rows) and int(rows.frames.max()) >= sequence.frame_count:
+        at = int(np.argmax(rows.frames))
+        raise EvaluationError(
+            f"{rows.path}, line {rows.lines[at]}: frame {rows.frames[at] + 1} of a sequence of "
+            f"{sequence.frame_count} frames, as its seqinfo.ini says."
+        )
+    return truth if people is None else truth.with_people(read_people(people), str(people))
+
+
+def scene_truth(document: Mapping[str, Any], *, path: str = "the truth") -> Truth:
+    """The truth of a scene, as ``gtrack demo`` writes it.
+
+    An appearance is a stay in the image without a gap.
+
+    Args:
+        document: ``known`` and ``strangers`` (names) and ``frames``, each with ``frame`` and ``people`` (``name``,
+            ``box`` as xyxy, ``visible``).
+        path: What to call it in messages.
+
+    Raises:
+        EvaluationError: It is not of that form.
+    """
+    try:
+        known, strangers = [str(n) for n in document["known"]], [str(n) for n in document["strangers"]]
+        people = (*known, *strangers)
+        column = {name: code for code, name in enumerate(people)}
+        rows = [
+            (int(frame["frame"]), column[person["name"]], *map(float, person["box"]), float(person["visible"]))
+            for frame in document["frames"]
+            for person in frame["people"]
+        ]
+        array = np.asarray(rows, np.float64).reshape(-1, 7)
+        last_listed = max((int(frame["frame"]) for frame in document["frames"]), default=-1)
+    except (KeyError, TypeError, ValueError) as error:
+        raise EvaluationError(
+            f"{path}: not the truth of a scene ({type(error).__name__}: {error}).",
+            hint="Expected known, strangers and frames with people, as truth.json of gtrack demo has them.",
+        ) from error
+    array = array[np.argsort(array[:, 0], kind="stable")]
+    frames, persons, xyxy = array[:, 0].astype(np.int64), array[:, 1].astype(np.int64), array[:, 2:6]
+    ids = np.zeros(len(array), np.int64)
+    stays = 0
+    for person in range(len(people)):
+        mine = np.flatnonzero(persons == person)
+        if len(mine):
+            number = np.cumsum(np.diff(frames[mine], prepend=frames[mine[0]]) > 1)
+            ids[mine] = stays + 1 + number
+            stays += int(number[-1]) + 1
+    return Truth(
+        path=path,
+        name=Path(path).stem,
+        frames=frames,
+        ids=ids,
+        xyxy=xyxy,
+        ltwh=np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1),
+        visible=array[:, 6],
+        marks=(array[:, 6] > 0).astype(np.int64),
+        classes=np.ones(len(array), np.int64),
+        classed=False,
+        people=people,
+        persons=persons,
+        known=frozenset(known),
+        frame_count=last_listed + 1 if last_listed >= 0 else None,
+    )
