@@ -42,6 +42,8 @@ DEFAULT_LOOKS = 5
 
 MIN_IDENTITIES = 5
 MIN_PROBES = 10
+FEW_IDENTITIES = 20
+"""Below, thresholds are told with a word of caution."""
 COUNTED_FROM = 2
 """False accepts that must be expected for a rate to be counted: the nearest alone may be a wrong label."""
 FIT_REACH = 4
@@ -338,6 +340,11 @@ class _Class:
                 f"{len(self._columns)} identities show false accept rates down to {basis.smallest_counted:.2g}; "
                 "below, a distribution fitted to the distances is used"
             )
+            if len(self._columns) < FEW_IDENTITIES:
+                notes.append(
+                    f"of {len(self._columns)} identities a fit is mostly caution: the right threshold may well lie "
+                    "anywhere in its interval, and more people in the gallery narrow it"
+                )
         if self._apart is Apart.FILE_ORDER:
             notes.append(
                 "the entries tell of no camera, source or time, so that known people are compared within what may be "

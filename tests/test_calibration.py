@@ -176,7 +176,7 @@ def test_strangers_are_named_as_rarely_as_was_asked_for(
     monkeypatch: pytest.MonkeyPatch, people: int, far: float, how: str
 ) -> None:
     """The test of the method: people whom the calibration has not seen."""
-    monkeypatch.setattr(gallery_db.calibration, "_ROUNDS", 100)
+    monkeypatch.setattr(gallery_db.calibration, "_ROUNDS", 50)
     named, at_most, missed = [], [], []
     for seed in range(14):
         world = World(100 + seed, people)
@@ -242,6 +242,7 @@ def test_what_the_data_cannot_tell(name: str) -> None:
     people, options, words = PROBLEMS[name]
     world = World(2, people)
     (found,) = calibrated(world.entries, world.vectors, **options)
+    assert any("mostly caution" in note for note in found.notes)
     assert words in " ".join(found.problems)
 
 
@@ -340,7 +341,7 @@ def test_what_is_foretold_of_market_1501_holds(data: Path, monkeypatch: pytest.M
     from gallery_db import read_image
     from tracking import load_embedder
 
-    monkeypatch.setattr(gallery_db.calibration, "_ROUNDS", 100)
+    monkeypatch.setattr(gallery_db.calibration, "_ROUNDS", 50)
     files = sorted((data / "reid" / "market1501-test-subset").glob("*.jpg"))
     embedder = load_embedder(data / "weights" / "osnet_x0_25_msmt17.onnx", threads=1)
     parts = [embedder.embed([read_image(f) for f in files[at : at + 32]]) for at in range(0, len(files), 32)]
@@ -349,7 +350,7 @@ def test_what_is_foretold_of_market_1501_holds(data: Path, monkeypatch: pytest.M
     camera = np.asarray([f.name[6] for f in files])
     everybody = np.unique(who)
     named: dict[float, list[float]] = {0.1: [], 0.05: []}
-    for split in range(10):
+    for split in range(6):
         known = np.random.default_rng(split).choice(everybody, 50, replace=False)
         rows = np.flatnonzero(np.isin(who, known))
         entries = [Entry(files[row].name, str(who[row]), source=str(files[row])) for row in rows]
