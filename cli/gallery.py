@@ -355,14 +355,16 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
 
     Example: gtrack gallery stats --gallery gallery
     """
-    from gallery_db import Gallery
+    from gallery_db import DEFAULT_THRESHOLD, Gallery, outgrown, stored_thresholds
 
     with Gallery.open(gallery) as first:
         collections = [c.name for c in first.collections()]
     for name in collections:
         with Gallery.open(gallery, collection=name) as source:
             found = source.stats()
-        row = {
+            thresholds = stored_thresholds(source)
+            old = [words for one in thresholds.values() if (words := outgrown(source, one)) is not None]
+        row: dict[str, Any] = {
             "collection": found.collection,
             "model": found.model.name,
             "sha256": found.model.sha256,
@@ -378,11 +380,15 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
             "record_bytes": found.record_bytes,
             "index_bytes": found.index_bytes,
             "index_current": found.index_current,
+            "match_thresholds": {one.class_name: round(one.threshold, 6) for one in thresholds.values()},
         }
         if as_json:
             print_json_lines([row])
         else:
+            row["match_thresholds"] = row["match_thresholds"] or f"the default, {DEFAULT_THRESHOLD}"
             print_table(str(row.pop("collection")), ["fact", "value"], list(row.items()))
+        for words in old:
+            say(f"warning: {words}")
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, evaluate, gallery_exchange, gallery_people, importing, listing, run, schema
+from cli import demo, evaluate, gallery_calibrate, gallery_exchange, gallery_people, importing, listing, run, schema
 from cli.output import print_error
 from gallery_db.errors import GtrackError
 
@@ -48,8 +48,9 @@ def _root(
 
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
-# gallery.app, with the commands of all three modules.
+# gallery.app, with the commands of all these modules.
 app.add_typer(gallery_people.app, name="gallery")
+gallery_people.app.command("calibrate")(gallery_calibrate.calibrate)
 gallery_people.app.command("export")(gallery_exchange.export)
 gallery_people.app.command("import")(gallery_exchange.import_)
 gallery_people.app.command("reembed")(gallery_exchange.reembed)

@@ -144,13 +144,14 @@ def run(
         int, typer.Option("--reid-frequency", help="Frames between two looks at a track.", rich_help_panel=_GALLERY)
     ] = 10,
     gallery_match_threshold: Annotated[
-        float,
+        Optional[float],  # noqa: UP045
         typer.Option(
             "--gallery-match-threshold",
             rich_help_panel=_GALLERY,
-            help="Largest cosine distance at which a name is given (0 to 2); lower is stricter.",
+            help="Largest cosine distance at which a name is given (0 to 2); lower is stricter. Default: what "
+            "`gtrack gallery calibrate` has stored in the gallery, else 0.25.",
         ),
-    ] = 0.25,
+    ] = None,
     filter_gallery: Annotated[
         bool,
         typer.Option(

@@ -10,6 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gallery_db.calibration import (
+        Calibration,
+        Curve,
+        OperatingPoint,
+        Rate,
+        calibrate_gallery,
+        calibrate_view,
+    )
+    from gallery_db.calibration_plot import plot_calibrations
     from gallery_db.contact_sheet import ContactRow, write_contact_sheet, write_entry_sheet
     from gallery_db.entry import Box, Entry, Match, utc_now
     from gallery_db.errors import (
@@ -58,16 +67,30 @@ if TYPE_CHECKING:
     from gallery_db.reembed import ReembedReport, reembed_gallery
     from gallery_db.snapshots import Restored, Snapshot, list_snapshots, restore_snapshot, take_snapshot
     from gallery_db.suspects import AlikeIdentities, MisplacedEntry, NearDuplicate, Suspects, find_suspects
+    from gallery_db.thresholds import (
+        DEFAULT_THRESHOLD,
+        MatchThreshold,
+        StoredThreshold,
+        match_threshold,
+        outgrown,
+        reset_thresholds,
+        set_threshold,
+        store_calibrations,
+        stored_thresholds,
+    )
     from gallery_db.view import GalleryView
 
 __all__ = [
     "DEFAULT_COLLECTION",
+    "DEFAULT_THRESHOLD",
     "IMAGE_SUFFIXES",
     "AlikeIdentities",
     "Box",
+    "Calibration",
     "Change",
     "CollectionInfo",
     "ContactRow",
+    "Curve",
     "Embedder",
     "EmbeddingError",
     "EmbeddingModel",
@@ -93,21 +116,27 @@ __all__ = [
     "ImportReport",
     "IngestReport",
     "Match",
+    "MatchThreshold",
     "MisplacedEntry",
     "ModelMismatchError",
     "NearDuplicate",
+    "OperatingPoint",
     "Operation",
     "ParquetHeader",
     "People",
+    "Rate",
     "ReembedReport",
     "Restored",
     "Search",
     "Snapshot",
     "SnapshotError",
+    "StoredThreshold",
     "Suspects",
     "UndoError",
     "VerifyReport",
     "atomic_path",
+    "calibrate_gallery",
+    "calibrate_view",
     "checked_name",
     "export_folders",
     "export_parquet",
@@ -116,12 +145,19 @@ __all__ = [
     "ingest_folder",
     "is_gallery",
     "list_snapshots",
+    "match_threshold",
+    "outgrown",
     "parse_age",
+    "plot_calibrations",
     "read_image",
     "read_image_bytes",
     "read_parquet_header",
     "reembed_gallery",
+    "reset_thresholds",
     "restore_snapshot",
+    "set_threshold",
+    "store_calibrations",
+    "stored_thresholds",
     "take_snapshot",
     "utc_now",
     "write_contact_sheet",
@@ -130,6 +166,8 @@ __all__ = [
 
 # Imported when they are first asked for, so that `import gallery_db` costs nothing to speak of.
 _MODULES = {
+    "calibration": ("Calibration", "Curve", "OperatingPoint", "Rate", "calibrate_gallery", "calibrate_view"),
+    "calibration_plot": ("plot_calibrations",),
     "contact_sheet": ("ContactRow", "write_contact_sheet", "write_entry_sheet"),
     "entry": ("Box", "Entry", "Match", "utc_now"),
     "errors": (
@@ -178,6 +216,17 @@ _MODULES = {
     "record": ("Change", "Operation"),
     "snapshots": ("Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"),
     "suspects": ("AlikeIdentities", "MisplacedEntry", "NearDuplicate", "Suspects", "find_suspects"),
+    "thresholds": (
+        "DEFAULT_THRESHOLD",
+        "MatchThreshold",
+        "StoredThreshold",
+        "match_threshold",
+        "outgrown",
+        "reset_thresholds",
+        "set_threshold",
+        "store_calibrations",
+        "stored_thresholds",
+    ),
     "view": ("GalleryView",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

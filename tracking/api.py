@@ -34,7 +34,7 @@ def track_video(
     reid_weights: str | Path | None = None,
     gallery: str | Path | None = None,
     reid_frequency: int = 10,
-    gallery_match_threshold: float = 0.25,
+    gallery_match_threshold: float | None = None,
     device: str = "auto",
     half: bool = False,
     models_dir: str | Path = "models",
@@ -80,7 +80,8 @@ def track_video(
         reid_weights: A weights file, a name, or ``builtin``; None for the gallery's own model.
         gallery: A gtrack gallery, or a tree of image folders; None to track without names.
         reid_frequency: Frames between two looks at a track.
-        gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2].
+        gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2]; None for the
+            gallery's own (see `gtrack gallery calibrate`), else 0.25.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a CUDA index.
         half: FP16 where the device has it.
         models_dir: Where names of weights are looked up first.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gallery_db import Gallery, is_gallery
+from gallery_db import Gallery, is_gallery, match_threshold
 from gallery_db.errors import GtrackError
 from tracking.enrolment import Enrol, Enroller, EnrolmentCounts
 from tracking.errors import OptionError, VideoError
@@ -70,7 +70,8 @@ class RunEnrolment:
         frame_range: The frames of it.
         fps: Its frames per second, if known.
         classes: Names of the classes that are tracked; None for all. What an earlier run enrolled of others stays.
-        threshold: Largest cosine distance at which a name is given.
+        threshold: Largest cosine distance at which a name is given; None for the gallery's own.
+        kinds: Names of the classes that are matched, for the gallery's own threshold; empty for all.
         grace_frames: Frames that a track may be out of sight.
         notify: Takes one-line messages.
 
@@ -82,6 +83,7 @@ class RunEnrolment:
     Attributes:
         people: The known people, without what the same run enrolled before.
         enroller: What the tracker tells of its looks.
+        threshold: At which a name is given.
     """
 
     def __init__(
@@ -95,7 +97,8 @@ class RunEnrolment:
         frame_range: tuple[int | None, int | None],
         fps: float | None,
         classes: Collection[str] | None,
-        threshold: float,
+        threshold: float | None,
+        kinds: Collection[str] = (),
         grace_frames: int,
         notify: Callable[[str], None],
     ) -> None:
@@ -114,6 +117,7 @@ class RunEnrolment:
             rows = [row for row, e in enumerate(entries) if wanted is None or e.class_name.casefold() in wanted]
             earlier = {entries[row].id: (entries[row], vectors[row]) for row in rows}
             view = gallery.view(without=earlier)
+            found = match_threshold(gallery, threshold, kinds)
             names = {summary.identity for summary in gallery.identities()}
             self._told = 0
             self._tell(gallery)
@@ -126,13 +130,14 @@ class RunEnrolment:
             gallery.close(sync=False)
             raise
         self.people = KnownPeople(gallery, view, embedder)
+        self.threshold = found
         self.enroller = Enroller(
             self._writer,
             view,
             source_id=source_id,
             run_key=key,
             mode=mode,
-            threshold=threshold,
+            threshold=found.value,
             grace_frames=grace_frames,
             source=str(video.absolute()),
             fps=fps,

@@ -30,7 +30,8 @@ class RunOptions:
         gallery: A gtrack gallery or a tree of image folders; None to track without names.
         embedder: The ReID model.
         reid_frequency: Frames between two looks at a track (``gallery_hybrid``).
-        gallery_match_threshold: Largest cosine distance at which an identity is given, in [0, 2].
+        gallery_match_threshold: Largest cosine distance at which an identity is given, in [0, 2]; None for what the
+            gallery was calibrated to, else `gallery_db.DEFAULT_THRESHOLD`.
         class_names: Names by class id, for detections that carry none.
         frame_range: First frame and the one after the last; None for open ends.
         lenient: Leave unusable detections out, counted, instead of refusing the file.
@@ -47,7 +48,7 @@ class RunOptions:
     gallery: str | Path | None = None
     embedder: EmbedderOptions = field(default_factory=EmbedderOptions)
     reid_frequency: int = 10
-    gallery_match_threshold: float = 0.25
+    gallery_match_threshold: float | None = None
     class_names: Mapping[int, str] = field(default_factory=dict)
     frame_range: tuple[int | None, int | None] = (None, None)
     lenient: bool = False
@@ -71,7 +72,7 @@ class RunOptions:
             raise OptionError("--filter-gallery without --gallery would drop every detection.")
         if self.reid_frequency < 1:
             raise OptionError(f"--reid-frequency must be at least 1, got {self.reid_frequency}.")
-        if not 0.0 <= self.gallery_match_threshold <= 2.0:
+        if self.gallery_match_threshold is not None and not 0.0 <= self.gallery_match_threshold <= 2.0:
             raise OptionError(
                 f"--gallery-match-threshold is a cosine distance in 0 to 2, got {self.gallery_match_threshold}."
             )

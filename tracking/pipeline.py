@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gallery_db import match_threshold
 from gallery_db.errors import GalleryError
 from tracking.artifacts import Artefacts
 from tracking.detections import DetectionSource, FrameDetections, check_against_video, open_detections
@@ -28,6 +29,7 @@ from tracking.trackers import GalleryOnly, Hybrid, Tracker
 from tracking.video import VideoReader
 
 if TYPE_CHECKING:
+    from gallery_db import MatchThreshold
     from gallery_db.errors import GtrackError
     from gallery_db.model import Embedder
     from tracking.galleries import KnownPeople
@@ -120,10 +122,13 @@ class TrackingRun:
             else:
                 people = self._people(stack, source, selected, names, ingest_progress)
             embedder = people.embedder if people else None
-            tracker, embedder = self._tracker(people, embedder, enrolment)
+            threshold = enrolment.threshold if enrolment else self._match_threshold(people, source, selected, names)
+            for words in threshold.words:
+                self._notify(words)
+            tracker, embedder = self._tracker(people, embedder, enrolment, threshold.value)
             artefacts = Artefacts(
                 options.output,
-                self._header(source, reader, people, embedder),
+                self._header(source, reader, people, embedder, threshold),
                 self._video,
                 width=reader.width,
                 height=reader.height,
@@ -243,6 +248,7 @@ class TrackingRun:
             fps=reader.fps,
             classes=None if selected is None else kinds or {"person"},
             threshold=options.gallery_match_threshold,
+            kinds=kinds,
             grace_frames=options.grace_frames,
             notify=self._notify,
         )
@@ -262,13 +268,29 @@ class TrackingRun:
             return replace(options.embedder, threads=1)
         return options.embedder
 
+    def _match_threshold(
+        self,
+        people: KnownPeople | None,
+        source: DetectionSource,
+        selected: set[int] | None,
+        names: Mapping[int, str],
+    ) -> MatchThreshold:
+        given = self._options.gallery_match_threshold
+        if people is None:
+            return match_threshold(None, given)
+        return match_threshold(people.gallery, given, self._tracked_kinds(source, selected, names))
+
     def _tracker(
-        self, people: KnownPeople | None, embedder: Embedder | None, enrolment: RunEnrolment | None
+        self,
+        people: KnownPeople | None,
+        embedder: Embedder | None,
+        enrolment: RunEnrolment | None,
+        threshold: float,
     ) -> tuple[Tracker, Embedder | None]:
         options = self._options
         if options.tracker == "gallery_only":
             assert people is not None  # RunOptions.validate
-            return GalleryOnly(people.embedder, people.view, threshold=options.gallery_match_threshold), embedder
+            return GalleryOnly(people.embedder, people.view, threshold=threshold), embedder
         if embedder is None and options.temporal.name not in _WITHOUT_EMBEDDINGS:
             embedder = self._embedder_options().load(None, self._notify)
         elif embedder is None and options.embedder.weights is not None:
@@ -278,9 +300,7 @@ class TrackingRun:
         temporal = TemporalTracker(options.temporal, have_embeddings=embedder is not None)
         identities = None
         if people is not None:
-            identities = TrackIdentities(
-                people.view, threshold=options.gallery_match_threshold, every=options.reid_frequency
-            )
+            identities = TrackIdentities(people.view, threshold=threshold, every=options.reid_frequency)
         return Hybrid(temporal, embedder, identities, enrolment.enroller if enrolment else None), embedder
 
     def _loop(
@@ -359,7 +379,12 @@ class TrackingRun:
         )
 
     def _header(
-        self, source: DetectionSource, reader: VideoReader, people: KnownPeople | None, embedder: Embedder | None
+        self,
+        source: DetectionSource,
+        reader: VideoReader,
+        people: KnownPeople | None,
+        embedder: Embedder | None,
+        threshold: MatchThreshold,
     ) -> dict[str, Any]:
         options = self._options
         temporal = options.temporal
@@ -380,13 +405,14 @@ class TrackingRun:
         config["gallery"] = None if options.gallery is None else str(options.gallery)
         if options.tracker == "gallery_hybrid":
             config["reid_frequency"] = options.reid_frequency
-        config["gallery_match_threshold"] = options.gallery_match_threshold
+        config["gallery_match_threshold"] = threshold.value
         config["device"] = str(getattr(embedder, "device", "cpu"))
         config["half"] = bool(getattr(embedder, "half", options.embedder.half))
         # What the predecessor did not know goes behind its keys.
         if options.tracker == "gallery_hybrid":
             config["temporal"] = temporal.name
             config["temporal_options"] = dict(temporal.extra)
+        config["gallery_match_threshold_from"] = threshold.origin
         model = embedder.model if embedder else None
         config["reid_model"] = (
             None
