@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from gallery_db.entry import Entry
+from gallery_db.market_names import market_name
 
 __all__ = ["Apart", "Appearances", "appearances_of", "camera_of"]
 
-_MARKET = re.compile(r"-?\d+_c(\d+)(?:s\d+)?_")  # 0001_c1s1_001051_03.jpg, and 0001_c2_f0046182.jpg
 _GAP = 10.0  # seconds out of sight, after which somebody is seen anew
 _USUAL_RATE = 25.0  # frames a second, where an entry does not tell
 
@@ -50,8 +50,8 @@ def camera_of(entry: Entry) -> str | None:
     camera = entry.extra.get("source_id")
     if isinstance(camera, str) and camera:
         return camera
-    named = _MARKET.match(Path(entry.source).name) if entry.origin == "image" else None
-    return f"c{named[1]}" if named else None
+    named = market_name(entry.source) if entry.origin == "image" else None
+    return f"c{named.camera}" if named else None
 
 
 def appearances_of(entries: Sequence[Entry], burst: int) -> Appearances:

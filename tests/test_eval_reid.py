@@ -11,8 +11,9 @@ from helpers_gallery import DIMENSION, model_named, save_picture
 from numpy.typing import NDArray
 
 from gallery_db import Entry, Gallery
+from gallery_db.market_names import MarketName, market_name
 from tracking.errors import EvaluationError
-from tracking.evaluation import MarketName, evaluate_reid, market_name, score_rankings
+from tracking.evaluation import evaluate_reid, score_rankings
 from tracking.galleries import EmbedderOptions
 
 BUILTIN = EmbedderOptions(weights="builtin")

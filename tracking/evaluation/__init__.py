@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         evaluate_identity,
     )
     from tracking.evaluation.identity_plot import plot_identity
-    from tracking.evaluation.market import MarketName, market_name
     from tracking.evaluation.reid import ReidReport, ReidScores, evaluate_reid, score_rankings
     from tracking.evaluation.track_table import FrameRange, TrackTable, read_tracks
     from tracking.evaluation.tracks import TrackScores, evaluate_tracks
@@ -28,7 +27,6 @@ __all__ = [
     "Duplicate",
     "FrameRange",
     "IdentityReport",
-    "MarketName",
     "NameChange",
     "PersonReport",
     "ReidReport",
@@ -39,7 +37,6 @@ __all__ = [
     "evaluate_identity",
     "evaluate_reid",
     "evaluate_tracks",
-    "market_name",
     "plot_identity",
     "read_people",
     "read_tracks",
@@ -59,7 +56,6 @@ _MODULES = {
         "evaluate_identity",
     ),
     "identity_plot": ("plot_identity",),
-    "market": ("MarketName", "market_name"),
     "reid": ("ReidReport", "ReidScores", "evaluate_reid", "score_rankings"),
     "track_table": ("FrameRange", "TrackTable", "read_tracks"),
     "tracks": ("TrackScores", "evaluate_tracks"),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gallery_db import atomic_path
-from tracking.errors import EvaluationError, OutputError
+from tracking.errors import OutputError
 from tracking.evaluation.identity import RIGHT, UNCOVERED, UNNAMED, WRONG, IdentityReport
 
 __all__ = ["plot_identity"]
@@ -30,11 +29,8 @@ def plot_identity(report: IdentityReport, path: str | os.PathLike[str], *, title
         title: What stands above.
 
     Raises:
-        EvaluationError: Matplotlib is not installed.
         OutputError: The picture cannot be written, or there is no such format.
     """
-    if find_spec("matplotlib") is None:
-        raise EvaluationError("a plot needs Matplotlib, which is not installed.", hint="Run: pip install matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import IMAGE_SUFFIXES, Embedder, Entry, Gallery, ImageError, is_gallery, read_image
+from gallery_db.market_names import DISTRACTOR, JUNK, market_name
 from tracking.errors import EvaluationError
-from tracking.evaluation.market import DISTRACTOR, JUNK, market_name
 
 if TYPE_CHECKING:
     from tracking.galleries import EmbedderOptions
