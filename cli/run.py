@@ -141,7 +141,10 @@ def run(
         ),
     ] = None,
     reid_frequency: Annotated[
-        int, typer.Option("--reid-frequency", help="Frames between two looks at a track.", rich_help_panel=_GALLERY)
+        int,
+        typer.Option(
+            "--reid-frequency", help="Frames between two looks at a track, on average.", rich_help_panel=_GALLERY
+        ),
     ] = 10,
     gallery_match_threshold: Annotated[
         Optional[float],  # noqa: UP045
@@ -152,6 +155,14 @@ def run(
             "`gtrack gallery calibrate` has stored in the gallery, else 0.25.",
         ),
     ] = None,
+    backfill: Annotated[
+        bool,
+        typer.Option(
+            "--backfill",
+            rich_help_panel=_GALLERY,
+            help="Write a name that is decided later on the track's earlier frames too, in a second pass.",
+        ),
+    ] = False,
     filter_gallery: Annotated[
         bool,
         typer.Option(
@@ -315,6 +326,7 @@ def run(
         ),
         reid_frequency=reid_frequency,
         gallery_match_threshold=gallery_match_threshold,
+        backfill=backfill,
         class_names=read_class_names(class_names),
         frame_range=parse_range(frame_range),
         lenient=lenient,

@@ -277,6 +277,11 @@ class GalleryView:
         nearest[:, columns] = np.maximum(nearest[:, columns], more)
         return nearest
 
+    def column_embeddings(self, column: int) -> NDArray[np.float32]:
+        """(n, D) float32, the embeddings of one column's entries, rows of unit length."""
+        rows: NDArray[np.float32] = self.embeddings[self.row_columns == column]
+        return rows
+
     def nearest(
         self, probes: Any, k: int, class_name: str | None = None
     ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

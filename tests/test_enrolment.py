@@ -27,11 +27,12 @@ from gallery_db import (
 )
 from tracking import TrackingRun, TrackResult, load_embedder, track_video
 from tracking.demo_scene import Scene, SceneConfig, render_scene
-from tracking.enrolment import Enroller, EnrolmentCounts, look_quality, max_overlap, sharpness
+from tracking.enrolment import Enroller, EnrolmentCounts
 from tracking.errors import OptionError
 from tracking.galleries import EmbedderOptions
 from tracking.gallery_writer import CROPS, GalleryWriter
 from tracking.options import RunOptions
+from tracking.quality import look_quality, max_overlap, sharpness
 
 Vector = NDArray[np.float32]
 SIZE = 8

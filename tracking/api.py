@@ -58,6 +58,7 @@ def track_video(
     enroll: Enrol = "off",
     source_id: str | None = None,
     grace_frames: int = 30,
+    backfill: bool = False,
     notify: Callable[[str], None] | None = None,
 ) -> TrackResult:
     """Track the detections of a video and name the tracks from a gallery.
@@ -79,7 +80,7 @@ def track_video(
         max_obs: Observations kept per track.
         reid_weights: A weights file, a name, or ``builtin``; None for the gallery's own model.
         gallery: A gtrack gallery, or a tree of image folders; None to track without names.
-        reid_frequency: Frames between two looks at a track.
+        reid_frequency: Frames between two looks at a track, on average.
         gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2]; None for the
             gallery's own (see `gtrack gallery calibrate`), else 0.25.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a CUDA index.
@@ -107,6 +108,7 @@ def track_video(
             is absent, and nobody else may write to it meanwhile.
         source_id: The camera that enrolled tracks are of; the video's stem if None.
         grace_frames: Frames that a track may be out of sight before it has ended.
+        backfill: Write a name that is decided later on the track's earlier frames too, in a second pass.
         notify: Takes one-line messages; they are dropped if None.
 
     Returns:
@@ -158,6 +160,7 @@ def track_video(
         enroll=enroll,
         source_id=source_id,
         grace_frames=grace_frames,
+        backfill=backfill,
     )
     run = TrackingRun(dets_json, video, options, notify=notify)
     return run.execute_with_bars(enabled=not no_progress)

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +23,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from gallery_db.files import atomic_path
 from tracking.errors import DisplayError, OptionError, OutputError
 from tracking.video import VideoWriter
 
@@ -195,12 +196,13 @@ class Artefacts:
         """Whether `write` wants the frame's pixels."""
         return self._video is not None or self._frames is not None or self._display is not None
 
-    def write(self, document: Mapping[str, Any], image: NDArray[np.uint8] | None) -> bool:
+    def write(self, document: Mapping[str, Any], image: NDArray[np.uint8] | None, *, later: bool = False) -> bool:
         """Take one frame.
 
         Args:
             document: Its track-v1.
             image: (H, W, 3) uint8 BGR where `draws`.
+            later: The video and the saved frames come later, by `redraw`.
 
         Returns:
             False when the user closed the live window.
@@ -214,11 +216,36 @@ class Artefacts:
         from tracking.draw import annotate
 
         drawn = annotate(image, document["detections"], self._labels)
+        if not later:
+            self._save(int(document["frame"]), drawn)
+        return self._display is None or self._display.show(drawn)
+
+    @property
+    def displays(self) -> bool:
+        """Whether there is a live window."""
+        return self._display is not None
+
+    @property
+    def saves_images(self) -> bool:
+        """Whether a video or frames are saved."""
+        return self._video is not None or self._frames is not None
+
+    def redraw(self, document: Mapping[str, Any], image: NDArray[np.uint8]) -> None:
+        """Save a frame's picture, as `write` would have.
+
+        Args:
+            document: Its track-v1, corrected.
+            image: (H, W, 3) uint8 BGR.
+        """
+        from tracking.draw import annotate
+
+        self._save(int(document["frame"]), annotate(image, document["detections"], self._labels))
+
+    def _save(self, frame: int, drawn: NDArray[np.uint8]) -> None:
         if self._video is not None:
             self._video.write(drawn)
         if self._frames is not None:
-            self._frames.write(int(document["frame"]), drawn)
-        return self._display is None or self._display.show(drawn)
+            self._frames.write(frame, drawn)
 
     def close(self) -> None:
         """Complete everything, up to the last frame written; each also when another one cannot be.
@@ -372,6 +399,49 @@ class TrackFile:
         if failure is not None:
             raise self._failed(failure) from failure
 
+    def documents(self) -> Iterator[dict[str, Any]]:
+        """The frames of the completed file, one after another."""
+        self.close()
+        try:
+            if self.path is not None:
+                with self.path.open("rb") as stream:
+                    yield from _frames_of(stream)
+            else:
+                self._file.seek(0)
+                yield from _frames_of(self._file)
+        except OSError as error:
+            raise OutputError(f"cannot read {self.path or 'the temporary results'} back: {error.strerror}.") from error
+
+    def rewrite(self, mend: Callable[[dict[str, Any]], None]) -> None:
+        """Correct every frame of the completed file, in bounded memory.
+
+        The file is written anew beside its place; until that is whole, and if it never is, the old one stands.
+
+        Args:
+            mend: Changes a frame's document in place.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        self.close()
+        try:
+            if self.path is not None:
+                with atomic_path(self.path) as part, self.path.open("rb") as old, part.open("wb") as new:
+                    _rewrite(old, new, mend)
+            else:
+                file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+                self._file.seek(0)
+                try:
+                    _rewrite(self._file, file, mend)
+                except BaseException:
+                    file.close()
+                    raise
+                weakref.finalize(self, file.close)
+                self._file.close()
+                self._file = file
+        except OSError as error:
+            raise self._failed(error) from error
+
     @cached_property
     def payload(self) -> dict[str, Any]:
         """The whole track-v1 document; read when first asked for, so that a run needs no room for it.
@@ -391,6 +461,27 @@ class TrackFile:
             raise OutputError(f"cannot read {self.path} back: {error.strerror}.") from error
         payload: dict[str, Any] = orjson.loads(data)
         return payload
+
+
+def _frames_of(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """The frames of a file that `TrackFile` wrote: its first line is the header, the last its end."""
+    stream.readline()
+    for line in stream:
+        if not line.startswith(b"]}"):
+            frame: dict[str, Any] = orjson.loads(line.rstrip().rstrip(b","))
+            yield frame
+
+
+def _rewrite(old: IO[bytes], new: IO[bytes], mend: Callable[[dict[str, Any]], None]) -> None:
+    new.write(old.readline().rstrip(b"\n"))
+    between = b"\n"
+    old.seek(0)
+    for frame in _frames_of(old):
+        mend(frame)
+        new.write(between + orjson.dumps(frame))
+        between = b",\n"
+    new.write(b"\n]}\n")
+    new.flush()
 
 
 class FrameFolder:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["iou"]
+__all__ = ["iou", "pairwise_iou"]
 
 _TINY = 1e-9
 
@@ -28,4 +28,15 @@ def iou(box: Sequence[float] | NDArray[np.floating[Any]], others: NDArray[np.flo
     high = np.minimum(one[2:], others[:, 2:])
     inner = np.clip(high - low, 0, None).prod(axis=1)
     union = (one[2:] - one[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - inner
+    return np.asarray(np.clip(inner / np.maximum(union, _TINY), 0.0, 1.0), np.float64)
+
+
+def pairwise_iou(boxes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(N, N) intersection over union of each of N boxes (N, 4) xyxy with each, in [0, 1]."""
+    array = np.asarray(boxes, np.float64).reshape(-1, 4)
+    low = np.maximum(array[:, None, :2], array[None, :, :2])
+    high = np.minimum(array[:, None, 2:], array[None, :, 2:])
+    inner = np.clip(high - low, 0, None).prod(axis=2)
+    areas = (array[:, 2:] - array[:, :2]).prod(axis=1)
+    union = areas[:, None] + areas[None] - inner
     return np.asarray(np.clip(inner / np.maximum(union, _TINY), 0.0, 1.0), np.float64)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Box, Entry, utc_now
-from tracking.boxes import iou
 
 __all__ = [
     "Enrol",
@@ -24,9 +23,6 @@ __all__ = [
     "EnrolmentSink",
     "GrowingSource",
     "is_unknown",
-    "look_quality",
-    "max_overlap",
-    "sharpness",
 ]
 
 Enrol = Literal["off", "unknown", "all"]
@@ -40,61 +36,6 @@ _TINY = 1e-6
 def is_unknown(identity: str) -> bool:
     """Whether a name is one that enrolment gave to a stranger, such as ``unknown-0007``."""
     return _UNKNOWN.fullmatch(identity) is not None
-
-
-def sharpness(crop: NDArray[np.uint8]) -> float:
-    """How sharp a crop is, 0 for a blank wall to nearly 1.
-
-    The variance v of the Laplacian (Pech-Pacheco et al., 2000), after the crop is brought to a height of 128
-    pixels, as v / (v + 100).
-
-    Args:
-        crop: (H, W, 3) uint8 BGR, at least 1 x 1.
-    """
-    import cv2
-
-    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
-    width = max(1, round(128 * grey.shape[1] / grey.shape[0]))
-    way = cv2.INTER_AREA if grey.shape[0] > 128 else cv2.INTER_LINEAR
-    variance = float(cv2.Laplacian(cv2.resize(grey, (min(width, 512), 128), interpolation=way), cv2.CV_32F).var())
-    return variance / (variance + 100.0)
-
-
-def max_overlap(box: Sequence[float], others: NDArray[np.floating[Any]]) -> float:
-    """The largest IoU of a box with others, in [0, 1]; 0 where there are none.
-
-    Args:
-        box: xyxy.
-        others: (N, 4) xyxy, without the box itself.
-    """
-    if not len(others):
-        return 0.0
-    return float(iou(box, others).max())
-
-
-def look_quality(
-    score: float, box: Sequence[float], frame_size: tuple[int, int], *, overlap: float, sharp: float
-) -> float:
-    """How much a look at a track is worth, in [0, 1]: the product of five factors, each in [0, 1].
-
-    The detection's score; the box's height, full from a quarter of the frame's height on; one half for each
-    edge of the frame that cuts the box (2 pixels near); 1 - overlap; and the sharpness.
-
-    Args:
-        score: Of the detection, in [0, 1].
-        box: xyxy in pixels.
-        frame_size: Width and height of the frame in pixels.
-        overlap: Largest IoU with another box of the frame, in [0, 1]; see `max_overlap`.
-        sharp: See `sharpness`, in [0, 1].
-    """
-    width, height = frame_size
-    x1, y1, x2, y2 = box
-    size = (y2 - y1) / (0.25 * height) if height > 0 else 0.0
-    cut = sum((x1 < 2, y1 < 2, x2 > width - 2, y2 > height - 2))
-    quality = 0.5**cut
-    for factor in (score, size, 1.0 - overlap, sharp):
-        quality *= min(1.0, max(0.0, factor)) if factor == factor else 0.0
-    return quality
 
 
 class GrowingSource(Protocol):

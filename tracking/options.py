@@ -32,6 +32,7 @@ class RunOptions:
         reid_frequency: Frames between two looks at a track (``gallery_hybrid``).
         gallery_match_threshold: Largest cosine distance at which an identity is given, in [0, 2]; None for what the
             gallery was calibrated to, else `gallery_db.DEFAULT_THRESHOLD`.
+        backfill: Write what is decided in the end on earlier frames too, in a second pass (``gallery_hybrid``).
         class_names: Names by class id, for detections that carry none.
         frame_range: First frame and the one after the last; None for open ends.
         lenient: Leave unusable detections out, counted, instead of refusing the file.
@@ -49,6 +50,7 @@ class RunOptions:
     embedder: EmbedderOptions = field(default_factory=EmbedderOptions)
     reid_frequency: int = 10
     gallery_match_threshold: float | None = None
+    backfill: bool = False
     class_names: Mapping[int, str] = field(default_factory=dict)
     frame_range: tuple[int | None, int | None] = (None, None)
     lenient: bool = False
@@ -70,6 +72,10 @@ class RunOptions:
             raise OptionError("tracker gallery_only needs a gallery.", hint="Give one with --gallery.")
         if self.filter_gallery and self.gallery is None:
             raise OptionError("--filter-gallery without --gallery would drop every detection.")
+        if self.backfill and (self.gallery is None or self.tracker != "gallery_hybrid"):
+            raise OptionError(
+                "--backfill needs tracks and names.", hint="Give --gallery, and --tracker gallery_hybrid."
+            )
         if self.reid_frequency < 1:
             raise OptionError(f"--reid-frequency must be at least 1, got {self.reid_frequency}.")
         if self.gallery_match_threshold is not None and not 0.0 <= self.gallery_match_threshold <= 2.0:

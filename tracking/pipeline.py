@@ -20,6 +20,7 @@ from tracking.detections import DetectionSource, FrameDetections, check_against_
 from tracking.enrolment_run import RunEnrolment
 from tracking.errors import DetectionsError, OptionError, VideoError
 from tracking.galleries import EmbedderOptions, load_known_people
+from tracking.hindsight import Hindsight
 from tracking.identity import TrackIdentities
 from tracking.options import RunOptions
 from tracking.progress import progress_bar
@@ -140,9 +141,22 @@ class TrackingRun:
             started, started_cpu = time.perf_counter(), time.process_time()
             complete = False
             try:
-                self._loop(
-                    source, reader, tracker, None if enrolment else people, selected, names, artefacts, tally, progress
-                )
+                try:
+                    self._loop(
+                        source,
+                        reader,
+                        tracker,
+                        None if enrolment else people,
+                        selected,
+                        names,
+                        artefacts,
+                        tally,
+                        progress,
+                    )
+                finally:
+                    # Also after an error or Ctrl-C: what was written so far is complete only with its names.
+                    if options.backfill and isinstance(tracker, Hybrid):
+                        self._backfill(tracker, selected, artefacts, tally)
                 warnings += self._check_end(source, reader)
                 complete = True
             finally:
@@ -300,7 +314,12 @@ class TrackingRun:
         temporal = TemporalTracker(options.temporal, have_embeddings=embedder is not None)
         identities = None
         if people is not None:
-            identities = TrackIdentities(people.view, threshold=threshold, every=options.reid_frequency)
+            identities = TrackIdentities(
+                people.view,
+                threshold=threshold,
+                every=options.reid_frequency,
+                keep=options.backfill,
+            )
         return Hybrid(temporal, embedder, identities, enrolment.enroller if enrolment else None), embedder
 
     def _loop(
@@ -336,13 +355,38 @@ class TrackingRun:
                 own or names.get(int(c)) for own, c in zip(detections.class_names, detections.class_ids, strict=True)
             ]
             tracks = tracker.update(frame, detections, kinds, reader)
-            document = frame_document(frame, source.raw(frame), rows, tracks, drop_unnamed=options.filter_gallery)
-            go_on = artefacts.write(document, reader.image() if artefacts.draws else None)
+            # With hindsight, who is unnamed is known only in the end.
+            drop = options.filter_gallery and not options.backfill
+            document = frame_document(frame, source.raw(frame), rows, tracks, drop_unnamed=drop)
+            draws = artefacts.displays if options.backfill else artefacts.draws
+            go_on = artefacts.write(document, reader.image() if draws else None, later=options.backfill)
             tally.add(frame, len(detections), tracks, temporal=temporal)
             if progress:
                 progress(tally.frames, total)
             if not go_on:
                 break
+
+    def _backfill(self, tracker: Hybrid, selected: set[int] | None, artefacts: Artefacts, tally: Tally) -> None:
+        """The second pass: correct the names of the frames done, and draw them."""
+        hindsight = Hindsight(tracker.stretches())
+
+        def mend(document: dict[str, Any]) -> None:
+            tally.backfilled += hindsight.mend(document)
+            if self._options.filter_gallery:
+                document["detections"] = [
+                    d
+                    for d in document["detections"]
+                    if "gallery_id" in d or not (selected is None or d.get("class_id") in selected)
+                ]
+
+        artefacts.tracks.rewrite(mend)
+        tally.recount(artefacts.tracks.documents(), temporal=True)
+        if artefacts.saves_images:
+            with VideoReader(self._video) as reader:
+                for document in artefacts.tracks.documents():
+                    while reader.frame < document["frame"] and reader.advance():
+                        pass
+                    artefacts.redraw(document, reader.image())
 
     def _keep_current(self, people: KnownPeople, tracker: Tracker) -> None:
         """Let the tracker know what others have changed in the gallery since."""
@@ -426,6 +470,8 @@ class TrackingRun:
         )
         config["gallery_collection"] = people.gallery.collection if people else None
         config["frame_range"] = list(options.frame_range)
+        if options.backfill:
+            config["backfill"] = True
         config["gtrack_version"] = version("gtrack")
         if options.enroll != "off":
             config["enroll"] = options.enroll

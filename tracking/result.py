@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,8 @@ class TrackResult:
     Attributes:
         paths: Where the artefacts are; all None if nothing was saved.
         stats: ``frames``, ``fps``, ``seconds`` and ``cpu_seconds`` of the frame loop, ``detections``,
-            ``tracked``, ``named``, ``tracks``, ``identities``, ``crops`` and ``warnings``, all numbers.
+            ``tracked``, ``named``, ``tracks``, ``identities``, ``crops`` and ``warnings``, all numbers; with
+            backfill, also ``backfilled``, the detections that it named otherwise.
         seen: Who was seen when, most frames first.
         warnings: What was left out or mended, one sentence each.
         video_fps: Frames per second of the video, None where the file does not say.
@@ -81,7 +82,7 @@ class Tally:
     """What is counted over a run."""
 
     def __init__(self) -> None:
-        self.frames = self.detections = self.tracked = self.named = self.crops = 0
+        self.frames = self.detections = self.tracked = self.named = self.crops = self.backfilled = 0
         self.tracks: set[str] = set()
         self.seen: dict[str, list[int]] = {}
         self.bearers: dict[str, set[str]] = {}
@@ -95,15 +96,26 @@ class Tally:
         if temporal:
             self.tracks.update(tracks.track_ids)
         for track_id, named in zip(tracks.track_ids, tracks.named, strict=True):
-            if named is None:
-                continue
-            self.named += 1
-            record = self.seen.setdefault(named.identity, [0, frame, frame])
-            record[0] += 1
-            record[2] = frame
-            bearers = self.bearers.setdefault(named.identity, set())
-            if temporal:
-                bearers.add(track_id)
+            if named is not None:
+                self._see(frame, named.identity, track_id, temporal=temporal)
+
+    def recount(self, documents: Iterable[Mapping[str, Any]], *, temporal: bool) -> None:
+        """Count the names anew, from frames of track-v1 whose names were corrected."""
+        self.named = 0
+        self.seen, self.bearers = {}, {}
+        for document in documents:
+            for detection in document["detections"]:
+                if "gallery_id" in detection:
+                    self._see(int(document["frame"]), detection["gallery_id"], detection["track_id"], temporal=temporal)
+
+    def _see(self, frame: int, identity: str, track_id: str, *, temporal: bool) -> None:
+        self.named += 1
+        record = self.seen.setdefault(identity, [0, frame, frame])
+        record[0] += 1
+        record[2] = frame
+        bearers = self.bearers.setdefault(identity, set())
+        if temporal:
+            bearers.add(track_id)
 
     def summary(self) -> list[Seen]:
         """Who was seen when, most frames first."""
@@ -127,6 +139,8 @@ class Tally:
             "crops": self.crops,
             "warnings": len(warnings),
         }
+        if self.backfilled:
+            stats["backfilled"] = self.backfilled
         if enrolled is not None:
             stats |= {
                 "enrolled": enrolled.enrolled,
@@ -165,6 +179,8 @@ def frame_document(
             named.add(row)
             detection["gallery_id"] = name.identity
             detection["gallery_distance"] = round(name.distance, 6)
+        if tracks.statuses is not None:
+            detection["identity_status"] = tracks.statuses[i]
     if drop_unnamed:
         dropped = {int(r) for r in rows} - named
         found = [d for i, d in enumerate(found) if i not in dropped]

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from gallery_db.model import Embedder
 from tracking.detections import FrameDetections
-from tracking.enrolment import Enroller, look_quality, max_overlap, sharpness
-from tracking.identity import IdentitySource, Named, TrackIdentities, name_detections
+from tracking.enrolment import Enroller
+from tracking.evidence import Status
+from tracking.identity import IdentitySource, Named, NamedStretch, TrackIdentities, name_detections
+from tracking.quality import box_quality, crowding, look_quality, sharpness
 from tracking.reid.crops import crop
 from tracking.temporal import TemporalTracker
 
@@ -25,7 +27,14 @@ def available_trackers() -> list[str]:
 
 
 class Pixels(Protocol):
-    """Where a tracker gets the current frame from, if it looks at all."""
+    """Where a tracker gets the current frame from, if it looks at all.
+
+    Attributes:
+        width, height: Pixels of a frame.
+    """
+
+    width: int
+    height: int
 
     def image(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 BGR."""
@@ -42,6 +51,7 @@ class FrameTracks:
         boxes: (M, 4) smoothed boxes, or None where the detection's own box stands.
         named: Their M identities, None where unknown.
         crops: Number of crops embedded in this frame.
+        statuses: What can be said of each of the M; None where nobody was asked.
     """
 
     indices: NDArray[np.int64]
@@ -49,6 +59,7 @@ class FrameTracks:
     boxes: NDArray[np.float64] | None
     named: list[Named | None]
     crops: int = 0
+    statuses: list[Status] | None = None
 
 
 class Tracker(Protocol):
@@ -90,7 +101,14 @@ class GalleryOnly:
             )
             for row, name in zip(kept, found, strict=True):
                 named[row] = name
-        return FrameTracks(np.arange(count), [str(int(i)) for i in detections.det_inds], None, named, crops=len(kept))
+        return FrameTracks(
+            np.arange(count),
+            [str(int(i)) for i in detections.det_inds],
+            None,
+            named,
+            crops=len(kept),
+            statuses=["unknown" if name is None else "known" for name in named],
+        )
 
     def gallery_changed(self, before: Sequence[str]) -> None:
         """See `Tracker`; every frame is named anew here."""
@@ -124,86 +142,79 @@ class Hybrid:
         """See `Tracker`."""
         temporal = self._temporal
         image = pixels.image() if temporal.uses_frame else None
+        parts: list[NDArray[np.uint8]] = []
         embeddings: NDArray[np.float32] | None = None
         rows = np.arange(len(detections))
         embedded = 0
         if temporal.uses_embeddings and self._embedder is not None:
             # Embedded once, for the association and for the gallery. A box that shows nothing has
             # no embedding, and a tracker that lives on embeddings cannot take it.
-            crops, rows = crop(pixels.image(), detections.boxes)
-            embeddings = self._embedder.embed(crops)
-            embedded = len(crops)
+            parts, rows = crop(pixels.image(), detections.boxes)
+            embeddings = self._embedder.embed(parts)
+            embedded = len(parts)
         ids, taken, boxes = temporal.update(
             detections.boxes[rows], detections.scores[rows], detections.class_ids[rows], image, embeddings
         )
         indices = rows[taken]
         track_ids = [int(t) for t in ids]
         named: list[Named | None] = [None] * len(track_ids)
+        statuses: list[Status] | None = None
         identities = self._identities
         if identities is not None and self._embedder is not None:
-            due = identities.due(frame, track_ids)
+            size = (pixels.width, pixels.height)
+            overlaps = crowding(detections.boxes)[indices].tolist()
+            worth = [
+                box_quality(float(detections.scores[row]), detections.boxes[row].tolist(), size, overlap=overlap)
+                for row, overlap in zip(indices, overlaps, strict=True)
+            ]
+            due = identities.due(frame, track_ids, worth, overlaps)
             looked: list[int] = []
-            looks: NDArray[np.float32] | None = None
-            if due:
-                looked = due
-                if embeddings is not None:
-                    looks = embeddings[taken[due]]
-                else:
-                    crops, kept = crop(pixels.image(), detections.boxes[indices[due]])
-                    looked = [due[k] for k in kept]
-                    looks = self._embedder.embed(crops)
-                    embedded = len(crops)
-                identities.observe(
-                    frame,
-                    [track_ids[i] for i in looked],
-                    looks,
-                    [float(detections.scores[indices[i]]) for i in looked],
-                    [class_names[indices[i]] for i in looked],
-                )
+            looks = np.empty((0, 0), np.float32)
+            crops: list[NDArray[np.uint8]] = []
+            if due and embeddings is not None:
+                looked, looks, crops = due, embeddings[taken[due]], [parts[int(i)] for i in taken[due]]
+            elif due:
+                crops, kept = crop(pixels.image(), detections.boxes[indices[due]])
+                looked = [due[k] for k in kept]
+                looks = self._embedder.embed(crops)
+                embedded = len(crops)
+            qualities = []
+            for position, part in zip(looked, crops, strict=True):
+                row = indices[position]
+                score, box = float(detections.scores[row]), detections.boxes[row].tolist()
+                qualities.append(look_quality(score, box, size, overlap=overlaps[position], sharp=sharpness(part)))
+            identities.observe(
+                frame,
+                [track_ids[i] for i in looked],
+                looks,
+                qualities,
+                [class_names[indices[i]] for i in looked],
+            )
             named = identities.names(frame, track_ids)
+            statuses = [identities.status(track_id) for track_id in track_ids]
             if self._enroller is not None:
-                if looked and looks is not None:
-                    self._enrol(frame, detections, class_names, pixels, indices, track_ids, named, looked, looks)
+                for position, embedding, quality, part in zip(looked, looks, qualities, crops, strict=True):
+                    row, name = int(indices[position]), named[position]
+                    self._enroller.observe(
+                        frame,
+                        track_ids[position],
+                        embedding,
+                        quality,
+                        float(detections.scores[row]),
+                        detections.boxes[row],
+                        class_names[row],
+                        None if name is None else name.identity,
+                        None if name is None else name.distance,
+                        part,
+                    )
                 self._enroller.seen(frame, track_ids)
-        return FrameTracks(indices, [str(t) for t in track_ids], boxes, named, crops=embedded)
+        return FrameTracks(indices, [str(t) for t in track_ids], boxes, named, crops=embedded, statuses=statuses)
 
     def gallery_changed(self, before: Sequence[str]) -> None:
         """See `Tracker`."""
         if self._identities is not None:
             self._identities.gallery_changed(before)
 
-    def _enrol(
-        self,
-        frame: int,
-        detections: FrameDetections,
-        class_names: Sequence[str | None],
-        pixels: Pixels,
-        indices: NDArray[np.int64],
-        track_ids: Sequence[int],
-        named: Sequence[Named | None],
-        looked: Sequence[int],
-        looks: NDArray[np.float32],
-    ) -> None:
-        """Tell the enroller of looks; `looked` are positions in `track_ids`, `looks` their embeddings."""
-        assert self._enroller is not None
-        image = pixels.image()
-        size = (image.shape[1], image.shape[0])
-        for position, embedding in zip(looked, looks, strict=True):
-            row = int(indices[position])
-            box, score, name = detections.boxes[row], float(detections.scores[row]), named[position]
-            crops, _ = crop(image, box[None])
-            part = crops[0] if crops else None
-            overlap = max_overlap(box, np.delete(detections.boxes, row, axis=0))
-            sharp = 0.0 if part is None else sharpness(part)
-            self._enroller.observe(
-                frame,
-                track_ids[position],
-                embedding,
-                look_quality(score, box, size, overlap=overlap, sharp=sharp),
-                score,
-                box,
-                class_names[row],
-                None if name is None else name.identity,
-                None if name is None else name.distance,
-                part,
-            )
+    def stretches(self) -> list[NamedStretch]:
+        """See `TrackIdentities.stretches`."""
+        return [] if self._identities is None else self._identities.stretches()

@@ -22,7 +22,7 @@ import numpy as np
 
 from gallery_db import Gallery
 from tracking import TrackResult, track_video
-from tracking.enrolment import max_overlap
+from tracking.quality import max_overlap
 
 HALF = 400
 Truth = dict[int, list[tuple[str, list[float]]]]
