@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cli.options import Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
+from cli.options import Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, SearchChoice, Threads
 from cli.output import print_table, say
 
 if TYPE_CHECKING:
@@ -151,6 +151,15 @@ def run(
             help="Largest cosine distance at which a name is given (0 to 2); lower is stricter.",
         ),
     ] = 0.25,
+    search: Annotated[
+        SearchChoice,
+        typer.Option(
+            "--search",
+            rich_help_panel=_GALLERY,
+            help="exact (compare with every entry), auto (the same answers, sooner), or hnsw (Chroma's index, "
+            "approximately).",
+        ),
+    ] = SearchChoice.auto,
     filter_gallery: Annotated[
         bool,
         typer.Option(
@@ -314,6 +323,7 @@ def run(
         ),
         reid_frequency=reid_frequency,
         gallery_match_threshold=gallery_match_threshold,
+        search=search.value,
         class_names=read_class_names(class_names),
         frame_range=parse_range(frame_range),
         lenient=lenient,

@@ -477,7 +477,7 @@ class GalleryView:
         if self._row_of is None:
             self._row_of = {id_: row for row, id_ in enumerate(self._ids)}
         out = self._nothing(len(probes))
-        for probe, (ids, distances) in enumerate(zip(*answer, strict=True)):
+        for probe, (ids, distances) in enumerate(zip(answer[0], answer[1], strict=True)):
             rows = np.asarray([row for row in map(self._row_of.get, ids) if row is not None], dtype=np.intp)
             near = np.vecdot(self._vectors[rows], probes[probe])
             if self._loss is not None:
@@ -486,7 +486,7 @@ class GalleryView:
             code = codes[probe]
             fit = out[probe] > -np.inf if code == -1 else (out[probe] > -np.inf) & (self._column_codes == code)
             # Whoever stands behind the last entry that it gave is further away than that.
-            reach = 1.0 - distances[-1] if len(distances) == count < len(self._ids) else -np.inf
+            reach = 1.0 - distances[-1] if len(distances) == count else np.inf
             floor = floors[probe]
             if nearest is not None:
                 order = np.sort(out[probe][fit])[::-1]

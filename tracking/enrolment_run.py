@@ -17,6 +17,7 @@ from tracking.galleries import EmbedderOptions, KnownPeople
 from tracking.gallery_writer import GalleryWriter
 
 if TYPE_CHECKING:
+    from gallery_db import Search
     from gallery_db.model import EmbeddingModel
 
 __all__ = ["RunEnrolment", "check_enrolment_gallery", "run_key"]
@@ -73,6 +74,7 @@ class RunEnrolment:
         threshold: Largest cosine distance at which a name is given.
         grace_frames: Frames that a track may be out of sight.
         notify: Takes one-line messages.
+        search: How the view of the gallery is to answer.
 
     Raises:
         OptionError: See `check_enrolment_gallery`.
@@ -98,6 +100,7 @@ class RunEnrolment:
         threshold: float,
         grace_frames: int,
         notify: Callable[[str], None],
+        search: Search = "auto",
     ) -> None:
         check_enrolment_gallery(path)
         self._notify = notify
@@ -113,7 +116,8 @@ class RunEnrolment:
             wanted = None if classes is None else {name.casefold() for name in classes}
             rows = [row for row, e in enumerate(entries) if wanted is None or e.class_name.casefold() in wanted]
             earlier = {entries[row].id: (entries[row], vectors[row]) for row in rows}
-            view = gallery.view(without=earlier)
+            view = gallery.view(without=earlier, search=search)
+            view.prepare()
             names = {summary.identity for summary in gallery.identities()}
             self._told = 0
             self._tell(gallery)

@@ -23,8 +23,18 @@ class IdentitySource(Protocol):
         """Names, one a column of `identity_distances`. New ones may follow; none is renumbered."""
         ...
 
-    def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
-        """(P, I) cosine distance of each probe to each identity's nearest entry; inf across classes."""
+    def identity_distances(
+        self,
+        probes: NDArray[np.float32],
+        class_names: Sequence[str | None],
+        *,
+        limit: float | None = None,
+        held: Sequence[int] | None = None,
+    ) -> NDArray[np.float32]:
+        """(P, I) cosine distance of each probe to each identity's nearest entry; inf across classes.
+
+        With a limit, one beyond it is exact or inf, but for the columns that are `held` (P, -1 for none).
+        """
         ...
 
 
@@ -91,7 +101,7 @@ def name_detections(
     """
     if not len(embeddings):
         return []
-    distances = source.identity_distances(embeddings, class_names)
+    distances = source.identity_distances(embeddings, class_names, limit=threshold)
     columns = assign_identities(distances, threshold)
     return [Named(source.identities[c], float(distances[r, c])) if c >= 0 else None for r, c in enumerate(columns)]
 
@@ -164,7 +174,9 @@ class TrackIdentities:
         """
         if not len(track_ids):
             return
-        looks = self._source.identity_distances(embeddings, class_names)
+        held = [self._tracks[track_id].name if track_id in self._tracks else -1 for track_id in track_ids]
+        # Beyond the threshold nobody gets a name, and only the distance to one's own can cost it.
+        looks = self._source.identity_distances(embeddings, class_names, limit=self._threshold, held=held)
         means = np.empty_like(embeddings)
         for i, track_id in enumerate(track_ids):
             weighted = embeddings[i] * np.float32(max(weights[i], 1e-3))
@@ -176,7 +188,8 @@ class TrackIdentities:
             track.next_look = frame + self._every
             norm = float(np.linalg.norm(track.total))
             means[i] = track.total / norm if norm > 0 else embeddings[i]
-        for track_id, row in zip(track_ids, self._source.identity_distances(means, class_names), strict=True):
+        distances = self._source.identity_distances(means, class_names, limit=self._threshold, held=held)
+        for track_id, row in zip(track_ids, distances, strict=True):
             self._tracks[track_id].distances = row
         self._stale = True
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from gallery_db.view import Search
 from tracking.artifacts import OutputOptions
 from tracking.enrolment import Enrol
 from tracking.enrolment_run import check_enrolment_gallery
@@ -31,6 +32,8 @@ class RunOptions:
         embedder: The ReID model.
         reid_frequency: Frames between two looks at a track (``gallery_hybrid``).
         gallery_match_threshold: Largest cosine distance at which an identity is given, in [0, 2].
+        search: How the gallery is searched: ``exact`` compares with every entry, ``auto`` gives the same answers
+            sooner, ``hnsw`` asks Chroma's index, approximately.
         class_names: Names by class id, for detections that carry none.
         frame_range: First frame and the one after the last; None for open ends.
         lenient: Leave unusable detections out, counted, instead of refusing the file.
@@ -48,6 +51,7 @@ class RunOptions:
     embedder: EmbedderOptions = field(default_factory=EmbedderOptions)
     reid_frequency: int = 10
     gallery_match_threshold: float = 0.25
+    search: Search = "auto"
     class_names: Mapping[int, str] = field(default_factory=dict)
     frame_range: tuple[int | None, int | None] = (None, None)
     lenient: bool = False
@@ -75,6 +79,8 @@ class RunOptions:
             raise OptionError(
                 f"--gallery-match-threshold is a cosine distance in 0 to 2, got {self.gallery_match_threshold}."
             )
+        if self.search not in get_args(Search):
+            raise OptionError(f"--search must be one of {', '.join(get_args(Search))}, got {self.search!r}.")
         start, stop = self.frame_range
         if (start is not None and start < 0) or (stop is not None and stop <= (start or 0)):
             raise OptionError(f"--range needs 0 <= A < B, got {start}:{stop}.")
