@@ -810,8 +810,10 @@ class Gallery:
         view.refresh()
         rows: NDArray[np.intp] | None = None
         if where:
-            wanted = set(self._record.ids(self._row.id, where))
-            rows = np.asarray([row for row, id_ in enumerate(view.entry_ids) if id_ in wanted], dtype=np.intp)
+            # The view knows classes and identities itself, and need not be told thousands of ids.
+            rest = {key: value for key, value in where.items() if key not in ("class", "identity")}
+            ids = self._record.ids(self._row.id, rest) if rest else None
+            rows = view.rows_of(class_name=where.get("class"), identity=where.get("identity"), ids=ids)
         matches: list[list[Match]] = []
         for start in range(0, len(probes), _PROBES_AT_ONCE):
             found, distances = view.nearest_of(probes[start : start + _PROBES_AT_ONCE], top_k, rows)

@@ -39,7 +39,7 @@ _PRODUCTS = 4_000_000
 _ROUNDING = 2e-6
 """How far two ways to compute a similarity may be apart."""
 
-_FROM_INDEX = 128
+_FROM_INDEX = 64
 """Entries that an index is asked for; its cost is in finding them, and hardly in their number."""
 
 
@@ -474,11 +474,10 @@ class GalleryView:
         answer = index.nearest(probes, count, self._generation) if count else None
         if answer is None:
             return None, over
-        if self._row_of is None:
-            self._row_of = {id_: row for row, id_ in enumerate(self._ids)}
+        places = self._rows_by_id()
         out = self._nothing(len(probes))
         for probe, (ids, distances) in enumerate(zip(answer[0], answer[1], strict=True)):
-            rows = np.asarray([row for row in map(self._row_of.get, ids) if row is not None], dtype=np.intp)
+            rows = np.asarray([row for row in map(places.get, ids) if row is not None], dtype=np.intp)
             near = np.vecdot(self._vectors[rows], probes[probe])
             if self._loss is not None:
                 near = near - self._loss[rows]
@@ -513,11 +512,32 @@ class GalleryView:
         Raises:
             EmbeddingError: The probes are not (P, D), not finite, or not of unit length.
         """
-        rows: NDArray[np.intp] | None = None
+        return self.nearest_of(probes, k, None if class_name is None else self.rows_of(class_name=class_name))
+
+    def rows_of(
+        self, *, class_name: str | None = None, identity: str | None = None, ids: Sequence[str] | None = None
+    ) -> NDArray[np.intp]:
+        """The rows, sorted, of the entries of a class, of an identity, and with one of these ids."""
+        fits = np.ones(len(self._names), bool)
         if class_name is not None:
-            code = self._codes.get(class_name.casefold(), -1)
-            rows = np.flatnonzero(self._column_codes[self.row_columns] == code) if len(self) else None
-        return self.nearest_of(probes, k, rows)
+            fits &= self._column_codes == self._codes.get(class_name.casefold(), -1)
+        if identity is not None:
+            fits &= np.asarray([name == identity for name in self._names], dtype=bool)
+        of = fits[self.row_columns]
+        if ids is not None:
+            among = np.zeros(len(self), bool)
+            places = self._rows_by_id()
+            among[[places[id_] for id_ in ids if id_ in places]] = True
+            more = set(ids) if self._more_ids else set()
+            among[len(self._ids) :] = [id_ in more for id_ in self._more_ids]
+            of &= among
+        return np.flatnonzero(of)
+
+    def _rows_by_id(self) -> dict[str, int]:
+        """Of the entries that were loaded."""
+        if self._row_of is None:
+            self._row_of = {id_: row for row, id_ in enumerate(self._ids)}
+        return self._row_of
 
     def nearest_of(
         self, probes: Any, k: int, rows: NDArray[np.intp] | None = None
@@ -526,11 +546,15 @@ class GalleryView:
         array = unit_rows(probes, self.dimension, what="probes")
         if k < 1:
             raise EmbeddingError(f"Expected k of at least 1, found {k}.")
-        vectors = self.embeddings if rows is None else self.embeddings[rows]
-        count = min(k, len(vectors))
+        count = min(k, len(self) if rows is None else len(rows))
         if not count or not len(array):
             return np.empty((len(array), count), np.intp), np.empty((len(array), count), np.float32)
-        distances = np.clip(np.float32(1.0) - array @ vectors.T, np.float32(0.0), np.float32(2.0))
+        # To copy most of the vectors would cost more than to compare with the others as well.
+        some = rows is not None and 4 * len(rows) < len(self)
+        similarity = ((self.embeddings[rows] if some else self.embeddings) @ array.T).T
+        if rows is not None and not some:
+            similarity = similarity[:, rows]
+        distances = np.clip(np.float32(1.0) - similarity, np.float32(0.0), np.float32(2.0), order="C")
         chosen, found = _smallest(distances, count)
         return (chosen if rows is None else rows[chosen]), found
 
