@@ -812,8 +812,8 @@ class Gallery:
         if where:
             # The view knows classes and identities itself, and need not be told thousands of ids.
             rest = {key: value for key, value in where.items() if key not in ("class", "identity")}
-            ids = self._record.ids(self._row.id, rest) if rest else None
-            rows = view.rows_of(class_name=where.get("class"), identity=where.get("identity"), ids=ids)
+            among = self._record.ids(self._row.id, rest) if rest else None
+            rows = view.rows_of(class_name=where.get("class"), identity=where.get("identity"), ids=among)
         matches: list[list[Match]] = []
         for start in range(0, len(probes), _PROBES_AT_ONCE):
             found, distances = view.nearest_of(probes[start : start + _PROBES_AT_ONCE], top_k, rows)
