@@ -106,6 +106,7 @@ def test_list(what: str, expected: str) -> None:
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--range", "9"], 2, "--range", id="bad range"),
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--temporal-option", "x"], 2, "NAME=VALUE", id="bad pair"),
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--save-video", "/x.mp4"], 2, "plain name", id="absolute"),
+        pytest.param(["run", "a.mp4", "--dets-json", "c", "--search", "best"], 2, "hnsw", id="bad search"),
         pytest.param(["run", "--frobnicate"], 2, "frobnicate", id="unknown option"),
         pytest.param(["schema", "det-v2"], 2, "det-v1", id="unknown schema"),
         pytest.param(["list", "everything"], 2, "trackers", id="unknown list"),
