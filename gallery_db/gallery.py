@@ -48,6 +48,7 @@ __all__ = [
 DEFAULT_COLLECTION = "person_embeddings"
 
 _PROBES_AT_ONCE = 256
+_MOST_SELECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ class Gallery:
         self._lock = lock
         self._keeper: IndexKeeper = IndexKeeper(path, self.notices)
         self._exact: GalleryView | None = None
+        self._selected: dict[tuple[tuple[str, str], ...], NDArray[np.intp]] = {}
         self._closed = False
 
     # -- opening and closing ---------------------------------------------------------------------------------
@@ -807,13 +809,18 @@ class Gallery:
         if self._exact is None:
             self._exact = self.view()
         view = self._exact
-        view.refresh()
+        if view.refresh() or len(self._selected) > _MOST_SELECTIONS:
+            self._selected.clear()
         rows: NDArray[np.intp] | None = None
         if where:
-            # The view knows classes and identities itself, and need not be told thousands of ids.
-            rest = {key: value for key, value in where.items() if key not in ("class", "identity")}
-            among = self._record.ids(self._row.id, rest) if rest else None
-            rows = view.rows_of(class_name=where.get("class"), identity=where.get("identity"), ids=among)
+            rows = self._selected.get(key := tuple(sorted(where.items())))
+            if rows is None:
+                # The view knows classes and identities itself, and need not be told thousands of ids.
+                rest = {name: value for name, value in where.items() if name not in ("class", "identity")}
+                among = self._record.ids(self._row.id, rest) if rest else None
+                rows = view.rows_of(class_name=where.get("class"), identity=where.get("identity"), ids=among)
+                if self._record.generation(self._row.id) == view.generation:
+                    self._selected[key] = rows
         matches: list[list[Match]] = []
         for start in range(0, len(probes), _PROBES_AT_ONCE):
             found, distances = view.nearest_of(probes[start : start + _PROBES_AT_ONCE], top_k, rows)

@@ -251,6 +251,11 @@ class GalleryView:
         self._generation = rows.generation
         return True
 
+    @property
+    def generation(self) -> int:
+        """Of the collection when it was loaded; see `Gallery.generation`."""
+        return self._generation
+
     def __len__(self) -> int:
         """Number of entries, N."""
         return len(self._ids) + len(self._more_ids)

@@ -306,4 +306,9 @@ def test_exact_filters_are_those_of_the_record(tmp_path: Path, where: dict[str, 
                 assert len(row) == min(top_k, len(wanted))
                 assert {match.entry.id for match in row} <= wanted
                 assert [m.distance for m in row] == sorted(m.distance for m in row)
+        # What a filter selects is remembered, until something changes.
+        gallery.add([replace(people[0], id="more", origin="track", source="/pictures/e3.jpg")], probes[:1])
+        wanted = {entry.id for entry in gallery.record.entries(gallery.collection_key, where)}
+        found = gallery.query(probes, top_k=100, where=where, search="exact")[0]
+        assert {match.entry.id for match in found} == wanted
         gallery.close(sync=False)
