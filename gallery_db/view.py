@@ -1,4 +1,4 @@
-"""An exact view of a collection in memory, for whoever asks many times a second."""
+"""A view of a collection in memory, for whoever asks many times a second."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class EntryIndex(Protocol):
 
 
 class GalleryView:
-    """All embeddings of a collection as one matrix, straight from the record; no Chroma is involved.
+    """All embeddings of a collection as one matrix, straight from the record.
 
     Made by `Gallery.view`, or by `GalleryView.from_arrays` without any gallery. It shows the collection as
     of its making or its last `refresh`. All distances are cosine distances, ``1 - cosine similarity``, in
