@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cli.options import Device, Download, GalleryPath, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
+from cli.options import (
+    Device,
+    Download,
+    GalleryPath,
+    Half,
+    ModelsDir,
+    NoProgress,
+    ReidWeights,
+    Runtime,
+    SearchChoice,
+    Threads,
+)
 from cli.output import print_json_lines, print_table, say
 
 if TYPE_CHECKING:
@@ -27,12 +37,6 @@ Collection = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--collection", help="Which of the gallery's collections (one for each model). Default: the first."),
 ]
-
-
-class _Search(str, Enum):
-    auto = "auto"
-    hnsw = "hnsw"
-    exact = "exact"
 
 
 @contextmanager
@@ -176,7 +180,9 @@ def query(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--where", help="Only entries with class=, identity=, origin= or source=VALUE; repeatable."),
     ] = None,
-    search: Annotated[_Search, typer.Option("--search", help="hnsw (Chroma's index), exact, or auto.")] = _Search.auto,
+    search: Annotated[
+        SearchChoice, typer.Option("--search", help="hnsw (Chroma's index), exact, or auto.")
+    ] = SearchChoice.auto,
     as_json: AsJson = False,
     contact_sheet: Annotated[
         Optional[Path],  # noqa: UP045

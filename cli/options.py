@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-__all__ = ["Device", "Download", "GalleryPath", "Half", "ModelsDir", "NoProgress", "ReidWeights", "Runtime", "Threads"]
+__all__ = [
+    "Device",
+    "Download",
+    "GalleryPath",
+    "Half",
+    "ModelsDir",
+    "NoProgress",
+    "ReidWeights",
+    "Runtime",
+    "SearchChoice",
+    "Threads",
+]
+
+
+class SearchChoice(str, Enum):
+    """How a gallery is searched; the words are those of `gallery_db.Search`."""
+
+    auto = "auto"
+    hnsw = "hnsw"
+    exact = "exact"
+
 
 _MODEL = "ReID model"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cli.options import Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
+from cli.options import Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, SearchChoice, Threads
 from cli.output import print_table, say
 
 if TYPE_CHECKING:
@@ -163,6 +163,15 @@ def run(
             help="Write a name that is decided later on the track's earlier frames too, in a second pass.",
         ),
     ] = False,
+    search: Annotated[
+        SearchChoice,
+        typer.Option(
+            "--search",
+            rich_help_panel=_GALLERY,
+            help="exact (compare with every entry), auto (the same answers, sooner), or hnsw (Chroma's index, "
+            "approximately).",
+        ),
+    ] = SearchChoice.auto,
     filter_gallery: Annotated[
         bool,
         typer.Option(
@@ -327,6 +336,7 @@ def run(
         reid_frequency=reid_frequency,
         gallery_match_threshold=gallery_match_threshold,
         backfill=backfill,
+        search=search.value,
         class_names=read_class_names(class_names),
         frame_range=parse_range(frame_range),
         lenient=lenient,

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,10 @@ from gallery_db.errors import (
 from gallery_db.lock import DEFAULT_LOCK_TIMEOUT, LOCK_NAME, WriterLock
 from gallery_db.model import EmbeddingModel
 from gallery_db.record import RECORD_NAME, Change, CollectionRow, Operation, Record
-from gallery_db.view import GalleryView
+from gallery_db.view import GalleryView, Search
 
 if TYPE_CHECKING:
-    from gallery_db.chroma_index import Progress
+    from gallery_db.chroma_index import ChromaIndex, Progress
     from gallery_db.index_keeper import IndexKeeper, VerifyReport
 
 __all__ = [
@@ -47,10 +47,8 @@ __all__ = [
 
 DEFAULT_COLLECTION = "person_embeddings"
 
-Search = Literal["auto", "hnsw", "exact"]
-"""How to search: Chroma's approximate HNSW index, exactly in memory, or the first that is possible."""
-
 _PROBES_AT_ONCE = 256
+_MOST_SELECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +154,7 @@ class Gallery:
         self._lock = lock
         self._keeper: IndexKeeper = IndexKeeper(path, self.notices)
         self._exact: GalleryView | None = None
+        self._selected: dict[tuple[tuple[str, str], ...], NDArray[np.intp]] = {}
         self._closed = False
 
     # -- opening and closing ---------------------------------------------------------------------------------
@@ -667,15 +666,37 @@ class Gallery:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    def view(self, *, without: Collection[str] = ()) -> GalleryView:
-        """A view of the collection in memory, for exact answers many times a second.
+    def view(self, *, without: Collection[str] = (), search: Search = "auto") -> GalleryView:
+        """A view of the collection in memory, for answers many times a second.
 
         It stays usable after the gallery is closed, but can be refreshed only before.
 
         Args:
             without: Ids of entries that it shall not show, whatever happens to them.
+            search: How the view answers who is near: ``"auto"`` and ``"exact"`` in memory, exactly;
+                ``"hnsw"`` from Chroma, approximately. Chroma's index is brought up to date here if it must;
+                where it no longer follows what the view shows, or another process is writing, the view
+                answers in memory meanwhile, and says so once in `notices`.
+
+        Raises:
+            GalleryError: `search` is none of the three.
+            GalleryLockedError, GalleryReadOnlyError, GalleryIndexError: Of ``"hnsw"``, as of `query`.
         """
-        return GalleryView(self.model.dimension, record=self._record, collection=self._row.id, without=without)
+        _check_search(search)
+        index = None
+        if search == "hnsw":
+            if len(self):
+                with self._index(mend=True):
+                    pass
+            index = _ViewIndex(self)
+        return GalleryView(
+            self.model.dimension,
+            record=self._record,
+            collection=self._row.id,
+            without=without,
+            search=search,
+            index=index,
+        )
 
     def query(
         self,
@@ -709,8 +730,7 @@ class Gallery:
         array = unit_rows(probes, self.model.dimension, what="probes")
         if top_k < 1:
             raise GalleryError(f"Expected top_k of at least 1, found {top_k}.")
-        if search not in ("auto", "hnsw", "exact"):
-            raise GalleryError(f"Expected search of 'auto', 'hnsw' or 'exact', found {search!r}.")
+        _check_search(search)
         self._record.count(self._row.id, where)  # refuses keys of where that there are not
         if not len(self) or not len(array):
             return [[] for _ in array]
@@ -729,32 +749,11 @@ class Gallery:
         self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None, *, mend: bool
     ) -> list[list[Match]] | None:
         """Matches from Chroma; None where the filter leaves too few of what was fetched."""
-        with self._exclusive(DEFAULT_LOCK_TIMEOUT if mend else 0.0):
-            row = self._fresh_row()
-            if not self._keeper.is_clean(self._record) or not self._keeper.is_current(self._record, row):
-                if not mend:
-                    raise GalleryIndexError("the index does not follow the record yet.")
-                with self._writing_record() as record:
-                    self._keeper.sync(record, row)
-                row = self._fresh_row()
-            try:
-                index = self._keeper.open(self._record, row)
-            except GalleryIndexError as error:
-                if not mend:
-                    raise
-                self._notice(f"{error.message} It is made anew.")
-                with self._writing_record() as record:
-                    self._keeper.rebuild(record)
-                index = self._keeper.open(self._record, row)
+        with self._index(mend=mend) as (index, row):
             total = self._record.count(row.id)
             # A filter inside Chroma costs far more than a few more neighbours.
             count = min(total, top_k if not where else max(50, 10 * top_k))
-            ids: list[list[str]] = []
-            distances: list[list[float]] = []
-            for start in range(0, len(probes), _PROBES_AT_ONCE):
-                some_ids, some_distances = index.query(probes[start : start + _PROBES_AT_ONCE], count)
-                ids += some_ids
-                distances += some_distances
+            ids, distances = _ask(index, probes, count)
         entries = self._record.by_ids(self._row.id, list({id_ for some in ids for id_ in some}))
         if any(len(some) < count for some in ids) or any(id_ not in entries for some in ids for id_ in some):
             if self._record.generation(self._row.id) == row.generation:
@@ -772,17 +771,56 @@ class Gallery:
         enough = min(top_k, self._record.count(self._row.id, where))
         return matches if all(len(some) >= enough for some in matches) else None
 
+    @contextmanager
+    def _index(self, *, mend: bool) -> Iterator[tuple[ChromaIndex, CollectionRow]]:
+        """The Chroma index, open and following the record, with other processes kept away meanwhile."""
+        with self._exclusive(DEFAULT_LOCK_TIMEOUT if mend else 0.0):
+            row = self._fresh_row()
+            if not self._keeper.is_clean(self._record) or not self._keeper.is_current(self._record, row):
+                if not mend:
+                    raise GalleryIndexError("the index does not follow the record yet.")
+                with self._writing_record() as record:
+                    self._keeper.sync(record, row)
+                row = self._fresh_row()
+            try:
+                index = self._keeper.open(self._record, row)
+            except GalleryIndexError as error:
+                if not mend:
+                    raise
+                self._notice(f"{error.message} It is made anew.")
+                with self._writing_record() as record:
+                    self._keeper.rebuild(record)
+                index = self._keeper.open(self._record, row)
+            yield index, row
+
+    def _index_nearest(
+        self, probes: NDArray[np.float32], count: int, generation: int
+    ) -> tuple[list[list[str]], list[list[float]]] | None:
+        """For a view that shows a generation: ids and distances from Chroma, None where that cannot be asked."""
+        if self._lock is not None and (held := self._keeper.opened) is not None:
+            # Nobody else writes. What this handle has written since, whoever wrote it tells its view.
+            return _ask(held, probes, count)
+        with self._index(mend=False) as (index, row):
+            return _ask(index, probes, count) if row.generation == generation else None
+
     def _query_exact(
         self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None
     ) -> list[list[Match]]:
         if self._exact is None:
             self._exact = self.view()
         view = self._exact
-        view.refresh()
+        if view.refresh() or len(self._selected) > _MOST_SELECTIONS:
+            self._selected.clear()
         rows: NDArray[np.intp] | None = None
         if where:
-            wanted = set(self._record.ids(self._row.id, where))
-            rows = np.asarray([row for row, id_ in enumerate(view.entry_ids) if id_ in wanted], dtype=np.intp)
+            rows = self._selected.get(key := tuple(sorted(where.items())))
+            if rows is None:
+                # The view knows classes and identities itself, and need not be told thousands of ids.
+                rest = {name: value for name, value in where.items() if name not in ("class", "identity")}
+                among = self._record.ids(self._row.id, rest) if rest else None
+                rows = view.rows_of(class_name=where.get("class"), identity=where.get("identity"), ids=among)
+                if self._record.generation(self._row.id) == view.generation:
+                    self._selected[key] = rows
         matches: list[list[Match]] = []
         for start in range(0, len(probes), _PROBES_AT_ONCE):
             found, distances = view.nearest_of(probes[start : start + _PROBES_AT_ONCE], top_k, rows)
@@ -811,6 +849,41 @@ class Gallery:
             raise GalleryReadOnlyError(
                 f"The gallery {self._path} is open for reading only.", hint="Open it with write=True."
             )
+
+
+class _ViewIndex:
+    """The Chroma index of a gallery, for its view."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self._told = False
+
+    def nearest(
+        self, probes: NDArray[np.float32], count: int, generation: int
+    ) -> tuple[list[list[str]], list[list[float]]] | None:
+        """See `gallery_db.view.EntryIndex`."""
+        try:
+            return self._gallery._index_nearest(probes, count, generation)
+        except GalleryError as error:
+            if not self._told:  # once: who writes, and since when, is another sentence each time
+                self._told = True
+                self._gallery._notice(f"Searched in memory instead of in the index: {error.message}")
+            return None
+
+
+def _ask(index: ChromaIndex, probes: NDArray[np.float32], count: int) -> tuple[list[list[str]], list[list[float]]]:
+    ids: list[list[str]] = []
+    distances: list[list[float]] = []
+    for start in range(0, len(probes), _PROBES_AT_ONCE):
+        some_ids, some_distances = index.query(probes[start : start + _PROBES_AT_ONCE], count)
+        ids += some_ids
+        distances += some_distances
+    return ids, distances
+
+
+def _check_search(search: str) -> None:
+    if search not in get_args(Search):
+        raise GalleryError(f"Expected search of 'auto', 'hnsw' or 'exact', found {search!r}.")
 
 
 class _Filter:

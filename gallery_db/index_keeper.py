@@ -245,6 +245,11 @@ class IndexKeeper:
             self._reading_stamp = stamp
         return self._reading
 
+    @property
+    def opened(self) -> ChromaIndex | None:
+        """The index that `open` opened, while it is."""
+        return self._reading if self._reading is not None and self._reading.is_open else None
+
     def close(self) -> None:
         """Close the index that `open` opened."""
         index, self._reading = self._reading, None

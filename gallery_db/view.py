@@ -1,21 +1,29 @@
-"""An exact view of a collection in memory, for whoever asks many times a second."""
+"""A view of a collection in memory, for whoever asks many times a second."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.embeddings import unit_rows
 from gallery_db.errors import EmbeddingError
+from gallery_db.sketch import Sketch
 
 if TYPE_CHECKING:
     from gallery_db.entry import Entry
     from gallery_db.record import Record
+    from gallery_db.sketch import Pairs
 
-__all__ = ["TRACK_PENALTY", "GalleryView"]
+__all__ = ["SKETCH_FROM", "TRACK_PENALTY", "EntryIndex", "GalleryView", "Search"]
+
+Search = Literal["auto", "hnsw", "exact"]
+"""How to search: Chroma's approximate HNSW index, exactly in memory, or what is best."""
+
+SKETCH_FROM = 2000
+"""Entries from which ``auto`` searches by a `Sketch`: below it, one product over all of them is as quick."""
 
 TRACK_PENALTY = 0.03
 """Cosine distance that is added to an entry enrolled from a video, where its identity also has reviewed images.
@@ -25,8 +33,28 @@ next wrong one. What a person has looked at counts more than what the gallery co
 """
 
 
+_PRODUCTS = 4_000_000
+"""Similarities that are held at once, 4 bytes each."""
+
+_ROUNDING = 2e-6
+"""How far two ways to compute a similarity may be apart."""
+
+_FROM_INDEX = 64
+"""Entries that an index is asked for; its cost is in finding them, and hardly in their number."""
+
+
+class EntryIndex(Protocol):
+    """An approximate index of a collection's entries, outside of the view."""
+
+    def nearest(
+        self, probes: NDArray[np.float32], count: int, generation: int
+    ) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[float]]] | None:
+        """Ids of the entries nearest to each probe, and their distances; None if it does not know that generation."""
+        ...
+
+
 class GalleryView:
-    """All embeddings of a collection as one matrix, straight from the record; no Chroma is involved.
+    """All embeddings of a collection as one matrix, straight from the record.
 
     Made by `Gallery.view`, or by `GalleryView.from_arrays` without any gallery. It shows the collection as
     of its making or its last `refresh`. All distances are cosine distances, ``1 - cosine similarity``, in
@@ -35,14 +63,28 @@ class GalleryView:
     A *column* is an identity of one class: an identity that has entries of two classes has two columns.
     Classes are compared without regard to upper and lower case.
 
+    Whoever wants to know only the nearest identities (`identity_distances` with a limit, `nearest_identities`)
+    is answered from a `Sketch`, which is made when it is first of use. That changes the time, and no result.
+
     Attributes:
         dimension: D, the length of the vectors.
+        search: How such questions are answered: ``"auto"`` uses a sketch where that is quicker, ``"exact"``
+            compares with every entry, ``"hnsw"`` asks Chroma, approximately.
     """
 
     def __init__(
-        self, dimension: int, *, record: Record | None = None, collection: int = 0, without: Collection[str] = ()
+        self,
+        dimension: int,
+        *,
+        record: Record | None = None,
+        collection: int = 0,
+        without: Collection[str] = (),
+        search: Search = "auto",
+        index: EntryIndex | None = None,
     ) -> None:
         self.dimension = dimension
+        self.search = search
+        self._index = index
         self._record = record
         self._collection = collection
         self._without = frozenset(without)
@@ -60,6 +102,7 @@ class GalleryView:
         class_names: Sequence[str] | None = None,
         ids: Sequence[str] | None = None,
         origins: Sequence[str] | None = None,
+        search: Search = "auto",
     ) -> GalleryView:
         """A view of embeddings that no gallery holds.
 
@@ -69,6 +112,7 @@ class GalleryView:
             class_names: N classes; all ``"person"`` by default.
             ids: N entry ids; ``"0"``, ``"1"``, ... by default.
             origins: N of ``"image"`` or ``"track"``; all ``"image"`` by default.
+            search: ``"auto"`` or ``"exact"``; see the class.
 
         Raises:
             EmbeddingError: The embeddings are not (N, D), not finite, or not of unit length.
@@ -76,7 +120,7 @@ class GalleryView:
         shape = np.shape(embeddings)
         if len(shape) != 2 or not shape[1]:
             raise EmbeddingError(f"Expected embeddings of shape (N, D), found {shape}.")
-        view = cls(int(shape[1]))
+        view = cls(int(shape[1]), search=search)
         count = len(identities)
         view._load(
             list(ids) if ids is not None else [str(number) for number in range(count)],
@@ -123,6 +167,9 @@ class GalleryView:
         sizes = np.diff(np.append(self._starts, len(order)))
         self._columns = np.repeat(np.arange(len(names), dtype=np.intp), sizes)
         self._enrolled = np.asarray([origins[row] == "track" for row in order], dtype=bool)
+        self._sketch: Sketch | None = None
+        self._sketched = False
+        self._row_of: dict[str, int] | None = None
         # What was appended since: rows behind the others, sorted by column as well.
         self._more_ids: list[str] = []
         self._more_columns = np.empty(0, np.intp)
@@ -204,6 +251,11 @@ class GalleryView:
         self._generation = rows.generation
         return True
 
+    @property
+    def generation(self) -> int:
+        """Of the collection when it was loaded; see `Gallery.generation`."""
+        return self._generation
+
     def __len__(self) -> int:
         """Number of entries, N."""
         return len(self._ids) + len(self._more_ids)
@@ -237,7 +289,14 @@ class GalleryView:
             self._all_vectors = np.concatenate([self._vectors, self._more_vectors])
         return self._all_vectors
 
-    def identity_distances(self, probes: Any, class_names: Sequence[str | None] | None = None) -> NDArray[np.float32]:
+    def identity_distances(
+        self,
+        probes: Any,
+        class_names: Sequence[str | None] | None = None,
+        *,
+        limit: float | None = None,
+        held: Sequence[int] | None = None,
+    ) -> NDArray[np.float32]:
         """How far each probe is from the nearest entry of each identity.
 
         An entry enrolled from a video counts as `TRACK_PENALTY` further away where its identity has images too.
@@ -245,6 +304,9 @@ class GalleryView:
         Args:
             probes: (P, D) float, rows of unit length.
             class_names: P class names; None for one (or for all) matches every class.
+            limit: Only distances up to it matter, which costs far less in a large gallery: a greater one is
+                exact or +inf. With ``search="hnsw"``, a smaller one may also be missed.
+            held: P columns, -1 for none, whose distance is exact whatever it is.
 
         Returns:
             (P, I) float32 cosine distances; +inf where the probe's class is another than the column's.
@@ -253,34 +315,202 @@ class GalleryView:
             EmbeddingError: The probes are not (P, D), not finite, or not of unit length, or the number of
                 class names is another than P.
         """
-        array = unit_rows(probes, self.dimension, what="probes")
-        if class_names is not None and len(class_names) != len(array):
-            raise EmbeddingError(f"Expected {len(array)} class names, one for each probe, found {len(class_names)}.")
+        array, codes = self._asked(probes, class_names)
         if not len(array) or not self._names:
             return np.empty((len(array), len(self._names)), np.float32)
-        distances: NDArray[np.float32] = np.float32(1.0) - self._nearest_of_columns(array)
+        nearest: NDArray[np.float32] | None = None
+        if limit is not None:
+            nearest = self._near(array, codes, np.full(len(array), 1.0 - limit))
+        if nearest is None:
+            nearest = self._nearest_of_columns(array)
+        elif held is not None:
+            for row, column in enumerate(held):
+                if column >= 0 and nearest[row, column] == -np.inf:
+                    nearest[row, column] = self._nearest_of(array[row], column)
+        return self._as_distances(nearest, codes)
+
+    def nearest_identities(
+        self, probes: Any, k: int, class_names: Sequence[str | None] | None = None
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """The identities nearest to each probe.
+
+        Args:
+            probes: (P, D) float, rows of unit length.
+            k: How many, at least 1.
+            class_names: P class names; None for one (or for all) matches every class.
+
+        Returns:
+            Columns (P, K) and their distances (P, K) as of `identity_distances`, the nearest first, equals by
+            column. K is `k`, or less where there are fewer columns; where the probe's class has fewer than K,
+            the columns at the end are -1, and their distances +inf.
+
+        Raises:
+            EmbeddingError: As of `identity_distances`, and for a `k` below 1.
+        """
+        array, codes = self._asked(probes, class_names)
+        if k < 1:
+            raise EmbeddingError(f"Expected k of at least 1, found {k}.")
+        count = min(k, len(self._names))
+        if not len(array) or not count:
+            return np.empty((len(array), count), np.intp), np.empty((len(array), count), np.float32)
+        nearest = self._near(array, codes, np.full(len(array), -np.inf), nearest=count)
+        if nearest is None:
+            nearest = self._nearest_of_columns(array)
+        distances = self._as_distances(nearest, codes)
+        chosen, found = _smallest(distances, count)
+        chosen[~np.isfinite(found)] = -1
+        return chosen, found
+
+    def _asked(
+        self, probes: Any, class_names: Sequence[str | None] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """The probes, checked, and the code of each one's class: -1 for any, -2 for one that is not there."""
+        array = unit_rows(probes, self.dimension, what="probes")
+        if class_names is None:
+            return array, np.full(len(array), -1, np.intp)
+        if len(class_names) != len(array):
+            raise EmbeddingError(f"Expected {len(array)} class names, one for each probe, found {len(class_names)}.")
+        codes = [-1 if name is None else self._codes.get(name.casefold(), -2) for name in class_names]
+        return array, np.asarray(codes, dtype=np.intp)
+
+    def _as_distances(self, nearest: NDArray[np.float32], codes: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Similarities (P, I) to distances; -inf to +inf, and across classes too."""
+        distances: NDArray[np.float32] = np.subtract(np.float32(1.0), nearest, out=nearest)
+        unknown = np.isposinf(distances)
         np.clip(distances, np.float32(0.0), np.float32(2.0), out=distances)
-        for row, name in enumerate(class_names or ()):
-            if name is not None:
-                distances[row, self._column_codes != self._codes.get(name.casefold(), -1)] = np.inf
+        distances[unknown] = np.inf
+        if len(self._codes) > 1 or (codes == -2).any():
+            for row, code in enumerate(codes):
+                if code != -1:
+                    distances[row, self._column_codes != code] = np.inf
         return distances
 
     def _nearest_of_columns(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
         """(P, I) the greatest similarity, less what the entry loses, to each column."""
-        if not self._more_ids:
-            return _greatest(probes, self._vectors, self._loss, self._starts)
         nearest: NDArray[np.float32] = np.full((len(probes), len(self._names)), -np.inf, np.float32)
-        if len(self._starts):
-            nearest[:, : len(self._starts)] = _greatest(probes, self._vectors, self._loss, self._starts)
-        columns, starts = np.unique(self._more_columns, return_index=True)
-        more = _greatest(probes, self._more_vectors, self._more_loss, starts)
-        nearest[:, columns] = np.maximum(nearest[:, columns], more)
+        _greatest(probes, self._vectors, self._loss, self._starts, nearest[:, : len(self._starts)])
+        self._with_appended(probes, nearest)
         return nearest
 
     def column_embeddings(self, column: int) -> NDArray[np.float32]:
         """(n, D) float32, the embeddings of one column's entries, rows of unit length."""
-        rows: NDArray[np.float32] = self.embeddings[self.row_columns == column]
-        return rows
+        rows, more = self._rows_of(column)
+        if rows.start == rows.stop or more.start == more.stop:
+            return self._vectors[rows] if rows.start != rows.stop else self._more_vectors[more]
+        return np.concatenate([self._vectors[rows], self._more_vectors[more]])
+
+    def _rows_of(self, column: int) -> tuple[slice, slice]:
+        """Where a column's rows lie, and those that were appended."""
+        rows = slice(0, 0)
+        if column < len(self._starts):
+            stop = self._starts[column + 1] if column + 1 < len(self._starts) else len(self._vectors)
+            rows = slice(int(self._starts[column]), int(stop))
+        first, last = np.searchsorted(self._more_columns, [column, column + 1]).tolist()
+        return rows, slice(first, last)
+
+    def _with_appended(self, probes: NDArray[np.float32], nearest: NDArray[np.float32]) -> None:
+        if self._more_ids:
+            columns, starts = np.unique(self._more_columns, return_index=True)
+            more = np.empty((len(probes), len(columns)), np.float32)
+            _greatest(probes, self._more_vectors, self._more_loss, starts, more)
+            nearest[:, columns] = np.maximum(nearest[:, columns], more)
+
+    def _nearest_of(self, probe: NDArray[np.float32], column: int) -> float:
+        """The greatest similarity, less what the entry loses, to one column."""
+        best = -np.inf
+        for vectors, loss, part in zip(
+            (self._vectors, self._more_vectors), (self._loss, self._more_loss), self._rows_of(column), strict=True
+        ):
+            near = np.vecdot(vectors[part], probe)
+            best = max(best, float((near if loss is None else near - loss[part]).max(initial=-np.inf)))
+        return best
+
+    # -- only what is near -----------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Do now what the first question about the nearest would else wait for."""
+        if not self._sketched and self.search != "exact":
+            self._sketched = True
+            if len(self._vectors) >= SKETCH_FROM:
+                self._sketch = Sketch.learn(self._vectors, self._column_codes[self._columns])
+
+    def _near(
+        self,
+        probes: NDArray[np.float32],
+        codes: NDArray[np.intp],
+        floors: NDArray[np.float64],
+        nearest: int | None = None,
+    ) -> NDArray[np.float32] | None:
+        """As `_nearest_of_columns`, but -inf where a similarity is under the floor (or not of the `nearest`).
+
+        None where nothing is quicker than to ask for all.
+        """
+        if self.search == "exact":
+            return None
+        out: NDArray[np.float32] | None = None
+        over = np.ones(len(probes), bool)
+        if self.search == "hnsw" and self._index is not None:
+            out, over = self._near_by_index(self._index, probes, codes, floors, nearest)
+        if over.any():
+            self.prepare()
+            if self._sketch is not None:
+                some = np.flatnonzero(over)
+                pairs, passed = self._sketch.at_least(
+                    probes[some], codes[some], floors[some], columns=self._columns, loss=self._loss, nearest=nearest
+                )
+                out = self._nothing(len(probes)) if out is None else out
+                self._take(out, some[pairs.probes], pairs)
+                over = np.zeros(len(probes), bool)
+                over[some[passed]] = True
+        if out is None:
+            return None
+        self._with_appended(probes, out)
+        # Of an identity that is beyond the floor only some entry was met, not always its nearest.
+        out[out < (floors - _ROUNDING)[:, None]] = -np.inf
+        if over.any():
+            out[over] = self._nearest_of_columns(probes[over])
+        return out
+
+    def _nothing(self, probes: int) -> NDArray[np.float32]:
+        return np.full((probes, len(self._names)), -np.inf, np.float32)
+
+    def _take(self, out: NDArray[np.float32], probes: NDArray[np.intp], pairs: Pairs) -> None:
+        np.maximum.at(out, (probes, self._columns[pairs.rows]), pairs.similarities)
+
+    def _near_by_index(
+        self,
+        index: EntryIndex,
+        probes: NDArray[np.float32],
+        codes: NDArray[np.intp],
+        floors: NDArray[np.float64],
+        nearest: int | None,
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
+        """The same by an index, and for which probes its answer does not reach far enough."""
+        over = np.ones(len(probes), bool)
+        count = min(_FROM_INDEX, len(self._ids))
+        answer = index.nearest(probes, count, self._generation) if count else None
+        if answer is None:
+            return None, over
+        places = self._rows_by_id()
+        out = self._nothing(len(probes))
+        for probe, (ids, distances) in enumerate(zip(answer[0], answer[1], strict=True)):
+            rows = np.asarray([row for row in map(places.get, ids) if row is not None], dtype=np.intp)
+            near = np.vecdot(self._vectors[rows], probes[probe])
+            if self._loss is not None:
+                near = near - self._loss[rows]
+            np.maximum.at(out[probe], self._columns[rows], near)
+            code = codes[probe]
+            fit = out[probe] > -np.inf if code == -1 else (out[probe] > -np.inf) & (self._column_codes == code)
+            # Whoever stands behind the last entry that it gave is further away than that.
+            reach = 1.0 - distances[-1] if len(distances) == count else np.inf
+            floor = floors[probe]
+            if nearest is not None:
+                order = np.sort(out[probe][fit])[::-1]
+                floor = max(floor, float(order[nearest - 1]) if len(order) >= nearest else -np.inf)
+            over[probe] = reach > floor
+            if over[probe]:
+                out[probe] = -np.inf
+        return out, over
 
     def nearest(
         self, probes: Any, k: int, class_name: str | None = None
@@ -299,11 +529,32 @@ class GalleryView:
         Raises:
             EmbeddingError: The probes are not (P, D), not finite, or not of unit length.
         """
-        rows: NDArray[np.intp] | None = None
+        return self.nearest_of(probes, k, None if class_name is None else self.rows_of(class_name=class_name))
+
+    def rows_of(
+        self, *, class_name: str | None = None, identity: str | None = None, ids: Sequence[str] | None = None
+    ) -> NDArray[np.intp]:
+        """The rows, sorted, of the entries of a class, of an identity, and with one of these ids."""
+        fits = np.ones(len(self._names), bool)
         if class_name is not None:
-            code = self._codes.get(class_name.casefold(), -1)
-            rows = np.flatnonzero(self._column_codes[self.row_columns] == code) if len(self) else None
-        return self.nearest_of(probes, k, rows)
+            fits &= self._column_codes == self._codes.get(class_name.casefold(), -1)
+        if identity is not None:
+            fits &= np.asarray([name == identity for name in self._names], dtype=bool)
+        of = fits[self.row_columns]
+        if ids is not None:
+            among = np.zeros(len(self), bool)
+            places = self._rows_by_id()
+            among[[places[id_] for id_ in ids if id_ in places]] = True
+            more = set(ids) if self._more_ids else set()
+            among[len(self._ids) :] = [id_ in more for id_ in self._more_ids]
+            of &= among
+        return np.flatnonzero(of)
+
+    def _rows_by_id(self) -> dict[str, int]:
+        """Of the entries that were loaded."""
+        if self._row_of is None:
+            self._row_of = {id_: row for row, id_ in enumerate(self._ids)}
+        return self._row_of
 
     def nearest_of(
         self, probes: Any, k: int, rows: NDArray[np.intp] | None = None
@@ -312,22 +563,31 @@ class GalleryView:
         array = unit_rows(probes, self.dimension, what="probes")
         if k < 1:
             raise EmbeddingError(f"Expected k of at least 1, found {k}.")
-        vectors = self.embeddings if rows is None else self.embeddings[rows]
-        count = min(k, len(vectors))
+        count = min(k, len(self) if rows is None else len(rows))
         if not count or not len(array):
             return np.empty((len(array), count), np.intp), np.empty((len(array), count), np.float32)
-        distances = np.clip(np.float32(1.0) - array @ vectors.T, np.float32(0.0), np.float32(2.0))
-        if count < len(vectors):
-            # A few more than k, for equals at the border to come out by row, whatever the partition did.
-            border = np.partition(distances, count - 1, axis=1)[:, count - 1]
-            chosen = np.empty((len(array), count), np.intp)
-            for probe, limit in enumerate(border):
-                near = np.flatnonzero(distances[probe] <= limit)
-                chosen[probe] = near[np.argsort(distances[probe, near], kind="stable")[:count]]
-        else:
-            chosen = np.argsort(distances, axis=1, kind="stable")
-        found = np.take_along_axis(distances, chosen, axis=1)
+        # To copy most of the vectors would cost more than to compare with the others as well.
+        some = rows is not None and 4 * len(rows) < len(self)
+        similarity = ((self.embeddings[rows] if some else self.embeddings) @ array.T).T
+        if rows is not None and not some:
+            similarity = similarity[:, rows]
+        distances = np.clip(np.float32(1.0) - similarity, np.float32(0.0), np.float32(2.0), order="C")
+        chosen, found = _smallest(distances, count)
         return (chosen if rows is None else rows[chosen]), found
+
+
+def _smallest(distances: NDArray[np.float32], count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The places (P, count) and values of the smallest of each row, equals by place."""
+    chosen = np.empty((len(distances), count), np.intp)
+    for probe, row in enumerate(distances):
+        some = np.flatnonzero(row < np.inf)
+        if len(some) < count:
+            some = np.arange(len(row))
+        elif len(some) > 4 * count:
+            # A few more than count, for equals at the border to come out by place, whatever the partition did.
+            some = some[row[some] <= np.partition(row[some], count - 1)[count - 1]]
+        chosen[probe] = some[np.argsort(row[some], kind="stable")[:count]]
+    return chosen, np.take_along_axis(distances, chosen, axis=1)
 
 
 def _loss(rows: NDArray[np.bool_]) -> NDArray[np.float32] | None:
@@ -339,10 +599,21 @@ def _greatest(
     vectors: NDArray[np.float32],
     loss: NDArray[np.float32] | None,
     starts: NDArray[np.intp],
-) -> NDArray[np.float32]:
-    """(P, number of starts) the greatest similarity in each run of rows."""
-    similarity = probes @ vectors.T
-    if loss is not None:
-        similarity -= loss
-    greatest: NDArray[np.float32] = np.maximum.reduceat(similarity, starts, axis=1)
-    return greatest
+    out: NDArray[np.float32],
+) -> None:
+    """The greatest similarity in each run of rows, into (P, number of starts)."""
+    at_once = max(1, _PRODUCTS // max(1, len(probes)))
+    first = 0
+    while first < len(starts):
+        # As many whole runs as fit, one at least.
+        begin = int(starts[first])
+        last = max(first + 1, int(np.searchsorted(starts, begin + at_once, side="right")) - 1)
+        if begin + at_once >= len(vectors):
+            last = len(starts)
+        end = int(starts[last]) if last < len(starts) else len(vectors)
+        # Rows times probes: BLAS takes a tall product in this order in two thirds of the time.
+        similarity = np.ascontiguousarray((vectors[begin:end] @ probes.T).T)
+        if loss is not None:
+            similarity -= loss[begin:end]
+        out[:, first:last] = np.maximum.reduceat(similarity, starts[first:last] - begin, axis=1)
+        first = last

@@ -32,8 +32,20 @@ class Known:
     identities = ("ann", "bob", "car")
     classes = ("person", "person", "car")
 
-    def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
+    def identity_distances(
+        self,
+        probes: NDArray[np.float32],
+        class_names: Sequence[str | None],
+        *,
+        limit: float | None = None,
+        held: Sequence[int] | None = None,
+    ) -> NDArray[np.float32]:
         distances = 1 - probes @ np.stack([A, B, C]).T
+        for row in range(len(probes) if limit is not None else 0):
+            # No more than is promised.
+            far = distances[row] > limit
+            far[[column for column in (held or [-1] * len(probes))[row : row + 1] if column >= 0]] = False
+            distances[row, far] = np.inf
         for row, name in enumerate(class_names):
             if name is not None:
                 distances[row, [c != name for c in self.classes]] = np.inf

@@ -106,6 +106,7 @@ def test_list(what: str, expected: str) -> None:
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--range", "9"], 2, "--range", id="bad range"),
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--temporal-option", "x"], 2, "NAME=VALUE", id="bad pair"),
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--save-video", "/x.mp4"], 2, "plain name", id="absolute"),
+        pytest.param(["run", "a.mp4", "--dets-json", "c", "--search", "best"], 2, "hnsw", id="bad search"),
         pytest.param(["run", "--frobnicate"], 2, "frobnicate", id="unknown option"),
         pytest.param(["eval", "tracks", "none.json", "--truth", "none"], 1, "none", id="eval: no truth"),
         pytest.param(["eval", "tracks", "none.json"], 2, "--truth", id="eval: truth missing"),

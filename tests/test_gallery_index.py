@@ -279,3 +279,36 @@ def test_a_kill_in_the_middle_is_mended(path: Path, what: str) -> None:
         assert gallery.notices
         assert gallery.verify().ok
         assert gallery.stats().index_current
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"class": "CAR"},
+        {"identity": "who0001"},
+        {"origin": "track"},
+        {"source": "/pictures/e3.jpg"},
+        {"class": "person", "origin": "image", "identity": "who0000"},
+        {"class": "tram"},
+        {"identity": "nobody"},
+    ],
+    ids=str,
+)
+def test_exact_filters_are_those_of_the_record(tmp_path: Path, where: dict[str, str]) -> None:
+    with Gallery.create(tmp_path / "g", model_named()) as gallery:
+        people, cars = entries_named(40), entries_named(8, "c", class_name="Car")
+        people = [replace(entry, origin="track") if n % 3 == 0 else entry for n, entry in enumerate(people)]
+        gallery.add([*people, *cars], unit_vectors(48))
+        wanted = {entry.id for entry in gallery.record.entries(gallery.collection_key, where)}
+        probes = unit_vectors(3, seed=4)
+        for top_k in (3, 100):
+            for row in gallery.query(probes, top_k=top_k, where=where, search="exact"):
+                assert len(row) == min(top_k, len(wanted))
+                assert {match.entry.id for match in row} <= wanted
+                assert [m.distance for m in row] == sorted(m.distance for m in row)
+        # What a filter selects is remembered, until something changes.
+        gallery.add([replace(people[0], id="more", origin="track", source="/pictures/e3.jpg")], probes[:1])
+        wanted = {entry.id for entry in gallery.record.entries(gallery.collection_key, where)}
+        found = gallery.query(probes, top_k=100, where=where, search="exact")[0]
+        assert {match.entry.id for match in found} == wanted
+        gallery.close(sync=False)

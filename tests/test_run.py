@@ -320,6 +320,63 @@ def test_every_temporal_tracker(scene: Scene, gallery: Path, name: str) -> None:
     assert len(result.payload["frames"]) == 50
 
 
+@pytest.mark.parametrize("tracker", ["gallery_hybrid", "gallery_only"])
+def test_every_search_gives_the_same_names(
+    scene: Scene, gallery: Path, tracker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The scene's gallery is small: the sketch, too, is to have its part.
+    monkeypatch.setattr("gallery_db.view.SKETCH_FROM", 1)
+    frames: dict[str, Any] = {}
+    for search in ("exact", "auto", "hnsw"):
+        said: list[str] = []
+        payload = run(
+            scene, gallery=gallery, search=search, tracker=tracker, frame_range=(0, 80), notify=said.append
+        ).payload
+        assert payload["tracker"]["config"].get("search", "auto") == search
+        assert said == []
+        frames[search] = [
+            [(d["det_ind"], d.get("gallery_id"), d.get("gallery_distance")) for d in f["detections"]]
+            for f in payload["frames"]
+        ]
+    for other in (frames["auto"], frames["hnsw"]):
+        for mine, exact in zip(other, frames["exact"], strict=True):
+            assert [row[:2] for row in mine] == [row[:2] for row in exact]
+            distances = [(one[2], two[2]) for one, two in zip(mine, exact, strict=True) if one[2] is not None]
+            assert all(one == pytest.approx(two, abs=1e-5) for one, two in distances)
+    assert any(name for frame in frames["exact"] for _, name, _ in frame)
+
+
+def test_a_run_by_the_index_goes_on_while_somebody_writes(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "people"
+    shutil.copytree(gallery, copied)
+    said: list[str] = []
+    with Gallery.open(copied) as reader:
+        reader.query(np.eye(1, reader.model.dimension, dtype=np.float32), search="hnsw")
+    writer: list[Gallery] = []
+
+    def watch(frames: int, total: int | None) -> None:
+        if frames == 10:
+            writer.append(Gallery.open(copied, write=True))
+
+    options = RunOptions(gallery=copied, search="hnsw", frame_range=(0, 40))
+    result = TrackingRun(scene.detections, scene.video, options, notify=said.append).execute(progress=watch)
+    writer[0].close()
+    assert result.stats["frames"] == 40
+    assert [line for line in said if "in use by" in line] == said[:1] != []
+
+
+def test_an_enrolling_run_may_ask_the_index(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+    seen = []
+    for search in ("exact", "hnsw"):
+        copied = tmp_path / search
+        shutil.copytree(gallery, copied)
+        result = run(scene, gallery=copied, search=search, enroll="all", grace_frames=5)
+        with Gallery.open(copied) as after:
+            seen.append((result.enrolment, [(e.id, e.identity) for e in after.entries()]))
+            assert after.verify().ok
+    assert seen[0] == seen[1]
+
+
 def test_crops_are_embedded_once_for_tracker_and_gallery(scene: Scene, gallery: Path) -> None:
     """BotSort needs every detection embedded; naming the tracks then costs no further crop."""
     detections = sum(len(f["detections"]) for f in document(scene)["frames"][:40])

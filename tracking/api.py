@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gallery_db.view import Search
 from tracking.artifacts import OutputOptions
 from tracking.detections import DetectionSource
 from tracking.enrolment import Enrol
@@ -35,6 +36,7 @@ def track_video(
     gallery: str | Path | None = None,
     reid_frequency: int = 10,
     gallery_match_threshold: float | None = None,
+    search: Search = "auto",
     device: str = "auto",
     half: bool = False,
     models_dir: str | Path = "models",
@@ -83,6 +85,8 @@ def track_video(
         reid_frequency: Frames between two looks at a track, on average.
         gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2]; None for the
             gallery's own (see `gtrack gallery calibrate`), else 0.25.
+        search: How the gallery is searched: ``exact`` compares with every entry, ``auto`` gives the same answers
+            sooner, ``hnsw`` asks Chroma's index, approximately.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a CUDA index.
         half: FP16 where the device has it.
         models_dir: Where names of weights are looked up first.
@@ -144,6 +148,7 @@ def track_video(
         ),
         reid_frequency=reid_frequency,
         gallery_match_threshold=gallery_match_threshold,
+        search=search,
         class_names=read_class_names(class_names),
         frame_range=frame_range,
         lenient=lenient,

@@ -17,6 +17,7 @@ from tracking.galleries import EmbedderOptions, KnownPeople
 from tracking.gallery_writer import GalleryWriter
 
 if TYPE_CHECKING:
+    from gallery_db import Search
     from gallery_db.model import EmbeddingModel
 
 __all__ = ["RunEnrolment", "check_enrolment_gallery", "run_key"]
@@ -74,6 +75,7 @@ class RunEnrolment:
         kinds: Names of the classes that are matched, for the gallery's own threshold; empty for all.
         grace_frames: Frames that a track may be out of sight.
         notify: Takes one-line messages.
+        search: How the view of the gallery is to answer.
 
     Raises:
         OptionError: See `check_enrolment_gallery`.
@@ -101,6 +103,7 @@ class RunEnrolment:
         kinds: Collection[str] = (),
         grace_frames: int,
         notify: Callable[[str], None],
+        search: Search = "auto",
     ) -> None:
         check_enrolment_gallery(path)
         self._notify = notify
@@ -116,7 +119,8 @@ class RunEnrolment:
             wanted = None if classes is None else {name.casefold() for name in classes}
             rows = [row for row, e in enumerate(entries) if wanted is None or e.class_name.casefold() in wanted]
             earlier = {entries[row].id: (entries[row], vectors[row]) for row in rows}
-            view = gallery.view(without=earlier)
+            view = gallery.view(without=earlier, search=search)
+            view.prepare()
             found = match_threshold(gallery, threshold, kinds)
             names = {summary.identity for summary in gallery.identities()}
             self._told = 0

@@ -15,7 +15,7 @@ from tracking.progress import progress_bar
 from tracking.reid import cache_dir, load_embedder
 
 if TYPE_CHECKING:
-    from gallery_db import GalleryView, IngestReport
+    from gallery_db import GalleryView, IngestReport, Search
 
 __all__ = ["EmbedderOptions", "KnownPeople", "cached_gallery_path", "load_known_people"]
 
@@ -77,6 +77,7 @@ def load_known_people(
     options: EmbedderOptions,
     *,
     class_name: str = "person",
+    search: Search = "auto",
     notify: Notify | None = None,
     progress: Progress | None = None,
 ) -> KnownPeople:
@@ -87,6 +88,7 @@ def load_known_people(
             ingested into a cached gallery; later calls embed only what changed.
         options: The ReID model.
         class_name: Class of the identities of an image-folder tree.
+        search: How the view is to answer; see `Gallery.view`.
         notify: Takes one-line messages for the user.
         progress: Called with (done, total) while images are embedded.
 
@@ -127,14 +129,15 @@ def load_known_people(
         gallery.close()
         raise GalleryFormatError(f"{path} is no gallery.")
     try:
+        view = gallery.view(search=search)
         for notice in gallery.notices:
             say(notice)
-        view = gallery.view()
         if not len(view):
             raise GalleryError(
                 f"gallery {path} holds no entry for model {embedder.model.name}.",
                 hint="Put images in it with: gtrack gallery ingest FOLDER --gallery GALLERY",
             )
+        view.prepare()
     except BaseException:
         gallery.close()
         raise

@@ -32,8 +32,18 @@ class IdentitySource(Protocol):
         """Names, one a column of `identity_distances`. New ones may follow; none is renumbered."""
         ...
 
-    def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
-        """(P, I) cosine distance of each probe to each identity's nearest entry; inf across classes."""
+    def identity_distances(
+        self,
+        probes: NDArray[np.float32],
+        class_names: Sequence[str | None],
+        *,
+        limit: float | None = None,
+        held: Sequence[int] | None = None,
+    ) -> NDArray[np.float32]:
+        """(P, I) cosine distance of each probe to each identity's nearest entry; inf across classes.
+
+        With a limit, one beyond it is exact or inf, but for the columns that are `held` (P, -1 for none).
+        """
         ...
 
 
@@ -129,7 +139,7 @@ def name_detections(
     """
     if not len(embeddings):
         return []
-    distances = source.identity_distances(embeddings, class_names)
+    distances = source.identity_distances(embeddings, class_names, limit=threshold)
     columns = assign_identities(distances, threshold)
     return [Named(source.identities[c], float(distances[r, c])) if c >= 0 else None for r, c in enumerate(columns)]
 
@@ -285,7 +295,7 @@ class TrackIdentities:
         """
         if not len(track_ids):
             return
-        _, looks = self._compare(embeddings, class_names)
+        _, looks = self._compare(embeddings, class_names, self._held(track_ids))
         means = np.empty_like(embeddings)
         for i, track_id in enumerate(track_ids):
             track = self._tracks.get(track_id)
@@ -300,21 +310,33 @@ class TrackIdentities:
             if track.take(frame, embeddings[i], qualities[i], looks[i]) and before is not None:
                 self._close(track_id, track, before)
             means[i] = track.stretch.mean
-        for track_id, near, supported in zip(track_ids, *self._compare(means, class_names), strict=True):
+        for track_id, near, supported in zip(
+            track_ids, *self._compare(means, class_names, self._held(track_ids)), strict=True
+        ):
             stretch = self._tracks[track_id].stretch
             stretch.distances, stretch.supported = near, supported
         self._stale = True
 
+    def _held(self, track_ids: Sequence[int]) -> list[int]:
+        """The columns of the names that tracks have, -1 for none."""
+        return [self._tracks[t].stretch.name if t in self._tracks else -1 for t in track_ids]
+
     def _compare(
-        self, vectors: NDArray[np.float32], class_names: Sequence[str | None]
+        self,
+        vectors: NDArray[np.float32],
+        class_names: Sequence[str | None],
+        held: Sequence[int] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """How far vectors (N, D) are from each identity: (N, I) from its nearest entry, and from several of them.
 
         The second is the mean over the nearest `SUPPORT` entries (of few entries: half of them, so that two coats
         of three pictures each do not mix), for the identities that come into question. A single entry that sits
         at a wrong identity can be the nearest; it cannot make that identity the best supported one.
+
+        Beyond the reach of the rule a distance may be inf, but for the columns that are `held`.
         """
-        nearest = self._source.identity_distances(vectors, class_names)
+        limit = None if held is None else self._rule.reach
+        nearest = self._source.identity_distances(vectors, class_names, limit=limit, held=held)
         if not isinstance(self._source, EntrySource) or not nearest.size:
             return nearest, nearest
         supported = nearest.copy()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from gallery_db.view import Search
 from tracking.artifacts import OutputOptions
 from tracking.enrolment import Enrol
 from tracking.enrolment_run import check_enrolment_gallery
@@ -33,6 +34,8 @@ class RunOptions:
         gallery_match_threshold: Largest cosine distance at which an identity is given, in [0, 2]; None for what the
             gallery was calibrated to, else `gallery_db.DEFAULT_THRESHOLD`.
         backfill: Write what is decided in the end on earlier frames too, in a second pass (``gallery_hybrid``).
+        search: How the gallery is searched: ``exact`` compares with every entry, ``auto`` gives the same answers
+            sooner, ``hnsw`` asks Chroma's index, approximately.
         class_names: Names by class id, for detections that carry none.
         frame_range: First frame and the one after the last; None for open ends.
         lenient: Leave unusable detections out, counted, instead of refusing the file.
@@ -51,6 +54,7 @@ class RunOptions:
     reid_frequency: int = 10
     gallery_match_threshold: float | None = None
     backfill: bool = False
+    search: Search = "auto"
     class_names: Mapping[int, str] = field(default_factory=dict)
     frame_range: tuple[int | None, int | None] = (None, None)
     lenient: bool = False
@@ -82,6 +86,8 @@ class RunOptions:
             raise OptionError(
                 f"--gallery-match-threshold is a cosine distance in 0 to 2, got {self.gallery_match_threshold}."
             )
+        if self.search not in get_args(Search):
+            raise OptionError(f"--search must be one of {', '.join(get_args(Search))}, got {self.search!r}.")
         start, stop = self.frame_range
         if (start is not None and start < 0) or (stop is not None and stop <= (start or 0)):
             raise OptionError(f"--range needs 0 <= A < B, got {start}:{stop}.")

@@ -71,6 +71,7 @@ class TrackingRun:
         self._options = options
         self._notify = notify or (lambda message: None)
         self._told: set[str] = set()
+        self._noticed = 0
         self.result: TrackResult | None = None
         """Set when the artefacts are complete, also after an error or Ctrl-C on the way."""
 
@@ -176,6 +177,9 @@ class TrackingRun:
                     self.result = TrackResult(
                         artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, reader.fps, counts
                     )
+        if people is not None and enrolment is None:
+            for notice in people.gallery.notices[self._noticed :]:
+                self._notify(notice)
         for warning in warnings:
             self._notify(f"warning: {warning}")
         if failure is not None:
@@ -217,8 +221,14 @@ class TrackingRun:
         kinds = self._tracked_kinds(source, selected, names)
         class_name = next(iter(kinds)) if len(kinds) == 1 else "person"
         people = load_known_people(
-            options.gallery, self._embedder_options(), class_name=class_name, notify=self._notify, progress=progress
+            options.gallery,
+            self._embedder_options(),
+            class_name=class_name,
+            search=options.search,
+            notify=self._notify,
+            progress=progress,
         )
+        self._noticed = len(people.gallery.notices)
         stack.callback(people.gallery.close)
         known = {c.casefold() for c in people.view.identity_classes}
         tracked = {name.casefold() for name in kinds}
@@ -265,6 +275,7 @@ class TrackingRun:
             kinds=kinds,
             grace_frames=options.grace_frames,
             notify=self._notify,
+            search=options.search,
         )
 
     @property
@@ -473,6 +484,8 @@ class TrackingRun:
         if options.backfill:
             config["backfill"] = True
         config["gtrack_version"] = version("gtrack")
+        if options.search != "auto":
+            config["search"] = options.search
         if options.enroll != "off":
             config["enroll"] = options.enroll
             config["source_id"] = self._source_id
