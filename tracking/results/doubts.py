@@ -16,6 +16,8 @@ NEAR = 0.8
 SHORT = 5
 """Frames that a track must have carried a name for, to be believed; enrolment asks for as many."""
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
@@ -113,7 +115,8 @@ def doubts_of(
             if threshold is None or not known:
                 continue
             mean = sum(distance * count for distance, count in known) / sum(count for _, count in known)
-            if mean > NEAR * threshold:
+            # A mean of many equal distances is theirs but for the last digits.
+            if mean > NEAR * threshold + _ROUNDING:
                 who = identity if bearer is None else f"Track {bearer} as {identity}"
                 text = (
                     f"{who}, from {clock(first, fps)} on, is near the limit: mean distance {mean:.3f}, and "

@@ -35,7 +35,7 @@ def surety(stretch: Stretch, threshold: float | None) -> str:
         return "none"
     if threshold is None or stretch.mean_distance is None:
         return "named"
-    share = stretch.mean_distance / threshold
+    share = stretch.mean_distance / threshold - 1e-9
     return "sure" if share <= SURE else "fair" if share <= NEAR else "near"
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -175,25 +176,25 @@ class TrackReader:
     def _members(self, header: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Top-level keys and values of the file; of ``frames``, None. A caller may leave before the frames are read."""
         seen = False
-        for key, reader in self._walk():
-            if key != "frames":
-                yield key, reader.parse(*reader.value(f"the value of {json.dumps(key)}"))[0]
-                continue
-            seen = True
-            yield key, None
-            for _ in self._items(reader):
-                pass
+        with self._opened() as stream:
+            for key in stream.members():
+                if key != "frames":
+                    yield key, stream.parse(*stream.value(f"the value of {json.dumps(key)}"))[0]
+                    continue
+                seen = True
+                yield key, None
+                for _ in self._items(stream):
+                    pass
         if not seen:
             self._check_version(header.get("schema_version"))
             self._fail("expected frames as a list, found none", _AGAIN)
 
-    def _walk(self) -> Iterator[tuple[str, JsonStream]]:
+    @contextmanager
+    def _opened(self) -> Iterator[JsonStream]:
         assert self.path is not None
         try:
             with self.path.open("rb") as file:
-                reader = JsonStream(file, document="track-v1 JSON", chunk_bytes=_CHUNK_BYTES)
-                for key in reader.members():
-                    yield key, reader
+                yield JsonStream(file, document="track-v1 JSON", chunk_bytes=_CHUNK_BYTES)
         except JsonStreamError as error:
             raise TracksError(f"{self.name}: {error}.", hint=_JSON_HINTS.get(error.kind)) from error
         except FileNotFoundError as error:
@@ -207,10 +208,10 @@ class TrackReader:
         except OSError as error:
             raise TracksError(f"{self.name}: cannot be read: {error.strerror or error}.") from error
 
-    def _items(self, reader: JsonStream) -> Iterator[tuple[bytes, int]]:
-        if not reader.at_list():
-            self._fail(f"expected frames as a list, found {show(reader.parse(*reader.value('frames'))[0])}", _AGAIN)
-        return reader.items("a frame", "frames")
+    def _items(self, stream: JsonStream) -> Iterator[tuple[bytes, int]]:
+        if not stream.at_list():
+            self._fail(f"expected frames as a list, found {show(stream.parse(*stream.value('frames'))[0])}", _AGAIN)
+        return stream.items("a frame", "frames")
 
     def _entries(self) -> Iterator[tuple[Any, str]]:
         """The frames as they stand in the document, and where."""
@@ -218,16 +219,17 @@ class TrackReader:
             for index, entry in enumerate(self._payload["frames"]):
                 yield entry, f"entry {index}"
             return
-        for key, reader in self._walk():
-            if key != "frames":
-                reader.value(f"the value of {json.dumps(key)}")
-                continue
-            for blob, offset in self._items(reader):
-                entry, problems = reader.parse(blob, offset)
-                if problems:
-                    why, at, found = problems[0]
-                    self._fail(f"byte {offset}: {at or 'the frame'}: expected JSON, found {found} ({why})", _AGAIN)
-                yield entry, f"byte {offset}"
+        with self._opened() as stream:
+            for key in stream.members():
+                if key != "frames":
+                    stream.value(f"the value of {json.dumps(key)}")
+                    continue
+                for blob, offset in self._items(stream):
+                    entry, problems = stream.parse(blob, offset)
+                    if problems:
+                        why, at, found = problems[0]
+                        self._fail(f"byte {offset}: {at or 'the frame'}: expected JSON, found {found} ({why})", _AGAIN)
+                    yield entry, f"byte {offset}"
 
     def _frame(self, entry: Any, place: str) -> TrackFrame:
         if not isinstance(entry, Mapping):
