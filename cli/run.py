@@ -16,7 +16,7 @@ from cli.output import print_table, say
 if TYPE_CHECKING:
     from tracking.result import TrackResult
 
-__all__ = ["print_result", "run"]
+__all__ = ["class_ids", "print_result", "run"]
 
 _TRACKING = "Tracking (gallery_hybrid)"
 _GALLERY = "Gallery"
@@ -32,7 +32,8 @@ class Enroll(str, Enum):
     all = "all"
 
 
-def _class_ids(text: str | None) -> list[int] | None:
+def class_ids(text: str | None) -> list[int] | None:
+    """What --classes says; None where it says nothing."""
     if text is None:
         return None
     from tracking.errors import OptionError
@@ -311,7 +312,7 @@ def run(
 
     options = RunOptions(
         tracker=tracker,
-        classes=_class_ids(classes),
+        classes=class_ids(classes),
         filter_gallery=filter_gallery,
         temporal=TemporalOptions(
             name=temporal,

@@ -17,27 +17,51 @@ if TYPE_CHECKING:
     from tracking.pipeline import TrackingRun as TrackingRun
     from tracking.reid import load_embedder as load_embedder
     from tracking.result import TrackResult as TrackResult
+    from tracking.results.exporting import export_tracks as export_tracks
+    from tracking.results.reading import TrackFrame as TrackFrame
+    from tracking.results.reading import TrackReader as TrackReader
+    from tracking.results.reading import read_tracks as read_tracks
+    from tracking.results.supervision_frames import iter_supervision as iter_supervision
+    from tracking.results.supervision_frames import to_supervision as to_supervision
+    from tracking.results.timelines import Timeline as Timeline
+    from tracking.results.timelines import timeline as timeline
     from tracking.trackers import available_trackers as available_trackers
 
 _HOMES = {
     "DetectionSource": "tracking.detections",
     "RunOptions": "tracking.options",
+    "Timeline": "tracking.results.timelines",
+    "TrackFrame": "tracking.results.reading",
+    "TrackReader": "tracking.results.reading",
     "TrackResult": "tracking.result",
     "TrackingRun": "tracking.pipeline",
     "available_trackers": "tracking.trackers",
+    "export_tracks": "tracking.results.exporting",
+    "iter_supervision": "tracking.results.supervision_frames",
     "load_embedder": "tracking.reid",
     "open_detections": "tracking.detections",
+    "read_tracks": "tracking.results.reading",
+    "timeline": "tracking.results.timelines",
+    "to_supervision": "tracking.results.supervision_frames",
     "track_video": "tracking.api",
 }
 
 __all__ = [
     "DetectionSource",
     "RunOptions",
+    "Timeline",
+    "TrackFrame",
+    "TrackReader",
     "TrackResult",
     "TrackingRun",
     "available_trackers",
+    "export_tracks",
+    "iter_supervision",
     "load_embedder",
     "open_detections",
+    "read_tracks",
+    "timeline",
+    "to_supervision",
     "track_video",
 ]
 

@@ -13,6 +13,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "TrackerError",
+    "TracksError",
     "VideoError",
     "WeightsError",
 ]
@@ -44,6 +45,10 @@ class EmbedderError(GtrackError):
 
 class TrackerError(GtrackError):
     """A tracker is unknown, or refuses its options."""
+
+
+class TracksError(GtrackError):
+    """A file of tracks (track-v1) is not what it should be; names the frame and the detection."""
 
 
 class OptionError(GtrackError):

@@ -1,0 +1,150 @@
+"""Tracks as a flat table, CSV or Parquet: one row a box. docs/tracks-formats.md says what the columns mean."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tracking.results.reading import TrackFrame
+from tracking.results.sinks import Exported, whole_file
+from tracking.results.timelines import Timeline
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["COLUMNS", "TableSink", "csv_sink", "parquet_sink"]
+
+COLUMNS = (
+    "frame",
+    "time_s",
+    "track_id",
+    "gallery_id",
+    "gallery_distance",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "score",
+    "class_id",
+    "class_name",
+    "det_ind",
+)
+_ROW_GROUP = 65_536
+
+
+class _Writer(Protocol):
+    def writerow(self, row: list[Any], /) -> object: ...
+
+
+class TableSink:
+    """Makes rows of frames; None is for what is unknown."""
+
+    def __init__(self, path: Path, kind: str, timeline: Timeline, writer: _Writer, *, untracked: bool) -> None:
+        self._path, self._kind, self._writer = path, kind, writer
+        self._fps, self._untracked = timeline.fps, untracked
+        self._rows = 0
+
+    @property
+    def exported(self) -> Exported:
+        """What was written."""
+        return Exported(self._path, self._kind, self._rows)
+
+    def write(self, frame: TrackFrame) -> None:
+        """Take one frame."""
+        time = round(frame.frame / self._fps, 6) if self._fps else None
+        rows = range(len(frame)) if self._untracked else frame.tracked
+        boxes, scores, distances = frame.boxes.tolist(), frame.scores.tolist(), frame.distances.tolist()
+        class_ids, det_inds = frame.class_ids.tolist(), frame.det_inds.tolist()
+        for row in rows:
+            self._writer.writerow(
+                [
+                    frame.frame,
+                    time,
+                    frame.track_ids[row],
+                    frame.gallery_ids[row],
+                    _or_none(distances[row]),
+                    *boxes[row],
+                    _or_none(scores[row]),
+                    class_ids[row],
+                    frame.class_names[row],
+                    det_inds[row],
+                ]
+            )
+        self._rows += len(rows)
+
+
+@contextmanager
+def csv_sink(path: Path, timeline: Timeline, *, untracked: bool = False) -> Iterator[TableSink]:
+    """A sink for CSV (UTF-8, a header line, empty for what is unknown).
+
+    Args:
+        path: Where to.
+        timeline: Of the document that is to be written.
+        untracked: Also the detections that no track took.
+    """
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        yield TableSink(path, "csv", timeline, writer, untracked=untracked)
+
+
+@contextmanager
+def parquet_sink(path: Path, timeline: Timeline, *, untracked: bool = False) -> Iterator[TableSink]:
+    """A sink for Parquet; the schema's metadata has the run's header, as JSON, under ``gtrack``.
+
+    Args:
+        path: Where to.
+        timeline: Of the document that is to be written.
+        untracked: Also the detections that no track took.
+    """
+    import pyarrow.parquet as pq
+
+    schema = _schema(timeline)
+    with whole_file(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        batches = _Batches(writer, schema)
+        yield TableSink(path, "parquet", timeline, batches, untracked=untracked)
+        batches.flush()
+
+
+class _Batches:
+    """Gathers rows to row groups."""
+
+    def __init__(self, writer: Any, schema: pa.Schema) -> None:
+        self._writer, self._schema = writer, schema
+        self._columns: list[list[Any]] = [[] for _ in COLUMNS]
+
+    def writerow(self, row: list[Any], /) -> None:
+        for column, value in zip(self._columns, row, strict=True):
+            column.append(value)
+        if len(self._columns[0]) >= _ROW_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        import pyarrow as pa
+
+        if self._columns[0]:
+            arrays = [pa.array(c, field.type) for c, field in zip(self._columns, self._schema, strict=True)]
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+            self._columns = [[] for _ in COLUMNS]
+
+
+def _schema(timeline: Timeline) -> pa.Schema:
+    import pyarrow as pa
+
+    types = {"frame": pa.int64(), "class_id": pa.int64(), "det_ind": pa.int64()}
+    types |= {name: pa.string() for name in ("track_id", "gallery_id", "class_name")}
+    never_null = {"frame", "x1", "y1", "x2", "y2", "class_id", "det_ind"}
+    about = {"format": "gtrack-tracks", "version": 1, **timeline.header}
+    return pa.schema(
+        [pa.field(name, types.get(name, pa.float64()), nullable=name not in never_null) for name in COLUMNS],
+        metadata={"gtrack": json.dumps(about, ensure_ascii=False)},
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
