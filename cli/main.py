@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, gallery_exchange, gallery_people, listing, run, schema
+from cli import demo, detect, gallery_exchange, gallery_people, listing, run, schema
 from cli.output import print_error
 from gallery_db.errors import GtrackError
 
@@ -47,6 +47,7 @@ def _root(
 
 
 app.command("run")(run.run)
+app.command("detect")(detect.detect)
 app.command("demo")(demo.demo)
 # gallery.app, with the commands of all three modules.
 app.add_typer(gallery_people.app, name="gallery")

@@ -11,20 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracking.api import track_video as track_video
+    from tracking.detect import detect_video as detect_video
     from tracking.detections import DetectionSource as DetectionSource
     from tracking.detections import open_detections as open_detections
+    from tracking.detectors.base import DetectorOptions as DetectorOptions
+    from tracking.detectors.loader import load_detector as load_detector
     from tracking.options import RunOptions as RunOptions
     from tracking.pipeline import TrackingRun as TrackingRun
     from tracking.reid import load_embedder as load_embedder
     from tracking.result import TrackResult as TrackResult
+    from tracking.sources import LiveOptions as LiveOptions
     from tracking.trackers import available_trackers as available_trackers
 
 _HOMES = {
     "DetectionSource": "tracking.detections",
+    "DetectorOptions": "tracking.detectors.base",
+    "LiveOptions": "tracking.sources",
     "RunOptions": "tracking.options",
     "TrackResult": "tracking.result",
     "TrackingRun": "tracking.pipeline",
     "available_trackers": "tracking.trackers",
+    "detect_video": "tracking.detect",
+    "load_detector": "tracking.detectors.loader",
     "load_embedder": "tracking.reid",
     "open_detections": "tracking.detections",
     "track_video": "tracking.api",
@@ -32,10 +40,14 @@ _HOMES = {
 
 __all__ = [
     "DetectionSource",
+    "DetectorOptions",
+    "LiveOptions",
     "RunOptions",
     "TrackResult",
     "TrackingRun",
     "available_trackers",
+    "detect_video",
+    "load_detector",
     "load_embedder",
     "open_detections",
     "track_video",
