@@ -87,7 +87,12 @@ def test_schema(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("what", "expected"),
-    [("trackers", "bytetrack"), ("reid-models", "osnet_x0_25"), ("reid-weights", "osnet_x0_25_msmt17.pt")],
+    [
+        ("trackers", "bytetrack"),
+        ("detectors", "builtin"),
+        ("reid-models", "osnet_x0_25"),
+        ("reid-weights", "osnet_x0_25_msmt17.pt"),
+    ],
 )
 def test_list(what: str, expected: str) -> None:
     assert expected in gtrack("list", what).stdout

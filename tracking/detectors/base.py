@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from tracking.errors import OptionError
 
-__all__ = ["MIN_SIDE", "Detector", "DetectorOptions", "Family", "StageSeconds", "keep_best"]
+__all__ = ["Detector", "DetectorOptions", "Family", "StageSeconds", "keep_best", "within"]
 
 Family = Literal["auto", "yolox", "yolov5", "yolov8", "end2end"]
 """Forms of a network's output; see `tracking.detectors.decode`."""
 
-MIN_SIDE = 1.0
-"""Pixels; a box that is thinner than that within the frame shows nothing."""
+_MIN_SIDE = 1.0
 
 _CANDIDATES = 3000
 
@@ -163,3 +162,10 @@ def keep_best(
         order = order[np.sort(np.asarray(kept, np.int64).ravel())]
     order = order[:most]
     return np.hstack([boxes[order], scores[order, None], classes[order, None]]).astype(np.float32)
+
+
+def within(rows: NDArray[np.float32], frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Rows as of `Detector.detect`, clipped to the frame; what is thinner than a pixel there shows nothing."""
+    height, width = frame.shape[:2]
+    rows[:, :4] = np.clip(rows[:, :4], 0.0, [width, height, width, height])
+    return rows[((rows[:, 2:4] - rows[:, :2]) >= _MIN_SIDE).all(axis=1)]

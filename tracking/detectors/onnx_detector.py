@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detectors.base import MIN_SIDE, DetectorOptions, StageSeconds, keep_best
+from tracking.detectors.base import DetectorOptions, StageSeconds, keep_best, within
 from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import decode, recognise
 from tracking.errors import DetectorError, EmbedderError, OptionError
@@ -23,6 +23,7 @@ __all__ = ["OnnxDetector"]
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _PAD = 114
 _DEFAULT_SIZE = 640
+_FAR = 1e5
 
 
 def _literal(text: str | None) -> Any:
@@ -233,12 +234,11 @@ class OnnxDetector:
             raise DetectorError(f"{self._weights}: the network returned boxes that are not numbers.")
         scale, left, top = place
         boxes = (boxes - np.array([left, top, left, top], np.float32)) / scale
-        height, width = frame.shape[:2]
-        boxes = np.clip(boxes, 0.0, [width, height, width, height])
-        visible = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE).all(axis=1))
-        return keep_best(
-            boxes[visible],
-            scores[visible],
-            kinds[visible],
+        # Before they are clipped, as the networks' own tools do; a size that overflowed is cut to something finite.
+        rows = keep_best(
+            np.clip(boxes, -_FAR, _FAR),
+            scores,
+            kinds,
             nms_iou=None if self.layout.family == "end2end" else options.nms_iou,
         )
+        return within(rows, frame)

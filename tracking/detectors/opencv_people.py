@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detectors.base import MIN_SIDE, DetectorOptions, StageSeconds, keep_best
+from tracking.detectors.base import DetectorOptions, StageSeconds, keep_best, within
 from tracking.errors import OptionError
 
 __all__ = ["OpenCvPeople"]
@@ -98,13 +98,11 @@ class OpenCvPeople:
             found = np.asarray(windows, np.float64).reshape(-1, 4) / scale
             weights = np.asarray(margins, np.float64).ravel()
             middle, half = found[:, :2] + found[:, 2:] / 2, found[:, 2:] * _PERSON / 2
-            boxes = np.clip(np.hstack([middle - half, middle + half]), 0.0, [width, height, width, height])
-            visible = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE).all(axis=1)
             scores = 1.0 / (1.0 + np.exp(-_STEEPNESS * (weights - _MIDDLE)))
-            scores = np.maximum(scores, self._options.score_threshold)  # rounding at the threshold itself
-            return keep_best(
-                boxes[visible],
-                scores[visible],
-                np.zeros(int(visible.sum()), np.int64),
+            rows = keep_best(
+                np.hstack([middle - half, middle + half]),
+                np.maximum(scores, self._options.score_threshold),  # rounding at the threshold itself
+                np.zeros(len(found), np.int64),
                 nms_iou=self._options.nms_iou,
             )
+            return within(rows, frame)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detectors.base import DetectorOptions, StageSeconds, keep_best
+from tracking.detectors.base import DetectorOptions, StageSeconds, keep_best, within
 from tracking.errors import DetectorError, EmbedderError, OptionError
 from tracking.reid.devices import parse_device, torch_device
 from tracking.reid.reasons import reason
@@ -83,6 +83,11 @@ class UltralyticsDetector:
             )
 
     @property
+    def batch_size(self) -> int:
+        """Frames per inference."""
+        return self._options.batch_size
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """See `Detector`."""
         options = self._options
@@ -114,20 +119,20 @@ class UltralyticsDetector:
                         classes=None if options.classes is None else list(options.classes),
                         imgsz=options.image_size or 640,
                         device=self._device,
-                        half=self._half,
                         verbose=False,
+                        # Newer versions warn of the very word.
+                        **({"half": True} if self._half else {}),
                     )
             except Exception as error:  # as above
                 raise DetectorError(f"{self._weights}: Ultralytics failed: {reason(error)}") from error
             with self.seconds.measure("post"):
-                for result in results:
+                for frame, result in zip(frames[first : first + options.batch_size], results, strict=True):
                     boxes = result.boxes.cpu().numpy()
-                    found.append(
-                        keep_best(
-                            np.asarray(boxes.xyxy, np.float32).reshape(-1, 4),
-                            np.asarray(boxes.conf, np.float32).reshape(-1),
-                            np.asarray(boxes.cls, np.int64).reshape(-1),
-                            nms_iou=None,  # done already
-                        )
+                    rows = keep_best(
+                        np.asarray(boxes.xyxy, np.float32).reshape(-1, 4),
+                        np.asarray(boxes.conf, np.float32).reshape(-1),
+                        np.asarray(boxes.cls, np.int64).reshape(-1),
+                        nms_iou=None,  # done already
                     )
+                    found.append(within(rows, frame))
         return found
