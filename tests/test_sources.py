@@ -14,7 +14,8 @@ from mjpeg_server import MjpegServer
 from numpy.typing import NDArray
 
 from gallery_db import Gallery
-from tracking import DetectorOptions, LiveOptions, track_video
+from tracking import DetectorOptions, LiveOptions, RunOptions, TrackingRun, track_video
+from tracking.artifacts import OutputOptions
 from tracking.demo_scene import Scene
 from tracking.detections import open_detections
 from tracking.errors import OptionError, VideoError
@@ -199,28 +200,26 @@ def test_a_run_over_a_stream_that_dies_and_comes_back(camera: MjpegServer, tmp_p
     """The whole of it: detections, tracks and video of a run, and a gallery that it enrols into."""
     weights = bright_square(tmp_path / "w.onnx", size=SIZE)
 
-    def progress_and_die() -> None:
-        camera.stop()
-        time.sleep(1.0)
-        camera.start()
-
-    threading.Timer(1.0, progress_and_die).start()
-    said: list[str] = []
-    result = track_video(
-        video=camera.url,
-        detect=DetectorOptions(weights, score_threshold=0.9),
-        live=LiveOptions(duration=5.0, reconnect_seconds=20),
-        save_detections=tmp_path / "d.json",
-        save_json_flag=True,
-        save_video="v.avi",
-        fourcc="MJPG",
-        out_dir=tmp_path / "out",
-        no_progress=True,
-        notify=said.append,
+    job = TrackingRun(
+        DetectorOptions(weights, score_threshold=0.9),
+        camera.url,
+        RunOptions(
+            live=LiveOptions(max_frames=50, reconnect_seconds=30),
+            save_detections=tmp_path / "d.json",
+            output=OutputOptions(json=True, video="v.avi", fourcc="MJPG", out_dir=tmp_path / "out"),
+        ),
     )
+
+    def progress(done: int, total: int | None) -> None:
+        assert total is None
+        if done == 20:
+            camera.stop()
+            threading.Timer(1.2, camera.start).start()
+
+    result = job.execute(progress=progress)
     assert result.stats["reconnects"] == 1
     assert "dropped" in result.stats
-    assert result.stats["frames"] > 30
+    assert result.stats["frames"] == 50
     (run_dir,) = (tmp_path / "out").iterdir()
     assert run_dir.name == "127-0-0-1-stream-mjpg"
     source = open_detections(tmp_path / "d.json")
