@@ -76,7 +76,7 @@ def detect(
         typer.Option("--class-names", help="A file with one class name a line, for a model that knows none."),
     ] = None,
     score_threshold: ScoreThreshold = 0.1,
-    nms_iou: NmsIou = 0.5,
+    nms_iou: NmsIou = None,
     image_size: ImageSize = None,
     batch_size: BatchSize = 1,
     family: Family = "auto",

@@ -99,9 +99,11 @@ ScoreThreshold = Annotated[
     ),
 ]
 NmsIou = Annotated[
-    float,
+    Optional[float],  # noqa: UP045
     typer.Option(
-        "--nms-iou", help="Of two boxes of a class that overlap more, one is dropped.", rich_help_panel=_DETECTION
+        "--nms-iou",
+        rich_help_panel=_DETECTION,
+        help="Of two boxes of a class that overlap more, the weaker is dropped. Default: 0.5; builtin: 0.3.",
     ),
 ]
 BatchSize = Annotated[

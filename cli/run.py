@@ -156,7 +156,7 @@ def run(
         ),
     ] = None,
     score_threshold: ScoreThreshold = 0.1,
-    nms_iou: NmsIou = 0.5,
+    nms_iou: NmsIou = None,
     image_size: ImageSize = None,
     batch_size: BatchSize = 1,
     family: Family = "auto",

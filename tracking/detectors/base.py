@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from tracking.errors import OptionError
 
-__all__ = ["Detector", "DetectorOptions", "Family", "StageSeconds", "keep_best", "within"]
+__all__ = ["NETWORK_NMS_IOU", "Detector", "DetectorOptions", "Family", "StageSeconds", "keep_best", "within"]
 
 Family = Literal["auto", "yolox", "yolov5", "yolov8", "end2end"]
 """Forms of a network's output; see `tracking.detectors.decode`."""
+
+NETWORK_NMS_IOU = 0.5
+"""What networks are suppressed with unless asked otherwise."""
 
 _MIN_SIDE = 1.0
 
@@ -61,8 +64,9 @@ class DetectorOptions:
     Attributes:
         weights: ``builtin``, or a file: ``.onnx``, or ``.pt`` of Ultralytics; a bare name is looked up in `models_dir`.
         score_threshold: Lowest score that is kept, in (0, 1]. Trackers make use of weak detections, so it is low.
-        nms_iou: IoU from which the weaker of two boxes of a class is dropped, in (0, 1]. Networks that do that
-            themselves (end to end) are left as they are.
+        nms_iou: IoU from which the weaker of two boxes of a class is dropped, in (0, 1]; None: 0.5, and 0.3 for
+            ``builtin``, which finds people at several sizes. Networks that do that themselves (end to end) are
+            left as they are.
         classes: Class ids to detect; None for all.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, an index, or ``mps``.
         half: FP16, for Ultralytics weights on a GPU; an ONNX model's precision is in its file.
@@ -77,7 +81,7 @@ class DetectorOptions:
 
     weights: str | Path = "builtin"
     score_threshold: float = 0.1
-    nms_iou: float = 0.5
+    nms_iou: float | None = None
     classes: Sequence[int] | None = None
     device: str = "auto"
     half: bool = False
@@ -95,7 +99,7 @@ class DetectorOptions:
             OptionError: One that makes no sense.
         """
         for name, value in (("--score-threshold", self.score_threshold), ("--nms-iou", self.nms_iou)):
-            if not 0.0 < value <= 1.0:
+            if value is not None and not 0.0 < value <= 1.0:
                 raise OptionError(f"{name} must be above 0 and at most 1, got {value}.")
         if self.batch_size < 1:
             raise OptionError(f"--batch-size must be at least 1, got {self.batch_size}.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detectors.base import DetectorOptions, StageSeconds, keep_best, within
+from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, keep_best, within
 from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import decode, recognise
 from tracking.errors import DetectorError, EmbedderError, OptionError
@@ -104,6 +104,7 @@ class OnnxDetector:
             family=options.family,
             what=str(weights),
         )
+        self._nms_iou = None if self.layout.family == "end2end" else options.nms_iou or NETWORK_NMS_IOU
         if not stated and self.layout.classes == len(COCO_NAMES):
             stated = dict(enumerate(COCO_NAMES))
         self.class_names: Mapping[int, str] = {**stated, **options.class_names}
@@ -163,7 +164,7 @@ class OnnxDetector:
             "backend": "onnxruntime",
             "task": "detect",
             "model_family": self.layout.family,
-            "nms_iou": None if self.layout.family == "end2end" else options.nms_iou,
+            "nms_iou": self._nms_iou,
         }
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
@@ -239,6 +240,6 @@ class OnnxDetector:
             np.clip(boxes, -_FAR, _FAR),
             scores,
             kinds,
-            nms_iou=None if self.layout.family == "end2end" else options.nms_iou,
+            nms_iou=self._nms_iou,
         )
         return within(rows, frame)

@@ -19,6 +19,7 @@ from tracking.errors import OptionError
 __all__ = ["OpenCvPeople"]
 
 _LONGER_SIDE = 1152
+_NMS_IOU = 0.3
 _PERSON = np.array([0.52, 0.8])
 """Width and height of the person within the window, which was trained with a margin all around."""
 _MIDDLE, _STEEPNESS = 0.5, 3.0
@@ -73,7 +74,7 @@ class OpenCvPeople:
             "backend": "opencv",
             "task": "detect",
             "model_family": "hog",
-            "nms_iou": options.nms_iou,
+            "nms_iou": options.nms_iou or _NMS_IOU,
         }
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
@@ -103,6 +104,6 @@ class OpenCvPeople:
                 np.hstack([middle - half, middle + half]),
                 np.maximum(scores, self._options.score_threshold),  # rounding at the threshold itself
                 np.zeros(len(found), np.int64),
-                nms_iou=self._options.nms_iou,
+                nms_iou=self._options.nms_iou or _NMS_IOU,
             )
             return within(rows, frame)

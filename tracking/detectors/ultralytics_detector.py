@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detectors.base import DetectorOptions, StageSeconds, keep_best, within
+from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, keep_best, within
 from tracking.errors import DetectorError, EmbedderError, OptionError
 from tracking.reid.devices import parse_device, torch_device
 from tracking.reid.reasons import reason
@@ -102,7 +102,7 @@ class UltralyticsDetector:
             "backend": "ultralytics",
             "task": self._task,
             "model_family": "ultralytics",
-            "nms_iou": options.nms_iou,
+            "nms_iou": options.nms_iou or NETWORK_NMS_IOU,
         }
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
@@ -115,7 +115,7 @@ class UltralyticsDetector:
                     results = self._model.predict(
                         list(frames[first : first + options.batch_size]),
                         conf=options.score_threshold,
-                        iou=options.nms_iou,
+                        iou=options.nms_iou or NETWORK_NMS_IOU,
                         classes=None if options.classes is None else list(options.classes),
                         imgsz=options.image_size or 640,
                         device=self._device,
