@@ -31,8 +31,8 @@ class DetectResult:
         detections: Number of detections by class id.
         class_names: Names by class id.
         seconds: Wall-clock time of the frame loop.
-        cpu_seconds: CPU time of the frame loop by stage: ``decode``, ``detect`` (or, where the detector tells them
-            apart, ``pre``, ``inference`` and ``post``), and ``rest`` (checks and writing).
+        cpu_seconds: CPU time of the frame loop by stage: ``decode``; ``pre``, ``inference`` and ``post`` of a
+            detector that tells them apart; ``rest`` (in batches, decoding ahead is part of it).
         dropped: Frames of a live source that nobody had time for.
         reconnects: How often a stream was lost and came back.
     """
