@@ -10,7 +10,7 @@ import typer
 
 from cli.options import NoProgress
 from cli.output import print_json_lines, print_table, say
-from cli.run import class_ids
+from cli.run import read_class_ids
 
 if TYPE_CHECKING:
     from tracking.results.timelines import Timeline
@@ -97,7 +97,7 @@ def tracks(
     from tracking.errors import OptionError
     from tracking.progress import progress_bar
 
-    chosen = class_ids(classes)
+    chosen = read_class_ids(classes)
     paths = [*(outputs or []), *([html] if html else [])]
     if html is not None and html.suffix.lower() not in (".html", ".htm"):
         raise OptionError(f"--html: expected a name that ends in .html, got {str(html)!r}.")

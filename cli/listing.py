@@ -16,6 +16,7 @@ __all__ = ["list_names"]
 
 class _What(str, Enum):
     trackers = "trackers"
+    detectors = "detectors"
     reid_models = "reid-models"
     reid_weights = "reid-weights"
 
@@ -25,7 +26,7 @@ def list_names(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     models_dir: ModelsDir = Path("models"),
 ) -> None:
-    """List trackers, ReID architectures, or ReID weights.
+    """List trackers, detectors, ReID architectures, or ReID weights.
 
     Example: gtrack list reid-weights
     """
@@ -45,6 +46,11 @@ def list_names(
             (name, "--temporal", "BoxMOT tracker for gallery_hybrid" + (" (default)" if name == "bytetrack" else ""))
             for name in temporal_trackers()
         ]
+    elif what is _What.detectors:
+        from tracking.detectors import available_detectors
+
+        columns = ["name", "what"]
+        rows = list(available_detectors())
     elif what is _What.reid_models:
         from tracking.boxmot_adapter import reid_architectures
 

@@ -15,6 +15,7 @@ import typer
 
 from cli import (
     demo,
+    detect,
     evaluate,
     export,
     gallery_calibrate,
@@ -58,6 +59,7 @@ def _root(
 
 
 app.command("run")(run.run)
+app.command("detect")(detect.detect)
 app.command("demo")(demo.demo)
 # gallery.app, with the commands of all these modules.
 app.add_typer(gallery_people.app, name="gallery")

@@ -9,14 +9,23 @@ from typing import Annotated, Optional
 import typer
 
 __all__ = [
+    "BatchSize",
     "Device",
     "Download",
+    "Duration",
+    "Family",
     "GalleryPath",
     "Half",
+    "ImageSize",
+    "Loop",
+    "MaxFrames",
     "ModelsDir",
+    "NmsIou",
     "NoProgress",
+    "ReconnectSeconds",
     "ReidWeights",
     "Runtime",
+    "ScoreThreshold",
     "SearchChoice",
     "Threads",
 ]
@@ -31,6 +40,8 @@ class SearchChoice(str, Enum):
 
 
 _MODEL = "ReID model"
+_DETECTION = "Detection"
+_LIVE = "Live sources (a camera's index, an rtsp:// or http:// address)"
 
 ReidWeights = Annotated[
     Optional[str],  # noqa: UP045 - typer evaluates it on Python 3.10 as well
@@ -73,7 +84,7 @@ Runtime = Annotated[
 ]
 Threads = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option("--threads", min=1, help="CPU threads of the ReID model.", rich_help_panel=_MODEL),
+    typer.Option("--threads", min=1, help="CPU threads of a network.", rich_help_panel=_MODEL),
 ]
 Download = Annotated[
     bool,
@@ -88,3 +99,70 @@ GalleryPath = Annotated[
     typer.Option("--gallery", "-g", envvar="GTRACK_GALLERY", help="The gallery's folder."),
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
+
+ScoreThreshold = Annotated[
+    float,
+    typer.Option(
+        "--score-threshold",
+        rich_help_panel=_DETECTION,
+        help="Lowest score of a detection that is kept. Low, because trackers continue tracks with weak detections "
+        "(--track-thresh says which may start one).",
+    ),
+]
+NmsIou = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--nms-iou",
+        rich_help_panel=_DETECTION,
+        help="Of two boxes of a class that overlap more, the weaker is dropped. Default: 0.5; builtin: 0.3.",
+    ),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--batch-size",
+        rich_help_panel=_DETECTION,
+        help="Frames detected at once, where the model takes several; of use on a GPU. Live sources: one.",
+    ),
+]
+ImageSize = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--image-size",
+        rich_help_panel=_DETECTION,
+        help="Pixels of the detector's input, where the model leaves that open. Default: the model's, else 640; of "
+        "the longer side for builtin: 1152.",
+    ),
+]
+Family = Annotated[
+    str,
+    typer.Option(
+        "--family",
+        rich_help_panel=_DETECTION,
+        help="How an .onnx detector's output is read, where auto guesses wrong: yolox, yolov5, yolov8 or end2end.",
+    ),
+]
+ReconnectSeconds = Annotated[
+    float,
+    typer.Option(
+        "--reconnect-seconds",
+        rich_help_panel=_LIVE,
+        help="How long a lost stream is tried again before the run gives up; 0: not at all.",
+    ),
+]
+Duration = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--duration", metavar="SECONDS", help="End after that time.", rich_help_panel=_LIVE),
+]
+MaxFrames = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--max-frames", help="End after so many processed frames.", rich_help_panel=_LIVE),
+]
+Loop = Annotated[
+    bool,
+    typer.Option(
+        "--loop",
+        rich_help_panel=_LIVE,
+        help="Play a video file like a camera: at its own speed, again and again.",
+    ),
+]

@@ -10,17 +10,37 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cli.options import Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, SearchChoice, Threads
+from cli.options import (
+    BatchSize,
+    Device,
+    Download,
+    Duration,
+    Family,
+    Half,
+    ImageSize,
+    Loop,
+    MaxFrames,
+    ModelsDir,
+    NmsIou,
+    NoProgress,
+    ReconnectSeconds,
+    ReidWeights,
+    Runtime,
+    ScoreThreshold,
+    SearchChoice,
+    Threads,
+)
 from cli.output import print_table, say
 
 if TYPE_CHECKING:
     from tracking.result import TrackResult
 
-__all__ = ["class_ids", "print_result", "run"]
+__all__ = ["print_result", "read_class_ids", "run"]
 
 _TRACKING = "Tracking (gallery_hybrid)"
 _GALLERY = "Gallery"
 _ENROLMENT = "Enrolment (the gallery is only read unless asked)"
+_DETECTION = "Detection"
 _SAVING = "Saving (nothing is written unless asked)"
 
 
@@ -32,8 +52,8 @@ class Enroll(str, Enum):
     all = "all"
 
 
-def class_ids(text: str | None) -> list[int] | None:
-    """What --classes says; None where it says nothing."""
+def read_class_ids(text: str | None) -> list[int] | None:
+    """Class ids from text, such as ``0,2``; None for all."""
     if text is None:
         return None
     from tracking.errors import OptionError
@@ -85,6 +105,8 @@ def print_result(result: TrackResult) -> None:
         f"{stats['tracks']:.0f} tracks, {stats['named']:.0f} named as {stats['identities']:.0f} identities; "
         f"{stats['crops']:.0f} crops embedded; {stats['seconds']:.1f} s, {stats['fps']:.0f} frames/s"
     )
+    if "dropped" in stats:
+        print(f"live: {stats['dropped']:.0f} frames dropped, {stats['reconnects']:.0f} reconnects")
     counts = result.enrolment
     if counts is not None:
         new = f" ({counts.identities} as new identities)" if counts.identities else ""
@@ -102,15 +124,49 @@ def print_result(result: TrackResult) -> None:
 
 
 def run(
-    video: Annotated[Optional[Path], typer.Argument(help="The video.", show_default=False)] = None,  # noqa: UP045
+    video: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(
+            help="The video; with --detect also a camera's index, or the address of a stream.", show_default=False
+        ),
+    ] = None,
     dets_json: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
             "--dets-json", help="Its detections, det-v1 JSON (see: gtrack schema det-v1).", show_default=False
         ),
     ] = None,
-    video_option: Annotated[
+    detect: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--detect",
+            rich_help_panel=_DETECTION,
+            metavar="WEIGHTS",
+            show_default=False,
+            help="Detect in the same pass, in place of --dets-json: an .onnx (YOLO, YOLOX) or .pt (Ultralytics) file, "
+            "or 'builtin'. --classes then limits what is detected.",
+        ),
+    ] = None,
+    save_detections: Annotated[
         Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--save-detections",
+            rich_help_panel=_DETECTION,
+            metavar="FILE.json",
+            help="Also write what was detected (det-v1).",
+        ),
+    ] = None,
+    score_threshold: ScoreThreshold = 0.1,
+    nms_iou: NmsIou = None,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = 1,
+    family: Family = "auto",
+    reconnect_seconds: ReconnectSeconds = 30.0,
+    duration: Duration = None,
+    max_frames: MaxFrames = None,
+    loop: Loop = False,
+    video_option: Annotated[
+        Optional[str],  # noqa: UP045
         typer.Option("--video", help="The video, as an option.", show_default=False),
     ] = None,
     tracker: Annotated[
@@ -293,6 +349,8 @@ def run(
 
     Example: gtrack run clip.mp4 --dets-json clip.json --gallery people --json --save-video named.mp4
 
+    Without detections: gtrack run clip.mp4 --detect yolox_nano.onnx --gallery people
+
     Ctrl-C keeps what is done: the saved files are complete up to the last frame, and --enroll stores its tracks.
     """
     from tracking.errors import OptionError
@@ -302,17 +360,24 @@ def run(
     source = video or video_option
     if source is None:
         raise OptionError("no video given.", hint="Example: gtrack run clip.mp4 --dets-json clip.json")
-    if dets_json is None:
-        raise OptionError("no detections given.", hint="Example: gtrack run clip.mp4 --dets-json clip.json")
+    if dets_json is None and detect is None:
+        raise OptionError(
+            "no detections given.",
+            hint="Example: gtrack run clip.mp4 --dets-json clip.json, or --detect builtin to detect in the same pass",
+        )
+    if dets_json is not None and detect is not None:
+        raise OptionError("--dets-json and --detect exclude each other.")
     from tracking.artifacts import OutputOptions
+    from tracking.detectors import DetectorOptions
     from tracking.galleries import EmbedderOptions
     from tracking.options import RunOptions, parse_range, read_class_names
-    from tracking.pipeline import TrackingRun
+    from tracking.pipeline import DetectionInput, TrackingRun
+    from tracking.sources import LiveOptions
     from tracking.temporal import TemporalOptions
 
     options = RunOptions(
         tracker=tracker,
-        classes=class_ids(classes),
+        classes=read_class_ids(classes),
         filter_gallery=filter_gallery,
         temporal=TemporalOptions(
             name=temporal,
@@ -354,8 +419,26 @@ def run(
         enroll=enroll.value,
         source_id=source_id,
         grace_frames=grace_frames,
+        save_detections=save_detections,
+        live=LiveOptions(reconnect_seconds=reconnect_seconds, duration=duration, max_frames=max_frames, loop=loop),
     )
-    job = TrackingRun(dets_json, source, options, notify=say)
+    detections: DetectionInput = dets_json or ""
+    if detect is not None:
+        detections = DetectorOptions(
+            weights=detect,
+            score_threshold=score_threshold,
+            nms_iou=nms_iou,
+            classes=options.classes,
+            device=device,
+            half=half,
+            batch_size=batch_size,
+            image_size=image_size,
+            threads=threads,
+            family=family,  # type: ignore[arg-type]  # DetectorOptions.validate
+            class_names=options.class_names,
+            models_dir=models_dir,
+        )
+    job = TrackingRun(detections, source, options, notify=say)
     try:
         result = job.execute_with_bars(enabled=not no_progress)
     except BaseException as error:

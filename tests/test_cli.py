@@ -87,7 +87,12 @@ def test_schema(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("what", "expected"),
-    [("trackers", "bytetrack"), ("reid-models", "osnet_x0_25"), ("reid-weights", "osnet_x0_25_msmt17.pt")],
+    [
+        ("trackers", "bytetrack"),
+        ("detectors", "builtin"),
+        ("reid-models", "osnet_x0_25"),
+        ("reid-weights", "osnet_x0_25_msmt17.pt"),
+    ],
 )
 def test_list(what: str, expected: str) -> None:
     assert expected in gtrack("list", what).stdout
@@ -100,6 +105,10 @@ def test_list(what: str, expected: str) -> None:
     [
         pytest.param(["run"], 2, "no video given", id="no video"),
         pytest.param(["run", "a.mp4"], 2, "no detections given", id="no detections"),
+        pytest.param(["run", "a.mp4", "--detect", "no.onnx"], 1, "a.mp4", id="no video to detect in"),
+        pytest.param(["run", "0", "--dets-json", "c"], 2, "live source", id="a camera with detections"),
+        pytest.param(["detect", "a.mp4", "--weights", "builtin"], 2, "--json", id="detect: no file to write"),
+        pytest.param(["detect", "a.mp4", "--weights", "builtin", "--json", "b"], 1, "a.mp4", id="detect: no video"),
         pytest.param(["run", "a.mp4", "--video", "b.mp4", "--dets-json", "c"], 2, "twice", id="two videos"),
         pytest.param(["run", "a.mp4", "--dets-json", "none.json"], 1, "none.json", id="missing file"),
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--classes", "x"], 2, "--classes", id="bad classes"),

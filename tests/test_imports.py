@@ -89,7 +89,7 @@ def test_importing_is_cheap(package: str) -> None:
 @pytest.mark.parametrize("package", ["tracking", "gallery_db", "tracking.reid", "tracking.evaluation"])
 def test_public_names_resolve(package: str) -> None:
     module = importlib.import_module(package)
-    assert sorted(module.__all__, key=str.lower) == sorted(set(module.__all__), key=str.lower)
+    assert sorted(module.__all__) == sorted(set(module.__all__)), "no name twice"
     for name in module.__all__:
         assert getattr(module, name) is not None
     with pytest.raises(AttributeError):

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracking.api import track_video as track_video
+    from tracking.detect import detect_video as detect_video
     from tracking.detections import DetectionSource as DetectionSource
     from tracking.detections import open_detections as open_detections
+    from tracking.detectors.base import DetectorOptions as DetectorOptions
+    from tracking.detectors.loader import load_detector as load_detector
     from tracking.options import RunOptions as RunOptions
     from tracking.pipeline import TrackingRun as TrackingRun
     from tracking.reid import load_embedder as load_embedder
@@ -25,10 +28,13 @@ if TYPE_CHECKING:
     from tracking.results.supervision_frames import to_supervision as to_supervision
     from tracking.results.timelines import Timeline as Timeline
     from tracking.results.timelines import timeline as timeline
+    from tracking.sources import LiveOptions as LiveOptions
     from tracking.trackers import available_trackers as available_trackers
 
 _HOMES = {
     "DetectionSource": "tracking.detections",
+    "DetectorOptions": "tracking.detectors.base",
+    "LiveOptions": "tracking.sources",
     "RunOptions": "tracking.options",
     "Timeline": "tracking.results.timelines",
     "TrackFrame": "tracking.results.reading",
@@ -36,8 +42,10 @@ _HOMES = {
     "TrackResult": "tracking.result",
     "TrackingRun": "tracking.pipeline",
     "available_trackers": "tracking.trackers",
+    "detect_video": "tracking.detect",
     "export_tracks": "tracking.results.exporting",
     "iter_supervision": "tracking.results.supervision_frames",
+    "load_detector": "tracking.detectors.loader",
     "load_embedder": "tracking.reid",
     "open_detections": "tracking.detections",
     "read_tracks": "tracking.results.reading",
@@ -48,6 +56,8 @@ _HOMES = {
 
 __all__ = [
     "DetectionSource",
+    "DetectorOptions",
+    "LiveOptions",
     "RunOptions",
     "Timeline",
     "TrackFrame",
@@ -55,8 +65,10 @@ __all__ = [
     "TrackResult",
     "TrackingRun",
     "available_trackers",
+    "detect_video",
     "export_tracks",
     "iter_supervision",
+    "load_detector",
     "load_embedder",
     "open_detections",
     "read_tracks",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gallery_db.view import Search
 from tracking.artifacts import OutputOptions
 from tracking.detections import DetectionSource
+from tracking.detectors.base import Detector, DetectorOptions
 from tracking.enrolment import Enrol
+from tracking.errors import OptionError
 from tracking.galleries import EmbedderOptions
 from tracking.options import RunOptions, read_class_names
-from tracking.pipeline import TrackingRun
+from tracking.pipeline import DetectionInput, TrackingRun
 from tracking.result import TrackResult
+from tracking.sources import LiveOptions
 from tracking.temporal import TemporalOptions
 
 __all__ = ["track_video"]
@@ -21,7 +24,7 @@ __all__ = ["track_video"]
 
 def track_video(
     *,
-    dets_json: str | Path | Mapping[str, Any] | DetectionSource,
+    dets_json: str | Path | Mapping[str, Any] | DetectionSource | Iterable[Any] | None = None,
     video: str | Path,
     tracker: str = "gallery_hybrid",
     classes: Sequence[int] | None = None,
@@ -61,15 +64,21 @@ def track_video(
     source_id: str | None = None,
     grace_frames: int = 30,
     backfill: bool = False,
+    detect: str | Path | DetectorOptions | Detector | None = None,
+    save_detections: str | Path | None = None,
+    live: LiveOptions | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> TrackResult:
     """Track the detections of a video and name the tracks from a gallery.
 
-    Writes nothing unless a saving argument or `enroll` asks for it.
+    Writes nothing unless a saving argument or `enroll` asks for it. Either `dets_json` or `detect` is needed.
 
     Args:
-        dets_json: det-v1 detections: a file, its parsed document, or an open `DetectionSource`.
-        video: The video that they were made from.
+        dets_json: det-v1 detections: a file, its parsed document, or an open `DetectionSource`. Or an iterable with
+            one item a frame: arrays (N, 5 or 6) of x1, y1, x2, y2, score, class id; supervision's ``Detections``;
+            Ultralytics' ``Results``; None.
+        video: The video that they were made from; with `detect` also a camera's index (``"0"``), or the address of a
+            stream.
         tracker: ``gallery_hybrid`` (association over time, names from looks at each track) or
             ``gallery_only`` (every detection by itself).
         classes: Class ids to track, None for all; others pass through unchanged.
@@ -113,6 +122,11 @@ def track_video(
         source_id: The camera that enrolled tracks are of; the video's stem if None.
         grace_frames: Frames that a track may be out of sight before it has ended.
         backfill: Write a name that is decided later on the track's earlier frames too, in a second pass.
+        detect: Detect in the same pass: ``builtin``, a ``.onnx`` or ``.pt`` file, options that name one, or a
+            `Detector` of your own. With a file, `classes` limits what it finds as well, and `device`, `half`,
+            `threads` and `models_dir` hold for it too.
+        save_detections: Also write what was detected to this det-v1 file.
+        live: How a camera or a stream is read, and when the run ends.
         notify: Takes one-line messages; they are dropped if None.
 
     Returns:
@@ -122,6 +136,15 @@ def track_video(
         GtrackError: Any leaf of the tree in `gallery_db.errors`.
         KeyboardInterrupt: Ctrl-C, after the artefacts of the frames done are complete.
     """
+    if (dets_json is None) == (detect is None):
+        raise OptionError("expected either detections (dets_json) or a detector (detect), and not both.")
+    detections: DetectionInput = dets_json if dets_json is not None else ()
+    if isinstance(detect, (str, Path)):
+        detections = DetectorOptions(
+            weights=detect, classes=classes, device=device, half=half, threads=threads, models_dir=models_dir
+        )
+    elif detect is not None:
+        detections = detect
     options = RunOptions(
         tracker=tracker,
         classes=classes,
@@ -166,6 +189,8 @@ def track_video(
         source_id=source_id,
         grace_frames=grace_frames,
         backfill=backfill,
+        save_detections=None if save_detections is None else Path(save_detections),
+        live=live or LiveOptions(),
     )
-    run = TrackingRun(dets_json, video, options, notify=notify)
+    run = TrackingRun(detections, video, options, notify=notify)
     return run.execute_with_bars(enabled=not no_progress)

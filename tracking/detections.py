@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from numpy.typing import NDArray
 from tracking.detection_rows import MAX_COORDINATE, MIN_BOX_SIDE, Collector, Columns, Fix, check_version, finite
 from tracking.errors import DetectionsError
 from tracking.json_stream import JsonStream, JsonStreamError, Problem, is_plain, parse, plain, show
+
+if TYPE_CHECKING:
+    from tracking.detection_feed import DetectionFeed
 
 __all__ = [
     "MAX_COORDINATE",
@@ -177,6 +180,13 @@ class DetectionSource:
             ]
         return raw
 
+    def beyond(self, frame: int) -> NDArray[np.int64]:
+        """Numbers of the frames after this one that have an entry."""
+        return self.frame_numbers[self.frame_numbers > frame]
+
+    def close(self, note: str | None = None) -> None:
+        """Nothing to do: the file is opened for each look."""
+
     def _entry_of(self, frame: int) -> int | None:
         entry = int(np.searchsorted(self.frame_numbers, frame))
         if entry < len(self.frame_numbers) and int(self.frame_numbers[entry]) == frame:
@@ -219,7 +229,7 @@ def open_detections(
 
 
 def check_against_video(
-    source: DetectionSource,
+    source: DetectionFeed,
     *,
     width: int,
     height: int,

@@ -68,6 +68,7 @@ class RunEnrolment:
         mode: ``"unknown"`` or ``"all"``.
         source_id: The camera.
         video: The video.
+        stream: A live source's name, where there is no video file; each run of it is one of its own.
         frame_range: The frames of it.
         fps: Its frames per second, if known.
         classes: Names of the classes that are tracked; None for all. What an earlier run enrolled of others stays.
@@ -96,6 +97,7 @@ class RunEnrolment:
         mode: Enrol,
         source_id: str,
         video: Path,
+        stream: str | None = None,
         frame_range: tuple[int | None, int | None],
         fps: float | None,
         classes: Collection[str] | None,
@@ -114,7 +116,11 @@ class RunEnrolment:
             embedder = options.load(None, notify)
         gallery = Gallery.open_or_create(path, embedder.model)
         try:
-            key = run_key(source_id, video, frame_range, embedder.model)
+            run_id = secrets.token_hex(6)
+            if stream is None:
+                key = run_key(source_id, video, frame_range, embedder.model)
+            else:
+                key = f"track-{hashlib.sha256(f'{source_id} {stream} {run_id}'.encode()).hexdigest()[:16]}-"
             entries, vectors = gallery.with_prefix(key)
             wanted = None if classes is None else {name.casefold() for name in classes}
             rows = [row for row, e in enumerate(entries) if wanted is None or e.class_name.casefold() in wanted]
@@ -143,9 +149,9 @@ class RunEnrolment:
             mode=mode,
             threshold=found.value,
             grace_frames=grace_frames,
-            source=str(video.absolute()),
+            source=str(video.absolute()) if stream is None else stream,
             fps=fps,
-            run_id=secrets.token_hex(6),
+            run_id=run_id,
             earlier=earlier,
             names=names,
         )

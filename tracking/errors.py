@@ -6,6 +6,7 @@ from gallery_db.errors import GtrackError
 
 __all__ = [
     "DetectionsError",
+    "DetectorError",
     "DisplayError",
     "EmbedderError",
     "EvaluationError",
@@ -23,6 +24,10 @@ class DetectionsError(GtrackError):
     """A detections file (det-v1) is not what it should be; names the frame and the detection."""
 
 
+class DetectorError(GtrackError):
+    """A detector cannot be found, loaded or run, or its output is not of a form that is known."""
+
+
 class MotTextError(GtrackError):
     """A MOTChallenge text file is not what it should be; names the file and the line."""
 
@@ -32,7 +37,7 @@ class EvaluationError(GtrackError):
 
 
 class VideoError(GtrackError):
-    """A video cannot be opened, ends too early, or does not belong to the detections."""
+    """A video or a stream cannot be opened, ends too early, or does not belong to the detections."""
 
 
 class WeightsError(GtrackError):

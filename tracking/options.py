@@ -13,10 +13,14 @@ from tracking.enrolment import Enrol
 from tracking.enrolment_run import check_enrolment_gallery
 from tracking.errors import OptionError
 from tracking.galleries import EmbedderOptions
+from tracking.sources import LiveOptions
 from tracking.temporal import TemporalOptions
 from tracking.trackers import available_trackers
 
-__all__ = ["RunOptions", "parse_range", "read_class_names"]
+__all__ = ["FrameRange", "RunOptions", "parse_range", "read_class_names"]
+
+FrameRange = tuple[int | None, int | None]
+"""First frame and the one after the last; None for open ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class RunOptions:
         enroll: Whom to put into the gallery when their track has ended: ``off``, ``unknown`` or ``all``.
         source_id: The camera that enrolled tracks are of; the video's stem if None.
         grace_frames: Frames that a track may be out of sight before it has ended.
+        save_detections: Also write what a detector found to this det-v1 file.
+        live: How a camera or a stream is read.
     """
 
     tracker: str = "gallery_hybrid"
@@ -62,6 +68,8 @@ class RunOptions:
     enroll: Enrol = "off"
     source_id: str | None = None
     grace_frames: int = 30
+    save_detections: Path | None = None
+    live: LiveOptions = field(default_factory=LiveOptions)
 
     def validate(self) -> None:
         """Check all that can be checked before a file is opened or a model loaded.

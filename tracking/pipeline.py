@@ -1,9 +1,9 @@
-"""The main job: a video and its detections in, named tracks out."""
+"""The main job: a video and its detections (or a detector) in, named tracks out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -16,18 +16,22 @@ import numpy as np
 from gallery_db import match_threshold
 from gallery_db.errors import GalleryError
 from tracking.artifacts import Artefacts
+from tracking.detect import check_range, read_ahead
+from tracking.detection_feed import DetectionFeed, DetectorFeed, IterableFeed, video_facts
 from tracking.detections import DetectionSource, FrameDetections, check_against_video, open_detections
+from tracking.detectors.base import Detector, DetectorOptions
+from tracking.detectors.loader import load_detector
 from tracking.enrolment_run import RunEnrolment
-from tracking.errors import DetectionsError, OptionError, VideoError
+from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
 from tracking.galleries import EmbedderOptions, load_known_people
 from tracking.hindsight import Hindsight
 from tracking.identity import TrackIdentities
 from tracking.options import RunOptions
 from tracking.progress import progress_bar
 from tracking.result import Tally, TrackResult, frame_document
+from tracking.sources import FrameReader, LiveReader, open_video, public_name, short_name
 from tracking.temporal import TemporalTracker
 from tracking.trackers import GalleryOnly, Hybrid, Tracker
-from tracking.video import VideoReader
 
 if TYPE_CHECKING:
     from gallery_db import MatchThreshold
@@ -35,7 +39,10 @@ if TYPE_CHECKING:
     from gallery_db.model import Embedder
     from tracking.galleries import KnownPeople
 
-__all__ = ["TrackingRun"]
+__all__ = ["DetectionInput", "TrackingRun"]
+
+DetectionInput = str | Path | Mapping[str, Any] | DetectionSource | Detector | DetectorOptions | Iterable[Any]
+"""What a run takes for detections; see `TrackingRun`."""
 
 _FALLBACK_FPS = 30.0
 _REFRESH_EVERY = 25
@@ -48,18 +55,20 @@ class TrackingRun:
     Nothing is shared between runs, so any number of them may follow one another in a process.
 
     Args:
-        detections: det-v1: a file, its parsed document, or a `DetectionSource`.
-        video: The video that the detections belong to.
+        detections: det-v1 (a file, its parsed document, or a `DetectionSource`), a detector (a `Detector`, or the
+            `DetectorOptions` of one), or an iterable as `IterableFeed` takes it.
+        video: The video that the detections belong to; with a detector also a camera's index, or the address of a
+            stream.
         options: How to run.
         notify: Takes one-line messages for the user.
 
     Raises:
-        OptionError: See `RunOptions.validate`.
+        OptionError: See `RunOptions.validate`; or detections that cannot go with a live source.
     """
 
     def __init__(
         self,
-        detections: str | Path | Mapping[str, Any] | DetectionSource,
+        detections: DetectionInput,
         video: str | Path,
         options: RunOptions,
         *,
@@ -67,13 +76,36 @@ class TrackingRun:
     ) -> None:
         options.validate()
         self._detections = detections
-        self._video = Path(video)
+        self._source = video
+        self._live = options.live.live(video)
+        # What artefacts and entries are named after; a live source has no path.
+        self._video = Path(short_name(video) if self._live else video)
+        self._check_inputs(options)
         self._options = options
         self._notify = notify or (lambda message: None)
         self._told: set[str] = set()
         self._noticed = 0
         self.result: TrackResult | None = None
         """Set when the artefacts are complete, also after an error or Ctrl-C on the way."""
+
+    def _check_inputs(self, options: RunOptions) -> None:
+        check_range(self._source, options.frame_range, options.live)
+        if self._live and options.backfill and (options.output.video or options.output.frames):
+            raise OptionError(
+                f"--backfill draws pictures in a second pass, and {public_name(self._source)} cannot be read again.",
+                hint="Save the JSON alone, or run without --backfill.",
+            )
+        detector = self._detections
+        if isinstance(detector, DetectorOptions):
+            detector.validate()
+        elif not isinstance(detector, Detector):
+            if self._live:
+                raise OptionError(
+                    f"{public_name(self._source)} is a live source: detections made before cannot belong to it.",
+                    hint="Let the run detect, with --detect builtin or --detect WEIGHTS.",
+                )
+            if options.save_detections is not None:
+                raise OptionError("--save-detections saves what a detector finds.", hint="Use it with --detect.")
 
     def execute(
         self,
@@ -100,8 +132,9 @@ class TrackingRun:
         warnings: list[str] = []
         failure: GtrackError | None = None
         with ExitStack() as outer, ExitStack() as stack:
-            source = open_detections(self._detections, lenient=options.lenient)
-            reader = stack.enter_context(VideoReader(self._video))
+            tally, complete = Tally(), False
+            source, reader = self._open_inputs(stack)
+            stack.callback(lambda: source.close(None if complete else _note(tally.frames, reader.frame_count)))
             warnings += check_against_video(
                 source,
                 width=reader.width,
@@ -110,10 +143,6 @@ class TrackingRun:
                 path=str(self._video),
                 lenient=options.lenient,
             )
-            start = options.frame_range[0] or 0
-            if reader.frame_count is not None and start >= reader.frame_count:
-                raise VideoError(f"video {self._video} has {reader.frame_count} frames; --range starts at {start}.")
-            warnings += [f"{count} x {reason}" for reason, count in source.warnings.items()]
             selected = self._selected_classes(source)
             names = {**source.class_names, **options.class_names}
             enrolment: RunEnrolment | None = None
@@ -138,9 +167,7 @@ class TrackingRun:
                 labels=names,
             )
             stack.callback(artefacts.close)
-            tally = Tally()
             started, started_cpu = time.perf_counter(), time.process_time()
-            complete = False
             try:
                 try:
                     self._loop(
@@ -173,9 +200,14 @@ class TrackingRun:
                         if failure is not None and not complete:
                             self._notify(f"warning: {failure}")
                     counts = enrolment.counts if enrolment else None
+                    warnings += [f"{count} x {reason}" for reason, count in source.warnings.items()]
                     stats = tally.stats(seconds, cpu_seconds, warnings, counts)
+                    if isinstance(reader, LiveReader):
+                        stats |= {"dropped": reader.dropped, "reconnects": reader.reconnects}
+                    # A live source's frames have times of their own, which no rate tells.
+                    fps = None if self._live else reader.fps
                     self.result = TrackResult(
-                        artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, reader.fps, counts
+                        artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, fps, counts
                     )
         if people is not None and enrolment is None:
             for notice in people.gallery.notices[self._noticed :]:
@@ -195,22 +227,50 @@ class TrackingRun:
         ):
             return self.execute(progress=tracking, ingest_progress=ingesting, index_progress=indexing)
 
-    def _selected_classes(self, source: DetectionSource) -> set[int] | None:
+    def _open_inputs(self, stack: ExitStack) -> tuple[DetectionFeed, FrameReader]:
+        """The detections and the frames; files are checked before a detector is loaded."""
+        options, given = self._options, self._detections
+        detector = given if isinstance(given, (Detector, DetectorOptions)) else None
+        feed: DetectionFeed | None = None
+        if isinstance(given, (str, Path, Mapping, DetectionSource)):
+            feed = open_detections(given, lenient=options.lenient)
+            if isinstance(note := feed.header.get("note"), str):
+                self._notify(f"{feed.path or 'the detections'}: {note}.")
+        elif detector is None:
+            assert isinstance(given, Iterable)
+            feed = IterableFeed(given, lenient=options.lenient)
+        opened = open_video(self._source, options.live, notify=self._notify)
+        stack.callback(opened.close)
+        start, stop = options.frame_range
+        if opened.frame_count is not None and (start or 0) >= opened.frame_count:
+            raise VideoError(f"video {self._video} has {opened.frame_count} frames; --range starts at {start}.")
+        if feed is not None or detector is None:
+            assert feed is not None
+            return feed, opened
+        if isinstance(detector, DetectorOptions):
+            detector = load_detector(detector, notify=self._notify)
+        reader = read_ahead(opened, detector, stop)
+        save = options.save_detections
+        if save is not None and not save.parent.is_dir():
+            raise OutputError(f"cannot write {save}: there is no folder {save.parent}.")
+        return DetectorFeed(detector, reader, name=public_name(self._source), save=save), reader
+
+    def _selected_classes(self, source: DetectionFeed) -> set[int] | None:
         classes = self._options.classes
         if classes is None:
             return None
         missing = sorted(set(classes) - set(source.class_ids))
-        if missing and source.count:
+        if missing and source.class_ids:
             self._notify(
                 f"no detection has class {', '.join(map(str, missing))}; "
-                f"the file has {', '.join(map(str, source.class_ids))}."
+                f"there are {', '.join(map(str, source.class_ids))}."
             )
         return set(classes)
 
     def _people(
         self,
         stack: ExitStack,
-        source: DetectionSource,
+        source: DetectionFeed,
         selected: set[int] | None,
         names: Mapping[int, str],
         progress: Callable[[int, int], None] | None,
@@ -240,7 +300,7 @@ class TrackingRun:
         return people
 
     @staticmethod
-    def _tracked_kinds(source: DetectionSource, selected: set[int] | None, names: Mapping[int, str]) -> set[str]:
+    def _tracked_kinds(source: DetectionFeed, selected: set[int] | None, names: Mapping[int, str]) -> set[str]:
         """The names of the classes that are tracked; none where their only class has no name.
 
         Raises:
@@ -257,7 +317,7 @@ class TrackingRun:
         return {names[c] for c in tracked if c in names}
 
     def _enrolment(
-        self, source: DetectionSource, reader: VideoReader, selected: set[int] | None, names: Mapping[int, str]
+        self, source: DetectionFeed, reader: FrameReader, selected: set[int] | None, names: Mapping[int, str]
     ) -> RunEnrolment:
         options = self._options
         assert options.gallery is not None  # RunOptions.validate
@@ -268,6 +328,7 @@ class TrackingRun:
             mode=options.enroll,
             source_id=self._source_id,
             video=self._video,
+            stream=public_name(self._source) if self._live else None,
             frame_range=options.frame_range,
             fps=reader.fps,
             classes=None if selected is None else kinds or {"person"},
@@ -296,7 +357,7 @@ class TrackingRun:
     def _match_threshold(
         self,
         people: KnownPeople | None,
-        source: DetectionSource,
+        source: DetectionFeed,
         selected: set[int] | None,
         names: Mapping[int, str],
     ) -> MatchThreshold:
@@ -335,8 +396,8 @@ class TrackingRun:
 
     def _loop(
         self,
-        source: DetectionSource,
-        reader: VideoReader,
+        source: DetectionFeed,
+        reader: FrameReader,
         tracker: Tracker,
         people: KnownPeople | None,
         selected: set[int] | None,
@@ -393,7 +454,7 @@ class TrackingRun:
         artefacts.tracks.rewrite(mend)
         tally.recount(artefacts.tracks.documents(), temporal=True)
         if artefacts.saves_images:
-            with VideoReader(self._video) as reader:
+            with open_video(self._source, self._options.live) as reader:
                 for document in artefacts.tracks.documents():
                     while reader.frame < document["frame"] and reader.advance():
                         pass
@@ -410,15 +471,14 @@ class TrackingRun:
                 self._told.add(str(error))
                 self._notify(f"warning: the run goes on with the gallery as it was: {error}")
 
-    def _check_end(self, source: DetectionSource, reader: VideoReader) -> list[str]:
+    def _check_end(self, source: DetectionFeed, reader: FrameReader) -> list[str]:
         """Whether the video held every frame that the detections speak of."""
         start, stop = self._options.frame_range
-        numbers = source.frame_numbers
+        missing = source.beyond(reader.frame)
         # A stop by range or by the user leaves later frames unread; the video's own end does not.
         if stop is not None:
-            numbers = numbers[numbers < stop]
-        missing = numbers[numbers > reader.frame]
-        if reader.advance() or not missing.size:
+            missing = missing[missing < stop]
+        if not missing.size or reader.advance():
             if start is not None and reader.frame < start:
                 raise VideoError(f"video {self._video} has {reader.frame + 1} frames; --range starts at {start}.")
             return []
@@ -435,8 +495,8 @@ class TrackingRun:
 
     def _header(
         self,
-        source: DetectionSource,
-        reader: VideoReader,
+        source: DetectionFeed,
+        reader: FrameReader,
         people: KnownPeople | None,
         embedder: Embedder | None,
         threshold: MatchThreshold,
@@ -494,14 +554,7 @@ class TrackingRun:
         return {
             "schema_version": "track-v1",
             "parent_schema_version": header.get("schema_version", "det-v1"),
-            "video": header.get("video")
-            or {
-                "path": str(self._video),
-                "fps": reader.fps,
-                "frame_count": reader.frame_count,
-                "width": reader.width,
-                "height": reader.height,
-            },
+            "video": header.get("video") or video_facts(public_name(self._source), reader),
             "detector": header.get("detector"),
             "created_at_utc": datetime.now(timezone.utc).replace(microsecond=0).isoformat(),
             "tracker": {
@@ -517,6 +570,10 @@ class TrackingRun:
 
 _WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort"})
 """Trackers that never look at embeddings, so that no model is loaded for them without a gallery."""
+
+
+def _note(done: int, total: int | None) -> str:
+    return f"stopped before the end: {done}{'' if total is None else f' of {total}'} frames were done"
 
 
 def _take(detections: FrameDetections, rows: np.ndarray[Any, np.dtype[np.int64]]) -> FrameDetections:

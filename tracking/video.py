@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from tracking.errors import OutputError, VideoError
 
-__all__ = ["VideoReader", "VideoWriter"]
+__all__ = ["VideoReader", "VideoWriter", "open_cv2"]
 
 _FRAMES_A_CHECK = 64
 _LEAST_FREE = 256 * 1024
 """Bytes of free space below which a video cannot be finished."""
 
 
-def _cv2() -> Any:
+def open_cv2() -> Any:
+    """OpenCV, kept from writing to stderr."""
     # FFmpeg reports every damaged packet on stderr; what matters of it becomes a VideoError here.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
@@ -37,6 +38,7 @@ class VideoReader:
 
     Args:
         path: A video file that OpenCV can open.
+        capture: OpenCV's capture of a camera or a stream, where there is no file; `path` is then its name.
 
     Raises:
         VideoError: There is no such file, or it is no video.
@@ -48,18 +50,27 @@ class VideoReader:
         frame: Number of the current frame; -1 before the first `advance`.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    timestamp: float | None = None
+    """When the current frame came; files do not say."""
+
+    def __init__(self, path: str | Path, *, capture: Any = None) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            what = "is a folder" if self.path.is_dir() else "does not exist"
-            raise VideoError(f"video {self.path} {what}; expected a video file.")
-        cv2 = _cv2()
-        self._capture = cv2.VideoCapture(str(self.path))
+        # A Path would take one of the slashes of an address.
+        self._name = str(path)
+        cv2 = open_cv2()
+        if capture is None:
+            if not self.path.is_file():
+                what = "is a folder" if self.path.is_dir() else "does not exist"
+                raise VideoError(f"video {self.path} {what}; expected a video file.")
+            capture = cv2.VideoCapture(str(self.path))
+            problem = "it is no video, or its codec is not known here"
+            hint = "Re-encode it, for example with: ffmpeg -i IN -c:v libx264 OUT.mp4"
+        else:
+            problem = "nothing answers there, or it sends no video that is known here"
+            hint = "Check the address, and that no other program holds the camera."
+        self._capture = capture
         if not self._capture.isOpened():
-            raise VideoError(
-                f"video {self.path} cannot be opened: it is no video, or its codec is not known here.",
-                hint="Re-encode it, for example with: ffmpeg -i IN -c:v libx264 OUT.mp4",
-            )
+            raise VideoError(f"video {self._name} cannot be opened: {problem}.", hint=hint)
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps: float | None = fps if np.isfinite(fps) and 0 < fps < 1e4 else None
         count = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -70,7 +81,7 @@ class VideoReader:
         ok, first = self._capture.retrieve() if self._grabbed else (False, None)
         if not ok or first is None:
             self._capture.release()
-            raise VideoError(f"video {self.path} holds no frame that can be decoded.")
+            raise VideoError(f"video {self._name} holds no frame that can be decoded.")
         self.height, self.width = int(first.shape[0]), int(first.shape[1])
         self._first: NDArray[np.uint8] | None = first
 
@@ -95,7 +106,7 @@ class VideoReader:
         if self._image is None:
             ok, image = self._capture.retrieve()
             if not ok or image is None:
-                raise VideoError(f"video {self.path}: frame {self.frame} cannot be decoded.")
+                raise VideoError(f"video {self._name}: frame {self.frame} cannot be decoded.")
             self._image = image
         return self._image
 
@@ -130,7 +141,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, *, width: int, height: int, fps: float, fourcc: str = "mp4v") -> None:
-        cv2 = _cv2()
+        cv2 = open_cv2()
         self.path = path
         self._size = (width, height)
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
@@ -190,11 +201,11 @@ class VideoWriter:
 
     def _frames_there(self) -> int:
         """How many frames the finished file holds."""
-        capture = _cv2().VideoCapture(str(self._part))
+        capture = open_cv2().VideoCapture(str(self._part))
         try:
             if not capture.isOpened() or not capture.grab():
                 return 0
-            count = float(capture.get(_cv2().CAP_PROP_FRAME_COUNT))
+            count = float(capture.get(open_cv2().CAP_PROP_FRAME_COUNT))
             if np.isfinite(count) and 0 < count < 1e9:
                 return int(count)
             frames = 1  # an index was never written, or the container has none: they can only be counted

@@ -14,7 +14,7 @@ from tracking.reid.devices import Device, accelerator_likely, default_threads, p
 from tracking.reid.preprocessing import resolve_preprocessing
 from tracking.reid.reasons import reason
 
-__all__ = ["OnnxEmbedder", "open_session"]
+__all__ = ["OnnxEmbedder", "choose_providers", "open_session"]
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
@@ -22,7 +22,12 @@ _COREML = "CoreMLExecutionProvider"
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
-def _providers(device: Device, available: list[str]) -> tuple[Device, list[Any]]:
+def choose_providers(device: Device, available: list[str]) -> tuple[Device, list[Any]]:
+    """The execution providers of ONNX Runtime for a device, best first, and the device that they mean.
+
+    Raises:
+        EmbedderError: This ONNX Runtime has none for it.
+    """
     if device.kind == "auto":
         device = Device("cuda") if _CUDA in available and accelerator_likely() else Device("cpu")
     if device.kind == "cuda":
@@ -123,7 +128,7 @@ class OnnxEmbedder(NetworkEmbedder):
         import onnxruntime
 
         path = graph or weights
-        resolved, providers = _providers(parse_device(device), onnxruntime.get_available_providers())
+        resolved, providers = choose_providers(parse_device(device), onnxruntime.get_available_providers())
         threads = threads or default_threads()
         notices = []
         try:

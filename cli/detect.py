@@ -1,0 +1,136 @@
+"""`gtrack detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from cli.options import (
+    BatchSize,
+    Device,
+    Duration,
+    Family,
+    Half,
+    ImageSize,
+    Loop,
+    MaxFrames,
+    ModelsDir,
+    NmsIou,
+    NoProgress,
+    ReconnectSeconds,
+    ScoreThreshold,
+    Threads,
+)
+from cli.output import say
+from cli.run import read_class_ids
+
+if TYPE_CHECKING:
+    from tracking.detect import DetectResult
+
+__all__ = ["detect"]
+
+
+def _print_result(result: DetectResult) -> None:
+    """What was found, what it cost, and where the file is; on stdout."""
+    kinds = sorted(result.detections.items(), key=lambda kind: -kind[1])
+    found = ", ".join(f"{count} {result.class_names.get(kind, f'class {kind}')}" for kind, count in kinds[:5])
+    more = f", {sum(count for _, count in kinds[5:])} others" if len(kinds) > 5 else ""
+    speed = result.frames / result.seconds if result.seconds > 0 else 0.0
+    print(
+        f"{result.frames} frames, {sum(result.detections.values())} detections ({found or 'none'}{more}); "
+        f"{result.seconds:.1f} s, {speed:.1f} frames/s"
+    )
+    if result.dropped or result.reconnects:
+        print(f"live: {result.dropped} frames dropped, {result.reconnects} reconnects")
+    total = sum(result.cpu_seconds.values())
+    if total > 0:
+        shares = ", ".join(f"{name} {100 * cost / total:.0f}%" for name, cost in result.cpu_seconds.items())
+        print(f"{total:.1f} CPU s: {shares}")
+    if result.path is not None:
+        print(f"detections: {result.path}")
+
+
+def detect(
+    video: Annotated[str, typer.Argument(help="The video, a camera's index, or the address of a stream.")],
+    weights: Annotated[
+        str,
+        typer.Option(
+            "--weights",
+            help="The detector: an .onnx (YOLO, YOLOX) or .pt (Ultralytics) file, or 'builtin' (see: gtrack list "
+            "detectors).",
+        ),
+    ],
+    save_json: Annotated[Path, typer.Option("--json", metavar="FILE.json", help="The det-v1 file to write.")],
+    frame_range: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--range", help="A:B, only frames A up to, not including, B; either may be left out."),
+    ] = None,
+    classes: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--classes", help="Class ids to detect, such as 0,2. Default: all."),
+    ] = None,
+    class_names: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--class-names", help="A file with one class name a line, for a model that knows none."),
+    ] = None,
+    score_threshold: ScoreThreshold = 0.1,
+    nms_iou: NmsIou = None,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = 1,
+    family: Family = "auto",
+    device: Device = "auto",
+    half: Half = False,
+    threads: Threads = None,
+    models_dir: ModelsDir = Path("models"),
+    reconnect_seconds: ReconnectSeconds = 30.0,
+    duration: Duration = None,
+    max_frames: MaxFrames = None,
+    loop: Loop = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Detect people and other objects in a video, for `gtrack run --dets-json`.
+
+    Example: gtrack detect clip.mp4 --weights yolox_nano.onnx --classes 0 --json clip.json
+
+    Ctrl-C keeps what is done: the file is complete up to the last frame, and says so.
+    """
+    from tracking.detect import DetectionRun
+    from tracking.detectors import DetectorOptions
+    from tracking.options import parse_range, read_class_names
+    from tracking.progress import progress_bar
+    from tracking.sources import LiveOptions
+
+    options = DetectorOptions(
+        weights=weights,
+        score_threshold=score_threshold,
+        nms_iou=nms_iou,
+        classes=read_class_ids(classes),
+        device=device,
+        half=half,
+        batch_size=batch_size,
+        image_size=image_size,
+        threads=threads,
+        family=family,  # type: ignore[arg-type]  # DetectorOptions.validate
+        class_names=read_class_names(class_names),
+        models_dir=models_dir,
+    )
+    job = DetectionRun(
+        video,
+        options,
+        save_json,
+        frame_range=parse_range(frame_range),
+        live=LiveOptions(reconnect_seconds=reconnect_seconds, duration=duration, max_frames=max_frames, loop=loop),
+        notify=say,
+    )
+    try:
+        with progress_bar("detecting", "frames", enabled=not no_progress) as progress:
+            result = job.execute(progress=progress)
+    except BaseException as error:
+        if job.result is not None and job.result.frames:
+            how = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            say(f"{how}; what follows is complete up to the last frame done.")
+            _print_result(job.result)
+        raise
+    _print_result(result)

@@ -1,0 +1,245 @@
+"""YOLO and YOLOX networks in ONNX, run by ONNX Runtime itself."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, keep_best, within
+from tracking.detectors.coco import COCO_NAMES
+from tracking.detectors.decode import decode, recognise
+from tracking.errors import DetectorError, EmbedderError, OptionError
+from tracking.reid.devices import default_threads, parse_device
+from tracking.reid.onnx_embedder import choose_providers, open_session
+from tracking.reid.reasons import reason
+
+__all__ = ["OnnxDetector"]
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_PAD = 114
+_DEFAULT_SIZE = 640
+_FAR = 1e5
+
+
+def _literal(text: str | None) -> Any:
+    """A value that Ultralytics wrote into the metadata as Python text; None where it is none."""
+    try:
+        return None if text is None else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
+
+
+class OnnxDetector:
+    """An ``.onnx`` detector: one input [B, 3, H, W] of float32 or float16, and an output that `recognise` knows.
+
+    Names, size and task are read from the file's metadata where Ultralytics exported it. A run on a grey image
+    at loading tells the form of the output, and that the model works at all.
+
+    Args:
+        weights: The file.
+        options: How to run it.
+
+    Raises:
+        DetectorError: No ONNX model, a device that is not there, or an input or output of another form.
+        OptionError: A class that the model does not know.
+
+    Attributes:
+        seconds: What the stages cost so far.
+        notices: What the user should know, one sentence each.
+        layout: How the output is read.
+    """
+
+    def __init__(self, weights: Path, options: DetectorOptions) -> None:
+        import onnxruntime
+
+        self._options = options
+        self._weights = weights
+        self.seconds = StageSeconds()
+        self.notices: list[str] = []
+        try:
+            device, providers = choose_providers(parse_device(options.device), onnxruntime.get_available_providers())
+        except EmbedderError as error:
+            raise DetectorError(error.message, hint=error.hint) from error
+        try:
+            self._session = open_session(str(weights), options.threads or default_threads(), providers)
+        except Exception as error:  # ONNX Runtime's errors have no common base.
+            raise DetectorError(
+                f"{weights}: ONNX Runtime cannot load it: {reason(error)}",
+                hint="It is damaged, is no ONNX model, or needs a newer onnxruntime.",
+            ) from error
+        if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise DetectorError(
+                f"device {device}: ONNX Runtime's CUDA provider does not start",
+                hint="Install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use device cpu.",
+            )
+        self._device = str(device)
+        inputs = self._session.get_inputs()
+        # A dynamic dimension is a name, or None.
+        shape = [size if isinstance(size, int) else 0 for size in inputs[0].shape]
+        if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (0, 3) or inputs[0].type not in _DTYPES:
+            found = "; ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
+            raise DetectorError(f"{weights}: expected one input [B, 3, H, W] of float32 or float16, found {found}.")
+        self._input, self._dtype = inputs[0].name, _DTYPES[inputs[0].type]
+        # Segmentation models have their masks in another output, of four dimensions.
+        outputs = self._session.get_outputs()
+        self._output = next((item.name for item in outputs if len(item.shape) == 3), outputs[0].name)
+        self._fixed_batch = shape[0]
+        metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._size = self._input_size(shape[2], shape[3], _literal(metadata.get("imgsz")))
+        self._check_task(metadata.get("task"))
+        names = _literal(metadata.get("names"))
+        if isinstance(names, (list, tuple)):
+            names = dict(enumerate(names))
+        stated = {int(k): str(v) for k, v in names.items()} if isinstance(names, dict) else {}
+        sample = self._run(np.full((self._fixed_batch or 1, 3, *self._size), _PAD / 255, self._dtype))
+        self.layout = recognise(
+            sample,
+            self._size,
+            class_count=len(stated) or None,
+            family=options.family,
+            what=str(weights),
+        )
+        self._nms_iou = None if self.layout.family == "end2end" else options.nms_iou or NETWORK_NMS_IOU
+        if not stated and self.layout.classes == len(COCO_NAMES):
+            stated = dict(enumerate(COCO_NAMES))
+        self.class_names: Mapping[int, str] = {**stated, **options.class_names}
+        self._check_classes()
+        if options.half:
+            self.notices.append(f"--half has no effect on {weights.name}: an ONNX model's precision is in its file.")
+        if self._fixed_batch == 1 and options.batch_size > 1:
+            self.notices.append(f"{weights.name} takes one frame at a time; --batch-size is not used.")
+
+    def _input_size(self, height: int, width: int, stated: object) -> tuple[int, int]:
+        asked = self._options.image_size
+        if height and width:
+            if asked is not None and (asked, asked) != (height, width):
+                self.notices.append(
+                    f"--image-size has no effect on {self._weights.name}: its input is {height} x {width} pixels."
+                )
+            return height, width
+        if asked is None and isinstance(stated, (list, tuple)) and len(stated) == 2:
+            return int(stated[0]), int(stated[1])
+        side = asked or (stated if isinstance(stated, int) else _DEFAULT_SIZE)
+        # Grids of networks are made of whole cells of 32 pixels.
+        side = -(-side // 32) * 32
+        return height or side, width or side
+
+    def _check_task(self, task: str | None) -> None:
+        if task in ("segment", "pose"):
+            self.notices.append(f"{self._weights.name} is a {task} model; its boxes alone are used.")
+        elif task not in (None, "detect"):
+            raise DetectorError(f"{self._weights}: expected a model that detects, found one for {task!r}.")
+
+    def _check_classes(self) -> None:
+        known = self.layout.classes or len(self.class_names)
+        missing = [c for c in self._options.classes or () if known and not 0 <= c < known and c not in self.class_names]
+        if missing:
+            raise OptionError(
+                f"--classes: {self._weights.name} has no class {', '.join(map(str, missing))}; it has 0 to {known - 1}."
+            )
+
+    @property
+    def batch_size(self) -> int:
+        """Frames per inference."""
+        return self._fixed_batch or self._options.batch_size
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See `Detector`."""
+        options = self._options
+        height, width = self._size
+        return {
+            "name": "yolox" if self.layout.family == "yolox" else "yolo_bbox",
+            "weights": str(options.weights),
+            "classes": None if options.classes is None else sorted(set(options.classes)),
+            "conf_thresh": options.score_threshold,
+            "imgsz": height if height == width else [height, width],
+            "device": self._device,
+            "half": self._dtype is np.float16,
+            "backend": "onnxruntime",
+            "task": "detect",
+            "model_family": self.layout.family,
+            "nms_iou": self._nms_iou,
+        }
+
+    def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """See `Detector`."""
+        found: list[NDArray[np.float32]] = []
+        step = self.batch_size
+        for first in range(0, len(frames), step):
+            part = frames[first : first + step]
+            with self.seconds.measure("pre"):
+                # A fixed batch is filled up with black.
+                batch = np.zeros((self._fixed_batch or len(part), 3, *self._size), np.float32)
+                places = [self._letterbox(frame, batch[i]) for i, frame in enumerate(part)]
+                blob = batch.astype(self._dtype, copy=False)
+            with self.seconds.measure("inference"):
+                output = self._run(blob)
+            with self.seconds.measure("post"):
+                found += [
+                    self._read(output[i], frame, place)
+                    for i, (frame, place) in enumerate(zip(part, places, strict=True))
+                ]
+        return found
+
+    def _letterbox(self, frame: NDArray[np.uint8], target: NDArray[np.float32]) -> tuple[float, float, float]:
+        """Fit a frame into the network's input; returns the scale, and where its corner is."""
+        import cv2
+
+        height, width = self._size
+        yolox = self.layout.family == "yolox"
+        scale = min(height / frame.shape[0], width / frame.shape[1])
+        if yolox:
+            size = int(frame.shape[1] * scale), int(frame.shape[0] * scale)
+            left = top = 0
+        else:
+            size = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
+            left, top = round((width - size[0]) / 2 - 0.1), round((height - size[1]) / 2 - 0.1)
+        size = max(1, size[0]), max(1, size[1])
+        resized: Any = frame
+        if size != (frame.shape[1], frame.shape[0]):
+            resized = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+        canvas = cv2.copyMakeBorder(
+            resized,
+            top,
+            height - size[1] - top,
+            left,
+            width - size[0] - left,
+            cv2.BORDER_CONSTANT,
+            value=(_PAD, _PAD, _PAD),
+        )
+        # YOLOX was trained on BGR from 0 to 255, the others on RGB from 0 to 1.
+        target[:] = cv2.dnn.blobFromImage(canvas, 1.0 if yolox else 1 / 255.0, swapRB=not yolox)[0]
+        return scale, float(left), float(top)
+
+    def _run(self, blob: NDArray[Any]) -> NDArray[np.floating[Any]]:
+        try:
+            results: list[NDArray[np.floating[Any]]] = self._session.run([self._output], {self._input: blob})
+        except Exception as error:  # ONNX Runtime's errors have no common base.
+            raise DetectorError(
+                f"{self._weights}: ONNX Runtime failed on an input of {list(blob.shape)}: {reason(error)}"
+            ) from error
+        return results[0]
+
+    def _read(
+        self, output: NDArray[np.floating[Any]], frame: NDArray[np.uint8], place: tuple[float, float, float]
+    ) -> NDArray[np.float32]:
+        options = self._options
+        boxes, scores, kinds = decode(output, self.layout, threshold=options.score_threshold, classes=options.classes)
+        if np.isnan(boxes).any():
+            raise DetectorError(f"{self._weights}: the network returned boxes that are not numbers.")
+        scale, left, top = place
+        boxes = (boxes - np.array([left, top, left, top], np.float32)) / scale
+        # Before they are clipped, as the networks' own tools do; a size that overflowed is cut to something finite.
+        rows = keep_best(
+            np.clip(boxes, -_FAR, _FAR),
+            scores,
+            kinds,
+            nms_iou=self._nms_iou,
+        )
+        return within(rows, frame)

@@ -1,0 +1,138 @@
+"""Ultralytics weights (``.pt``), run by that package where it is installed. Nothing is installed at run time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, keep_best, within
+from tracking.errors import DetectorError, EmbedderError, OptionError
+from tracking.reid.devices import parse_device, torch_device
+from tracking.reid.reasons import reason
+
+__all__ = ["UltralyticsDetector"]
+
+
+class UltralyticsDetector:
+    """A detector of the Ultralytics package.
+
+    Its weights are pickles, which can run code when they are loaded: use files that you trust.
+
+    Args:
+        weights: The file.
+        options: How to run it.
+
+    Raises:
+        DetectorError: The package is missing, or cannot use the file.
+        OptionError: A class that the model does not know.
+
+    Attributes:
+        seconds: What the stages cost so far.
+        notices: What the user should know, one sentence each.
+    """
+
+    def __init__(self, weights: Path, options: DetectorOptions) -> None:
+        if find_spec("ultralytics") is None:
+            raise DetectorError(
+                f"{weights}: .pt detectors are run by Ultralytics, which is not installed.",
+                hint="Install it with: pip install ultralytics; or export the model to .onnx elsewhere.",
+            )
+        # Read when the package is imported: it is not to install or to fetch anything by itself.
+        os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+        os.environ.setdefault("YOLO_OFFLINE", "true")
+        os.environ.setdefault("YOLO_VERBOSE", "false")
+        self._options = options
+        self.seconds = StageSeconds()
+        self.notices: list[str] = []
+        try:
+            self._device = str(torch_device(parse_device(options.device)))
+        except EmbedderError as error:
+            raise DetectorError(error.message, hint=error.hint) from error
+        self._half = options.half and self._device.startswith("cuda")
+        if options.half and not self._half:
+            self.notices.append(f"--half has no effect on device {self._device}.")
+        try:
+            from ultralytics import YOLO
+
+            self._model: Any = YOLO(str(weights))
+            names: Mapping[int, str] = self._model.names
+            task: str = self._model.task
+        except Exception as error:  # Ultralytics raises what it likes.
+            raise DetectorError(
+                f"{weights}: Ultralytics cannot load it: {reason(error)}",
+                hint="Expected the weights of a YOLO detector of Ultralytics.",
+            ) from error
+        if task not in ("detect", "segment", "pose"):
+            raise DetectorError(f"{weights}: expected a model that detects, found one for {task!r}.")
+        self._weights = weights
+        self._task = task
+        if task != "detect":
+            self.notices.append(f"{weights.name} is a {task} model; its boxes alone are used.")
+        self.class_names: Mapping[int, str] = {**{int(k): str(v) for k, v in names.items()}, **options.class_names}
+        missing = [c for c in options.classes or () if c not in self.class_names]
+        if missing:
+            raise OptionError(
+                f"--classes: {weights.name} has no class {', '.join(map(str, missing))}; "
+                f"it has {len(self.class_names)}, from 0."
+            )
+
+    @property
+    def batch_size(self) -> int:
+        """Frames per inference."""
+        return self._options.batch_size
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See `Detector`."""
+        options = self._options
+        return {
+            "name": "yolo_bbox",
+            "weights": str(options.weights),
+            "classes": None if options.classes is None else sorted(set(options.classes)),
+            "conf_thresh": options.score_threshold,
+            "imgsz": options.image_size or 640,
+            "device": self._device,
+            "half": self._half,
+            "backend": "ultralytics",
+            "task": self._task,
+            "model_family": "ultralytics",
+            "nms_iou": options.nms_iou or NETWORK_NMS_IOU,
+        }
+
+    def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """See `Detector`."""
+        options = self._options
+        found: list[NDArray[np.float32]] = []
+        for first in range(0, len(frames), options.batch_size):
+            try:
+                with self.seconds.measure("inference"):
+                    results = self._model.predict(
+                        list(frames[first : first + options.batch_size]),
+                        conf=options.score_threshold,
+                        iou=options.nms_iou or NETWORK_NMS_IOU,
+                        classes=None if options.classes is None else list(options.classes),
+                        imgsz=options.image_size or 640,
+                        device=self._device,
+                        verbose=False,
+                        # Newer versions warn of the very word.
+                        **({"half": True} if self._half else {}),
+                    )
+            except Exception as error:  # as above
+                raise DetectorError(f"{self._weights}: Ultralytics failed: {reason(error)}") from error
+            with self.seconds.measure("post"):
+                for frame, result in zip(frames[first : first + options.batch_size], results, strict=True):
+                    boxes = result.boxes.cpu().numpy()
+                    rows = keep_best(
+                        np.asarray(boxes.xyxy, np.float32).reshape(-1, 4),
+                        np.asarray(boxes.conf, np.float32).reshape(-1),
+                        np.asarray(boxes.cls, np.int64).reshape(-1),
+                        nms_iou=None,  # done already
+                    )
+                    found.append(within(rows, frame))
+        return found
