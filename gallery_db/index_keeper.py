@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.chroma_client import chroma_version
 from gallery_db.chroma_index import (
     BATCH_SIZE,
     ChromaIndex,
     IndexDifferences,
     Progress,
-    chroma_version,
     remove_folder,
 )
 from gallery_db.errors import GalleryError, GalleryIndexError
@@ -227,6 +227,14 @@ class IndexKeeper:
             self._new.rename(self.folder)
             fsync_folder(self.folder.parent)
             remove_folder(self._old)
+
+    def absorb(self, record: Record) -> None:
+        """Take in what clients stored with a server that was killed; it stands in the log, in Chroma's folder."""
+        if record.meta("served_open") == "1":
+            from gallery_db.served.absorb import absorb
+
+            self.close()
+            absorb(self.folder, record, self._notices)
 
     def tidy(self) -> None:
         """Remove what a killed rebuild left."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
     from gallery_db.record import Operation
 
-__all__ = ["People", "checked_name", "parse_age"]
+__all__ = ["People", "checked_name", "parse_age", "stranger_name", "stranger_number"]
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST_NAMED = 5  # entry ids written out in the words of an operation
@@ -46,6 +46,17 @@ def checked_name(name: str) -> str:
             hint="Use letters, digits, blanks and signs.",
         )
     return stripped
+
+
+def stranger_name(number: int) -> str:
+    """The name that a stranger is given, such as ``unknown-0007``."""
+    return f"unknown-{number:04d}"
+
+
+def stranger_number(name: str) -> int | None:
+    """The number in a name that was given to a stranger; None for another name."""
+    found = re.fullmatch(r"unknown-(\d{4,})", name)
+    return None if found is None else int(found[1])
 
 
 def parse_age(text: str, *, now: datetime | None = None) -> datetime:
