@@ -15,13 +15,13 @@ from gallery_db.errors import GalleryError, GalleryIndexError, GalleryServerErro
 
 __all__ = [
     "CollectionGoneError",
-    "chroma_command",
     "chroma_errors",
     "chroma_version",
     "close_client",
     "is_alive",
     "open_folder",
     "open_server",
+    "server_command",
 ]
 
 HEADERS_VARIABLE = "GTRACK_GALLERY_HEADERS"
@@ -41,10 +41,22 @@ def chroma_version() -> str:
     return version("chromadb")
 
 
-def chroma_command() -> list[str]:
-    """How to run Chroma's own command line with this Python."""
-    # Its console script may not be on the path of a service; what it runs is a function.
-    return [sys.executable, "-c", "from chromadb.cli.cli import app; app()"]
+_RUN = """
+import ctypes, os, signal, sys
+parent = int(sys.argv.pop(1))
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: it does not outlive who serves
+if os.getppid() != parent:
+    sys.exit(1)
+from chromadb.cli.cli import app
+app()
+"""
+
+
+def server_command(config: Path) -> list[str]:
+    """How to run Chroma's own server as a child of this process, with this Python."""
+    # Its console script may not be on the path of a service; what that runs is a function.
+    return [sys.executable, "-c", _RUN, str(os.getpid()), "run", str(config)]
 
 
 @contextmanager

@@ -283,7 +283,7 @@ class Gallery:
 
             return open_served(address.of(collection or address.collection), model=model, write=write)
         folder = Path(path)
-        _check_is_gallery(folder)
+        check_is_gallery(folder)
         lock = None
         if write:
             check_writable(folder, folder / RECORD_NAME)
@@ -935,7 +935,7 @@ def _check_empty(folder: Path) -> None:
         )
 
 
-def _check_is_gallery(folder: Path) -> None:
+def check_is_gallery(folder: Path) -> None:
     if is_gallery(folder):
         return
     if not folder.exists():

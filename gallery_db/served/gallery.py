@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.address import Address
-from gallery_db.chroma_client import close_client, is_alive, open_server
+from gallery_db.chroma_client import close_client, open_server
 from gallery_db.chroma_index import BATCH_SIZE
 from gallery_db.errors import (
     GalleryError,

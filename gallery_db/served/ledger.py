@@ -23,7 +23,7 @@ from gallery_db.people import stranger_number
 from gallery_db.record import CollectionRow, Record, entry_from_facts, facts_of
 from gallery_db.served.rows import LogRow, OperationFacts, keep_pictures
 
-__all__ = ["Ledger", "LogState", "forget_serving"]
+__all__ = ["Ledger", "LogState", "forget_logs", "forget_serving"]
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS served_logs (
@@ -54,7 +54,9 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS served_pending (collection INTEGER NOT NULL, entry_id TEXT NOT NULL, outbox INTEGER)",
     "CREATE INDEX IF NOT EXISTS served_pending_by_entry ON served_pending (collection, entry_id)",
     "CREATE INDEX IF NOT EXISTS served_pending_by_outbox ON served_pending (outbox)",
-    "CREATE TABLE IF NOT EXISTS served_unindexed (collection INTEGER, entry_id TEXT, PRIMARY KEY (collection, entry_id))",
+    """CREATE TABLE IF NOT EXISTS served_unindexed (
+        collection INTEGER, entry_id TEXT, PRIMARY KEY (collection, entry_id)
+    )""",
     "CREATE TABLE IF NOT EXISTS served_seen (collection INTEGER, entry_id TEXT, PRIMARY KEY (collection, entry_id))",
     "CREATE TABLE IF NOT EXISTS served_blocks (row TEXT PRIMARY KEY, start INTEGER NOT NULL)",
 )
@@ -129,7 +131,8 @@ class Ledger:
         )
         if not rows:
             return LogState()
-        return LogState(*rows[0][:5], bool(rows[0][5]), rows[0][6])
+        epoch, position, last_row, changes, exported, resync, reserved = rows[0]
+        return LogState(epoch, position, last_row, changes, exported, bool(resync), reserved)
 
     def put_state(self, state: LogState) -> None:
         """Note how far the record is."""
@@ -453,6 +456,13 @@ def _joined(rows: Sequence[LogRow | None]) -> Iterator[LogRow | None]:
             yield row
     if waiting:
         yield together()
+
+
+def forget_logs(record: Record) -> None:
+    """Note that the logs that a gallery's record has read are gone."""
+    with record.transaction():
+        if record.sql("SELECT 1 FROM sqlite_master WHERE name = 'served_logs'"):
+            record.sql("DELETE FROM served_logs")
 
 
 def forget_serving(record: Record) -> None:

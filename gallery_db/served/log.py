@@ -75,7 +75,7 @@ def check_log_name(collection: str) -> None:
 def find_logs(place: Path | Address, client: Any) -> list[LogInfo]:
     """The logs of a server, or in a folder, the oldest first."""
     with chroma_errors(place, "listing the collections"):
-        found = []
+        found: list[Any] = []
         while True:
             page = client.list_collections(limit=100, offset=len(found))
             found += page
