@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, gallery_exchange, gallery_people, listing, run, schema
+from cli import demo, gallery_exchange, gallery_people, gallery_serve, listing, run, schema
 from cli.output import print_error
 from gallery_db.errors import GtrackError
 
@@ -53,6 +53,8 @@ app.add_typer(gallery_people.app, name="gallery")
 gallery_people.app.command("export")(gallery_exchange.export)
 gallery_people.app.command("import")(gallery_exchange.import_)
 gallery_people.app.command("reembed")(gallery_exchange.reembed)
+gallery_people.app.command("serve")(gallery_serve.serve)
+gallery_people.app.command("flush")(gallery_serve.flush)
 app.command("list")(listing.list_names)
 app.command("schema")(schema.schema)
 

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from gallery_db.people import People, checked_name, parse_age
     from gallery_db.record import Change, Operation
     from gallery_db.reembed import ReembedReport, reembed_gallery
+    from gallery_db.served.flush import Flushed, flush_journals
+    from gallery_db.served.serve import GalleryServer
     from gallery_db.snapshots import Restored, Snapshot, list_snapshots, restore_snapshot, take_snapshot
     from gallery_db.suspects import AlikeIdentities, MisplacedEntry, NearDuplicate, Suspects, find_suspects
     from gallery_db.view import GalleryView
@@ -76,6 +78,7 @@ __all__ = [
     "EntryExistsError",
     "EntryNotFoundError",
     "ExportReport",
+    "Flushed",
     "FoldersReport",
     "Gallery",
     "GalleryError",
@@ -84,6 +87,7 @@ __all__ = [
     "GalleryLockedError",
     "GalleryNotFoundError",
     "GalleryReadOnlyError",
+    "GalleryServer",
     "GalleryServerError",
     "GalleryStats",
     "GalleryView",
@@ -114,6 +118,7 @@ __all__ = [
     "export_folders",
     "export_parquet",
     "find_suspects",
+    "flush_journals",
     "import_parquet",
     "ingest_folder",
     "is_gallery",
@@ -178,6 +183,8 @@ _MODULES = {
     "model": ("Embedder", "EmbeddingModel"),
     "reembed": ("ReembedReport", "reembed_gallery"),
     "people": ("People", "checked_name", "parse_age"),
+    "served.flush": ("Flushed", "flush_journals"),
+    "served.serve": ("GalleryServer",),
     "record": ("Change", "Operation"),
     "snapshots": ("Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"),
     "suspects": ("AlikeIdentities", "MisplacedEntry", "NearDuplicate", "Suspects", "find_suspects"),

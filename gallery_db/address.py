@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from gallery_db.errors import GalleryError
 
-__all__ = ["Address", "is_address", "parse_address", "state_dir"]
+__all__ = ["Address", "is_address", "location_of", "parse_address", "state_dir"]
 
 _SCHEMES = re.compile(r"(https?:/|cloud:)", re.IGNORECASE)
 DEFAULT_PORT = 8000
@@ -87,6 +87,12 @@ def parse_address(path: str | os.PathLike[str]) -> Address | None:
         raise wrong
     secure = parts.scheme.lower() == "https"
     return Address(parts.hostname, port or (443 if secure else DEFAULT_PORT), secure, path_ or None)
+
+
+def location_of(path: str | os.PathLike[str]) -> Path | str:
+    """A gallery's location as the functions of this package take it: a folder's path, or an address as text."""
+    address = parse_address(path)
+    return Path(path) if address is None else str(address)
 
 
 def state_dir() -> Path:

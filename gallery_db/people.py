@@ -131,7 +131,7 @@ class People:
             of_class = f" of class {class_name!r}" if class_name is not None else ""
             near = difflib.get_close_matches(name, sorted({other.identity for other in others}), n=3)
             raise IdentityNotFoundError(
-                f"The gallery {self._gallery.path} holds no identity {name!r}{of_class}.",
+                f"The gallery {self._gallery.location} holds no identity {name!r}{of_class}.",
                 hint=f"Did you mean {' or '.join(map(repr, near))}?"
                 if near and not (name in near and class_name)
                 else "`gtrack gallery list` shows the identities.",
@@ -156,7 +156,7 @@ class People:
         for id_ in unique:
             if id_ not in found:
                 raise EntryNotFoundError(
-                    f"The gallery {self._gallery.path} holds no entry {id_!r}.",
+                    f"The gallery {self._gallery.location} holds no entry {id_!r}.",
                     hint="`gtrack gallery list --entries` shows them.",
                 )
         return [found[id_] for id_ in unique]
@@ -185,7 +185,7 @@ class People:
             merging = self.exists(name, entries[0].class_name)
             if merging and not merge:
                 raise IdentityExistsError(
-                    f"The gallery {self._gallery.path} holds an identity {name!r} already.",
+                    f"The gallery {self._gallery.location} holds an identity {name!r} already.",
                     hint=f"To make one of the two: `gtrack gallery merge {quote(old)} --into {quote(name)}`.",
                 )
             words = f"merge {old!r} into {name!r}" if merging else f"rename {old!r} to {name!r}"
@@ -240,7 +240,7 @@ class People:
                 raise GalleryError(f"The entries are of several classes: {', '.join(sorted(classes))}.")
             if self.exists(target, chosen[0].class_name):
                 raise IdentityExistsError(
-                    f"The gallery {self._gallery.path} holds an identity {target!r} already.",
+                    f"The gallery {self._gallery.location} holds an identity {target!r} already.",
                     hint=f"To give it the entries: `gtrack gallery move ID... --to {quote(target)}`.",
                 )
             if len(chosen) == len(self.entries(name, chosen[0].class_name)):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from gallery_db.address import is_address
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryReadOnlyError, SnapshotError
 from gallery_db.files import atomic_path, fsync_folder
 from gallery_db.gallery import Gallery, is_gallery
@@ -64,6 +65,8 @@ class Restored:
 def take_snapshot(gallery: Gallery, name: str | None = None) -> Snapshot:
     """Copy a gallery's record, as of one moment, into its folder ``snapshots``; others may go on writing.
 
+    Of a served gallery it is the replica that is copied, to this machine.
+
     Args:
         gallery: Open, for reading or writing.
         name: Letters, digits, '.', '_' and '-'; the time by default.
@@ -107,6 +110,11 @@ def restore_snapshot(
         GalleryReadOnlyError: The folder cannot be written.
         GalleryIndexError: The index could not be made; the record is restored nevertheless.
     """
+    if is_address(path):
+        raise SnapshotError(
+            f"A snapshot cannot be put back into a gallery that is served ({path}).",
+            hint="Stop `gtrack gallery serve`, restore in the gallery's folder, and serve it again.",
+        )
     folder = Path(path)
     if not folder.is_dir():
         Gallery.open(folder)  # says in which way it is none

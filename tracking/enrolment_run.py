@@ -43,13 +43,13 @@ def run_key(source_id: str, video: Path, frame_range: tuple[int | None, int | No
     return f"track-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}-"
 
 
-def check_enrolment_gallery(path: Path) -> None:
+def check_enrolment_gallery(path: Path | str) -> None:
     """Refuse what cannot be enrolled into, before a model is loaded.
 
     Raises:
         OptionError: It is a tree of image folders.
     """
-    if not path.is_dir() or is_gallery(path) or (path / "chroma.sqlite3").exists():
+    if isinstance(path, str) or not path.is_dir() or is_gallery(path) or (path / "chroma.sqlite3").exists():
         return  # made anew, or opened, or refused with its own words
     if any(inner.is_dir() for inner in path.iterdir()):
         raise OptionError(
@@ -59,10 +59,10 @@ def check_enrolment_gallery(path: Path) -> None:
 
 
 class RunEnrolment:
-    """A gallery that one run is named from and enrols into; nobody else writes to it meanwhile.
+    """A gallery that one run is named from and enrols into; nobody else writes to its folder meanwhile.
 
     Args:
-        path: The gallery; made for the model if there is none.
+        path: The gallery's folder, or the address of a served one; made for the model if there is none.
         options: The ReID model.
         mode: ``"unknown"`` or ``"all"``.
         source_id: The camera.
@@ -86,7 +86,7 @@ class RunEnrolment:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         options: EmbedderOptions,
         *,
         mode: Enrol,
@@ -114,7 +114,7 @@ class RunEnrolment:
             rows = [row for row, e in enumerate(entries) if wanted is None or e.class_name.casefold() in wanted]
             earlier = {entries[row].id: (entries[row], vectors[row]) for row in rows}
             view = gallery.view(without=earlier)
-            names = {summary.identity for summary in gallery.identities()}
+            numbers = gallery.stranger_numbers()
             self._told = 0
             self._tell(gallery)
             self._writer = GalleryWriter(
@@ -138,7 +138,7 @@ class RunEnrolment:
             fps=fps,
             run_id=secrets.token_hex(6),
             earlier=earlier,
-            names=names,
+            numbers=numbers,
         )
 
     @property
@@ -170,6 +170,10 @@ class RunEnrolment:
     def abort(self) -> None:
         """Let go of the gallery where the run did not come to its frames; nothing happens after `finish`."""
         self._writer.abort()
+
+    def tell(self) -> None:
+        """Pass on what the gallery has had to say since."""
+        self._tell(self._writer.gallery)
 
     def _tell(self, gallery: Gallery) -> None:
         for notice in gallery.notices[self._told :]:

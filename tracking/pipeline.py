@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gallery_db.address import location_of
 from gallery_db.errors import GalleryError
 from tracking.artifacts import Artefacts
 from tracking.detections import DetectionSource, FrameDetections, check_against_video, open_detections
@@ -135,9 +136,8 @@ class TrackingRun:
             started, started_cpu = time.perf_counter(), time.process_time()
             complete = False
             try:
-                self._loop(
-                    source, reader, tracker, None if enrolment else people, selected, names, artefacts, tally, progress
-                )
+                look = self._look_at_gallery(people, enrolment, tracker)
+                self._loop(source, reader, tracker, look, selected, names, artefacts, tally, progress)
                 warnings += self._check_end(source, reader)
                 complete = True
             finally:
@@ -234,7 +234,7 @@ class TrackingRun:
         assert options.gallery is not None  # RunOptions.validate
         kinds = self._tracked_kinds(source, selected, names)
         return RunEnrolment(
-            Path(options.gallery),
+            location_of(options.gallery),
             self._embedder_options(),
             mode=options.enroll,
             source_id=self._source_id,
@@ -288,7 +288,7 @@ class TrackingRun:
         source: DetectionSource,
         reader: VideoReader,
         tracker: Tracker,
-        people: KnownPeople | None,
+        look: Callable[[], None] | None,
         selected: set[int] | None,
         names: Mapping[int, str],
         artefacts: Artefacts,
@@ -305,8 +305,8 @@ class TrackingRun:
             frame = reader.frame
             if frame < start:
                 continue
-            if people is not None and frame % _REFRESH_EVERY == 0:
-                self._keep_current(people, tracker)
+            if look is not None and frame % _REFRESH_EVERY == 0:
+                look()
             detections = source.at(frame)
             rows = np.arange(len(detections))
             if selected is not None:
@@ -323,6 +323,25 @@ class TrackingRun:
                 progress(tally.frames, total)
             if not go_on:
                 break
+
+    def _look_at_gallery(
+        self, people: KnownPeople | None, enrolment: RunEnrolment | None, tracker: Tracker
+    ) -> Callable[[], None] | None:
+        """What is to be done every `_REFRESH_EVERY` frames."""
+        if enrolment is not None:
+            return enrolment.tell
+        if people is None:
+            return None
+        told = len(people.gallery.notices)
+
+        def look() -> None:
+            nonlocal told
+            self._keep_current(people, tracker)
+            for notice in people.gallery.notices[told:]:
+                self._notify(notice)
+            told = len(people.gallery.notices)
+
+        return look
 
     def _keep_current(self, people: KnownPeople, tracker: Tracker) -> None:
         """Let the tracker know what others have changed in the gallery since."""

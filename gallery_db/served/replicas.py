@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from gallery_db.address import Address, state_dir
@@ -16,7 +16,17 @@ from gallery_db.lock import WriterLock
 from gallery_db.record import RECORD_NAME, Record
 from gallery_db.served.log import LogInfo
 
-__all__ = ["Replica", "known_galleries", "last_address", "note_address", "replicas_of", "take_replica", "waiting_in"]
+__all__ = [
+    "Journal",
+    "Replica",
+    "gallery_dir",
+    "journals",
+    "note_address",
+    "open_replica",
+    "replicas_of",
+    "take_replica",
+    "waiting_in",
+]
 
 _ADDRESS = "server.json"
 _WORTH_COPYING = 8 << 20
@@ -64,10 +74,43 @@ def replicas_of(info: LogInfo) -> list[Path]:
     return sorted(folders, key=lambda folder: (not waiting_in(folder), len(folder.name), folder.name))
 
 
-def known_galleries() -> Iterator[Path]:
-    """The folders of the galleries of which there is a replica here."""
-    for path in sorted(galleries_dir().glob("*/replicas")):
-        yield path.parent
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What waits on this machine for one collection of a served gallery.
+
+    Attributes:
+        gallery: The gallery's unique id.
+        server: Where it was served last.
+        collection: Which collection.
+        waiting: Number of changes that no server has acknowledged, over all replicas.
+    """
+
+    gallery: str
+    server: str | None
+    collection: str
+    waiting: int
+
+
+def journals() -> list[Journal]:
+    """The journals on this machine that hold something."""
+    found = []
+    for folder in sorted(galleries_dir().glob("*")):
+        facts = _last(folder)
+        for home in sorted(folder.glob("replicas/*")):
+            waiting = [(waiting_in(path.parent), path.parent) for path in sorted(home.glob(f"*/{RECORD_NAME}"))]
+            waiting = [(number, path) for number, path in waiting if number]
+            if waiting:
+                name = _collection_in(waiting[0][1])
+                number = sum(one for one, _ in waiting)
+                found.append(Journal(facts.get("gallery", folder.name), facts.get("server"), name, number))
+    return found
+
+
+def _collection_in(folder: Path) -> str:
+    path = (folder / RECORD_NAME).absolute()
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as replica:
+        return str(replica.execute("SELECT name FROM collections").fetchone()[0])
+    return "?"
 
 
 def waiting_in(folder: Path) -> int:
@@ -90,12 +133,13 @@ def note_address(gallery: str, address: Address) -> None:
             beside.write_text(text, encoding="utf-8")
 
 
-def last_address(folder: Path) -> str | None:
-    """Where the gallery of a folder of replicas was served last."""
+def _last(folder: Path) -> dict[str, str]:
+    """Which gallery a folder is of, and where that was served last."""
     try:
-        return str(json.loads((folder / _ADDRESS).read_text(encoding="utf-8"))["server"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        facts = json.loads((folder / _ADDRESS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
 
 
 def open_replica(folder: Path) -> Replica | None:
