@@ -48,8 +48,8 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: it does not outlive who serves
 if os.getppid() != parent:
     sys.exit(1)
-from chromadb.cli.cli import app
-app()
+import chromadb_rust_bindings  # all that `chroma` itself calls; importing chromadb would take a second
+chromadb_rust_bindings.cli(["chroma", *sys.argv[1:]])
 """
 
 
@@ -93,11 +93,11 @@ def _own(place: Path | Address, doing: str, error: BaseException) -> GalleryErro
     return GalleryServerError(f"The gallery server {place.server} failed while {doing}: {text}.", hint="See its log.")
 
 
-def _settings() -> Any:
+def _settings(**facts: Any) -> Any:
     from chromadb.config import Settings
 
     # No .env of the working directory decides how a gallery is opened.
-    return Settings(_env_file=None, anonymized_telemetry=False)
+    return Settings(_env_file=None, anonymized_telemetry=False, **facts)
 
 
 def open_folder(folder: Path) -> Any:
@@ -148,6 +148,7 @@ def is_alive(address: Address, headers: Mapping[str, str] | None = None) -> bool
             f"{address.server}/api/v2/heartbeat",
             headers=dict(headers or {}),
             timeout=httpx.Timeout(_CONNECT_SECONDS, read=10.0),
+            verify=address.secure,
         )
     except (httpx.TransportError, httpx.InvalidURL, OSError) as error:
         if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
@@ -196,7 +197,12 @@ def open_server(address: Address) -> Any:
             client = chromadb.CloudClient(settings=_settings())
         else:
             client = chromadb.HttpClient(
-                host=address.host, port=address.port, ssl=address.secure, headers=headers, settings=_settings()
+                host=address.host,
+                port=address.port,
+                ssl=address.secure,
+                headers=headers,
+                # Where nothing is encrypted, reading all certificates of the system is a tenth of a second for nothing.
+                settings=_settings(**({} if address.secure else {"chroma_server_ssl_verify": False})),
             )
         session = _session_of(client)
         if session is not None:
@@ -210,8 +216,10 @@ def _session_of(client: Any) -> Any:
 
 def close_client(client: Any) -> None:
     """Close a client and what it holds open."""
-    session = _session_of(client)
+    # Chroma leaves its sockets to the garbage collector, and keeps a second client for tenants and databases.
+    sessions = [_session_of(client), _session_of(getattr(client, "_admin_client", None))]
     client.close()
-    if session is not None:
-        with suppress(Exception):
-            session.close()  # Chroma leaves its sockets to the garbage collector
+    for session in sessions:
+        if session is not None:
+            with suppress(Exception):
+                session.close()
