@@ -48,7 +48,7 @@ Progress = Callable[[int, int], None]
 _BLOCK = 1000
 _EXACT_BELOW = 20_000
 """Entries up to which reading the replica into memory and comparing all is no slower than asking the server."""
-_INDEX_SECONDS = 5.0
+_INDEX_SECONDS = 3.0
 _PROBES_AT_ONCE = 64
 
 
@@ -240,11 +240,14 @@ class ServedGallery(Gallery):
             return (own,)
         found = []
         for info in infos:
+            if info.gallery != self._link.info.gallery:
+                continue
             if info.collection == self.collection:
                 found.append(own)
                 continue
-            with open_served(self._link.address.of(info.collection)) as other:
-                found.append(CollectionInfo(info.collection, info.model, len(other), info.created_at))
+            with suppress(GalleryServerError):  # just removed, or just made
+                count = self._link.count_of(info)
+                found.append(CollectionInfo(info.collection, info.model, count, info.created_at))
         return tuple(found)
 
     @contextmanager

@@ -198,6 +198,15 @@ class Link:
         with self._turn, _Watch(self):
             return find_logs(self.address, self.client())
 
+    def count_of(self, info: LogInfo) -> int:
+        """Number of entries in another collection's index."""
+        with self._turn, _Watch(self):
+            try:
+                index = ChromaIndex(self.address, info.collection, info.model, client=self.client())
+            except GalleryIndexError:
+                return 0
+            return index.count()
+
     def head(self) -> tuple[int, int]:
         """(rows in the log, rows that the replica has)."""
         with self._turn, _Watch(self):
