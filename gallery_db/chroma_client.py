@@ -26,7 +26,7 @@ __all__ = [
 
 HEADERS_VARIABLE = "GTRACK_GALLERY_HEADERS"
 _CONNECT_SECONDS = 5.0
-_ANSWER_SECONDS = 60.0
+_ANSWER_SECONDS = 30.0
 """Chroma's own client waits for ever: a server that hangs would hang whoever asks it."""
 
 

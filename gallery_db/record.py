@@ -396,6 +396,8 @@ class Record:
         """What a message calls the gallery."""
         self.writable = writable
         self.journal: Journal | None = None
+        self.one_file = True
+        """Whether it becomes one file again when it is closed, which costs some flushes of the disk."""
         self._noted = False
         self._foreign: tuple[int, str, str] | None = None  # operation, who and when of what others have done
         self._connection = connection
@@ -531,7 +533,7 @@ class Record:
             if self._closed:
                 return
             self._closed = True
-            if self.writable:
+            if self.writable and self.one_file:
                 # A reader who looks at this moment keeps the log alive; the next writer tidies up.
                 with suppress(sqlite3.Error):
                     self._connection.execute("PRAGMA busy_timeout = 200")
@@ -547,11 +549,12 @@ class Record:
         with self._transaction():
             yield
         # Whoever takes a change elsewhere may take long; nobody who reads the record waits for that.
-        if self._noted and self.journal is not None and not self._in_transaction_of_this_thread():
+        if self._noted and self.journal is not None and not self.in_transaction():
             self._noted = False
             self.journal.committed()
 
-    def _in_transaction_of_this_thread(self) -> bool:
+    def in_transaction(self) -> bool:
+        """Whether this thread is in a `transaction`."""
         with self._turn:  # of another thread's transaction this one sees the end here
             return self._depth > 0
 

@@ -196,6 +196,14 @@ def test_handles_see_each_other(served: str, state: Path) -> None:
         assert one.notices == two.notices == []
 
 
+def test_a_server_is_not_asked_within_a_transaction(served: str, state: Path) -> None:
+    with Gallery.create(served, MODEL) as gallery:
+        for ask in (gallery.catch_up, gallery.stranger_numbers, gallery.verify, gallery.rebuild):
+            with pytest.raises(GalleryError, match="within a transaction"), gallery.transaction():
+                ask()
+        gallery.catch_up()
+
+
 def test_the_servers_index_answers_as_the_replica_does(served: str, state: Path) -> None:
     probes = unit_vectors(5, seed=9)
     with Gallery.create(served, MODEL) as gallery:

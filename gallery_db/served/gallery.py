@@ -72,7 +72,7 @@ def open_served(address: Address, *, model: EmbeddingModel | None = None, write:
     try:
         infos = find_logs(address, client)
         info = _select(address, infos, model)
-        return _open(address, client, info, write=write, served=infos)
+        return _open(address, client, info, write=write, weights=None if model is None else model.path)
     except BaseException:
         _close_quietly(client)
         raise
@@ -96,7 +96,7 @@ def create_served(address: Address, model: EmbeddingModel) -> Gallery:
             if any(one.collection == address.collection for one in find_logs(address, client)):
                 raise taken from None  # another process was quicker
             raise
-        return _open(address, client, info, write=True, served=infos)
+        return _open(address, client, info, write=True, weights=model.path)
     except BaseException:
         _close_quietly(client)
         raise
@@ -129,12 +129,15 @@ def _select(address: Address, infos: Sequence[LogInfo], model: EmbeddingModel | 
     )
 
 
-def _open(address: Address, client: Any, info: LogInfo, *, write: bool, served: Sequence[LogInfo]) -> Gallery:
+def _open(address: Address, client: Any, info: LogInfo, *, write: bool, weights: str | None) -> Gallery:
     notices: list[str] = []
     replica = take_replica(info)
     try:
         record = replica.record
         row = record.collections()[0]
+        if weights is not None and weights != row.model.path:
+            record.note_weights_path(row.id, weights)  # on this machine
+            row = record.collections()[0]
         record.place = str(address.of(info.collection))
         link = Link(address, client, info, record, row, gallery_dir(info.gallery), notices)
         note_address(info.gallery, address)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,26 @@ class Link:
         """Whether the server did not answer when it was last asked."""
         return self._away
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Network work, one at a time; it notes whether the server answers."""
+        if self._record.in_transaction():
+            # The thread that follows the server asks first and writes then; the other way round both would wait.
+            raise GalleryError(
+                f"The served gallery {self.address} cannot be asked within a transaction.",
+                hint="End the transaction first; what it changes is delivered then.",
+            )
+        with self._turn:
+            try:
+                yield
+            except CollectionGoneError:
+                self.forget()
+                raise
+            except GalleryServerError as error:
+                self.note_away(error)
+                raise
+            self.note_back()
+
     # -- both ways -------------------------------------------------------------------------------------------
 
     def push(self, *, index: bool = False) -> None:
@@ -118,7 +138,7 @@ class Link:
         Raises:
             GalleryServerError: It does not answer; the rest waits on.
         """
-        with self._turn, _Watch(self):
+        with self._asking():
             while rows := self._ledger.unsent(_ROWS_AT_ONCE):
                 log = self._open_log()
                 rows = [self._with_pictures(row) for row in rows]
@@ -138,7 +158,7 @@ class Link:
         Raises:
             GalleryServerError: The server does not answer.
         """
-        with self._turn, _Watch(self):
+        with self._asking():
             try:
                 self._pull(progress)
             except CollectionGoneError:
@@ -170,7 +190,7 @@ class Link:
 
     def has_news(self) -> bool:
         """Whether the log has grown, or is another."""
-        with self._turn, _Watch(self):
+        with self._asking():
             log = self._open_log()
             state = self._ledger.state
             return state.epoch != log.info.epoch or len(log) != state.position
@@ -181,7 +201,7 @@ class Link:
         Raises:
             GalleryServerError: The server does not answer.
         """
-        with self._turn, _Watch(self):
+        with self._asking():
             for _ in range(3):  # a log may be made anew between asking and hearing
                 who = user_at_host()
                 operation = OperationFacts(uuid.uuid4().hex, "reserve", f"reserve {count} names", who, utc_now())
@@ -195,12 +215,12 @@ class Link:
 
     def infos(self) -> list[LogInfo]:
         """The server's logs now."""
-        with self._turn, _Watch(self):
+        with self._asking():
             return find_logs(self.address, self.client())
 
     def count_of(self, info: LogInfo) -> int:
         """Number of entries in another collection's index."""
-        with self._turn, _Watch(self):
+        with self._asking():
             try:
                 index = ChromaIndex(self.address, info.collection, info.model, client=self.client())
             except GalleryIndexError:
@@ -209,7 +229,7 @@ class Link:
 
     def head(self) -> tuple[int, int]:
         """(rows in the log, rows that the replica has)."""
-        with self._turn, _Watch(self):
+        with self._asking():
             return len(self._open_log()), self._ledger.state.position
 
     def client(self) -> Any:
@@ -278,7 +298,7 @@ class Link:
         Raises:
             GalleryServerError: The server does not answer.
         """
-        with self._turn, _Watch(self):
+        with self._asking():
             self._index = None
             client = self.client()
             from gallery_db.chroma_client import chroma_errors
@@ -366,21 +386,3 @@ class Link:
         if self._away:
             self._away = False
             self._notices.append(f"The gallery server {self.address.server} answers again.")
-
-
-class _Watch:
-    """Tells a link whether the server answered."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if error is None:
-            self._link.note_back()
-        elif isinstance(error, CollectionGoneError):
-            self._link.forget()
-        elif isinstance(error, GalleryServerError):
-            self._link.note_away(error)

@@ -43,6 +43,7 @@ class Replica:
     def __init__(self, record: Record, lock: WriterLock) -> None:
         self.record = record
         self._lock = lock
+        record.one_file = False  # nobody reads it from a read-only folder
 
     def release(self) -> None:
         """Close it, and let another process have it."""
