@@ -134,8 +134,9 @@ class Serving:
 
     def server_pid(self) -> int:
         """Of Chroma's own server, its child."""
-        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
-        return int(found.stdout.split()[0])
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        assert len(children) == 1
+        return int(children[0])
 
     def stop(self, code: int = 0) -> tuple[str, str]:
         """End it as Ctrl-C does; what it said meanwhile."""

@@ -378,7 +378,7 @@ class Link:
         if not self._away:
             self._away = True
             self._notices.append(
-                f"{error.message} The run goes on with what is known here, and what is to be stored waits in a journal."
+                f"{error.message} Work goes on with what is known here, and what is to be stored waits in a journal."
             )
 
     def note_back(self) -> None:

@@ -207,7 +207,10 @@ def take_replica(info: LogInfo) -> Replica:
                 continue
             if not any(_copy(source, path) for source in known):
                 Record.create(path, info.collection, info.model).close()
-            return Replica(Record.open(path, write=True), lock)
+            record = Record.open(path, write=True)
+            with record.transaction():
+                record.sql("UPDATE collections SET created_at = ?", (info.created_at,))
+            return Replica(record, lock)
         except BaseException:
             lock.release()
             raise
