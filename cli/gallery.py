@@ -102,6 +102,7 @@ def ingest(
             existing.close()
     with Gallery.open_or_create(gallery, embedder.model, new_collection=new_collection) as target:
         tell_notices(target)
+        told = len(target.notices)
         with (
             bar("ingesting", "images", no_progress) as progress,
             bar("indexing", "entries", no_progress) as index_progress,
@@ -121,6 +122,8 @@ def ingest(
                 say(f"stopped; {gallery} keeps {len(target)} entries, and the same command goes on from there.")
                 raise
         total = len(target)
+    for notice in target.notices[told:]:
+        say(notice)
     if report.skipped:
         print_table("Not ingested", ["image", "why"], report.skipped)
     print(
@@ -256,7 +259,7 @@ def query(
             write_contact_sheet(
                 contact_sheet,
                 [ContactRow(picture, Path(title).name, found) for picture, title, found in rows],
-                gallery=gallery,
+                gallery=source.path,
             )
             say(f"contact sheet: {contact_sheet}")
 

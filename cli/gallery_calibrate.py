@@ -104,7 +104,7 @@ def calibrate(
 
 
 def _keep_books(
-    path: Path, collection: str | None, class_name: str | None, threshold: float | None, reset: bool, as_json: bool
+    path: str, collection: str | None, class_name: str | None, threshold: float | None, reset: bool, as_json: bool
 ) -> None:
     from gallery_db import Gallery, reset_thresholds, set_threshold
 

@@ -28,7 +28,7 @@ EntryIds = Annotated[list[str], typer.Argument(help="Entry ids; `gtrack gallery 
 
 
 @contextmanager
-def _changing(path: Path, collection: str | None, no_progress: bool) -> Iterator[Gallery]:
+def _changing(path: str, collection: str | None, no_progress: bool) -> Iterator[Gallery]:
     """A gallery open for writing, whose index follows at the end."""
     from gallery_db import Gallery
 
@@ -38,6 +38,7 @@ def _changing(path: Path, collection: str | None, no_progress: bool) -> Iterator
         yield gallery
         with bar("indexing", "entries", no_progress) as progress:
             gallery.sync_index(progress)
+        gallery.close(sync=False)
         for notice in gallery.notices[told:]:
             say(notice)
 
@@ -103,7 +104,7 @@ def show(
     with Gallery.open(gallery, collection=collection) as source:
         entries = People(source).entries(identity, class_name)
     if contact_sheet is not None:
-        write_entry_sheet(contact_sheet, entries, gallery=gallery)
+        write_entry_sheet(contact_sheet, entries, gallery=source.path)
         say(f"contact sheet: {contact_sheet}")
     if as_json:
         print_json_lines(entry_dict(entry) for entry in entries)
@@ -351,9 +352,11 @@ def snapshot(
     if list_all and name is not None:
         raise OptionError("expected either a name or --list.")
     if list_all:
-        if not gallery.is_dir():
-            Gallery.open(gallery).close()  # says that there is none
-        found = list_snapshots(gallery)
+        folder = Path(gallery)
+        if not folder.is_dir():
+            with Gallery.open(gallery) as source:  # says that there is none
+                folder = source.path
+        found = list_snapshots(folder)
     else:
         with Gallery.open(gallery) as source:
             found = [take_snapshot(source, name)]
@@ -389,7 +392,7 @@ def restore(
     print(f"restored {restored.name}: {_entries(restored.entries)}; {kept}")
 
 
-def list_suspects(gallery: Path, collection: str | None, as_json: bool) -> None:
+def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
     """`gtrack gallery list --suspects`."""
     from dataclasses import asdict
 

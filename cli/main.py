@@ -21,6 +21,7 @@ from cli import (
     gallery_calibrate,
     gallery_exchange,
     gallery_people,
+    gallery_serve,
     importing,
     listing,
     run,
@@ -70,6 +71,8 @@ gallery_people.app.command("reembed")(gallery_exchange.reembed)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(importing.app, name="import")
 app.add_typer(export.app, name="export")
+gallery_people.app.command("serve")(gallery_serve.serve)
+gallery_people.app.command("flush")(gallery_serve.flush)
 app.command("list")(listing.list_names)
 app.command("schema")(schema.schema)
 

@@ -95,8 +95,14 @@ Download = Annotated[
     ),
 ]
 GalleryPath = Annotated[
-    Path,
-    typer.Option("--gallery", "-g", envvar="GTRACK_GALLERY", help="The gallery's folder."),
+    str,
+    typer.Option(
+        "--gallery",
+        "-g",
+        envvar="GTRACK_GALLERY",
+        metavar="PATH|URL",
+        help="The gallery's folder; or where it is served: http://HOST:PORT[/COLLECTION], or cloud:[COLLECTION].",
+    ),
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
 

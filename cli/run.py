@@ -188,13 +188,15 @@ def run(
         bool, typer.Option("--lenient", help="Leave unusable detections out, counted, instead of refusing the file.")
     ] = False,
     gallery: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[str],  # noqa: UP045
         typer.Option(
             "--gallery",
             "-g",
             envvar="GTRACK_GALLERY",
+            metavar="PATH|URL",
             rich_help_panel=_GALLERY,
-            help="A gtrack gallery, or a tree of image folders (one an identity), which is ingested once and cached.",
+            help="A gtrack gallery, or where one is served (http://HOST:PORT); or a tree of image folders (one an "
+            "identity), which is ingested once and cached.",
         ),
     ] = None,
     reid_frequency: Annotated[

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         GalleryLockedError,
         GalleryNotFoundError,
         GalleryReadOnlyError,
+        GalleryServerError,
         GtrackError,
         IdentityExistsError,
         IdentityNotFoundError,
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
     from gallery_db.people import People, checked_name, parse_age
     from gallery_db.record import Change, Operation
     from gallery_db.reembed import ReembedReport, reembed_gallery
+    from gallery_db.served.flush import Flushed, flush_journals
+    from gallery_db.served.serve import GalleryServer
     from gallery_db.snapshots import Restored, Snapshot, list_snapshots, restore_snapshot, take_snapshot
     from gallery_db.suspects import AlikeIdentities, MisplacedEntry, NearDuplicate, Suspects, find_suspects
     from gallery_db.thresholds import (
@@ -98,6 +101,7 @@ __all__ = [
     "EntryExistsError",
     "EntryNotFoundError",
     "ExportReport",
+    "Flushed",
     "FoldersReport",
     "Gallery",
     "GalleryError",
@@ -106,6 +110,8 @@ __all__ = [
     "GalleryLockedError",
     "GalleryNotFoundError",
     "GalleryReadOnlyError",
+    "GalleryServer",
+    "GalleryServerError",
     "GalleryStats",
     "GalleryView",
     "GtrackError",
@@ -141,6 +147,7 @@ __all__ = [
     "export_folders",
     "export_parquet",
     "find_suspects",
+    "flush_journals",
     "import_parquet",
     "ingest_folder",
     "is_gallery",
@@ -180,6 +187,7 @@ _MODULES = {
         "GalleryLockedError",
         "GalleryNotFoundError",
         "GalleryReadOnlyError",
+        "GalleryServerError",
         "GtrackError",
         "IdentityExistsError",
         "IdentityNotFoundError",
@@ -213,6 +221,8 @@ _MODULES = {
     "model": ("Embedder", "EmbeddingModel"),
     "reembed": ("ReembedReport", "reembed_gallery"),
     "people": ("People", "checked_name", "parse_age"),
+    "served.flush": ("Flushed", "flush_journals"),
+    "served.serve": ("GalleryServer",),
     "record": ("Change", "Operation"),
     "snapshots": ("Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"),
     "suspects": ("AlikeIdentities", "MisplacedEntry", "NearDuplicate", "Suspects", "find_suspects"),

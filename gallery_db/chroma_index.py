@@ -1,4 +1,4 @@
-"""The derived Chroma index of a gallery. The only module that imports chromadb.
+"""The derived Chroma index of a gallery, in its folder or on a server.
 
 Every Chroma client of a gallery's folder is opened under the gallery's `WriterLock`: an embedded client that
 only reads may still write (it applies the log of others), and two that write lose entries.
@@ -10,7 +10,7 @@ import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.address import Address
+from gallery_db.chroma_client import chroma_errors, close_client, open_folder, open_server
 from gallery_db.entry import Entry
-from gallery_db.errors import GalleryIndexError, GtrackError
+from gallery_db.errors import GalleryIndexError
 from gallery_db.model import EmbeddingModel
 
-__all__ = ["BATCH_SIZE", "ChromaIndex", "IndexDifferences", "Progress", "chroma_version", "remove_folder"]
+__all__ = ["BATCH_SIZE", "ChromaIndex", "IndexDifferences", "Progress", "model_facts", "remove_folder"]
 
 BATCH_SIZE = 2000
 """Entries in one call of Chroma: within its limits (it takes no more than 5,461), and few enough to show progress."""
@@ -61,42 +63,15 @@ class IndexDifferences:
     unreadable: bool
 
 
-@contextmanager
-def _chroma_errors(folder: Path, doing: str) -> Iterator[None]:
-    """Chroma raises whatever its Rust core, SQLite or pydantic raise; a user reads one kind of error."""
-    try:
-        yield
-    except GtrackError:
-        raise
-    except Exception as error:
-        raise _index_error(folder, doing, error) from error
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # pyo3's, of the Rust core; it is no Exception
-            raise
-        raise _index_error(folder, doing, error) from error
-
-
-def _index_error(folder: Path, doing: str, error: BaseException) -> GalleryIndexError:
-    text = " ".join(str(error).split())[:200] or type(error).__name__
-    return GalleryIndexError(
-        f"The Chroma index {folder} failed while {doing}: {text}.",
-        hint="The gallery's record is not concerned; `gtrack gallery rebuild` makes the index anew.",
-    )
-
-
-def _forget_failed_system(folder: Path) -> None:
-    # Chroma 1.5.9 keeps a system that failed to start, and would hand it out again for a mended folder.
-    from chromadb.api.shared_system_client import SharedSystemClient
-
-    if not SharedSystemClient._identifier_to_refcount.get(str(folder)):
-        SharedSystemClient._identifier_to_system.pop(str(folder), None)
-
-
-def chroma_version() -> str:
-    """The version of the installed chromadb."""
-    from importlib.metadata import version
-
-    return version("chromadb")
+def model_facts(model: EmbeddingModel) -> dict[str, str | int]:
+    """What a collection's metadata says of its model."""
+    return {
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "dimension": model.dimension,
+        "preprocessing": model.preprocessing,
+        "metric": model.metric,
+    }
 
 
 def _metadata_of(entry: Entry) -> dict[str, str | int]:
@@ -115,31 +90,32 @@ class ChromaIndex:
     """A Chroma collection, open.
 
     Args:
-        folder: The folder of Chroma's files; made if it is absent.
+        place: The folder of Chroma's files, which is made if it is absent; or the server.
         name: The collection.
         model: Whose vectors it holds.
         create: Make the collection if it is absent.
+        client: Of a server: an open client of it, which stays the caller's.
 
     Raises:
         GalleryIndexError: Chroma cannot open it, it is absent, or it was built for something else.
+        GalleryServerError: The server does not answer.
     """
 
-    def __init__(self, folder: Path, name: str, model: EmbeddingModel, *, create: bool = False) -> None:
-        self.folder = folder
+    def __init__(
+        self, place: Path | Address, name: str, model: EmbeddingModel, *, create: bool = False, client: Any = None
+    ) -> None:
+        self.place = place
         self.name = name
-        self._client: Any = None
-        with _TURN, _chroma_errors(folder, "opening"):
-            import chromadb
-            from chromadb.config import Settings
-
-            folder.mkdir(exist_ok=True)
-            # No .env of the working directory decides how a gallery is opened.
-            settings = Settings(_env_file=None, anonymized_telemetry=False)
-            try:
-                self._client = chromadb.PersistentClient(path=str(folder), settings=settings)
-            except BaseException:
-                _forget_failed_system(folder)
-                raise
+        self._client: Any = client
+        self._own = client is None
+        # A server takes any number of requests at once; Chroma's embedded clients do not.
+        self._turn: AbstractContextManager[Any] = _TURN if isinstance(place, Path) else nullcontext()
+        with self._turn, chroma_errors(place, "opening"):
+            if isinstance(place, Path):
+                place.mkdir(exist_ok=True)
+                self._client = open_folder(place)
+            elif client is None:
+                self._client = open_server(place)
             try:
                 self._collection = self._get(model, create=create)
                 self._check(model)
@@ -153,32 +129,30 @@ class ChromaIndex:
             return self._client.get_collection(self.name, embedding_function=None)
         if not create:
             raise GalleryIndexError(
-                f"The Chroma index {self.folder} has no collection {self.name!r}.",
+                f"The Chroma index {self.place} has no collection {self.name!r}.",
                 hint="The gallery's record is not concerned; `gtrack gallery rebuild` makes the index anew.",
             )
         return self._client.create_collection(
             self.name,
             embedding_function=None,
             configuration={"hnsw": dict(_HNSW)},
-            metadata={
-                "model": model.name,
-                "model_sha256": model.sha256,
-                "dimension": model.dimension,
-                "preprocessing": model.preprocessing,
-                "metric": model.metric,
-                "gtrack_index_format": _INDEX_FORMAT,
-            },
+            metadata={**model_facts(model), "gtrack_index_format": _INDEX_FORMAT},
         )
 
     def _check(self, model: EmbeddingModel) -> None:
-        # Chroma gives back a collection of that name whatever space it was made with.
-        space = (self._collection.configuration_json.get("hnsw") or {}).get("space")
+        # Chroma gives back a collection of that name whatever space it was made with. Its Cloud knows no HNSW.
+        hnsw = self._collection.configuration_json.get("hnsw") or self._collection.configuration_json.get("spann") or {}
         metadata = self._collection.metadata or {}
-        found = (space, metadata.get("model_sha256"), metadata.get("dimension"), metadata.get("preprocessing"))
+        found = (
+            hnsw.get("space"),
+            metadata.get("model_sha256"),
+            metadata.get("dimension"),
+            metadata.get("preprocessing"),
+        )
         expected = ("cosine", model.sha256, model.dimension, model.preprocessing)
         if found != expected:
             raise GalleryIndexError(
-                f"The Chroma collection {self.name!r} in {self.folder} was built otherwise: expected {expected}, "
+                f"The Chroma collection {self.name!r} in {self.place} was built otherwise: expected {expected}, "
                 f"found {found}.",
                 hint="`gtrack gallery rebuild` makes the index anew.",
             )
@@ -190,12 +164,12 @@ class ChromaIndex:
 
     def close(self) -> None:
         """Close the client and release its files."""
-        with _TURN:
+        with self._turn:
             client, self._client = self._client, None
             _OPEN.discard(self)
-            if client is not None:
-                with _chroma_errors(self.folder, "closing"):
-                    client.close()
+            if client is not None and self._own:
+                with chroma_errors(self.place, "closing"):
+                    close_client(client)
 
     @staticmethod
     def close_all(folder: Path) -> None:
@@ -205,19 +179,19 @@ class ChromaIndex:
         """
         with _TURN:
             for index in list(_OPEN):
-                if index.folder == folder:
+                if index.place == folder:
                     index.close()
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     def count(self) -> int:
         """Number of ids that it knows of; no sign of health."""
-        with _TURN, _chroma_errors(self.folder, "counting"):
+        with self._turn, chroma_errors(self.place, "counting"):
             return int(self._collection.count())
 
     def query(self, probes: NDArray[np.float32], count: int) -> tuple[list[list[str]], list[list[float]]]:
         """The ids nearest to each of the probes (P, D) and their cosine distances, up to `count` of each."""
-        with _TURN, _chroma_errors(self.folder, "searching"):
+        with self._turn, chroma_errors(self.place, "searching"):
             answer = self._collection.query(query_embeddings=probes, n_results=count, include=["distances"])
             return answer["ids"], [[min(max(float(d), 0.0), 2.0) for d in row] for row in answer["distances"]]
 
@@ -225,7 +199,7 @@ class ChromaIndex:
         """All ids."""
         offset = 0
         while True:
-            with _TURN, _chroma_errors(self.folder, "listing"):
+            with self._turn, chroma_errors(self.place, "listing"):
                 page = self._collection.get(limit=BATCH_SIZE, offset=offset, include=[])["ids"]
             yield from page
             offset += len(page)
@@ -234,7 +208,7 @@ class ChromaIndex:
 
     def vectors(self, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors of those of the ids that it can give, by id. At most `BATCH_SIZE` ids."""
-        with _TURN, _chroma_errors(self.folder, "reading vectors"):
+        with self._turn, chroma_errors(self.place, "reading vectors"):
             page = self._collection.get(ids=list(ids), include=["embeddings"])
             array = np.asarray(page["embeddings"], dtype=np.float32)
             return dict(zip(page["ids"], array, strict=True))
@@ -287,7 +261,7 @@ class ChromaIndex:
         """Add entries that it does not hold, with their vectors (N, D); at most `BATCH_SIZE`."""
         if not entries:
             return
-        with _TURN, _chroma_errors(self.folder, "adding"):
+        with self._turn, chroma_errors(self.place, "adding"):
             self._collection.add(
                 ids=[entry.id for entry in entries],
                 embeddings=vectors,
@@ -298,7 +272,7 @@ class ChromaIndex:
         """Change what it says about entries that it holds; at most `BATCH_SIZE`."""
         if not entries:
             return
-        with _TURN, _chroma_errors(self.folder, "updating"):
+        with self._turn, chroma_errors(self.place, "updating"):
             self._collection.update(
                 ids=[entry.id for entry in entries], metadatas=[_metadata_of(entry) for entry in entries]
             )
@@ -306,7 +280,7 @@ class ChromaIndex:
     def delete(self, ids: Sequence[str]) -> None:
         """Remove ids, in batches; those that it does not hold are no error."""
         for start in range(0, len(ids), BATCH_SIZE):
-            with _TURN, _chroma_errors(self.folder, "removing"):
+            with self._turn, chroma_errors(self.place, "removing"):
                 self._collection.delete(ids=list(ids[start : start + BATCH_SIZE]))
 
     def settle(self, probe: NDArray[np.float32]) -> None:

@@ -16,6 +16,7 @@
     │   ├── IdentityExistsError      an identity of that name is there already
     │   ├── UndoError                what was done cannot be taken back exactly
     │   ├── SnapshotError            no such snapshot, or a damaged one
+    │   ├── GalleryServerError       the server of a gallery does not answer, or fails
     │   └── GalleryIndexError        the derived Chroma index cannot be used (the record is not concerned)
     ├── ImageError                   an image file that cannot be used
     └── (tracking.errors)            DetectionsError, VideoError, WeightsError, EmbedderError, ...
@@ -35,6 +36,7 @@ __all__ = [
     "GalleryLockedError",
     "GalleryNotFoundError",
     "GalleryReadOnlyError",
+    "GalleryServerError",
     "GtrackError",
     "IdentityExistsError",
     "IdentityNotFoundError",
@@ -116,6 +118,10 @@ class SnapshotError(GalleryError):
 
 class GalleryIndexError(GalleryError):
     """The derived Chroma index is damaged, missing, or cannot be opened; the record is not concerned."""
+
+
+class GalleryServerError(GalleryError):
+    """The server of a gallery does not answer, fails, or is none."""
 
 
 class ImageError(GtrackError):

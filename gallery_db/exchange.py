@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.address import location_of
 from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Box, Entry
 from gallery_db.errors import (
@@ -161,12 +162,12 @@ def export_parquet(
                     continue
                 if lost > 0:
                     raise GalleryFormatError(
-                        f"The gallery's record in {gallery.path} lacks the vectors of {lost} entries.",
+                        f"The gallery's record in {gallery.location} lacks the vectors of {lost} entries.",
                         hint="`gtrack gallery verify` says more.",
                     )
                 return report
             raise GalleryLockedError(
-                f"Another process kept changing the gallery {gallery.path} while it was exported.",
+                f"Another process kept changing the gallery {gallery.location} while it was exported.",
                 hint="Export it when nobody writes to it.",
             )
     except (OSError, pa.ArrowException) as error:
@@ -341,9 +342,9 @@ def import_parquet(
                     raise GalleryFormatError(f"{reader.place(number, entry.id)}: the id stands there twice.")
                 seen.add(entry.id)
         seen.clear()
-        folder = Path(path)
+        folder = location_of(path)
         created = not is_gallery(folder)
-        made = not folder.exists()
+        made = isinstance(folder, Path) and not folder.exists()
         try:
             gallery = Gallery.open_or_create(folder, reader.header.model, new_collection=new_collection)
         except ModelMismatchError as error:
@@ -355,7 +356,7 @@ def import_parquet(
             report = _Import(gallery, reader, replace).run(created, progress)
         except BaseException:
             gallery.close(sync=False)
-            if created:
+            if created and isinstance(folder, Path):
                 _unmake(folder, made)
             raise
         try:
@@ -666,17 +667,18 @@ class _Import:
 
     def run(self, created: bool, progress: Progress | None) -> ImportReport:
         try:
-            with self._gallery.transaction():
-                for rows in self._reader.rows(progress):
-                    self._take(rows)
-                if self._conflicts:
-                    self._refuse_conflicts()
-            # Only now, for what was there before must not give way to what is rolled back.
-            for place, beside in self._pending.items():
-                beside.replace(place)
+            with self._gallery.delivered_together():
+                with self._gallery.transaction():
+                    for rows in self._reader.rows(progress):
+                        self._take(rows)
+                    if self._conflicts:
+                        self._refuse_conflicts()
+                # Only now, for what was there before must not give way to what is rolled back.
+                for place, beside in self._pending.items():
+                    beside.replace(place)
         except OSError as error:
             raise GalleryError(
-                f"A picture cannot be written to {self._gallery.path}: {error.strerror or error}.",
+                f"A picture cannot be written to {self._gallery.location}: {error.strerror or error}.",
                 hint="Check the folder's permissions and the space on the disk.",
             ) from error
         finally:
@@ -746,7 +748,7 @@ class _Import:
         count = len(self._conflicts)
         more = f" and {count - _NAMED} more" if count > _NAMED else ""
         raise EntryExistsError(
-            f"The gallery {self._gallery.path} holds {count} of the entries in {self._reader.path} with other "
+            f"The gallery {self._gallery.location} holds {count} of the entries in {self._reader.path} with other "
             f"content: {', '.join(self._conflicts[:_NAMED])}{more}. Nothing was imported.",
             hint="--replace lets the file's entries take their place.",
         )

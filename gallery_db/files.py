@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["atomic_path", "fsync_folder"]
+from gallery_db.errors import GalleryReadOnlyError
+
+__all__ = ["atomic_path", "check_writable", "fsync_folder"]
 
 
 @contextmanager
@@ -41,6 +43,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
         raise
     fsync_folder(target.parent)
+
+
+def check_writable(*paths: Path) -> None:
+    """Refuse paths that are there and cannot be written.
+
+    Raises:
+        GalleryReadOnlyError: Naming the first of them.
+    """
+    for path in paths:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise GalleryReadOnlyError(
+                f"{path} cannot be written.", hint="Check its permissions, or open the gallery for reading."
+            )
 
 
 def fsync_folder(folder: Path) -> None:

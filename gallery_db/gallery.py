@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, get_args
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.address import parse_address
 from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry, Match
 from gallery_db.errors import (
@@ -24,16 +26,20 @@ from gallery_db.errors import (
     GalleryLockedError,
     GalleryNotFoundError,
     GalleryReadOnlyError,
+    GalleryServerError,
     ModelMismatchError,
 )
+from gallery_db.files import check_writable
 from gallery_db.lock import DEFAULT_LOCK_TIMEOUT, LOCK_NAME, WriterLock
 from gallery_db.model import EmbeddingModel
 from gallery_db.record import RECORD_NAME, Change, CollectionRow, Operation, Record
+from gallery_db.search_index import EmbeddedIndex
 from gallery_db.view import GalleryView, Search
 
 if TYPE_CHECKING:
-    from gallery_db.chroma_index import ChromaIndex, Progress
-    from gallery_db.index_keeper import IndexKeeper, VerifyReport
+    from gallery_db.chroma_index import Progress
+    from gallery_db.index_keeper import VerifyReport
+    from gallery_db.search_index import SearchIndex
 
 __all__ = [
     "DEFAULT_COLLECTION",
@@ -127,7 +133,16 @@ class GalleryStats:
 
 
 def is_gallery(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds a gallery, sound or not."""
+    """Whether a folder holds a gallery, sound or not; or whether one is served at an address.
+
+    Raises:
+        GalleryServerError: Of an address: the server does not answer.
+    """
+    address = parse_address(path)
+    if address is not None:
+        from gallery_db.served.gallery import is_served
+
+        return is_served(address)
     return (Path(path) / RECORD_NAME).is_file()
 
 
@@ -143,19 +158,36 @@ class Gallery:
         notices: What a user should hear of, a sentence each: repairs, fallbacks. It grows as things happen.
     """
 
-    def __init__(self, path: Path, record: Record, row: CollectionRow, lock: WriterLock | None) -> None:
-        """For the class's own constructors."""
-        from gallery_db.index_keeper import IndexKeeper
-
-        self.notices: list[str] = []
+    def __init__(
+        self,
+        path: Path,
+        record: Record,
+        row: CollectionRow,
+        index: SearchIndex,
+        notices: list[str],
+        *,
+        writable: bool,
+        location: Path | str | None = None,
+    ) -> None:
+        """For the constructors below."""
+        self.notices = notices
         self._path = path
+        self._location = path if location is None else location
         self._record = record
         self._row = row
-        self._lock = lock
-        self._keeper: IndexKeeper = IndexKeeper(path, self.notices)
+        self._index = index
+        self._writable = writable
         self._exact: GalleryView | None = None
         self._selected: dict[tuple[tuple[str, str], ...], NDArray[np.intp]] = {}
         self._closed = False
+
+    @classmethod
+    def _embedded(cls, path: Path, record: Record, row: CollectionRow, lock: WriterLock | None) -> Gallery:
+        notices: list[str] = []
+        index = EmbeddedIndex(path, record, row, lock, notices)
+        if lock is not None:
+            index.recover()
+        return cls(path, record, row, index, notices, writable=lock is not None)
 
     # -- opening and closing ---------------------------------------------------------------------------------
 
@@ -171,7 +203,7 @@ class Gallery:
         """Make a gallery with an empty collection, and open it for writing.
 
         Args:
-            path: A folder that is absent or empty.
+            path: A folder that is absent or empty, or a server's address.
             model: Whose embeddings it will hold.
             collection: The collection's name, 3 to 512 of ``[a-zA-Z0-9._-]``.
             lock_timeout: Seconds to wait for another writer.
@@ -181,10 +213,17 @@ class Gallery:
             GalleryFormatError: The folder holds something else.
             GalleryReadOnlyError: The folder cannot be made or written.
             GalleryLockedError: Another process is just making a gallery there.
+            GalleryServerError: The server does not answer, or fails.
         """
+        _check_model(model)
+        address = parse_address(path)
+        if address is not None:
+            from gallery_db.served.gallery import create_served
+
+            name = _checked_name(collection or address.collection or DEFAULT_COLLECTION)
+            return create_served(address.of(name), model)
         folder = Path(path)
         name = _checked_name(collection or DEFAULT_COLLECTION)
-        _check_model(model)
         if folder.exists() and not folder.is_dir():
             raise GalleryFormatError(f"{folder} is a file; a gallery is a folder.", hint="Choose another path.")
         try:
@@ -195,14 +234,14 @@ class Gallery:
             ) from error
         if not is_gallery(folder):
             _check_empty(folder)
-        _check_writable(folder)
+        check_writable(folder, folder / RECORD_NAME)
         lock = WriterLock(folder)
         lock.acquire(lock_timeout)
         try:
             if is_gallery(folder):
                 raise GalleryError(f"{folder} holds a gallery already.", hint="Open it instead.")
             record = Record.create(folder / RECORD_NAME, name, model)
-            return cls(folder, record, record.collections()[0], lock)
+            return cls._embedded(folder, record, record.collections()[0], lock)
         except BaseException:
             lock.release()
             raise
@@ -220,7 +259,8 @@ class Gallery:
         """Open a gallery.
 
         Args:
-            path: Its folder.
+            path: Its folder; or where it is served, ``http://HOST:PORT[/COLLECTION]``, or ``cloud:[COLLECTION]`` for
+                Chroma Cloud. Any number of processes read and write a served one.
             model: Select the collection of this model; the oldest collection if neither this nor
                 `collection` is given.
             collection: Select the collection of this name.
@@ -233,13 +273,19 @@ class Gallery:
             ModelMismatchError: No collection (or not the one of that name) is of that model.
             GalleryLockedError: Another process is writing, and `write` was asked for.
             GalleryReadOnlyError: `write` was asked for, and the folder cannot be written.
+            GalleryServerError: The server does not answer, or fails.
             GalleryError: There is no collection of that name.
         """
+        address = parse_address(path)
+        if address is not None:
+            from gallery_db.served.gallery import open_served
+
+            return open_served(address.of(collection or address.collection), model=model, write=write)
         folder = Path(path)
-        _check_is_gallery(folder)
+        check_is_gallery(folder)
         lock = None
         if write:
-            _check_writable(folder)
+            check_writable(folder, folder / RECORD_NAME)
             lock = WriterLock(folder)
             lock.acquire(lock_timeout)
         try:
@@ -249,10 +295,7 @@ class Gallery:
                 if write and model is not None and model.path is not None and model.path != row.model.path:
                     record.note_weights_path(row.id, model.path)
                     row = _select(folder, record.collections(), model, collection)
-                gallery = cls(folder, record, row, lock)
-                if write:
-                    gallery._keeper.tidy()
-                return gallery
+                return cls._embedded(folder, record, row, lock)
             except BaseException:
                 record.close()
                 raise
@@ -273,7 +316,7 @@ class Gallery:
         """Open the gallery at `path` for writing, or make it.
 
         Args:
-            path: Its folder, absent or empty for a new one.
+            path: Its folder, absent or empty for a new one; or a server's address.
             model: Whose collection to select.
             new_collection: Start a further collection where none is of that model.
             lock_timeout: Seconds to wait for another writer.
@@ -294,19 +337,18 @@ class Gallery:
             if not new_collection:
                 raise
         _check_model(model)
-        gallery = cls.open(path, write=True, lock_timeout=lock_timeout)
-        try:
-            names = {row.name for row in gallery._record.collections()}
+        with cls.open(path, write=True, lock_timeout=lock_timeout) as gallery:
+            names = {info.name for info in gallery.collections()}
             name = base = f"{DEFAULT_COLLECTION}-{model.sha256[:8]}"
             number = 2
             while name in names:
                 name, number = f"{base}-{number}", number + 1
+            address = parse_address(path)
+            if address is not None:
+                return cls.create(address.server, model, name)
             gallery._record.add_collection(_checked_name(name), model)
-            gallery._row = _select(gallery._path, gallery._record.collections(), model, name)
-            return gallery
-        except BaseException:
             gallery.close(sync=False)
-            raise
+        return cls.open(path, model=model, collection=name, write=True, lock_timeout=lock_timeout)
 
     def close(self, *, sync: bool = True) -> None:
         """Close it, and let other writers in. Closing twice is fine.
@@ -321,16 +363,15 @@ class Gallery:
         if self._closed:
             return
         try:
-            if sync and self._lock is not None:
+            if sync and self._writable:
                 self.sync_index()
         finally:
             self._closed = True
             try:
-                self._keeper.close()
+                self._index.close()
             finally:
                 self._record.close()
-                if self._lock is not None:
-                    self._lock.release()
+                self._index.release()
 
     def __enter__(self) -> Gallery:
         return self
@@ -342,14 +383,19 @@ class Gallery:
         self.close(sync=kind is None)
 
     def __repr__(self) -> str:
-        return f"Gallery({str(self._path)!r}, collection={self._row.name!r}, writable={self.writable})"
+        return f"Gallery({str(self._location)!r}, collection={self._row.name!r}, writable={self.writable})"
 
     # -- what it is ------------------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path:
-        """The gallery's folder."""
+        """The gallery's folder; of a served one, the folder of its pictures and snapshots on this machine."""
         return self._path
+
+    @property
+    def location(self) -> Path | str:
+        """What opens it again: its folder, or its address."""
+        return self._location
 
     @property
     def collection(self) -> str:
@@ -364,7 +410,7 @@ class Gallery:
     @property
     def writable(self) -> bool:
         """Whether this handle may write."""
-        return self._lock is not None
+        return self._writable
 
     @property
     def record(self) -> Record:
@@ -419,7 +465,7 @@ class Gallery:
         entries, vectors = self._record.with_vectors(self._row.id, [id], self.model.dimension)
         if not entries:
             raise EntryNotFoundError(
-                f"The gallery {self._path} holds no entry {id!r}.", hint="`gtrack gallery list` shows the entries."
+                f"The gallery {self._location} holds no entry {id!r}.", hint="`gtrack gallery list` shows the entries."
             )
         return entries[0], vectors[0]
 
@@ -456,6 +502,7 @@ class Gallery:
             classes[class_name] = classes.get(class_name, 0) + number
             origins[origin] = origins.get(origin, 0) + number
         row = self._fresh_row()
+        index_bytes, index_current = self._index.state()
         return GalleryStats(
             path=self._path,
             collection=row.name,
@@ -467,9 +514,9 @@ class Gallery:
             sources=self._record.count_sources(row.id),
             created_at=row.created_at,
             format_version=self._record.format_version,
-            record_bytes=sum(path.stat().st_size for path in self._path.glob(RECORD_NAME + "*")),
-            index_bytes=_size_of(self._keeper.folder),
-            index_current=self._keeper.is_clean(self._record) and self._keeper.is_current(self._record, row),
+            record_bytes=sum(path.stat().st_size for path in self._record.path.parent.glob(RECORD_NAME + "*")),
+            index_bytes=index_bytes,
+            index_current=index_current,
         )
 
     def history(self, limit: int = 50) -> list[Change]:
@@ -484,10 +531,26 @@ class Gallery:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing of the changes made inside."""
+        """All or nothing of the changes made inside; nobody else's come in between."""
         self._check_write()
         with self._record.transaction():
             yield
+
+    @contextmanager
+    def delivered_together(self) -> Iterator[None]:
+        """Of a served gallery: bring what is changed inside to the server at the end, with the pictures there then."""
+        yield
+
+    def catch_up(self) -> None:
+        """Of a served gallery: see now what others have done, and not within a second."""
+
+    def stranger_numbers(self) -> Iterator[int]:
+        """Numbers for the names of strangers (`gallery_db.stranger_name`), which nobody else is given."""
+        from gallery_db.people import stranger_number
+
+        numbers = (stranger_number(summary.identity) or 0 for summary in self.identities())
+        reserved = int(self._record.meta("reserved_numbers") or 0)
+        return count(max(reserved, max(numbers, default=0)) + 1)
 
     @contextmanager
     def operation(self, action: str, words: str) -> Iterator[None]:
@@ -578,7 +641,7 @@ class Gallery:
             found = self._record.last_removed(self._row.id, id_)
             if found is None:
                 raise EntryNotFoundError(
-                    f"No entry {id_!r} was ever removed from the gallery {self._path}.",
+                    f"No entry {id_!r} was ever removed from the gallery {self._location}.",
                     hint="`gtrack gallery log` shows what was done.",
                 )
             entries.append(found[0])
@@ -601,7 +664,7 @@ class Gallery:
             GalleryReadOnlyError: The handle is for reading.
         """
         self._check_write()
-        self._keeper.sync(self._record, self._fresh_row(), progress)
+        self._index.sync(progress)
 
     def verify(self, progress: Progress | None = None) -> VerifyReport:
         """Compare every vector of the index with the record, and check the record itself.
@@ -615,12 +678,8 @@ class Gallery:
             GalleryLockedError: Another process is writing.
             GalleryReadOnlyError: The folder cannot be written; Chroma cannot open it then.
         """
-        with self._exclusive():
-            report = self._keeper.verify(self._record, self._fresh_row(), progress)
-            if not report.ok and report.record_ok:
-                with self._writing_record() as record:
-                    self._keeper.mark_suspect(record)
-            return report
+        self._check_open()
+        return self._index.verify(progress)
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Make the index of all collections anew from the record. A kill on the way leaves the old one.
@@ -633,36 +692,8 @@ class Gallery:
             GalleryLockedError: Another process is writing.
             GalleryReadOnlyError: The folder cannot be written.
         """
-        with self._exclusive(), self._writing_record() as record:
-            self._keeper.rebuild(record, progress)
-
-    @contextmanager
-    def _exclusive(self, timeout: float = DEFAULT_LOCK_TIMEOUT) -> Iterator[None]:
-        """Keep other processes away from the index: this handle has the lock, or takes it for a moment."""
-        if self._closed:
-            raise GalleryError(f"The gallery {self._path} is closed.", hint="Open it again.")
-        if self._lock is not None:
-            yield
-            return
-        _check_writable(self._path)
-        lock = WriterLock(self._path)
-        lock.acquire(timeout)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextmanager
-    def _writing_record(self) -> Iterator[Record]:
-        """The record open for writing, for whoever has the lock: this handle's own, or another for a moment."""
-        if self._lock is not None:
-            yield self._record
-            return
-        record = Record.open(self._path / RECORD_NAME, write=True)
-        try:
-            yield record
-        finally:
-            record.close()
+        self._check_open()
+        self._index.rebuild(progress)
 
     # -- asking ----------------------------------------------------------------------------------------------
 
@@ -685,9 +716,9 @@ class Gallery:
         _check_search(search)
         index = None
         if search == "hnsw":
+            self._check_open()
             if len(self):
-                with self._index(mend=True):
-                    pass
+                self._index.prepare()
             index = _ViewIndex(self)
         return GalleryView(
             self.model.dimension,
@@ -734,12 +765,14 @@ class Gallery:
         self._record.count(self._row.id, where)  # refuses keys of where that there are not
         if not len(self) or not len(array):
             return [[] for _ in array]
-        if search != "exact":
+        auto = search == "auto"
+        if search != "exact" and not (auto and self._index.prefers_exact(len(self), loaded=self._exact is not None)):
+            self._check_open()
             try:
                 found = self._query_hnsw(array, top_k, where, mend=search == "hnsw" or self.writable)
                 if found is not None:
                     return found
-            except (GalleryIndexError, GalleryLockedError, GalleryReadOnlyError) as error:
+            except (GalleryIndexError, GalleryLockedError, GalleryReadOnlyError, GalleryServerError) as error:
                 if search == "hnsw":
                     raise
                 self._notice(f"Searched exactly instead of in the index: {error.message}")
@@ -749,14 +782,14 @@ class Gallery:
         self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None, *, mend: bool
     ) -> list[list[Match]] | None:
         """Matches from Chroma; None where the filter leaves too few of what was fetched."""
-        with self._index(mend=mend) as (index, row):
-            total = self._record.count(row.id)
-            # A filter inside Chroma costs far more than a few more neighbours.
-            count = min(total, top_k if not where else max(50, 10 * top_k))
-            ids, distances = _ask(index, probes, count)
+        generation = self._record.generation(self._row.id)
+        total = self._record.count(self._row.id)
+        # A filter inside Chroma costs far more than a few more neighbours.
+        wanted = min(total, top_k if not where else max(50, 10 * top_k))
+        ids, distances = self._index.search(probes, wanted, mend=mend)
         entries = self._record.by_ids(self._row.id, list({id_ for some in ids for id_ in some}))
-        if any(len(some) < count for some in ids) or any(id_ not in entries for some in ids for id_ in some):
-            if self._record.generation(self._row.id) == row.generation:
+        if any(len(some) < wanted for some in ids) or any(id_ not in entries for some in ids for id_ in some):
+            if self._record.generation(self._row.id) == generation:
                 self._notice("The index does not find all that it should; `gtrack gallery rebuild` makes it anew.")
             return None
         allowed = None if not where else _Filter(where)
@@ -770,38 +803,6 @@ class Gallery:
         ]
         enough = min(top_k, self._record.count(self._row.id, where))
         return matches if all(len(some) >= enough for some in matches) else None
-
-    @contextmanager
-    def _index(self, *, mend: bool) -> Iterator[tuple[ChromaIndex, CollectionRow]]:
-        """The Chroma index, open and following the record, with other processes kept away meanwhile."""
-        with self._exclusive(DEFAULT_LOCK_TIMEOUT if mend else 0.0):
-            row = self._fresh_row()
-            if not self._keeper.is_clean(self._record) or not self._keeper.is_current(self._record, row):
-                if not mend:
-                    raise GalleryIndexError("the index does not follow the record yet.")
-                with self._writing_record() as record:
-                    self._keeper.sync(record, row)
-                row = self._fresh_row()
-            try:
-                index = self._keeper.open(self._record, row)
-            except GalleryIndexError as error:
-                if not mend:
-                    raise
-                self._notice(f"{error.message} It is made anew.")
-                with self._writing_record() as record:
-                    self._keeper.rebuild(record)
-                index = self._keeper.open(self._record, row)
-            yield index, row
-
-    def _index_nearest(
-        self, probes: NDArray[np.float32], count: int, generation: int
-    ) -> tuple[list[list[str]], list[list[float]]] | None:
-        """For a view that shows a generation: ids and distances from Chroma, None where that cannot be asked."""
-        if self._lock is not None and (held := self._keeper.opened) is not None:
-            # Nobody else writes. What this handle has written since, whoever wrote it tells its view.
-            return _ask(held, probes, count)
-        with self._index(mend=False) as (index, row):
-            return _ask(index, probes, count) if row.generation == generation else None
 
     def _query_exact(
         self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None
@@ -842,12 +843,15 @@ class Gallery:
         if text not in self.notices:
             self.notices.append(text)
 
-    def _check_write(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
-            raise GalleryError(f"The gallery {self._path} is closed.", hint="Open it again.")
-        if self._lock is None:
+            raise GalleryError(f"The gallery {self._location} is closed.", hint="Open it again.")
+
+    def _check_write(self) -> None:
+        self._check_open()
+        if not self._writable:
             raise GalleryReadOnlyError(
-                f"The gallery {self._path} is open for reading only.", hint="Open it with write=True."
+                f"The gallery {self._location} is open for reading only.", hint="Open it with write=True."
             )
 
 
@@ -863,22 +867,12 @@ class _ViewIndex:
     ) -> tuple[list[list[str]], list[list[float]]] | None:
         """See `gallery_db.view.EntryIndex`."""
         try:
-            return self._gallery._index_nearest(probes, count, generation)
+            return self._gallery._index.search_at(probes, count, generation)
         except GalleryError as error:
             if not self._told:  # once: who writes, and since when, is another sentence each time
                 self._told = True
                 self._gallery._notice(f"Searched in memory instead of in the index: {error.message}")
             return None
-
-
-def _ask(index: ChromaIndex, probes: NDArray[np.float32], count: int) -> tuple[list[list[str]], list[list[float]]]:
-    ids: list[list[str]] = []
-    distances: list[list[float]] = []
-    for start in range(0, len(probes), _PROBES_AT_ONCE):
-        some_ids, some_distances = index.query(probes[start : start + _PROBES_AT_ONCE], count)
-        ids += some_ids
-        distances += some_distances
-    return ids, distances
 
 
 def _check_search(search: str) -> None:
@@ -993,7 +987,7 @@ def _check_empty(folder: Path) -> None:
         )
 
 
-def _check_is_gallery(folder: Path) -> None:
+def check_is_gallery(folder: Path) -> None:
     if is_gallery(folder):
         return
     if not folder.exists():
@@ -1011,19 +1005,3 @@ def _check_is_gallery(folder: Path) -> None:
         f"{folder} holds no gallery: there is no {RECORD_NAME} in it.",
         hint="`gtrack gallery ingest` makes a gallery from folders of images.",
     )
-
-
-def _check_writable(folder: Path) -> None:
-    for path in (folder, folder / RECORD_NAME):
-        if path.exists() and not os.access(path, os.W_OK):
-            raise GalleryReadOnlyError(
-                f"{path} cannot be written.", hint="Check its permissions, or open the gallery for reading."
-            )
-
-
-def _size_of(folder: Path) -> int:
-    size = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            size += path.stat().st_size if path.is_file() else 0
-    return size

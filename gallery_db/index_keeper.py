@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.chroma_client import chroma_version
 from gallery_db.chroma_index import (
     BATCH_SIZE,
     ChromaIndex,
     IndexDifferences,
     Progress,
-    chroma_version,
     remove_folder,
 )
 from gallery_db.errors import GalleryError, GalleryIndexError
@@ -26,7 +26,7 @@ from gallery_db.files import fsync_folder
 if TYPE_CHECKING:
     from gallery_db.record import CollectionRow, Record
 
-__all__ = ["IndexKeeper", "VerifyReport"]
+__all__ = ["IndexKeeper", "VerifyReport", "follow_on_server"]
 
 _SAMPLES = 32
 _REPAIRABLE = 0.5  # share of the entries; beyond it a fresh index is made sooner than the old one is mended
@@ -58,6 +58,57 @@ class VerifyReport:
     def ok(self) -> bool:
         """Whether index and record agree and both are sound."""
         return self.record_ok and not (self.missing or self.extra or self.different or self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """What an index has to do to follow its record.
+
+    Attributes:
+        until: Number of the record's last change that it then follows.
+        gone: Ids to take out.
+        new: Ids to add, after that.
+        described: Ids of which only what is said of them has changed.
+    """
+
+    until: int
+    gone: list[str]
+    new: list[str]
+    described: list[str]
+
+
+def plan_changes(record: Record, row: CollectionRow) -> IndexPlan:
+    """What the index of a collection lacks."""
+    until = record.last_change(row.id)
+    first: dict[str, str] = {}
+    rewritten: set[str] = set()
+    for action, id_ in record.changes_after(row.id, row.applied_seq, until):
+        first.setdefault(id_, action)
+        if action != "update":
+            rewritten.add(id_)
+    present: set[str] = set()
+    for start in range(0, len(first), BATCH_SIZE):
+        present.update(record.by_ids(row.id, list(first)[start : start + BATCH_SIZE]))
+    # A vector that changed is taken out and appended: Chroma's upsert of an existing one is far slower.
+    return IndexPlan(
+        until,
+        gone=[id_ for id_, action in first.items() if action != "add" and (id_ in rewritten)],
+        new=[id_ for id_ in first if id_ in present and id_ in rewritten],
+        described=[id_ for id_ in first if id_ in present and id_ not in rewritten],
+    )
+
+
+def follow_on_server(index: ChromaIndex, record: Record, row: CollectionRow) -> None:
+    """Bring an index on a server up to date with a collection; again after whatever came in between."""
+    if row.applied_seq >= record.last_change(row.id):
+        return
+    plan = plan_changes(record, row)
+    index.delete([*plan.gone, *plan.new])
+    for start in range(0, len(plan.described), BATCH_SIZE):
+        index.update_metadata(list(record.by_ids(row.id, plan.described[start : start + BATCH_SIZE]).values()))
+    for start in range(0, len(plan.new), BATCH_SIZE):
+        index.add(*record.with_vectors(row.id, plan.new[start : start + BATCH_SIZE], row.model.dimension))
+    record.note_applied(row.id, plan.until)
 
 
 class IndexKeeper:
@@ -117,7 +168,7 @@ class IndexKeeper:
             self._notices.append(
                 f"The index {self.folder} was not closed by its last writer; it is checked against the record."
             )
-            self._mend(record, row, progress)
+            self.mend(record, progress)
             return
         if self.is_current(record, row):
             return
@@ -128,30 +179,17 @@ class IndexKeeper:
             self.rebuild(record, progress)
 
     def _apply_changes(self, record: Record, row: CollectionRow, progress: Progress | None) -> None:
-        until = record.last_change(row.id)
-        first: dict[str, str] = {}
-        rewritten: set[str] = set()
-        for action, id_ in record.changes_after(row.id, row.applied_seq, until):
-            first.setdefault(id_, action)
-            if action != "update":
-                rewritten.add(id_)
-        present: set[str] = set()
-        for start in range(0, len(first), BATCH_SIZE):
-            present.update(record.by_ids(row.id, list(first)[start : start + BATCH_SIZE]))
-        # A vector that changed is taken out and appended: Chroma's upsert of an existing one is far slower.
-        gone = [id_ for id_, action in first.items() if action != "add" and (id_ in rewritten)]
-        new = [id_ for id_ in first if id_ in present and id_ in rewritten]
-        described = [id_ for id_ in first if id_ in present and id_ not in rewritten]
-        if len(gone) > BATCH_SIZE and len(gone) > _REPAIRABLE * record.count(row.id):
+        plan = plan_changes(record, row)
+        if len(plan.gone) > BATCH_SIZE and len(plan.gone) > _REPAIRABLE * record.count(row.id):
             self.rebuild(record, progress)  # what is taken out stays in the HNSW graph as dead weight
             return
-        with self._writing(record, [(row.id, until)]):
+        with self._writing(record, [(row.id, plan.until)]):
             index = ChromaIndex(self.folder, row.name, row.model, create=True)
-            index.delete(gone)
-            for start in range(0, len(described), BATCH_SIZE):
-                part = described[start : start + BATCH_SIZE]
+            index.delete(plan.gone)
+            for start in range(0, len(plan.described), BATCH_SIZE):
+                part = plan.described[start : start + BATCH_SIZE]
                 index.update_metadata(list(record.by_ids(row.id, part).values()))
-            self._append(index, record, row, new, progress)
+            self._append(index, record, row, plan.new, progress)
             index.close()
             _flush(self.folder)
 
@@ -175,7 +213,8 @@ class IndexKeeper:
         probe[0, 0] = 1.0
         index.settle(probe)
 
-    def _mend(self, record: Record, row: CollectionRow, progress: Progress | None) -> None:
+    def mend(self, record: Record, progress: Progress | None = None) -> None:
+        """Compare the index of all collections with the record, put right what differs, and note it clean."""
         rows = record.collections()
         until = [(other.id, record.last_change(other.id)) for other in rows]
         try:
@@ -227,6 +266,18 @@ class IndexKeeper:
             self._new.rename(self.folder)
             fsync_folder(self.folder.parent)
             remove_folder(self._old)
+            # With the old folder went the logs of its server; the next one makes them anew.
+            from gallery_db.served.ledger import forget_logs
+
+            forget_logs(record)
+
+    def absorb(self, record: Record, *, killed: bool = True) -> None:
+        """Take in what clients stored with a server that was killed; it stands in the log, in Chroma's folder."""
+        if record.meta("served_open") == "1":
+            from gallery_db.served.absorb import absorb
+
+            self.close()
+            absorb(self.folder, record, self._notices, killed=killed)
 
     def tidy(self) -> None:
         """Remove what a killed rebuild left."""

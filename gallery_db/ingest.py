@@ -130,7 +130,7 @@ def ingest_folder(
     """
     if not gallery.model.same_space(embedder.model):
         raise ModelMismatchError(
-            f"The collection {gallery.collection!r} of {gallery.path} holds embeddings of {gallery.model}, "
+            f"The collection {gallery.collection!r} of {gallery.location} holds embeddings of {gallery.model}, "
             f"and the embedder is {embedder.model}.",
             hint="Open the gallery with the embedder's model.",
         )
@@ -343,7 +343,11 @@ class _Ingest:
                 )
         with self._gallery.transaction():
             if vectors is not None:
-                self._gallery.add(batch.entries, vectors)
+                # Of a served gallery: another process may have brought the same pictures in the meantime.
+                there = self._record.by_ids(self._key, [entry.id for entry in batch.entries])
+                rows = [row for row, entry in enumerate(batch.entries) if entry.id not in there]
+                self._gallery.add([batch.entries[row] for row in rows], vectors[rows])
+                batch.entries = [batch.entries[row] for row in rows]
             if batch.updates:
                 self._gallery.update(list(batch.updates.values()))
             self._record.put_files(self._key, list(batch.files.values()))

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from gallery_db.entry import utc_now
 from gallery_db.errors import GalleryError, GalleryLockedError, GalleryReadOnlyError
@@ -69,6 +70,12 @@ class WriterLock:
         try:
             self._lock.acquire(timeout=max(0.0, timeout), poll_interval=0.05)
         except filelock.Timeout:
+            address = self._read_holder().get("served_at")
+            if isinstance(address, str):
+                raise GalleryLockedError(
+                    f"The gallery {self._folder} is being served at {address}.",
+                    hint=f"Use the address instead of the folder: --gallery {address}",
+                ) from None
             raise GalleryLockedError(
                 f"The gallery {self._folder} is in use by {self._describe_holder()} (waited {timeout:g} s).",
                 hint="Wait until it is done, or stop it, and try again.",
@@ -84,6 +91,15 @@ class WriterLock:
                 hint="Check the folder's permissions, or open the gallery for reading.",
             ) from error
         self._write_holder()
+
+    def announce(self, address: str) -> None:
+        """Tell others that the gallery is served, so that they use the address instead of waiting."""
+        self._write_holder(address)
+
+    def share(self) -> int | None:
+        """The descriptor that holds the lock, for a child that shall hold it as well; None where there is none."""
+        descriptor = getattr(getattr(self._lock, "_context", None), "lock_file_fd", None)
+        return descriptor if isinstance(descriptor, int) else None
 
     def release(self) -> None:
         """Give the lock back; nothing happens if it is not held."""
@@ -102,20 +118,28 @@ class WriterLock:
     ) -> None:
         self.release()
 
-    def _write_holder(self) -> None:
+    def _write_holder(self, address: str | None = None) -> None:
         holder = {
             "pid": os.getpid(),
             "user": user_at_host(),
             "command": " ".join(sys.argv)[:300] or sys.executable,
             "since": utc_now(),
+            **({"served_at": address} if address else {}),
         }
         # The sidecar only makes a message better; a full disk must not stop a writer who holds the lock.
         with suppress(OSError):
             self._holder.write_text(json.dumps(holder), encoding="utf-8")
 
     def _describe_holder(self) -> str:
+        holder = self._read_holder()
+        try:
+            return f"process {holder['pid']} of {holder['user']} ({holder['command']}, since {holder['since']})"
+        except KeyError:
+            return "another process"
+
+    def _read_holder(self) -> dict[str, Any]:
         try:
             holder = json.loads(self._holder.read_text(encoding="utf-8"))
-            return f"process {holder['pid']} of {holder['user']} ({holder['command']}, since {holder['since']})"
-        except (OSError, ValueError, KeyError, TypeError):  # just released, or half written
-            return "another process"
+        except (OSError, ValueError):  # just released, or half written
+            return {}
+        return holder if isinstance(holder, dict) else {}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
     from gallery_db.record import Operation
 
-__all__ = ["People", "checked_name", "parse_age"]
+__all__ = ["People", "checked_name", "parse_age", "stranger_name", "stranger_number"]
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST_NAMED = 5  # entry ids written out in the words of an operation
@@ -46,6 +46,17 @@ def checked_name(name: str) -> str:
             hint="Use letters, digits, blanks and signs.",
         )
     return stripped
+
+
+def stranger_name(number: int) -> str:
+    """The name that a stranger is given, such as ``unknown-0007``."""
+    return f"unknown-{number:04d}"
+
+
+def stranger_number(name: str) -> int | None:
+    """The number in a name that was given to a stranger; None for another name."""
+    found = re.fullmatch(r"unknown-(\d{4,})", name)
+    return None if found is None else int(found[1])
 
 
 def parse_age(text: str, *, now: datetime | None = None) -> datetime:
@@ -120,7 +131,7 @@ class People:
             of_class = f" of class {class_name!r}" if class_name is not None else ""
             near = difflib.get_close_matches(name, sorted({other.identity for other in others}), n=3)
             raise IdentityNotFoundError(
-                f"The gallery {self._gallery.path} holds no identity {name!r}{of_class}.",
+                f"The gallery {self._gallery.location} holds no identity {name!r}{of_class}.",
                 hint=f"Did you mean {' or '.join(map(repr, near))}?"
                 if near and not (name in near and class_name)
                 else "`gtrack gallery list` shows the identities.",
@@ -145,7 +156,7 @@ class People:
         for id_ in unique:
             if id_ not in found:
                 raise EntryNotFoundError(
-                    f"The gallery {self._gallery.path} holds no entry {id_!r}.",
+                    f"The gallery {self._gallery.location} holds no entry {id_!r}.",
                     hint="`gtrack gallery list --entries` shows them.",
                 )
         return [found[id_] for id_ in unique]
@@ -174,7 +185,7 @@ class People:
             merging = self.exists(name, entries[0].class_name)
             if merging and not merge:
                 raise IdentityExistsError(
-                    f"The gallery {self._gallery.path} holds an identity {name!r} already.",
+                    f"The gallery {self._gallery.location} holds an identity {name!r} already.",
                     hint=f"To make one of the two: `gtrack gallery merge {quote(old)} --into {quote(name)}`.",
                 )
             words = f"merge {old!r} into {name!r}" if merging else f"rename {old!r} to {name!r}"
@@ -229,7 +240,7 @@ class People:
                 raise GalleryError(f"The entries are of several classes: {', '.join(sorted(classes))}.")
             if self.exists(target, chosen[0].class_name):
                 raise IdentityExistsError(
-                    f"The gallery {self._gallery.path} holds an identity {target!r} already.",
+                    f"The gallery {self._gallery.location} holds an identity {target!r} already.",
                     hint=f"To give it the entries: `gtrack gallery move ID... --to {quote(target)}`.",
                 )
             if len(chosen) == len(self.entries(name, chosen[0].class_name)):

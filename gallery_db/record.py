@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ __all__ = [
     "Change",
     "CollectionRow",
     "FileRow",
+    "Journal",
     "LoggedChange",
     "Operation",
     "Record",
@@ -213,6 +214,25 @@ class Operation:
     entries: int
 
 
+class Journal(Protocol):
+    """Hears of every change of a record that is made here, to bring it elsewhere."""
+
+    def note(
+        self,
+        action: str,
+        collection: int,
+        entries: Sequence[Entry],
+        vectors: NDArray[np.float32] | None,
+        operation: int,
+    ) -> None:
+        """Entries were changed, in the transaction that is open; their vectors (N, D) where those are new."""
+        ...
+
+    def committed(self) -> None:
+        """A transaction in which something was noted is safely in the record; no lock is held."""
+        ...
+
+
 class LoggedChange(NamedTuple):
     """A change as `gallery_db.undo` needs it."""
 
@@ -372,7 +392,14 @@ class Record:
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, writable: bool) -> None:
         self.path = path
+        self.place = str(path.parent)
+        """What a message calls the gallery."""
         self.writable = writable
+        self.journal: Journal | None = None
+        self.one_file = True
+        """Whether it becomes one file again when it is closed, which costs some flushes of the disk."""
+        self._noted = False
+        self._foreign: tuple[int, str, str] | None = None  # operation, who and when of what others have done
         self._connection = connection
         self._turn = threading.RLock()
         self._depth = 0
@@ -506,7 +533,7 @@ class Record:
             if self._closed:
                 return
             self._closed = True
-            if self.writable:
+            if self.writable and self.one_file:
                 # A reader who looks at this moment keeps the log alive; the next writer tidies up.
                 with suppress(sqlite3.Error):
                     self._connection.execute("PRAGMA busy_timeout = 200")
@@ -519,11 +546,25 @@ class Record:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing of what happens inside; joins a transaction that is open already."""
+        with self._transaction():
+            yield
+        # Whoever takes a change elsewhere may take long; nobody who reads the record waits for that.
+        if self._noted and self.journal is not None and not self.in_transaction():
+            self._noted = False
+            self.journal.committed()
+
+    def in_transaction(self) -> bool:
+        """Whether this thread is in a `transaction`."""
+        with self._turn:  # of another thread's transaction this one sees the end here
+            return self._depth > 0
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         with self._turn, sqlite_errors(self.path):
             self._open_connection()
             if not self.writable:
                 raise GalleryReadOnlyError(
-                    f"The gallery {self.path.parent} is open for reading only.", hint="Open it with write=True."
+                    f"The gallery {self.place} is open for reading only.", hint="Open it with write=True."
                 )
             if self._depth == 0:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -566,7 +607,42 @@ class Record:
             self._naming = None
             self._operations.clear()
 
+    @contextmanager
+    def made_elsewhere(self, operation: int, who: str, at: str) -> Iterator[None]:
+        """Log the changes inside, which somebody else has made, as theirs; only within a `transaction`."""
+        before, self._foreign = self._foreign, (operation, who, at)
+        try:
+            yield
+        finally:
+            self._foreign = before
+
+    def new_operation(self, collection: int, action: str, words: str, who: str, at: str) -> int:
+        """Note an operation of somebody else; returns its number."""
+        with self.transaction():
+            number = self._connection.execute(
+                "INSERT INTO operations (at, who, collection, action, words) VALUES (?, ?, ?, ?, ?)",
+                (at, who, collection, action, words),
+            ).lastrowid
+            assert number is not None
+            return number
+
+    def operation_facts(self, operation: int) -> tuple[str, str, str, str]:
+        """(action, words, who, at) of an operation."""
+        row = self._one("SELECT action, words, who, at FROM operations WHERE seq = ?", (operation,))
+        return row[0], row[1], row[2], row[3]
+
+    def sql(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run a statement on tables that are not the record's own, for `gallery_db.served`; returns its rows."""
+        return self._all(statement, values)
+
+    def sql_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each of the rows, within a `transaction`."""
+        with self._turn, sqlite_errors(self.path):
+            self._open_connection().executemany(statement, rows)
+
     def _operation_of(self, collection: int, action: str) -> int:
+        if self._foreign is not None:
+            return self._foreign[0]
         known = self._operations.get(collection)
         if known is None:
             action, words = self._naming or (action, action)
@@ -580,7 +656,7 @@ class Record:
 
     def _open_connection(self) -> sqlite3.Connection:
         if self._closed:
-            raise GalleryError(f"The gallery {self.path.parent} is closed.", hint="Open it again.")
+            raise GalleryError(f"The gallery {self.place} is closed.", hint="Open it again.")
         return self._connection
 
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -647,7 +723,7 @@ class Record:
         row = self._one("SELECT generation FROM collections WHERE id = ?", (collection,))
         if row is None:
             raise GalleryError(
-                f"The gallery {self.path.parent} no longer has the collection that was opened.",
+                f"The gallery {self.place} no longer has the collection that was opened.",
                 hint="A snapshot of before its time was restored. Open the gallery again.",
             )
         return int(row[0])
@@ -832,7 +908,7 @@ class Record:
                 )
                 if known is not None:
                     raise EntryExistsError(
-                        f"The gallery {self.path.parent} holds an entry {known[0]!r} already.",
+                        f"The gallery {self.place} holds an entry {known[0]!r} already.",
                         hint="Replace it, or remove it first.",
                     )
             at = utc_now()
@@ -852,6 +928,7 @@ class Record:
             self._log("add", ((at, entry.id, _detail(after=entry), None, None) for entry in entries), collection)
             if entries:
                 self._touch(collection)
+            self._note("add", collection, entries, vectors)
 
     def delete(self, collection: int, ids: Sequence[str]) -> list[Entry]:
         """Remove entries; their vectors go to the change log.
@@ -873,6 +950,7 @@ class Record:
             self.forget_files(collection, [row.path for row in self.files_of(collection, [e.id for _, e, _ in old])])
             if old:
                 self._touch(collection)
+            self._note("remove", collection, [entry for _, entry, _ in old], None)
             return [entry for _, entry, _ in old]
 
     def update(self, collection: int, entries: Sequence[Entry]) -> int:
@@ -885,6 +963,7 @@ class Record:
             self._connection.executemany(self._UPDATE, [(*_values_of(now), seq) for seq, _, now in pairs])
             if pairs:
                 self._touch(collection)
+            self._note("update", collection, [now for _, _, now in pairs], None)
             return len(pairs)
 
     def replace(self, collection: int, entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
@@ -906,6 +985,7 @@ class Record:
             )
             if old:
                 self._touch(collection)
+            self._note("replace", collection, entries, vectors)
 
     _UPDATE = "UPDATE entries SET " + ", ".join(f"{column} = ?" for column in _COLUMNS.split(", ")) + " WHERE seq = ?"
 
@@ -924,7 +1004,7 @@ class Record:
         for id_ in ids:
             if id_ not in found:
                 raise EntryNotFoundError(
-                    f"The gallery {self.path.parent} holds no entry {id_!r}.",
+                    f"The gallery {self.place} holds no entry {id_!r}.",
                     hint="`gtrack gallery list` shows the entries.",
                 )
         return [found[id_] for id_ in ids]
@@ -936,6 +1016,14 @@ class Record:
     def _touch(self, collection: int) -> None:
         self._connection.execute("UPDATE collections SET generation = generation + 1 WHERE id = ?", (collection,))
 
+    def _note(
+        self, action: str, collection: int, entries: Sequence[Entry], vectors: NDArray[np.float32] | None
+    ) -> None:
+        if self.journal is None or self._foreign is not None or not entries:
+            return
+        self._noted = True
+        self.journal.note(action, collection, entries, vectors, self._operation_of(collection, action))
+
     def _log(
         self, action: str, lines: Iterable[tuple[str, str, str, bytes | None, int | None]], collection: int
     ) -> None:
@@ -944,7 +1032,17 @@ class Record:
             "INSERT INTO changes (at, who, action, collection, entry_id, detail, vector, entry_seq, operation) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (at, self._who, action, collection, id_, detail, vector, seq, self._operation_of(collection, action))
+                (
+                    self._foreign[2] if self._foreign else at,
+                    self._foreign[1] if self._foreign else self._who,
+                    action,
+                    collection,
+                    id_,
+                    detail,
+                    vector,
+                    seq,
+                    self._operation_of(collection, action),
+                )
                 for at, id_, detail, vector, seq in lines
             ),
         )
@@ -1013,6 +1111,14 @@ class Record:
             (collection, id_),
         )
         return None if row is None else (entry_from_facts(json.loads(row[0])["before"]), row[1])
+
+    def last_changes(self, collection: int, after: int) -> list[tuple[str, str, int | None]]:
+        """(entry id, action, operation) of the last change of each entry that changed after `after`, in order."""
+        return self._all(
+            "SELECT entry_id, action, operation FROM changes WHERE seq IN "
+            "(SELECT MAX(seq) FROM changes WHERE collection = ? AND seq > ? GROUP BY entry_id) ORDER BY seq",
+            (collection, after),
+        )
 
     def last_change(self, collection: int) -> int:
         """Number of the collection's newest change; 0 if there was none."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.address import location_of, parse_address
 from gallery_db.entry import Entry
 from gallery_db.errors import EmbeddingError, GalleryError, GtrackError, ModelMismatchError
 from gallery_db.gallery import Gallery
@@ -77,7 +78,7 @@ def reembed_gallery(
     """
     if batch_size < 1:
         raise GalleryError(f"Expected a batch_size of at least 1, found {batch_size}.")
-    folder = Path(path)
+    folder = location_of(path)
     source = Gallery.open(folder, collection=collection)
     target: Gallery | None = None
     try:
@@ -88,7 +89,7 @@ def reembed_gallery(
             )
         with_model = [info.name for info in source.collections() if info.model.same_space(embedder.model)]
         if with_model:
-            target = Gallery.open(folder, model=embedder.model, write=True)
+            target = Gallery.open(_server_or_folder(source), model=embedder.model, write=True)
         run = _Reembed(source, target, embedder, frames, batch_size, progress)
         try:
             run.run()
@@ -104,6 +105,12 @@ def reembed_gallery(
         source.close()
         if target is not None:
             target.close(sync=False)
+
+
+def _server_or_folder(gallery: Gallery) -> str | Path:
+    """What opens another collection of the same gallery."""
+    address = parse_address(gallery.location)
+    return gallery.path if address is None else address.server
 
 
 class _Reembed:
@@ -197,11 +204,14 @@ class _Reembed:
                 f"{np.shape(vectors)}."
             )
         if self.target is None:  # not before there is something to put in
-            self.target = Gallery.open_or_create(self._source.path, self._embedder.model, new_collection=True)
-        # Another run may have done the same in the meantime.
-        there = self._there([entry.id for entry in entries])
-        rows = [row for row, entry in enumerate(entries) if entry.id not in there]
-        self.target.add([entries[row] for row in rows], np.asarray(vectors)[rows])
+            self.target = Gallery.open_or_create(
+                _server_or_folder(self._source), self._embedder.model, new_collection=True
+            )
+        with self.target.transaction():
+            # Another run may have done the same in the meantime.
+            there = self._there([entry.id for entry in entries])
+            rows = [row for row, entry in enumerate(entries) if entry.id not in there]
+            self.target.add([entries[row] for row in rows], np.asarray(vectors)[rows])
         self._added += len(rows)
         self._present += len(there)
         self._say()

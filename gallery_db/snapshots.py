@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from gallery_db.address import is_address
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryReadOnlyError, SnapshotError
 from gallery_db.files import atomic_path, fsync_folder
 from gallery_db.gallery import Gallery, is_gallery
+from gallery_db.index_keeper import IndexKeeper
 from gallery_db.lock import DEFAULT_LOCK_TIMEOUT, WriterLock, user_at_host
 from gallery_db.record import FORMAT_VERSION, RECORD_NAME, RESTORED, Record, sqlite_errors
 
@@ -63,6 +65,8 @@ class Restored:
 def take_snapshot(gallery: Gallery, name: str | None = None) -> Snapshot:
     """Copy a gallery's record, as of one moment, into its folder ``snapshots``; others may go on writing.
 
+    Of a served gallery it is the replica that is copied, to this machine.
+
     Args:
         gallery: Open, for reading or writing.
         name: Letters, digits, '.', '_' and '-'; the time by default.
@@ -106,6 +110,11 @@ def restore_snapshot(
         GalleryReadOnlyError: The folder cannot be written.
         GalleryIndexError: The index could not be made; the record is restored nevertheless.
     """
+    if is_address(path):
+        raise SnapshotError(
+            f"A snapshot cannot be put back into a gallery that is served ({path}).",
+            hint="Stop `gtrack gallery serve`, restore in the gallery's folder, and serve it again.",
+        )
     folder = Path(path)
     if not folder.is_dir():
         Gallery.open(folder)  # says in which way it is none
@@ -148,6 +157,7 @@ def _put_back(folder: Path, source: Path, prepared: Path, name: str) -> str | No
         present = None
     if present is not None:
         try:
+            IndexKeeper(folder, []).absorb(present)  # what clients of a killed server stored is of before
             kept = _take(folder, present, _free_name(folder, "before-restore-" + _now_name())).name
             floors = _floors(present)
             _advance(prepared, floors, f"restore the snapshot {name!r}; what was before is the snapshot {kept!r}")
@@ -194,6 +204,7 @@ def _floors(record: Record) -> dict[str, int]:
 def _advance(prepared: Path, floors: dict[str, int], words: str) -> None:
     """Bring a copy of a snapshot beyond all that readers of the record may have seen."""
     with sqlite_errors(prepared), closing(sqlite3.connect(prepared, isolation_level=None)) as copy:
+        _strip(copy)
         copy.execute("BEGIN IMMEDIATE")
         own = int(copy.execute("SELECT MAX(generation) FROM collections").fetchone()[0])
         beyond = 1 + max(own, floors.get("generation", own + _UNKNOWN_GENERATIONS))
@@ -228,6 +239,7 @@ def _take(folder: Path, record: Record, name: str | None) -> Snapshot:
         target.parent.mkdir(exist_ok=True)
         with atomic_path(target) as temporary, sqlite_errors(target), closing(sqlite3.connect(temporary)) as copy:
             record.copy_to(copy)
+            _strip(copy)
             copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # one file, which a read-only folder serves
     except OSError as error:
         raise GalleryReadOnlyError(
@@ -235,6 +247,16 @@ def _take(folder: Path, record: Record, name: str | None) -> Snapshot:
             hint="Check the folder's permissions and the space on its disk.",
         ) from error
     return _describe(target)
+
+
+def _strip(copy: sqlite3.Connection) -> None:
+    """Take out how far a record follows the log of a server, and what it has to tell it: a copy does neither."""
+    tables = [row[0] for row in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for name in tables:
+        if name.startswith("served_"):
+            copy.execute(f"DROP TABLE {name}")
+    copy.execute("DELETE FROM meta WHERE key = 'served_open'")
+    copy.commit()
 
 
 def _describe(path: Path) -> Snapshot:

@@ -113,6 +113,12 @@ def stored_thresholds(gallery: Gallery) -> dict[str, StoredThreshold]:
 
 
 def _put(gallery: Gallery, thresholds: Mapping[str, StoredThreshold]) -> None:
+    if isinstance(gallery.location, str):
+        # They would stand in this machine's replica alone.
+        raise GalleryError(
+            f"A threshold cannot be kept in a served gallery ({gallery.location}).",
+            hint="Calibrate its folder while nobody serves it, and give runs --gallery-match-threshold.",
+        )
     document = {"version": _VERSION, "classes": {name: asdict(one) for name, one in sorted(thresholds.items())}}
     with gallery.transaction():
         gallery.record.set_meta(_key(gallery), json.dumps(document, ensure_ascii=False, allow_nan=False))

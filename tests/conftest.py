@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
+from served_support import PlainServer
 
 from tracking.demo_scene import Scene, SceneConfig, render_scene
 
@@ -23,6 +25,7 @@ def _scrubbed_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     if "GTRACK_TEST_DATA" in before:
         os.environ["GTRACK_TEST_DATA"] = before["GTRACK_TEST_DATA"]
     os.environ["GTRACK_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["GTRACK_STATE_DIR"] = str(tmp_path_factory.mktemp("state"))
     yield
     os.environ.clear()
     os.environ.update(before)
@@ -41,3 +44,27 @@ def data() -> Path:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """A short demo clip with its detections, gallery and truth."""
     return render_scene(tmp_path_factory.mktemp("scene"), SceneConfig(frames=160))
+
+
+_NUMBERS = count()
+
+
+@pytest.fixture(scope="session")
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServer]:
+    """Chroma's own server, without anybody who keeps its index."""
+    with PlainServer(tmp_path_factory.mktemp("plain")) as server:
+        yield server
+
+
+@pytest.fixture
+def served(plain_server: PlainServer) -> str:
+    """The address of a served collection that there is not yet."""
+    return f"{plain_server.url}/served{next(_NUMBERS)}"
+
+
+@pytest.fixture(params=["embedded", "served"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where to make a gallery: in a folder, or on a server; whoever uses it must not see a difference."""
+    if request.param == "embedded":
+        return tmp_path / "g"
+    return str(request.getfixturevalue("served"))

@@ -80,7 +80,7 @@ def export(path: Path, file: Path, **options: Any) -> Any:
         return export_parquet(gallery, file, **options)
 
 
-def content(path: Path) -> tuple[list[str], bytes]:
+def content(path: Path | str) -> tuple[list[str], bytes]:
     with Gallery.open(path) as gallery:
         entries = list(gallery.entries())
         vectors = gallery.record.with_vectors(
@@ -331,25 +331,25 @@ def test_another_model_is_refused_with_both_names(file: Path, tmp_path: Path) ->
         assert [info.entries for info in gallery.collections()] == [3, 25]
 
 
-def test_entries_that_are_there_already(file: Path, tmp_path: Path) -> None:
-    import_parquet(tmp_path / "b", file)
-    report = import_parquet(tmp_path / "b", file)
+def test_entries_that_are_there_already(file: Path, tmp_path: Path, place: Path | str) -> None:
+    import_parquet(place, file)
+    report = import_parquet(place, file)
     assert (report.added, report.unchanged, report.created) == (0, 25, False)
-    with Gallery.open(tmp_path / "b", write=True) as gallery:
+    with Gallery.open(place, write=True) as gallery:
         entry = gallery.get("e00003")[0]
         gallery.update([Entry(id=entry.id, identity="renamed", created_at=entry.created_at)])
         gallery.replace([gallery.get("e00004")[0]], unit_vectors(1, seed=9))
         gallery.remove(["e00005"])
         # unlike the others, these are only here
         gallery.add(entries_named(2, "here"), unit_vectors(2, seed=3))
-    before = content(tmp_path / "b")
+    before = content(place)
     with pytest.raises(EntryExistsError, match=r"2 of the entries.*e00003, e00004") as caught:
-        import_parquet(tmp_path / "b", file)
+        import_parquet(place, file)
     assert "--replace" in str(caught.value)
-    assert content(tmp_path / "b") == before
-    report = import_parquet(tmp_path / "b", file, replace=True)
+    assert content(place) == before
+    report = import_parquet(place, file, replace=True)
     assert (report.added, report.unchanged, report.replaced) == (1, 22, 2)
-    with Gallery.open(tmp_path / "b", write=True) as gallery, Gallery.open(tmp_path / "a") as old:
+    with Gallery.open(place, write=True) as gallery, Gallery.open(tmp_path / "a") as old:
         assert len(gallery) == 27
         for id_ in ("e00003", "e00004", "e00005"):
             assert gallery.get(id_)[0] == old.get(id_)[0]

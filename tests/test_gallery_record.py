@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -32,9 +33,10 @@ from gallery_db import (
 )
 
 MODEL = model_named()
+P = TypeVar("P", Path, str)
 
 
-def filled(path: Path, count: int = 10) -> Path:
+def filled(path: P, count: int = 10) -> P:
     gallery = Gallery.create(path, MODEL)
     gallery.add(entries_named(count), unit_vectors(count))
     gallery.close(sync=False)
@@ -56,16 +58,16 @@ def test_every_public_name_is_there() -> None:
         _ = gallery_db.nonsense
 
 
-def test_entries_come_back_as_they_were(tmp_path: Path) -> None:
+def test_entries_come_back_as_they_were(place: Path | str) -> None:
     entries = [
         Entry(id="a", identity="Zoë [b] ✓", source="/x/ü n.jpg", content_hash="00", extra={"n": [1, 2], "t": "é"}),
         Entry(id="b", identity="bus", class_name="Bus", origin="track", frame=7, box=(1.0, 2.5, 3.0, 4.0)),
     ]
     vectors = unit_vectors(2)
-    with Gallery.create(tmp_path / "g", MODEL) as gallery:
+    with Gallery.create(place, MODEL) as gallery:
         gallery.add(entries, vectors)
         gallery.close(sync=False)
-    with Gallery.open(tmp_path / "g") as gallery:
+    with Gallery.open(place) as gallery:
         assert list(gallery.entries()) == entries
         assert list(gallery.entries(class_name="bus")) == entries[1:]
         assert list(gallery.entries(identity="Zoë [b] ✓")) == entries[:1]
@@ -97,8 +99,8 @@ BAD_EMBEDDINGS = {
 
 
 @pytest.mark.parametrize("name", BAD_EMBEDDINGS)
-def test_bad_embeddings_are_refused(tmp_path: Path, name: str) -> None:
-    with Gallery.create(tmp_path / "g", MODEL) as gallery:
+def test_bad_embeddings_are_refused(place: Path | str, name: str) -> None:
+    with Gallery.create(place, MODEL) as gallery:
         with pytest.raises(EmbeddingError):
             gallery.add(entries_named(3), BAD_EMBEDDINGS[name])
         assert len(gallery) == 0
@@ -115,15 +117,15 @@ BAD_ENTRIES = {
 
 
 @pytest.mark.parametrize("name", BAD_ENTRIES)
-def test_bad_entries_are_refused(tmp_path: Path, name: str) -> None:
-    with Gallery.create(tmp_path / "g", MODEL) as gallery:
+def test_bad_entries_are_refused(place: Path | str, name: str) -> None:
+    with Gallery.create(place, MODEL) as gallery:
         with pytest.raises(GalleryError):
             gallery.add([BAD_ENTRIES[name]], unit_vectors(1))
         assert len(gallery) == 0
 
 
-def test_adding_is_all_or_nothing(tmp_path: Path) -> None:
-    with Gallery.create(tmp_path / "g", MODEL) as gallery:
+def test_adding_is_all_or_nothing(place: Path | str) -> None:
+    with Gallery.create(place, MODEL) as gallery:
         gallery.add(entries_named(3), unit_vectors(3))
         with pytest.raises(EntryExistsError, match="e00002"):
             gallery.add(entries_named(5)[2:], unit_vectors(3))
@@ -136,9 +138,9 @@ def test_adding_is_all_or_nothing(tmp_path: Path) -> None:
         gallery.close(sync=False)
 
 
-def test_changes_are_logged_and_a_removal_can_be_undone(tmp_path: Path) -> None:
+def test_changes_are_logged_and_a_removal_can_be_undone(place: Path | str) -> None:
     entries, vectors = entries_named(3), unit_vectors(3)
-    with Gallery.create(tmp_path / "g", MODEL) as gallery:
+    with Gallery.create(place, MODEL) as gallery:
         gallery.add(entries, vectors)
         assert gallery.update([replace(entries[0], identity="other"), entries[1]]) == 1
         gallery.replace([entries[2]], unit_vectors(1, seed=9))
@@ -168,8 +170,8 @@ def test_changes_are_logged_and_a_removal_can_be_undone(tmp_path: Path) -> None:
         gallery.close(sync=False)
 
 
-def test_a_reading_handle_does_not_write(tmp_path: Path) -> None:
-    with Gallery.open(filled(tmp_path / "g")) as gallery:
+def test_a_reading_handle_does_not_write(place: Path | str) -> None:
+    with Gallery.open(filled(place)) as gallery:
         for change in (
             lambda: gallery.add(entries_named(1, "n"), unit_vectors(1)),
             lambda: gallery.remove(["e00000"]),
@@ -288,8 +290,8 @@ def test_creating_takes_over_what_a_killed_creation_left(tmp_path: Path) -> None
 # -- models and collections -------------------------------------------------------------------------------------
 
 
-def test_another_model_is_refused_by_name(tmp_path: Path) -> None:
-    path = filled(tmp_path / "g")
+def test_another_model_is_refused_by_name(place: Path | str) -> None:
+    path = filled(place)
     other = model_named("other.onnx", 32)
     for call in (
         lambda: Gallery.open(path, model=other),
@@ -305,8 +307,8 @@ def test_another_model_is_refused_by_name(tmp_path: Path) -> None:
         Gallery.open(path, model=other)
 
 
-def test_the_models_name_and_path_are_no_part_of_its_identity(tmp_path: Path) -> None:
-    path = filled(tmp_path / "g")
+def test_the_models_name_and_path_are_no_part_of_its_identity(place: Path | str) -> None:
+    path = filled(place)
     seen = replace(MODEL, name="renamed.pt", path="/new/renamed.pt")
     with Gallery.open(path, model=seen, write=True) as gallery:
         assert gallery.model.name == "tiny.pt"

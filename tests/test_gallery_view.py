@@ -112,8 +112,8 @@ def test_as_many_classes_as_probes_are_asked_for(view: GalleryView) -> None:
         view.identity_distances(unit_vectors(2), ["person"])
 
 
-def test_refreshing_follows_each_kind_of_change(tmp_path: Path) -> None:
-    with Gallery.create(tmp_path / "g", model_named()) as gallery:
+def test_refreshing_follows_each_kind_of_change(place: Path | str) -> None:
+    with Gallery.create(place, model_named()) as gallery:
         view = gallery.view()
         assert len(view) == 0
         gallery.add(entries_named(10), unit_vectors(10))
@@ -183,8 +183,8 @@ def test_enrolled_entries_of_reviewed_people_count_less() -> None:
     assert view.enrolled("nobody", "person")[0] == ()
 
 
-def test_a_view_without_some(tmp_path: Path) -> None:
-    with Gallery.create(tmp_path / "g", model_named()) as gallery:
+def test_a_view_without_some(place: Path | str) -> None:
+    with Gallery.create(place, model_named()) as gallery:
         gallery.add(entries_named(10), unit_vectors(10))
         view = gallery.view(without=[f"e0000{n}" for n in range(5)])
         assert view.identities == ("who0001",)

@@ -29,12 +29,26 @@ def folder(tmp_path: Path) -> Path:
     return make_people(tmp_path / "people", people=3, each=4)
 
 
+PLACES: dict[Path, Path | str] = {}
+
+
+@pytest.fixture(autouse=True)
+def _each_place(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """All of it happens in a folder and on a server alike, but for what is about a folder."""
+    if "place" in request.fixturenames:
+        PLACES[tmp_path] = request.getfixturevalue("place")
+
+
+def at(tmp_path: Path) -> Path | str:
+    return PLACES.get(tmp_path, tmp_path / "g")
+
+
 def run(
     tmp_path: Path, folder: Path, embedder: ColourEmbedder | None = None, *, index: bool = False, **options: object
 ) -> IngestReport:
     """One ingest as the command line does it, and the check that the record fits the folder."""
     embedder = embedder or ColourEmbedder()
-    with Gallery.open_or_create(tmp_path / "g", embedder.model) as gallery:
+    with Gallery.open_or_create(at(tmp_path), embedder.model) as gallery:
         report = ingest_folder(gallery, folder, embedder, **options)  # type: ignore[arg-type]
         assert gallery.record.check_integrity() == ()
         if index:
@@ -45,7 +59,7 @@ def run(
 def contents(tmp_path: Path) -> dict[str, set[str]]:
     """Identity -> names of its sources."""
     found: dict[str, set[str]] = {}
-    with Gallery.open(tmp_path / "g") as gallery:
+    with Gallery.open(at(tmp_path)) as gallery:
         for entry in gallery.entries():
             found.setdefault(entry.identity, set()).add("/".join(Path(entry.source).parts[-2:]))
     return found
@@ -56,21 +70,21 @@ def counts(report: IngestReport) -> dict[str, int]:
     return {name: getattr(report, name) for name in names if getattr(report, name)}
 
 
-def test_the_first_ingest_adds_all(tmp_path: Path, folder: Path) -> None:
+def test_the_first_ingest_adds_all(tmp_path: Path, folder: Path, place: Path | str) -> None:
     done: list[tuple[int, int]] = []
     report = run(tmp_path, folder, index=True, batch_size=5, progress=lambda now, total: done.append((now, total)))
     assert counts(report) == {"added": 12}
     assert (report.found, report.identities, report.skipped, report.changed) == (12, 3, (), True)
     assert done[0] == (0, 12)
     assert done[-1] == (12, 12)
-    with Gallery.open(tmp_path / "g") as gallery:
+    with Gallery.open(at(tmp_path)) as gallery:
         entries = list(gallery.entries())
         assert {(e.origin, e.class_name, e.frame, e.box) for e in entries} == {("image", "person", None, None)}
         assert all(e.id == f"img-{(e.content_hash or '')[:20]}" for e in entries)
         assert all(Path(e.source).is_file() for e in entries)
 
 
-def test_the_second_ingest_reads_nothing(tmp_path: Path, folder: Path) -> None:
+def test_the_second_ingest_reads_nothing(tmp_path: Path, folder: Path, place: Path | str) -> None:
     run(tmp_path, folder)
     for file in folder.rglob("*.png"):  # whoever reads one now sees no image
         facts = file.stat()
@@ -83,7 +97,7 @@ def test_the_second_ingest_reads_nothing(tmp_path: Path, folder: Path) -> None:
     assert embedder.images == 0
 
 
-def test_touched_files_are_not_embedded_again(tmp_path: Path, folder: Path) -> None:
+def test_touched_files_are_not_embedded_again(tmp_path: Path, folder: Path, place: Path | str) -> None:
     run(tmp_path, folder)
     for file in folder.rglob("*.png"):
         os.utime(file, (1, 1))
@@ -150,7 +164,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_changed_is_followed(tmp_path: Path, folder: Path, name: str) -> None:
+def test_what_changed_is_followed(tmp_path: Path, folder: Path, place: Path | str, name: str) -> None:
     run(tmp_path, folder)
     change, expected, after = CHANGES[name]
     change(folder)
@@ -164,25 +178,25 @@ def test_what_changed_is_followed(tmp_path: Path, folder: Path, name: str) -> No
     assert again.skipped == ()
 
 
-def test_two_files_that_swap_places_keep_each_its_own_person(tmp_path: Path, folder: Path) -> None:
+def test_two_files_that_swap_places_keep_each_its_own_person(tmp_path: Path, folder: Path, place: Path | str) -> None:
     run(tmp_path, folder)
-    with Gallery.open(tmp_path / "g") as gallery:
+    with Gallery.open(at(tmp_path)) as gallery:
         before = {entry.id: entry.identity for entry in gallery.entries()}
     _swap(folder)
     run(tmp_path, folder, index=True)
-    with Gallery.open(tmp_path / "g") as gallery:
+    with Gallery.open(at(tmp_path)) as gallery:
         after = {entry.id: entry.identity for entry in gallery.entries()}
     assert after.keys() == before.keys()
     assert sum(before[id_] != after[id_] for id_ in before) == 2
     assert contents(tmp_path) == BASE
 
 
-def test_pruning_removes_what_left_this_folder_only(tmp_path: Path, folder: Path) -> None:
+def test_pruning_removes_what_left_this_folder_only(tmp_path: Path, folder: Path, place: Path | str) -> None:
     other = make_people(tmp_path / "people-2", people=1, each=1)
     save_picture(other / "p0" / "0.png", 4242)
     run(tmp_path, folder)
     run(tmp_path, other)
-    with Gallery.open(tmp_path / "g", write=True) as gallery:
+    with Gallery.open(at(tmp_path), write=True) as gallery:
         vector = gallery.get(next(gallery.entries()).id)[1]
         gallery.add([Entry(id="track", identity="p0", origin="track", source="/v.mp4", frame=3)], vector)
     shutil.rmtree(folder / "p0")
@@ -194,7 +208,7 @@ def test_pruning_removes_what_left_this_folder_only(tmp_path: Path, folder: Path
     assert len(contents(tmp_path)["p0"]) == 5
 
 
-def test_pruning_keeps_a_picture_that_another_file_shows(tmp_path: Path, folder: Path) -> None:
+def test_pruning_keeps_a_picture_that_another_file_shows(tmp_path: Path, folder: Path, place: Path | str) -> None:
     _copy_in_same(folder)
     assert counts(run(tmp_path, folder)) == {"added": 12, "duplicates": 1}
     _delete(folder)
@@ -202,14 +216,14 @@ def test_pruning_keeps_a_picture_that_another_file_shows(tmp_path: Path, folder:
     assert contents(tmp_path) == {**BASE, "p0": REST | {"p0/copy.png"}}
 
 
-def test_a_removed_entry_comes_back_while_its_file_is_there(tmp_path: Path, folder: Path) -> None:
+def test_a_removed_entry_comes_back_while_its_file_is_there(tmp_path: Path, folder: Path, place: Path | str) -> None:
     run(tmp_path, folder)
-    with Gallery.open(tmp_path / "g", write=True) as gallery:
+    with Gallery.open(at(tmp_path), write=True) as gallery:
         gallery.remove([next(gallery.entries()).id])
     assert counts(run(tmp_path, folder)) == {"unchanged": 11, "added": 1}
 
 
-def test_one_picture_of_two_people_is_a_conflict(tmp_path: Path, folder: Path) -> None:
+def test_one_picture_of_two_people_is_a_conflict(tmp_path: Path, folder: Path, place: Path | str) -> None:
     shutil.copy(folder / "p0" / "0.png", folder / "p1" / "same.png")
     for _ in range(2):  # it is said each time
         report = run(tmp_path, folder)
@@ -274,12 +288,12 @@ def test_a_name_that_is_no_text_is_reported(tmp_path: Path, folder: Path) -> Non
     assert "Unicode" in report.skipped[0][1]
 
 
-def test_another_class_relabels(tmp_path: Path, folder: Path) -> None:
+def test_another_class_relabels(tmp_path: Path, folder: Path, place: Path | str) -> None:
     run(tmp_path, folder)
     embedder = ColourEmbedder()
     assert counts(run(tmp_path, folder, embedder, class_name="car")) == {"moved": 12}
     assert embedder.images == 0
-    with Gallery.open(tmp_path / "g") as gallery:
+    with Gallery.open(at(tmp_path)) as gallery:
         assert gallery.stats().classes == {"car": 12}
 
 
@@ -289,24 +303,24 @@ def test_a_folder_with_nothing_in_it(tmp_path: Path) -> None:
     assert (report.found, report.identities, report.changed) == (0, 0, False)
 
 
-def test_what_is_refused(tmp_path: Path, folder: Path) -> None:
-    with Gallery.create(tmp_path / "g", model_named()) as gallery:
+def test_what_is_refused(tmp_path: Path, folder: Path, place: Path | str) -> None:
+    with Gallery.create(at(tmp_path), model_named()) as gallery:
         with pytest.raises(GalleryFormatError, match="no folder"):
             ingest_folder(gallery, tmp_path / "absent", ColourEmbedder())
         with pytest.raises(ModelMismatchError, match=r"tiny\.pt.*other\.pt"):
             ingest_folder(gallery, folder, ColourEmbedder("other.pt"))
-    with Gallery.open(tmp_path / "g") as gallery, pytest.raises(GalleryReadOnlyError):
+    with Gallery.open(at(tmp_path)) as gallery, pytest.raises(GalleryReadOnlyError):
         ingest_folder(gallery, folder, ColourEmbedder())
 
 
-def test_ctrl_c_keeps_the_batches_that_are_done(tmp_path: Path, folder: Path) -> None:
+def test_ctrl_c_keeps_the_batches_that_are_done(tmp_path: Path, folder: Path, place: Path | str) -> None:
     def stop(done: int, total: int) -> None:
         if done >= 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, folder, batch_size=5, progress=stop)
-    with Gallery.open(tmp_path / "g") as gallery:
+    with Gallery.open(at(tmp_path)) as gallery:
         assert len(gallery) == 5
     assert counts(run(tmp_path, folder, index=True)) == {"added": 7, "unchanged": 5}
 

@@ -34,6 +34,8 @@ from gallery_db import (
     ingest_folder,
     parse_age,
 )
+from gallery_db.address import parse_address
+from gallery_db.chroma_client import close_client, open_server
 from gallery_db.record import FORMAT_VERSION, FileRow
 
 MODEL = model_named()
@@ -62,6 +64,20 @@ def path(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "g"
 
 
+@pytest.fixture
+def place(place: Path | str, made: Path) -> Path | str:
+    """The same, in a folder or served."""
+    if isinstance(place, Path):
+        shutil.copytree(made, place)
+        return place
+    with Gallery.open(made) as source, Gallery.create(place, MODEL) as gallery:
+        entries, vectors = source.with_prefix("e")
+        gallery.add(entries, vectors)
+        files = [FileRow(e.source, 1, 2, "h", "person", e.id) for e in entries[5:]]
+        gallery.record.put_files(gallery.collection_key, files)
+    return place
+
+
 def state(gallery: Gallery) -> dict[str, Any]:
     """All that a user may see of a collection, and what an ingest knows."""
     entries = list(gallery.entries())
@@ -88,12 +104,16 @@ def in_chroma(gallery: Gallery) -> dict[str, str]:
 
     gallery.sync_index()
     settings = Settings(anonymized_telemetry=False)
-    client = chromadb.PersistentClient(str(gallery.path / "chroma"), settings=settings)
+    address = parse_address(gallery.location)
+    if address is None:
+        client = chromadb.PersistentClient(str(gallery.path / "chroma"), settings=settings)
+    else:
+        client = open_server(address)
     try:
         page = client.get_collection(gallery.collection, embedding_function=None).get(include=["metadatas"])
         return {id_: str(facts["identity"]) for id_, facts in zip(page["ids"], page["metadatas"] or [], strict=True)}
     finally:
-        client.close()
+        close_client(client)
 
 
 BASE = {"who0000": 5, "who0001": 5, "who0002": 5, "who0003": 5}
@@ -167,14 +187,14 @@ OPERATIONS: dict[str, tuple[Callable[[People], int], int, dict[str, int], str]] 
         "purge entries of origin 'track' older than ",
     ),
     "purge all": (lambda p: p.purge("2020-01-02", None), 2, {**BASE, "who0000": 3}, "purge all entries older than "),
-    "clear": (lambda p: p.clear(), COUNT, {}, "clear the collection person_embeddings"),
+    "clear": (lambda p: p.clear(), COUNT, {}, "clear the collection "),
 }
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_each_operation_and_its_way_back_and_forth(path: Path, name: str) -> None:
+def test_each_operation_and_its_way_back_and_forth(place: Path | str, name: str) -> None:
     do, count, expected, words = OPERATIONS[name]
-    with Gallery.open(path, write=True) as gallery:
+    with Gallery.open(place, write=True) as gallery:
         people = People(gallery)
         before = state(gallery)
         assert do(people) == count
@@ -202,8 +222,8 @@ def test_each_operation_and_its_way_back_and_forth(path: Path, name: str) -> Non
         assert gallery.notices == []
 
 
-def test_many_operations_are_taken_back_together(path: Path) -> None:
-    with Gallery.open(path, write=True) as gallery:
+def test_many_operations_are_taken_back_together(place: Path | str) -> None:
+    with Gallery.open(place, write=True) as gallery:
         people = People(gallery)
         before = state(gallery)
         people.rename("who0000", "a")
@@ -226,8 +246,8 @@ def test_many_operations_are_taken_back_together(path: Path) -> None:
         assert gallery.operations(1)[0].words.startswith("undo operation 10 (undo operations 3 to 9)")
 
 
-def test_the_log_numbers_what_was_done_and_nothing_else(path: Path) -> None:
-    with Gallery.open(path, write=True) as gallery:
+def test_the_log_numbers_what_was_done_and_nothing_else(place: Path | str) -> None:
+    with Gallery.open(place, write=True) as gallery:
         people = People(gallery)
         with pytest.raises(IdentityNotFoundError):
             people.rename("nobody", "x")
@@ -292,9 +312,9 @@ REFUSED: dict[str, tuple[Callable[[People], object], type[GalleryError], str]] =
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_changes_nothing(path: Path, name: str) -> None:
+def test_what_is_refused_changes_nothing(place: Path | str, name: str) -> None:
     do, error, words = REFUSED[name]
-    with Gallery.open(path, write=True) as gallery:
+    with Gallery.open(place, write=True) as gallery:
         before = state(gallery)
         with pytest.raises(error) as caught:
             do(People(gallery))

@@ -90,7 +90,8 @@ def track_video(
         per_class: Track each class on its own.
         max_obs: Observations kept per track.
         reid_weights: A weights file, a name, or ``builtin``; None for the gallery's own model.
-        gallery: A gtrack gallery, or a tree of image folders; None to track without names.
+        gallery: A gtrack gallery, the address of a served one (``http://HOST:PORT``), or a tree of image folders; None
+            to track without names.
         reid_frequency: Frames between two looks at a track, on average.
         gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2]; None for the
             gallery's own (see `gtrack gallery calibrate`), else 0.25.

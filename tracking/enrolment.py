@@ -7,14 +7,16 @@ Chroma. What it decides goes to a sink, and into the view that the run is named 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Box, Entry, utc_now
+from gallery_db.people import stranger_name, stranger_number
 
 __all__ = [
     "Enrol",
@@ -28,14 +30,13 @@ __all__ = [
 Enrol = Literal["off", "unknown", "all"]
 """Whom to enrol: nobody; tracks that the gallery has no name for; those, and sure matches of named people."""
 
-_UNKNOWN = re.compile(r"unknown-(\d{4,})")
 _CROP_HEIGHT = 256
 _TINY = 1e-6
 
 
 def is_unknown(identity: str) -> bool:
     """Whether a name is one that enrolment gave to a stranger, such as ``unknown-0007``."""
-    return _UNKNOWN.fullmatch(identity) is not None
+    return stranger_number(identity) is not None
 
 
 class GrowingSource(Protocol):
@@ -153,6 +154,7 @@ class Enroller:
         run_id: Names this very run.
         earlier: What the same run stored before, by id, with embeddings: its names are given again.
         names: All names that the gallery holds, so that a new one is new.
+        numbers: Numbers for new names, which nobody else is given; by default those after the highest in `names`.
     """
 
     MIN_FRAMES = 5
@@ -184,6 +186,7 @@ class Enroller:
         run_id: str = "",
         earlier: Mapping[str, tuple[Entry, NDArray[np.float32]]] | None = None,
         names: Iterable[str] = (),
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self.counts = EnrolmentCounts()
         self.last_frame = -1
@@ -198,8 +201,8 @@ class Enroller:
         self._fps = fps
         self._run_id = run_id
         self._earlier = dict(earlier or {})
-        numbers = [int(found[1]) for name in names if (found := _UNKNOWN.fullmatch(name))]
-        self._next_number = max(numbers, default=0) + 1
+        given = (stranger_number(name) or 0 for name in names)
+        self._numbers = count(max(given, default=0) + 1) if numbers is None else numbers
         self._open: dict[int, _Open] = {}
         self._opened = 0
         self._own: set[str] = set()
@@ -359,9 +362,7 @@ class Enroller:
     def _new_name(self, before: Entry | None) -> str:
         if before is not None and is_unknown(before.identity) and before.identity not in self._given:
             return before.identity
-        number = self._next_number
-        self._next_number += 1
-        return f"unknown-{number:04d}"
+        return stranger_name(next(self._numbers))
 
     def _together(self, name: str, track: _Open) -> int:
         """In how many frames, at most, that identity was on the video as another track; 0 or less: in none."""

@@ -44,13 +44,13 @@ def run_key(source_id: str, video: Path, frame_range: tuple[int | None, int | No
     return f"track-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}-"
 
 
-def check_enrolment_gallery(path: Path) -> None:
+def check_enrolment_gallery(path: Path | str) -> None:
     """Refuse what cannot be enrolled into, before a model is loaded.
 
     Raises:
         OptionError: It is a tree of image folders.
     """
-    if not path.is_dir() or is_gallery(path) or (path / "chroma.sqlite3").exists():
+    if isinstance(path, str) or not path.is_dir() or is_gallery(path) or (path / "chroma.sqlite3").exists():
         return  # made anew, or opened, or refused with its own words
     if any(inner.is_dir() for inner in path.iterdir()):
         raise OptionError(
@@ -60,10 +60,10 @@ def check_enrolment_gallery(path: Path) -> None:
 
 
 class RunEnrolment:
-    """A gallery that one run is named from and enrols into; nobody else writes to it meanwhile.
+    """A gallery that one run is named from and enrols into; nobody else writes to its folder meanwhile.
 
     Args:
-        path: The gallery; made for the model if there is none.
+        path: The gallery's folder, or the address of a served one; made for the model if there is none.
         options: The ReID model.
         mode: ``"unknown"`` or ``"all"``.
         source_id: The camera.
@@ -91,7 +91,7 @@ class RunEnrolment:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         options: EmbedderOptions,
         *,
         mode: Enrol,
@@ -128,7 +128,7 @@ class RunEnrolment:
             view = gallery.view(without=earlier, search=search)
             view.prepare()
             found = match_threshold(gallery, threshold, kinds)
-            names = {summary.identity for summary in gallery.identities()}
+            numbers = gallery.stranger_numbers()
             self._told = 0
             self._tell(gallery)
             self._writer = GalleryWriter(
@@ -153,7 +153,7 @@ class RunEnrolment:
             fps=fps,
             run_id=run_id,
             earlier=earlier,
-            names=names,
+            numbers=numbers,
         )
 
     @property
@@ -185,6 +185,10 @@ class RunEnrolment:
     def abort(self) -> None:
         """Let go of the gallery where the run did not come to its frames; nothing happens after `finish`."""
         self._writer.abort()
+
+    def tell(self) -> None:
+        """Pass on what the gallery has had to say since."""
+        self._tell(self._writer.gallery)
 
     def _tell(self, gallery: Gallery) -> None:
         for notice in gallery.notices[self._told :]:

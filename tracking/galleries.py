@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gallery_db import Gallery, GalleryNotFoundError, is_gallery
+from gallery_db.address import location_of
 from gallery_db.errors import GalleryError, GalleryFormatError
 from gallery_db.model import Embedder
 from tracking.progress import progress_bar
@@ -84,8 +85,8 @@ def load_known_people(
     """Open a gallery for matching.
 
     Args:
-        path: A gtrack gallery, or a tree of image folders (one folder an identity). The latter is
-            ingested into a cached gallery; later calls embed only what changed.
+        path: A gtrack gallery, the address of a served one, or a tree of image folders (one folder an identity).
+            The last is ingested into a cached gallery; later calls embed only what changed.
         options: The ReID model.
         class_name: Class of the identities of an image-folder tree.
         search: How the view is to answer; see `Gallery.view`.
@@ -95,20 +96,21 @@ def load_known_people(
     Raises:
         GalleryError: No gallery, an empty one, or one of another model.
     """
+    place = location_of(path)
     path = Path(path)
     say = notify or (lambda message: None)
-    if not path.exists():
+    if isinstance(place, Path) and not place.exists():
         raise GalleryNotFoundError(
             f"gallery {path} does not exist; expected a gtrack gallery or a folder of image folders.",
             hint=f"Make one with: gtrack gallery ingest FOLDER --gallery {path}",
         )
-    if is_gallery(path):
-        with_model = Gallery.open(path)
+    if isinstance(place, str) or is_gallery(place):
+        with_model = Gallery.open(place)
         try:
             embedder = options.load(with_model, say)
         finally:
             with_model.close()
-        gallery = Gallery.open(path, model=embedder.model)
+        gallery = Gallery.open(place, model=embedder.model)
         report = None
     elif path.is_dir() and any(p.is_dir() for p in path.iterdir()) and not (path / "chroma.sqlite3").exists():
         embedder = options.load(None, say)
@@ -134,7 +136,7 @@ def load_known_people(
             say(notice)
         if not len(view):
             raise GalleryError(
-                f"gallery {path} holds no entry for model {embedder.model.name}.",
+                f"gallery {place} holds no entry for model {embedder.model.name}.",
                 hint="Put images in it with: gtrack gallery ingest FOLDER --gallery GALLERY",
             )
         view.prepare()

@@ -165,11 +165,12 @@ class GalleryWriter:
             if job.crop is not None and self._write_crop(entry.id, job.crop):
                 entry = replace(entry, extra={**entry.extra, "crop": f"{CROPS}/{entry.id}.jpg"})
             puts[entry.id] = (entry, job.embedding)
-        there = self._gallery.record.by_ids(self._gallery.collection_key, [*puts, *removed])
-        gone = [id_ for id_ in removed if id_ in there]
-        new = [pair for id_, pair in puts.items() if id_ not in there]
-        old = [pair for id_, pair in puts.items() if id_ in there]
         with self._gallery.transaction():
+            # Within it, for others may write to a served gallery at the same time.
+            there = self._gallery.record.by_ids(self._gallery.collection_key, [*puts, *removed])
+            gone = [id_ for id_ in removed if id_ in there]
+            new = [pair for id_, pair in puts.items() if id_ not in there]
+            old = [pair for id_, pair in puts.items() if id_ in there]
             self._gallery.remove(gone)
             self._add(new, self._gallery.add)
             same = [pair for pair in old if np.allclose(self._gallery.get(pair[0].id)[1], pair[1], atol=1e-6)]
@@ -196,8 +197,9 @@ class GalleryWriter:
             if entry.id not in self._written
             and (last_frame is None or int(entry.extra.get("last_frame", 0)) <= last_frame)
         ]
-        there = self._gallery.record.by_ids(self._gallery.collection_key, stale)
-        self._gallery.remove(list(there))
+        with self._gallery.transaction():
+            there = self._gallery.record.by_ids(self._gallery.collection_key, stale)
+            self._gallery.remove(list(there))
         for id_ in stale:
             self._forget_crop(id_)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from gallery_db.address import location_of
 from gallery_db.view import Search
 from tracking.artifacts import OutputOptions
 from tracking.enrolment import Enrol
@@ -32,7 +33,8 @@ class RunOptions:
         classes: Class ids to track; None for all. Others pass through unchanged.
         filter_gallery: Drop detections of tracked classes that got no identity.
         temporal: Temporal association (``gallery_hybrid``).
-        gallery: A gtrack gallery or a tree of image folders; None to track without names.
+        gallery: A gtrack gallery, the address of a served one, or a tree of image folders; None to track without
+            names.
         embedder: The ReID model.
         reid_frequency: Frames between two looks at a track (``gallery_hybrid``).
         gallery_match_threshold: Largest cosine distance at which an identity is given, in [0, 2]; None for what the
@@ -120,7 +122,7 @@ class RunOptions:
             raise OptionError(
                 f"tracker {self.tracker} has no tracks that could be enrolled.", hint="Use gallery_hybrid."
             )
-        check_enrolment_gallery(Path(self.gallery))
+        check_enrolment_gallery(location_of(self.gallery))
 
 
 def parse_range(text: str | None) -> tuple[int | None, int | None]:

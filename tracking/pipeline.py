@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gallery_db import match_threshold
+from gallery_db.address import location_of
 from gallery_db.errors import GalleryError
 from tracking.artifacts import Artefacts
 from tracking.detect import check_range, read_ahead
@@ -169,12 +170,13 @@ class TrackingRun:
             stack.callback(artefacts.close)
             started, started_cpu = time.perf_counter(), time.process_time()
             try:
+                look = self._look_at_gallery(people, enrolment, tracker)
                 try:
                     self._loop(
                         source,
                         reader,
                         tracker,
-                        None if enrolment else people,
+                        look,
                         selected,
                         names,
                         artefacts,
@@ -210,8 +212,7 @@ class TrackingRun:
                         artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, fps, counts
                     )
         if people is not None and enrolment is None:
-            for notice in people.gallery.notices[self._noticed :]:
-                self._notify(notice)
+            self._tell_notices(people)
         for warning in warnings:
             self._notify(f"warning: {warning}")
         if failure is not None:
@@ -323,7 +324,7 @@ class TrackingRun:
         assert options.gallery is not None  # RunOptions.validate
         kinds = self._tracked_kinds(source, selected, names)
         return RunEnrolment(
-            Path(options.gallery),
+            location_of(options.gallery),
             self._embedder_options(),
             mode=options.enroll,
             source_id=self._source_id,
@@ -399,7 +400,7 @@ class TrackingRun:
         source: DetectionFeed,
         reader: FrameReader,
         tracker: Tracker,
-        people: KnownPeople | None,
+        look: Callable[[], None] | None,
         selected: set[int] | None,
         names: Mapping[int, str],
         artefacts: Artefacts,
@@ -416,8 +417,8 @@ class TrackingRun:
             frame = reader.frame
             if frame < start:
                 continue
-            if people is not None and frame % _REFRESH_EVERY == 0:
-                self._keep_current(people, tracker)
+            if look is not None and frame % _REFRESH_EVERY == 0:
+                look()
             detections = source.at(frame)
             rows = np.arange(len(detections))
             if selected is not None:
@@ -459,6 +460,27 @@ class TrackingRun:
                     while reader.frame < document["frame"] and reader.advance():
                         pass
                     artefacts.redraw(document, reader.image())
+
+    def _look_at_gallery(
+        self, people: KnownPeople | None, enrolment: RunEnrolment | None, tracker: Tracker
+    ) -> Callable[[], None] | None:
+        """What is to be done every `_REFRESH_EVERY` frames."""
+        if enrolment is not None:
+            return enrolment.tell
+        if people is None:
+            return None
+
+        def look() -> None:
+            self._keep_current(people, tracker)
+            self._tell_notices(people)
+
+        return look
+
+    def _tell_notices(self, people: KnownPeople) -> None:
+        """Say what the gallery has come to say since the last time."""
+        for notice in people.gallery.notices[self._noticed :]:
+            self._notify(notice)
+        self._noticed = len(people.gallery.notices)
 
     def _keep_current(self, people: KnownPeople, tracker: Tracker) -> None:
         """Let the tracker know what others have changed in the gallery since."""
