@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, evaluate, gallery_exchange, gallery_people, importing, listing, run, schema
+from cli import demo, evaluate, export, gallery_exchange, gallery_people, importing, listing, run, schema
 from cli.output import print_error
 from gallery_db.errors import GtrackError
 
@@ -54,6 +54,7 @@ gallery_people.app.command("export")(gallery_exchange.export)
 gallery_people.app.command("import")(gallery_exchange.import_)
 gallery_people.app.command("reembed")(gallery_exchange.reembed)
 app.add_typer(evaluate.app, name="eval")
+app.add_typer(export.app, name="export")
 app.add_typer(importing.app, name="import")
 app.command("list")(listing.list_names)
 app.command("schema")(schema.schema)
