@@ -70,7 +70,7 @@ def reid(
         bool,
         typer.Option(
             "--dynamic/--no-dynamic",
-            help="A free batch. TorchScript's is always free, TFLite's never.",
+            help="A free batch (TFLite's is never free).",
             rich_help_panel=_EXPORT,
         ),
     ] = True,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ class ExportOptions:
         device: Where the network is traced, and the exports are compared: ``"cpu"``, ``"cuda"``, ``"0"``, ``"mps"``.
         half: FP16: OpenVINO anywhere, ONNX, TorchScript and TensorRT on CUDA.
         batch_size: Size of the example batch, and of the model's batch where that is not free; 1 or more.
-        dynamic: Whether the batch is free (TorchScript's always is, TFLite's never).
+        dynamic: Whether the batch is free (TFLite's never is).
         opset: Version of ONNX's operators, 12 to 20.
         simplify: Simplify the ONNX graph, with onnxslim or onnxsim.
         optimize: Optimise TorchScript for mobile CPUs.
@@ -225,12 +226,10 @@ def _check_machine(formats: Iterable[ExportFormat], options: ExportOptions) -> D
     if options.simplify and (missing := missing_simplifier()) is not None:
         lacks.append(f"--simplify needs {missing}")
     if options.optimize:
-        import torch
-
         if device.kind != "cpu":
             lacks.append("--optimize needs --device cpu")
-        elif not torch.backends.xnnpack.enabled:
-            lacks.append(f"--optimize needs a torch built with XNNPACK, and {torch.__version__} is not")
+        elif not import_module("torch.backends.xnnpack").enabled:
+            lacks.append(f"--optimize needs a torch built with XNNPACK, and {version('torch')} is not")
     if lacks:
         raise ExportError("; ".join(lacks), hint="Nothing was exported. Install that, or leave it out.")
     return device
@@ -330,6 +329,7 @@ class _Export:
             preprocessing=self.original.preprocessing,
             precision="fp16" if self.options.half else "fp32",
             gtrack=_gtrack_version(),
+            batch=None if self.options.dynamic else self.options.batch_size,
         )
         # Compared with a stamp that vouches for nothing, for the preprocessing in it.
         path = self._staged(raw, scratch / f"{item.name}-compared", stamp)

@@ -56,6 +56,7 @@ class Stamp:
         preprocessing: What turns a crop into its input; the source's.
         precision: ``"fp32"`` or ``"fp16"``.
         gtrack: Version of the gtrack that made it.
+        batch: The batch size that it insists on, as far as its file does not say so; None if it takes any.
         sealed: Whether the file is as it was when the stamp was written.
     """
 
@@ -67,6 +68,7 @@ class Stamp:
     preprocessing: Preprocessing
     precision: str
     gtrack: str
+    batch: int | None = None
     sealed: bool = False
 
 
@@ -91,6 +93,7 @@ def _parse(content: Any) -> tuple[Stamp, dict[str, Any]] | None:
             preprocessing=Preprocessing(**{**size, "mean": tuple(size["mean"]), "std": tuple(size["std"])}),
             precision=str(content["precision"]),
             gtrack=str(content["gtrack"]),
+            batch=int(content["batch"]) if content.get("batch") else None,
         )
     except (KeyError, TypeError, ValueError):
         return None
