@@ -252,10 +252,10 @@ def _gtrack_version() -> str:
 def _same(
     embedder: NetworkEmbedder, crops: list[NDArray[np.uint8]], expected: NDArray[np.float32]
 ) -> tuple[Comparison, NDArray[np.float32]]:
-    """Compare on all crops, in large batches; then one, two and three of them, whose batches must be as good."""
+    """Compare on all crops, in large batches; then one and three of them, whose batches must be as good."""
     found = embedder.embed(crops)
     result = compare(expected, found)
-    for count in (1, 2, 3):
+    for count in (1, 3):
         if not np.allclose(embedder.embed(crops[:count]), found[:count], atol=1e-2 if embedder.half else 1e-3):
             raise ExportError(f"it embeds the same crops otherwise in a batch of {count}")
     return result, found
