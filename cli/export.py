@@ -1,4 +1,4 @@
-"""`gtrack export`: results in other tools' formats."""
+"""`gtrack export`: results and models in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from cli.export_reid import reid
 from cli.options import NoProgress
 from cli.output import print_json_lines, print_table, say
 from cli.run import read_class_ids
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "tracks"]
 
-app = typer.Typer(help="Results in the formats of other tools.", no_args_is_help=True)
+app = typer.Typer(help="Results and models in the formats of other tools.", no_args_is_help=True)
+app.command("reid")(reid)
 
 
 class Format(str, Enum):

@@ -11,10 +11,12 @@ import typer
 from cli.options import ModelsDir
 from cli.output import print_json_lines, print_table
 
-__all__ = ["list_names"]
+__all__ = ["What", "list_names"]
 
 
-class _What(str, Enum):
+class What(str, Enum):
+    """What can be listed."""
+
     trackers = "trackers"
     detectors = "detectors"
     reid_models = "reid-models"
@@ -22,7 +24,7 @@ class _What(str, Enum):
 
 
 def list_names(
-    what: Annotated[_What, typer.Argument(help="What to list.")],
+    what: Annotated[What, typer.Argument(help="What to list.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     models_dir: ModelsDir = Path("models"),
 ) -> None:
@@ -32,7 +34,7 @@ def list_names(
     """
     columns: list[str]
     rows: list[tuple[Any, ...]]
-    if what is _What.trackers:
+    if what is What.trackers:
         from tracking.boxmot_adapter import temporal_trackers
         from tracking.trackers import available_trackers
 
@@ -46,12 +48,12 @@ def list_names(
             (name, "--temporal", "BoxMOT tracker for gallery_hybrid" + (" (default)" if name == "bytetrack" else ""))
             for name in temporal_trackers()
         ]
-    elif what is _What.detectors:
+    elif what is What.detectors:
         from tracking.detectors import available_detectors
 
         columns = ["name", "what"]
         rows = list(available_detectors())
-    elif what is _What.reid_models:
+    elif what is What.reid_models:
         from tracking.boxmot_adapter import reid_architectures
 
         columns = ["name"]

@@ -10,6 +10,7 @@ __all__ = [
     "DisplayError",
     "EmbedderError",
     "EvaluationError",
+    "ExportError",
     "MotTextError",
     "OptionError",
     "OutputError",
@@ -46,6 +47,10 @@ class WeightsError(GtrackError):
 
 class EmbedderError(GtrackError):
     """A ReID model cannot run as asked: a missing runtime, device, or an output of the wrong form."""
+
+
+class ExportError(GtrackError):
+    """A ReID model cannot be exported as asked, or its export is not what its source is."""
 
 
 class TrackerError(GtrackError):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tracking.reid.builtin import BUILTIN_NAME, BUILTIN_SHA256, BuiltinEmbedder
     from tracking.reid.cache import cache_dir, weights_sha256
     from tracking.reid.crops import CropBatch, clip_boxes, crop
+    from tracking.reid.export import ExportOptions, ExportReport, export_reid
+    from tracking.reid.export_formats import FORMATS
     from tracking.reid.loader import RUNTIMES, load_embedder
     from tracking.reid.preprocessing import Preprocessing, default_preprocessing, read_sidecar
     from tracking.reid.resolve import (
@@ -25,16 +27,20 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILTIN_NAME",
     "BUILTIN_SHA256",
+    "FORMATS",
     "RUNTIMES",
     "WEIGHTS_SUFFIXES",
     "BuiltinEmbedder",
     "CropBatch",
+    "ExportOptions",
+    "ExportReport",
     "NetworkEmbedder",
     "Preprocessing",
     "cache_dir",
     "clip_boxes",
     "crop",
     "default_preprocessing",
+    "export_reid",
     "find_trained_weights",
     "find_weights_by_hash",
     "load_embedder",
@@ -48,6 +54,9 @@ _MODULES = {
     "BUILTIN_SHA256": "builtin",
     "BuiltinEmbedder": "builtin",
     "CropBatch": "crops",
+    "ExportOptions": "export",
+    "ExportReport": "export",
+    "FORMATS": "export_formats",
     "NetworkEmbedder": "base",
     "Preprocessing": "preprocessing",
     "RUNTIMES": "loader",
@@ -56,6 +65,7 @@ _MODULES = {
     "clip_boxes": "crops",
     "crop": "crops",
     "default_preprocessing": "preprocessing",
+    "export_reid": "export",
     "find_trained_weights": "resolve",
     "find_weights_by_hash": "resolve",
     "load_embedder": "loader",

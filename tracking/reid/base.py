@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from gallery_db.model import EmbeddingModel
 from tracking.errors import EmbedderError
-from tracking.reid.cache import weights_sha256
 from tracking.reid.crops import CropBatch
 from tracking.reid.preprocessing import Preprocessing
+from tracking.reid.stamp import weights_identity
 
 __all__ = ["CPU_BATCH", "GPU_BATCH", "NetworkEmbedder", "unit_rows"]
 
@@ -53,7 +53,8 @@ class NetworkEmbedder(ABC):
     One call at a time runs; others wait.
 
     Args:
-        weights: The weights file as the user gave it: its name and hash are the model's identity.
+        weights: The weights file as the user gave it: its name and hash (an export's: its source's hash) are the
+            model's identity.
         preprocessing: What turns a crop into the network's input.
         device: Resolved device: ``"cpu"``, ``"cuda:0"``, ``"mps"``.
         runtime: ``"onnx"``, ``"torch"``, ``"torchscript"``, ``"openvino"``, ``"tensorrt"``, ``"tflite"``.
@@ -94,7 +95,7 @@ class NetworkEmbedder(ABC):
         dimension = self._run([blank], 0).shape[1]
         self._model = EmbeddingModel(
             name=weights.name,
-            sha256=weights_sha256(weights),
+            sha256=weights_identity(weights),
             dimension=dimension,
             preprocessing=str(preprocessing),
             path=str(weights.resolve()),

@@ -22,12 +22,13 @@ from tracking.reid.onnx_embedder import open_session
 from tracking.reid.preprocessing import Preprocessing, resolve_preprocessing
 from tracking.reid.reasons import reason
 
-__all__ = ["PARITY", "convert_checkpoint", "converted_path"]
+__all__ = ["PARITY", "convert_checkpoint", "converted_path", "write_onnx"]
 
 PARITY = 0.9999
 """Least cosine between the checkpoint's and the converted model's embeddings of the same input."""
 
 _VERSION = "v1"
+_OPSET = 17
 _INPUT, _OUTPUT = "images", "embeddings"
 
 
@@ -98,6 +99,33 @@ def _check(network: Any, path: Path, preprocessing: Preprocessing) -> None:
         raise EmbedderError(f"the converted model differs from the checkpoint: cosine {cosine:.6f} < {PARITY}")
 
 
+def write_onnx(network: Any, path: Path, example: Any, *, opset: int = _OPSET, dynamic: bool = True) -> None:
+    """Write a torch network as ONNX: input ``images`` [N, 3, H, W], output ``embeddings`` [N, D].
+
+    Args:
+        network: A torch module in evaluation mode.
+        path: Where.
+        example: A tensor [N, 3, H, W] on the network's device, of its dtype.
+        opset: Version of ONNX's operators.
+        dynamic: Whether N is free; else it is the example's.
+    """
+    import torch
+
+    # The newer exporter needs onnxscript; this one is deprecated and says so.
+    with warnings.catch_warnings(), _no_stdout(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            input_names=[_INPUT],
+            output_names=[_OUTPUT],
+            dynamic_axes={_INPUT: {0: "batch"}, _OUTPUT: {0: "batch"}} if dynamic else None,
+            opset_version=opset,
+            dynamo=False,
+        )
+
+
 def convert_checkpoint(weights: Path) -> Path:
     """Convert a ``.pt`` checkpoint to ONNX with a free batch, in the cache folder; done once per file.
 
@@ -122,19 +150,8 @@ def convert_checkpoint(weights: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
-        # The newer exporter needs onnxscript; this one is deprecated and says so.
-        with atomic_path(target) as beside, warnings.catch_warnings(), _no_stdout(), torch.inference_mode():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                network,
-                (example,),
-                str(beside),
-                input_names=[_INPUT],
-                output_names=[_OUTPUT],
-                dynamic_axes={_INPUT: {0: "batch"}, _OUTPUT: {0: "batch"}},
-                opset_version=17,
-                dynamo=False,
-            )
+        with atomic_path(target) as beside:
+            write_onnx(network, beside, example)
             _check(network, beside, preprocessing)
     except (EmbedderError, WeightsError):
         raise

@@ -185,6 +185,8 @@ def read_sidecar(weights: Path) -> Sidecar | None:
         raise WeightsError(f"{path}: expected a JSON object, found {type(content).__name__}")
     fields: dict[str, Any] = {}
     for key, value in content.items():
+        if key == "export":  # See tracking.reid.stamp.
+            continue
         if key not in _READERS:
             raise WeightsError(f"{path}: unknown key {key!r}", hint=f"Known keys: {', '.join(_READERS)}.")
         try:
@@ -200,7 +202,8 @@ def read_sidecar(weights: Path) -> Sidecar | None:
 
 
 def resolve_preprocessing(weights: Path, fixed_size: tuple[int, int] | None = None) -> Preprocessing:
-    """The preprocessing for a weights file: its sidecar, over the model's own input size, over the defaults.
+    """The preprocessing for a weights file: its sidecar, over the model's own input size, over an export's stamp, over
+    the defaults.
 
     Args:
         weights: The weights file; its name decides the defaults.
@@ -209,9 +212,16 @@ def resolve_preprocessing(weights: Path, fixed_size: tuple[int, int] | None = No
     Raises:
         WeightsError: A bad sidecar, or one that contradicts the model's fixed input size.
     """
+    from tracking.reid.stamp import read_stamp
+
     sidecar = read_sidecar(weights)
     fields = sidecar.fields if sidecar else {}
-    defaults = default_preprocessing(f"{sidecar.arch if sidecar and sidecar.arch else ''} {weights.name}")
+    stamp = read_stamp(weights)
+    defaults = (
+        stamp.preprocessing
+        if stamp
+        else default_preprocessing(f"{sidecar.arch if sidecar and sidecar.arch else ''} {weights.name}")
+    )
     if fixed_size is None:
         return replace(defaults, **fields)
     for key, size in zip(("height", "width"), fixed_size, strict=True):

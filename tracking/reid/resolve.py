@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from tracking.boxmot_adapter import known_reid_weights, reid_architectures
 from tracking.errors import WeightsError
-from tracking.reid.cache import cache_dir, weights_sha256
+from tracking.reid.cache import cache_dir
 from tracking.reid.reasons import reason
+from tracking.reid.stamp import weights_identity
 
 __all__ = [
     "WEIGHTS_SUFFIXES",
@@ -199,7 +200,7 @@ def find_weights_by_hash(sha256: str, hint_path: str | Path | None, models_dir: 
         models_dir: The models folder.
 
     Returns:
-        The file, or None.
+        The file, or an export that stands for it; None where there is neither.
     """
     hint = Path(hint_path) if hint_path else None
     candidates = [hint] if hint is not None and hint.exists() else []
@@ -208,7 +209,7 @@ def find_weights_by_hash(sha256: str, hint_path: str | Path | None, models_dir: 
     local.sort(key=lambda path: hint is None or path.name != hint.name)
     for path in [*candidates, *local]:
         with contextlib.suppress(WeightsError):
-            if weights_sha256(path) == sha256:
+            if weights_identity(path) == sha256:
                 return path
     return None
 

@@ -15,6 +15,7 @@ from tracking.reid.checkpoint import architecture_of, load_network
 from tracking.reid.devices import default_threads, parse_device, torch_device
 from tracking.reid.preprocessing import resolve_preprocessing
 from tracking.reid.reasons import reason
+from tracking.reid.stamp import read_stamp
 
 __all__ = ["TorchEmbedder", "TorchScriptEmbedder"]
 
@@ -68,11 +69,15 @@ class TorchEmbedder(NetworkEmbedder):
             runtime=self._runtime_name,
             half=half,
             batch_size=batch_size,
+            fixed_batch=self._fixed(weights),
             notices=notices,
         )
 
     def _load(self, weights: Path) -> Any:
         return load_network(weights, architecture_of(weights))
+
+    def _fixed(self, weights: Path) -> int | None:
+        return None
 
     def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -102,6 +107,11 @@ class TorchScriptEmbedder(TorchEmbedder):
     """A TorchScript ReID model: input [N, 3, H, W] float32, output [N, D]. Arguments as `TorchEmbedder`."""
 
     _runtime_name = "torchscript"
+
+    def _fixed(self, weights: Path) -> int | None:
+        # A trace does not say for which batch it was made.
+        stamp = read_stamp(weights)
+        return stamp.batch if stamp else None
 
     def _load(self, weights: Path) -> Any:
         import torch

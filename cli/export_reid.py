@@ -1,0 +1,219 @@
+"""`gtrack export reid`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from cli.gallery import bar
+from cli.options import Download, ModelsDir, NoProgress
+from cli.output import print_error, print_json_lines, print_table, say
+
+if TYPE_CHECKING:
+    from tracking.reid.export import ExportReport
+
+__all__ = ["reid"]
+
+_EXPORT = "Export"
+_KNOBS = "Single formats"
+_LISTS = "Lists"
+
+
+def reid(
+    more: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[FORMAT]...", help="More formats, as in --include onnx openvino.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--weights",
+            "-w",
+            help="What to export: a .pt checkpoint or an .onnx model, by path or by name.",
+            rich_help_panel=_EXPORT,
+        ),
+    ] = None,
+    include: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--include",
+            help="Formats, with commas or repeated: onnx (the default), torchscript, openvino, engine, tflite.",
+            rich_help_panel=_EXPORT,
+        ),
+    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out-dir", help="Root of export folders.", rich_help_panel=_EXPORT)] = Path(
+        "models/exports"
+    ),
+    run_name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run-name", help="The folder in it. Default: the weights' stem.", rich_help_panel=_EXPORT),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            help="Where the model is traced and compared: cpu, mps, cuda or an index.",
+            rich_help_panel=_EXPORT,
+        ),
+    ] = "cpu",
+    half: Annotated[
+        bool,
+        typer.Option("--half", help="FP16: openvino anywhere, the others on a CUDA GPU.", rich_help_panel=_EXPORT),
+    ] = False,
+    batch_size: Annotated[
+        int,
+        typer.Option("--batch-size", help="Crops in a batch of the model, with --no-dynamic.", rich_help_panel=_EXPORT),
+    ] = 1,
+    dynamic: Annotated[
+        bool,
+        typer.Option(
+            "--dynamic/--no-dynamic",
+            help="A free batch (TFLite's is never free).",
+            rich_help_panel=_EXPORT,
+        ),
+    ] = True,
+    crops: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--crops",
+            help="Folder of crops to compare the exports with their source on. Default: crops that gtrack draws.",
+            rich_help_panel=_EXPORT,
+        ),
+    ] = None,
+    timing: Annotated[
+        bool,
+        typer.Option("--timing/--no-timing", help="Time the exports beside their source.", rich_help_panel=_EXPORT),
+    ] = True,
+    opset: Annotated[
+        int, typer.Option("--opset", help="Version of ONNX's operators, 12 to 20.", rich_help_panel=_KNOBS)
+    ] = 18,
+    simplify: Annotated[
+        bool,
+        typer.Option("--simplify", help="Simplify the ONNX graph (pip install onnxslim).", rich_help_panel=_KNOBS),
+    ] = False,
+    optimize: Annotated[
+        bool, typer.Option("--optimize", help="Optimise TorchScript for mobile CPUs.", rich_help_panel=_KNOBS)
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Have TensorRT say all it does.", rich_help_panel=_KNOBS)
+    ] = False,
+    list_formats: Annotated[
+        bool, typer.Option("--list-formats", help="Formats, and what each lacks here.", rich_help_panel=_LISTS)
+    ] = False,
+    list_reid_models: Annotated[
+        bool, typer.Option("--list-reid-models", help="As gtrack list reid-models.", rich_help_panel=_LISTS)
+    ] = False,
+    list_reid_weights: Annotated[
+        bool, typer.Option("--list-reid-weights", help="As gtrack list reid-weights.", rich_help_panel=_LISTS)
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: one a format.")] = False,
+    models_dir: ModelsDir = Path("models"),
+    download: Download = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Export a ReID model, and show that the export is what its source is.
+
+    Example: gtrack export reid --weights osnet_x0_25_msmt17.pt --include onnx,openvino,torchscript
+
+    Each export is loaded again as --reid-weights would be, compared with its source crop by crop, and timed beside
+    it; the table is printed and stored in OUT-DIR/RUN-NAME/export_meta.json. A gallery made with the source accepts
+    the export as the same model. A format that fails leaves nothing behind and the exit code 1; the others stay.
+    """
+    if list_formats or list_reid_models or list_reid_weights:
+        _lists(list_formats, list_reid_models, list_reid_weights, models_dir, as_json)
+        return
+    from tracking.errors import OptionError
+    from tracking.reid.export import ExportOptions, export_reid
+    from tracking.reid.resolve import resolve_weights
+
+    if weights is None:
+        raise OptionError("no weights given", hint="Say --weights FILE; --list-reid-weights shows those at hand.")
+    words = [word.strip() for text in [*(include or []), *(more or [])] for word in text.split(",")]
+    options = ExportOptions(
+        formats=tuple(word for word in words if word) or ExportOptions().formats,
+        out_dir=out_dir,
+        run_name=run_name,
+        device=device,
+        half=half,
+        batch_size=batch_size,
+        dynamic=dynamic,
+        opset=opset,
+        simplify=simplify,
+        optimize=optimize,
+        verbose=verbose,
+        crops=crops,
+        timing=timing,
+    )
+    with bar("downloading", "bytes", no_progress) as progress:
+        path = resolve_weights(weights, models_dir, download=download, progress=progress)
+    report = export_reid(path, options, notify=say)
+    if as_json:
+        from tracking.reid.export import export_fields
+
+        print_json_lines(export_fields(item) for item in report.exports)
+    else:
+        _print(report)
+    for item in report.exports:
+        if item.error is not None:
+            print_error(f"{item.format}: {item.error}", item.hint)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _lists(formats: bool, models: bool, weights: bool, models_dir: Path, as_json: bool) -> None:
+    from cli.listing import What, list_names
+
+    if formats:
+        from tracking.reid.export_formats import FORMATS
+
+        columns = ["format", "suffix", "what", "missing"]
+        rows: list[tuple[Any, ...]] = []
+        for item in FORMATS.values():
+            lacks = [*([text] if (text := item.missing()) else []), *(["a CUDA GPU"] if item.cuda_only else [])]
+            rows.append((item.name, item.suffix, item.what, ", ".join(lacks)))
+        if as_json:
+            print_json_lines(dict(zip(columns, row, strict=True)) for row in rows)
+        else:
+            print_table(None, columns, rows)
+    if models:
+        list_names(What.reid_models, as_json, models_dir)
+    if weights:
+        list_names(What.reid_weights, as_json, models_dir)
+
+
+def _print(report: ExportReport) -> None:
+    from tracking.reid.export_check import BATCHES
+
+    def rates(found: dict[int, float] | None) -> list[str]:
+        return [f"{found[batch]:.0f}" if found else "-" for batch in BATCHES]
+
+    seconds = "CPU s" if report.clock == "cpu" else "s"
+    rows: list[list[Any]] = [["source", report.source_runtime, "", "", "", "", *rates(report.source_crops_per_second)]]
+    for item in report.exports:
+        if item.comparison is None:
+            rows.append([item.format, "failed", "", "", "", "", *rates(None)])
+            continue
+        found = item.comparison
+        rows.append(
+            [
+                item.format,
+                item.precision,
+                f"{found.cosine_min:.7f}",
+                f"{found.cosine_mean:.7f}",
+                f"{found.neighbours:.2%}",
+                "source's" if item.same_space else "its own",
+                *rates(item.crops_per_second),
+            ]
+        )
+    print(f"Compared on {report.crops}; crops per {seconds} in batches of {', '.join(map(str, BATCHES))}.")
+    print_table(
+        None,
+        ["format", "", "least cosine", "mean", "same neighbour", "identity", *(f"x{batch}" for batch in BATCHES)],
+        rows,
+    )
+    for item in report.exports:
+        if item.path is not None:
+            print(item.path)
+    print(report.meta)

@@ -1,0 +1,264 @@
+"""What an exported model says of itself: whose embeddings it gives, and what turns a crop into its input.
+
+A gallery knows its model by the hash of the weights, and an export is another file with another hash. So
+`tracking.reid.export` compares it with its source and writes a stamp into it: ONNX ``metadata_props``, a file in the
+TorchScript archive, ``rt_info`` in OpenVINO's XML; TensorRT engines and TFLite models have it in their sidecar. A
+model with a stamp that vouches for it counts as its source.
+
+Other tools change a model and keep its metadata (ONNX Runtime's quantisation does), so a stamp is sealed with a hash
+of everything else in the file: what was changed since its comparison vouches for nothing, and is a model of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+import zipfile
+import zlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gallery_db.files import atomic_path
+from tracking.errors import WeightsError
+from tracking.reid.cache import openvino_xml, weights_sha256
+from tracking.reid.preprocessing import Preprocessing, sidecar_path
+
+__all__ = ["OPENVINO_EMPTY", "OPENVINO_KEYS", "STAMP_KEY", "Stamp", "read_stamp", "weights_identity", "write_stamp"]
+
+STAMP_KEY = "gtrack.export"
+"""Key of the stamp in ONNX's metadata, in a TorchScript archive's extra files, and (``export``) in a sidecar."""
+OPENVINO_KEYS = ("gtrack", "export")
+"""Path of the stamp in OpenVINO's ``rt_info``."""
+OPENVINO_EMPTY = "none"
+"""What stands there in a model that is saved in order to be stamped."""
+
+_VERSION = 1
+_TAIL = 1 << 16
+_CHUNK = 1 << 20
+_BY_SIDECAR = (".engine", ".tflite")
+_XML = re.compile(r'(<gtrack>\s*<export value=")([^"]*)("\s*/>\s*</gtrack>)')
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What is known of an exported model.
+
+    Attributes:
+        source: File name of the weights that it was exported from.
+        source_sha256: SHA-256 under which galleries know these weights.
+        same_space: Whether its embeddings were found to be the source's.
+        cosine_min: Least cosine between both models' embeddings of the same crops.
+        dimension: Length of the embeddings.
+        preprocessing: What turns a crop into its input; the source's.
+        precision: ``"fp32"`` or ``"fp16"``.
+        gtrack: Version of the gtrack that made it.
+        batch: The batch size that it insists on, as far as its file does not say so; None if it takes any.
+        sealed: Whether the file is as it was when the stamp was written.
+    """
+
+    source: str
+    source_sha256: str
+    same_space: bool
+    cosine_min: float
+    dimension: int
+    preprocessing: Preprocessing
+    precision: str
+    gtrack: str
+    batch: int | None = None
+    sealed: bool = False
+
+
+def _content(stamp: Stamp, **seal: Any) -> str:
+    fields = {"version": _VERSION, **asdict(stamp), **seal}
+    del fields["sealed"]
+    return json.dumps(fields, allow_nan=False)
+
+
+def _parse(content: Any) -> tuple[Stamp, dict[str, Any]] | None:
+    """The stamp, not sealed yet, and its raw fields; None where it is none, or one of a later version."""
+    if not isinstance(content, dict) or content.get("version") != _VERSION:
+        return None
+    try:
+        size = dict(content["preprocessing"])
+        stamp = Stamp(
+            source=str(content["source"]),
+            source_sha256=str(content["source_sha256"]),
+            same_space=content["same_space"] is True,
+            cosine_min=float(content["cosine_min"]),
+            dimension=int(content["dimension"]),
+            preprocessing=Preprocessing(**{**size, "mean": tuple(size["mean"]), "std": tuple(size["std"])}),
+            precision=str(content["precision"]),
+            gtrack=str(content["gtrack"]),
+            batch=int(content["batch"]) if content.get("batch") else None,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (stamp, content) if re.fullmatch("[0-9a-f]{64}", stamp.source_sha256) else None
+
+
+def _hash_of(path: Path, size: int | None = None) -> str:
+    """SHA-256 of a file, or of its first `size` bytes."""
+    digest = hashlib.sha256()
+    left = path.stat().st_size if size is None else size
+    with path.open("rb") as stream:
+        while left > 0 and (block := stream.read(min(_CHUNK, left))):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()
+
+
+# ONNX: a protobuf message may be continued by appending bytes to its file, so the stamp is what stands at the end,
+# after the model that it vouches for, and reading it takes no onnx.
+
+
+def _field(tag: int, payload: bytes) -> bytes:
+    size, length = len(payload), b""
+    while size > 0x7F:
+        length += bytes([size & 0x7F | 0x80])
+        size >>= 7
+    return bytes([tag]) + length + bytes([size]) + payload
+
+
+def _onnx_entry(value: str) -> bytes:
+    """One ModelProto.metadata_props, which is field 14: key and value."""
+    return _field(0x72, _field(0x0A, STAMP_KEY.encode()) + _field(0x12, value.encode()))
+
+
+def _write_onnx(path: Path, stamp: Stamp) -> None:
+    entry = _onnx_entry(_content(stamp, bytes=path.stat().st_size, sha256=_hash_of(path)))
+    with path.open("ab") as stream:
+        stream.write(entry)
+
+
+def _read_onnx(path: Path) -> Stamp | None:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        stream.seek(max(0, size - _TAIL))
+        tail = stream.read()
+    start = tail.rfind(_field(0x0A, STAMP_KEY.encode()))
+    brace = tail.find(b"{", start)
+    if start < 0 or brace < 0:
+        return None
+    content, length = json.JSONDecoder().raw_decode(tail[brace:].decode("utf-8", "replace"))
+    found = _parse(content)
+    if found is None:
+        return None
+    stamp, content = found
+    text = tail[brace:].decode("utf-8", "replace")[:length]
+    model = size - len(_onnx_entry(text))
+    whole = content.get("bytes") == model and tail.endswith(_onnx_entry(text))
+    return replace(stamp, sealed=whole and content.get("sha256") == _hash_of(path, model))
+
+
+# TorchScript: a zip archive, whose directory has a checksum of each file in it.
+
+
+def _checksums(archive: zipfile.ZipFile) -> str:
+    files = sorted((item.filename, item.file_size, item.CRC) for item in archive.infolist())
+    rest = [file for file in files if not file[0].endswith(f"/extra/{STAMP_KEY}")]
+    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
+
+
+def _write_torchscript(path: Path, stamp: Stamp) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        root = archive.namelist()[0].split("/")[0]
+        archive.writestr(f"{root}/extra/{STAMP_KEY}", _content(stamp, sha256=_checksums(archive)))
+
+
+def _read_torchscript(path: Path) -> Stamp | None:
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(f"/extra/{STAMP_KEY}")]
+        found = _parse(json.loads(archive.read(names[0]))) if len(names) == 1 else None
+        return replace(found[0], sealed=found[1].get("sha256") == _checksums(archive)) if found else None
+
+
+# OpenVINO: the XML with nothing in the stamp's place, and the weights beside it.
+
+
+def _openvino_hash(xml: str, binary: Path) -> str:
+    empty = _XML.sub(lambda match: match[1] + OPENVINO_EMPTY + match[3], xml)
+    return hashlib.sha256(f"{_hash_of(binary)} {empty}".encode()).hexdigest()
+
+
+def _write_openvino(path: Path, stamp: Stamp) -> None:
+    xml = path.read_text(encoding="utf-8")
+    value = html.escape(_content(stamp, sha256=_openvino_hash(xml, path.with_suffix(".bin"))))
+    stamped, count = _XML.subn(lambda match: match[1] + value + match[3], xml)
+    if count != 1:
+        raise WeightsError(f"{path}: expected a place for the stamp in its rt_info, found {count}")
+    path.write_text(stamped, encoding="utf-8")
+
+
+def _read_openvino(path: Path) -> Stamp | None:
+    xml = path.read_text(encoding="utf-8")
+    match = _XML.search(xml)
+    found = _parse(json.loads(html.unescape(match[2]))) if match else None
+    if found is None:
+        return None
+    return replace(found[0], sealed=found[1].get("sha256") == _openvino_hash(xml, path.with_suffix(".bin")))
+
+
+# TensorRT and TFLite: the sidecar, bound to the file by its hash.
+
+
+def _write_sidecar(path: Path, stamp: Stamp) -> None:
+    content = json.loads(_content(stamp, sha256=_hash_of(path)))
+    with atomic_path(sidecar_path(path)) as beside:
+        beside.write_text(json.dumps({"export": content}, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_sidecar(path: Path) -> Stamp | None:
+    content = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+    found = _parse(content.get("export")) if isinstance(content, dict) else None
+    return replace(found[0], sealed=found[1].get("sha256") == weights_sha256(path)) if found else None
+
+
+def write_stamp(path: Path, stamp: Stamp) -> None:
+    """Stamp a model that has no stamp yet: an ``.onnx``, ``.torchscript``, OpenVINO, ``.engine`` or ``.tflite`` file.
+
+    Raises:
+        WeightsError: A format that holds no stamp.
+        OSError: The file cannot be written.
+    """
+    path = openvino_xml(path)
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        _write_onnx(path, stamp)
+    elif suffix == ".torchscript":
+        _write_torchscript(path, stamp)
+    elif suffix == ".xml":
+        _write_openvino(path, stamp)
+    elif suffix in _BY_SIDECAR:
+        _write_sidecar(path, stamp)
+    else:
+        raise WeightsError(f"{path}: this format holds no stamp")
+
+
+def read_stamp(weights: Path) -> Stamp | None:
+    """The stamp of a weights file, or of an OpenVINO folder; None where it has none that can be read."""
+    # Whatever is wrong with the file, its loader says it better than this look at its edge could.
+    with suppress(OSError, ValueError, zipfile.BadZipFile, zlib.error, WeightsError):
+        path = openvino_xml(weights)
+        suffix = path.suffix.lower()
+        if suffix == ".onnx":
+            return _read_onnx(path)
+        if suffix == ".xml":
+            return _read_openvino(path)
+        return _read_sidecar(path) if suffix in _BY_SIDECAR else _read_torchscript(path)
+    return None
+
+
+def weights_identity(weights: Path) -> str:
+    """The SHA-256 under which galleries know a model: its source's where a stamp vouches for it, else its own.
+
+    Raises:
+        WeightsError: The file cannot be read.
+    """
+    stamp = read_stamp(weights)
+    if stamp is not None and stamp.sealed and stamp.same_space:
+        return stamp.source_sha256
+    return weights_sha256(weights)
