@@ -101,7 +101,7 @@ GalleryPath = Annotated[
         "-g",
         envvar="GTRACK_GALLERY",
         metavar="PATH|URL",
-        help="The gallery's folder; or where it is served: http://HOST:PORT[/COLLECTION], or cloud:[COLLECTION].",
+        help="The gallery's folder; or where it is served: http://HOST:PORT or http://HOST:PORT/COLLECTION, or cloud:.",
     ),
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]

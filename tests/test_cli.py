@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from cli.main import app
 from tracking.demo_scene import Scene
@@ -67,6 +68,10 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command
     assert f"gtrack {' '.join(command)}" in (_ROOT / "README.md").read_text(encoding="utf-8")
     for option in found.params:
         assert getattr(option, "help", None) or option.name == "help", f"{option.name} has no help"
+    # Rich reads markup in help texts, and an address such as HOST[/PATH] is a wrong closing tag to it.
+    shown = CliRunner().invoke(app, [*command, "--help"])
+    assert shown.exit_code == 0, shown.exception
+    assert "Example:" in shown.output
 
 
 def test_help_and_version() -> None:
