@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracking.api import track_video as track_video
+    from tracking.demo_scene import Scene as Scene
+    from tracking.demo_scene import SceneConfig as SceneConfig
+    from tracking.demo_scene import render_scene as render_scene
     from tracking.detect import detect_video as detect_video
     from tracking.detections import DetectionSource as DetectionSource
     from tracking.detections import open_detections as open_detections
@@ -36,6 +39,8 @@ _HOMES = {
     "DetectorOptions": "tracking.detectors.base",
     "LiveOptions": "tracking.sources",
     "RunOptions": "tracking.options",
+    "Scene": "tracking.demo_scene",
+    "SceneConfig": "tracking.demo_scene",
     "Timeline": "tracking.results.timelines",
     "TrackFrame": "tracking.results.reading",
     "TrackReader": "tracking.results.reading",
@@ -49,6 +54,7 @@ _HOMES = {
     "load_embedder": "tracking.reid",
     "open_detections": "tracking.detections",
     "read_tracks": "tracking.results.reading",
+    "render_scene": "tracking.demo_scene",
     "timeline": "tracking.results.timelines",
     "to_supervision": "tracking.results.supervision_frames",
     "track_video": "tracking.api",
@@ -59,6 +65,8 @@ __all__ = [
     "DetectorOptions",
     "LiveOptions",
     "RunOptions",
+    "Scene",
+    "SceneConfig",
     "Timeline",
     "TrackFrame",
     "TrackReader",
@@ -72,6 +80,7 @@ __all__ = [
     "load_embedder",
     "open_detections",
     "read_tracks",
+    "render_scene",
     "timeline",
     "to_supervision",
     "track_video",
