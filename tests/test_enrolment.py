@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,11 @@ class Shelf:
         self.removed += ids
         for id_ in ids:
             self.entries.pop(id_, None)
+
+    def rename(self, id_: str, identity: str) -> None:
+        entry, embedding = self.entries[id_]
+        extra = {**entry.extra, "enrolled_as": identity}
+        self.entries[id_] = (replace(entry, identity=identity, extra=extra), embedding)
 
     def stored(self) -> list[tuple[str, int, int]]:
         return [(e.identity, e.extra["first_frame"], e.extra["last_frame"]) for e, _ in self.entries.values()]

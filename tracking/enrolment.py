@@ -7,8 +7,8 @@ Chroma. What it decides goes to a sink, and into the view that the run is named 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "EnrolmentCounts",
     "EnrolmentSink",
     "GrowingSource",
+    "Judged",
     "is_unknown",
 ]
 
@@ -70,6 +71,10 @@ class EnrolmentSink(Protocol):
         """Drop entries."""
         ...
 
+    def rename(self, id_: str, identity: str) -> None:
+        """Give an entry that was put here before to another identity, as enrolled so."""
+        ...
+
 
 @dataclass(slots=True)
 class EnrolmentCounts:
@@ -115,6 +120,7 @@ class _Open:
     identity: str | None = None
     evidence: float | None = None
     classes: dict[str, float] | None = None
+    part: int = 0
 
     @property
     def quality(self) -> float:
@@ -126,6 +132,37 @@ class _Open:
         """The class that most of the looks, by quality, say."""
         classes = self.classes or {}
         return max(classes, key=lambda name: (classes[name], name)) if classes else "person"
+
+
+@dataclass(slots=True, eq=False)
+class Judged:
+    """What became of a track that was good enough to be stored, for a second judgement in the end.
+
+    Attributes:
+        track_id: The track.
+        frame: Of its best look.
+        weight: Of its looks.
+        name: Whom it was stored as, or None.
+        fixed: Whether a person gave it that name.
+        earlier: What an earlier run over the same video called it, or None.
+        like: Whether it is like somebody whom the gallery knew before the run.
+        entry: As it would be stored under `name`.
+        embedding: (D,).
+        crop: Its picture, where it was not stored.
+        put_off: Whether it was not stored because it was not surely one identity or another.
+    """
+
+    track_id: int
+    frame: int
+    weight: float
+    name: str | None
+    fixed: bool
+    earlier: str | None
+    like: bool
+    entry: Entry
+    embedding: NDArray[np.float32]
+    crop: NDArray[np.uint8] | None
+    put_off: bool = False
 
 
 class Enroller:
@@ -153,8 +190,11 @@ class Enroller:
         run_id: Names this very run.
         earlier: What the same run stored before, by id, with embeddings: its names are given again.
         names: All names that the gallery holds, so that a new one is new.
+        judge_again: Remember what `settle` needs.
     """
 
+    MOST_CROPS = 256
+    """Pictures kept of tracks that were not stored and may yet be."""
     MIN_FRAMES = 5
     MIN_LOOKS = 2
     VERY_GOOD = 0.6
@@ -184,7 +224,11 @@ class Enroller:
         run_id: str = "",
         earlier: Mapping[str, tuple[Entry, NDArray[np.float32]]] | None = None,
         names: Iterable[str] = (),
+        judge_again: bool = False,
     ) -> None:
+        self.judged: dict[str, Judged] = {}
+        self.prior = frozenset(known.identities)
+        self._judge_again = judge_again
         self.counts = EnrolmentCounts()
         self.last_frame = -1
         self._sink = sink
@@ -200,7 +244,9 @@ class Enroller:
         self._earlier = dict(earlier or {})
         numbers = [int(found[1]) for name in names if (found := _UNKNOWN.fullmatch(name))]
         self._next_number = max(numbers, default=0) + 1
-        self._open: dict[int, _Open] = {}
+        self._open: dict[tuple[int, int], _Open] = {}
+        self._part: dict[int, int] = {}
+        self._held: dict[int, list[tuple[Any, ...]]] = {}
         self._opened = 0
         self._own: set[str] = set()
         self._dropped: set[str] = set()
@@ -221,6 +267,9 @@ class Enroller:
         identity: str | None,
         identity_evidence: float | None,
         crop: NDArray[np.uint8] | None,
+        *,
+        part: int | None = None,
+        held: bool = False,
     ) -> None:
         """Take one look at a track.
 
@@ -235,8 +284,66 @@ class Enroller:
             identity: The name that the track now has.
             identity_evidence: Cosine distance to it.
             crop: (H, W, 3) uint8 BGR; may be a view, what is kept is copied.
+            part: Which stretch of the track it shows: the first frame of that. Each is stored for itself, as each
+                shows another person. None for the one of the look before.
+            held: It contradicts what was seen of the stretch. It counts only if the next look begins another.
         """
-        track = self._at(frame, track_id)
+        if held:
+            # `_small` copies, so that no frame is kept for a look at a passer-by.
+            small = None if crop is None else _small(crop)
+            look = (frame, embedding, quality, score, box, class_name, None, None, small)
+            self._held.setdefault(track_id, []).append(look)
+            return
+        waiting = self._held.pop(track_id, [])
+        if part is not None and part != self._part.get(track_id, part):
+            self._go_over(frame, track_id, part)
+            if waiting and waiting[0][0] >= part:
+                for at, *rest in waiting:
+                    self._look(self._at(at, track_id, part), at, *rest)
+        self._look(
+            self._at(frame, track_id, part),
+            frame,
+            embedding,
+            quality,
+            score,
+            box,
+            class_name,
+            identity,
+            identity_evidence,
+            crop,
+        )
+
+    def _go_over(self, frame: int, track_id: int, part: int) -> None:
+        """The track shows somebody else, since the frame `part`, or again whom it showed before."""
+        old = self._open.get((track_id, self._part[track_id]))
+        self._part[track_id] = part
+        if old is not None and old.total is None:  # seen, but not looked at yet
+            del self._open[track_id, old.part]
+            old.part = part
+            self._open[track_id, part] = old
+            return
+        if old is None or part <= old.first:
+            return
+        track = self._at(frame, track_id, part)
+        track.first = part
+        moved = min(old.frames, max(0, old.last - part + 1))
+        old.frames -= moved
+        track.frames += moved
+        old.last = min(old.last, part - 1)
+
+    def _look(
+        self,
+        track: _Open,
+        frame: int,
+        embedding: NDArray[np.float32],
+        quality: float,
+        score: float,
+        box: Sequence[float],
+        class_name: str | None,
+        identity: str | None,
+        identity_evidence: float | None,
+        crop: NDArray[np.uint8] | None,
+    ) -> None:
         weight = max(quality, _TINY)
         weighted = embedding * np.float32(weight)
         track.total = weighted if track.total is None else track.total + weighted
@@ -267,20 +374,27 @@ class Enroller:
             self._end(self._open.pop(next(iter(self._open))))
         return self.counts
 
-    def _at(self, frame: int, track_id: int) -> _Open:
+    def _at(self, frame: int, track_id: int, part: int | None = None) -> _Open:
         if frame > self.last_frame:
             self._expire(frame)
-        track = self._open.get(track_id)
+        if part is None:
+            part = self._part.get(track_id, frame)
+        key = (track_id, part)
+        track = self._open.get(key)
         if track is None:
-            track = self._open[track_id] = _Open(track_id, self._opened, frame, frame)
+            track = self._open[key] = _Open(track_id, self._opened, frame, frame, part=part)
             self._opened += 1
+        self._part[track_id] = part
         return track
 
     def _expire(self, frame: int) -> None:
         self.last_frame = max(self.last_frame, frame)
         gone = [track for track in self._open.values() if frame - track.last - 1 > self._grace]
         for track in gone:
-            del self._open[track.track_id]
+            del self._open[track.track_id, track.part]
+            if self._part.get(track.track_id) == track.part:
+                del self._part[track.track_id]
+                self._held.pop(track.track_id, None)
             self._end(track)
 
     # -- what is made of it ----------------------------------------------------------------------------------
@@ -305,6 +419,7 @@ class Enroller:
         counts = self.counts
         id_ = self._id(track)
         before = self._before(id_, mean)
+        self._remember(track, mean, id_, before)
         if before is not None and before.identity != before.extra.get("enrolled_as", before.identity):
             # Somebody has put the name right since; they know better than any distance.
             self._store(track, mean, id_, before.identity, assigned=str(before.extra["enrolled_as"]))
@@ -335,11 +450,71 @@ class Enroller:
             sure = sure and margin >= self.MARGIN and self._together(name, track) <= 0
         if not sure:
             counts.unsure += 1
+            if self._judge_again:
+                self.judged[id_].put_off = True
         elif name is None:
             self._store(track, mean, id_, self._new_name(before))
             counts.identities += 1
         else:
             self._store(track, mean, id_, name)
+
+    def _remember(self, track: _Open, mean: NDArray[np.float32], id_: str, before: Entry | None) -> None:
+        if not self._judge_again:
+            return
+        distances = self._known.identity_distances(mean[None], [track.class_name])[0]
+        near = [distances[c] for c, name in enumerate(self._known.identities) if name in self.prior]
+        waiting = sum(judged.crop is not None for judged in self.judged.values())
+        self.judged[id_] = Judged(
+            track.track_id,
+            track.best_frame,
+            track.weight,
+            None,
+            before is not None and before.identity != before.extra.get("enrolled_as", before.identity),
+            None if before is None else before.identity,
+            min(near, default=np.inf) <= self._threshold,
+            self._entry(track, id_, "", ""),
+            mean,
+            track.crop if waiting < self.MOST_CROPS else None,
+        )
+
+    def settle(self, name_of: Callable[[int, int], str | None]) -> None:
+        """Store what is to be stored by what is known in the end; needs `judge_again`, after `finish`.
+
+        Entries change their identity where the whole run says another. A track that was not surely one identity or
+        another is stored where the run says which of the strangers it is.
+
+        Args:
+            name_of: Whom a track shows in a frame, or None where that cannot be said.
+        """
+        for id_, judged in self.judged.items():
+            name = name_of(judged.track_id, judged.frame)
+            if name is None or name == judged.name or judged.fixed:
+                continue
+            entry = replace(judged.entry, identity=name, extra={**judged.entry.extra, "enrolled_as": name})
+            if judged.name is not None:
+                self._sink.rename(id_, name)
+            elif is_unknown(name) and judged.put_off:
+                self._sink.put(entry, judged.embedding, judged.crop)
+                self._own.add(id_)
+                self.counts.unsure -= 1
+                self.counts.enrolled += 1
+            else:
+                continue
+            judged.name = name
+        stored = [judged for judged in self.judged.values() if judged.name is not None]
+        self.counts.identities = len({judged.name for judged in stored if not judged.fixed} - self.prior)
+        for name in {judged.name for judged in stored}:
+            own = [id_ for id_, judged in self.judged.items() if judged.name == name]
+            own.sort(key=lambda id_: (-self.judged[id_].weight, id_))
+            for id_ in own[self.PROTOTYPES :]:
+                self._sink.remove([id_])
+                self.judged[id_].name = None
+                self.counts.enrolled -= 1
+                self.counts.redundant += 1
+
+    def new_name(self) -> str:
+        """A name for a stranger, which nobody has."""
+        return self._new_name(None)
 
     def _id(self, track: _Open) -> str:
         """Unique and repeatable, and fit to be a file's name."""
@@ -385,10 +560,17 @@ class Enroller:
             if dropped in self._own:
                 self.counts.redundant += 1
                 self.counts.enrolled -= 1
+            self._judge(dropped, None)
         self._own.add(id_)
+        self._judge(id_, name)
         self._known.append([entry], mean[None])
         self._sink.put(entry, mean, track.crop)
         self.counts.enrolled += 1
+
+    def _judge(self, id_: str, name: str | None) -> None:
+        if id_ in self.judged:
+            self.judged[id_].name = name
+            self.judged[id_].crop = None
 
     def _surplus(self, entry: Entry, mean: NDArray[np.float32]) -> str | None:
         """Which of an identity's enrolled entries is one too many: the one most like another of them."""

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.evidence import DecisionRule, Status, Stretch, TrackEvidence
+from tracking.evidence import DecisionRule, Moment, Status, Stretch, TrackEvidence
 
 __all__ = [
     "IdentitySource",
@@ -69,6 +69,10 @@ class NamedStretch:
         sure: The frame from which on it surely shows whom it shows in the end.
         since: The frame from which on it was known to have begun.
         named: The identity that was decided on at its end, or None.
+        class_name: Its class; None where unknown.
+        moments: Its looks.
+        runs: Frames in which it was seen, (first, last), as far as it goes.
+        settled: Whether `named` was decided from the whole run: what it was called as it ran then counts for nothing.
     """
 
     track_id: int
@@ -77,6 +81,10 @@ class NamedStretch:
     since: int
     last: int
     named: Named | None
+    class_name: str | None = None
+    moments: tuple[Moment, ...] = ()
+    runs: tuple[tuple[int, int], ...] = ()
+    settled: bool = False
 
 
 def assign_identities(distances: NDArray[np.floating], threshold: float) -> NDArray[np.int64]:
@@ -291,8 +299,11 @@ class TrackIdentities:
             track = self._tracks.get(track_id)
             if track is None:
                 first = self._unseen.pop(track_id, frame)
-                stretch = Stretch(first, first, np.zeros_like(embeddings[i]), looks[i], looks[i])
+                moments: list[Moment] | None = [] if self._keep else None
+                stretch = Stretch(first, first, np.zeros_like(embeddings[i]), looks[i], looks[i], moments=moments)
                 track = TrackEvidence(self._rule, class_names[i], stretch, frame, frame)
+                if first < frame:
+                    track.seen(first)
                 self._tracks[track_id] = track
             else:
                 self._credit -= 1.0
@@ -375,7 +386,7 @@ class TrackIdentities:
             if track is None:
                 answer.append(None)
                 continue
-            track.last_seen = frame
+            track.seen(frame)
             answer.append(None if track.doubtful else self._named(track.stretch))
         if frame % 1000 == 0:
             self._forget(frame)
@@ -473,7 +484,11 @@ class TrackIdentities:
         if self._keep:
             first, since, last = stretch.first, stretch.since, stretch.last
             sure = self._begins(track, stretch)
-            self._done.append(NamedStretch(track_id, first, sure, since, last, self._named(stretch)))
+            runs = tuple((max(a, first), min(b, last)) for a, b in track.runs if a <= last and b >= first)
+            moments = tuple(stretch.moments or ())
+            self._done.append(
+                NamedStretch(track_id, first, sure, since, last, self._named(stretch), track.class_name, moments, runs)
+            )
 
     def _begins(self, track: TrackEvidence, stretch: Stretch) -> int:
         """The frame from which on a stretch surely shows whom it was given the name of.

@@ -156,7 +156,7 @@ class TrackingRun:
                 finally:
                     # Also after an error or Ctrl-C: what was written so far is complete only with its names.
                     if options.backfill and isinstance(tracker, Hybrid):
-                        self._backfill(tracker, selected, artefacts, tally)
+                        self._backfill(tracker, selected, artefacts, tally, enrolment)
                 warnings += self._check_end(source, reader)
                 complete = True
             finally:
@@ -265,6 +265,7 @@ class TrackingRun:
             kinds=kinds,
             grace_frames=options.grace_frames,
             notify=self._notify,
+            judge_again=options.backfill,
         )
 
     @property
@@ -366,9 +367,19 @@ class TrackingRun:
             if not go_on:
                 break
 
-    def _backfill(self, tracker: Hybrid, selected: set[int] | None, artefacts: Artefacts, tally: Tally) -> None:
+    def _backfill(
+        self,
+        tracker: Hybrid,
+        selected: set[int] | None,
+        artefacts: Artefacts,
+        tally: Tally,
+        enrolment: RunEnrolment | None,
+    ) -> None:
         """The second pass: correct the names of the frames done, and draw them."""
-        hindsight = Hindsight(tracker.stretches())
+        stretches = tracker.stretches()
+        if enrolment is not None:
+            stretches = enrolment.settle(stretches)
+        hindsight = Hindsight(stretches)
 
         def mend(document: dict[str, Any]) -> None:
             tally.backfilled += hindsight.mend(document)

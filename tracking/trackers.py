@@ -195,6 +195,9 @@ class Hybrid:
             if self._enroller is not None:
                 for position, embedding, quality, part in zip(looked, looks, qualities, crops, strict=True):
                     row, name = int(indices[position]), named[position]
+                    evidence = identities.evidence(track_ids[position])
+                    if evidence is None or (evidence.journal and evidence.journal[-1].verdict == "poor"):
+                        continue
                     self._enroller.observe(
                         frame,
                         track_ids[position],
@@ -206,6 +209,8 @@ class Hybrid:
                         None if name is None else name.identity,
                         None if name is None else name.distance,
                         part,
+                        part=evidence.stretch.first,
+                        held=bool(evidence.held),
                     )
                 self._enroller.seen(frame, track_ids)
         return FrameTracks(indices, [str(t) for t in track_ids], boxes, named, crops=embedded, statuses=statuses)
