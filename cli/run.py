@@ -95,6 +95,7 @@ def print_result(result: TrackResult) -> None:
         ("tracks", result.paths.json_path),
         ("video", result.paths.video_path),
         ("frames", result.paths.frames_dir),
+        ("explanations", result.paths.explain_path),
     ):
         if path is not None:
             print(f"{name}: {path}")
@@ -161,6 +162,14 @@ def run(
             "--backfill",
             rich_help_panel=_GALLERY,
             help="Write a name that is decided later on the track's earlier frames too, in a second pass.",
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            rich_help_panel=_GALLERY,
+            help="Say what each track's name rests on: in tracked.json, and as the picture RUN/explain.jpg.",
         ),
     ] = False,
     filter_gallery: Annotated[
@@ -327,6 +336,7 @@ def run(
         reid_frequency=reid_frequency,
         gallery_match_threshold=gallery_match_threshold,
         backfill=backfill,
+        explain=explain,
         class_names=read_class_names(class_names),
         frame_range=parse_range(frame_range),
         lenient=lenient,

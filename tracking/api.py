@@ -59,6 +59,7 @@ def track_video(
     source_id: str | None = None,
     grace_frames: int = 30,
     backfill: bool = False,
+    explain: bool = False,
     notify: Callable[[str], None] | None = None,
 ) -> TrackResult:
     """Track the detections of a video and name the tracks from a gallery.
@@ -109,6 +110,7 @@ def track_video(
         source_id: The camera that enrolled tracks are of; the video's stem if None.
         grace_frames: Frames that a track may be out of sight before it has ended.
         backfill: Write a name that is decided later on the track's earlier frames too, in a second pass.
+        explain: Say what each decision rests on, in ``tracked.json`` and as ``explain.jpg``; needs a saving argument.
         notify: Takes one-line messages; they are dropped if None.
 
     Returns:
@@ -161,6 +163,7 @@ def track_video(
         source_id=source_id,
         grace_frames=grace_frames,
         backfill=backfill,
+        explain=explain,
     )
     run = TrackingRun(dets_json, video, options, notify=notify)
     return run.execute_with_bars(enabled=not no_progress)

@@ -121,6 +121,7 @@ class _Open:
     evidence: float | None = None
     classes: dict[str, float] | None = None
     part: int = 0
+    reserved: str | None = None
 
     @property
     def quality(self) -> float:
@@ -368,6 +369,21 @@ class Enroller:
             track.last = frame
             track.frames += 1
 
+    def reserve(self, track_id: int) -> str | None:
+        """The name that a track will have which is nobody's so far, or None where too little was seen of it.
+
+        It is the track's from now on, and nobody else's in this run or, as the gallery is locked, in another. If the
+        track is in the end not stored as somebody new, the gallery never hears of the name.
+        """
+        track = self._open.get((track_id, self._part.get(track_id, -1)))
+        if track is None or track.looks < self.MIN_LOOKS or track.total is None or track.quality < self.MIN_QUALITY:
+            return None
+        if track.reserved is None:
+            mean = track.total / np.float32(max(float(np.linalg.norm(track.total)), _TINY))
+            track.reserved = self._new_name(self._before(self._id(track), mean))
+            self._given.add(track.reserved)
+        return track.reserved
+
     def finish(self) -> EnrolmentCounts:
         """End all tracks that are still open, and say what became of all."""
         while self._open:
@@ -453,7 +469,7 @@ class Enroller:
             if self._judge_again:
                 self.judged[id_].put_off = True
         elif name is None:
-            self._store(track, mean, id_, self._new_name(before))
+            self._store(track, mean, id_, track.reserved or self._new_name(before))
             counts.identities += 1
         else:
             self._store(track, mean, id_, name)

@@ -187,6 +187,7 @@ class TrackEvidence:
         worth: The same without sharpness, from all its boxes; see `box_quality`.
         held: Looks held back.
         journal: Its last looks.
+        answers: The last changes of what it is called: (frame, status, name or None).
         runs: Frames in which it was seen, [first, last]; the shortest gaps are forgotten where there are too many.
     """
 
@@ -218,6 +219,7 @@ class TrackEvidence:
     worth: float = 0.0
     held: list[_Held] = field(default_factory=list)
     journal: deque[Look] = field(default_factory=lambda: deque(maxlen=32))
+    answers: deque[tuple[int, Status, str | None]] = field(default_factory=lambda: deque(maxlen=16))
     runs: list[list[int]] = field(default_factory=list)
 
     def seen(self, frame: int) -> None:

@@ -64,6 +64,9 @@ class Hindsight:
         for row, detection in enumerate(tracked):
             name = given.get(row)
             if (name[0] if name else None) == detection.get("gallery_id"):
+                if name is not None and "gallery_distance" not in detection:  # a stranger's own name
+                    detection["gallery_distance"] = round(name[1], 6)
+                    detection["identity_status"] = "known"
                 continue
             changed += 1
             for key in ("gallery_id", "gallery_distance", "identity_status"):

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.evidence import DecisionRule, Moment, Status, Stretch, TrackEvidence
+from tracking.explanation import Explanation
+from tracking.explanation import explain as explain_stretch
 
 __all__ = [
     "IdentitySource",
@@ -72,6 +74,7 @@ class NamedStretch:
         class_name: Its class; None where unknown.
         moments: Its looks.
         runs: Frames in which it was seen, (first, last), as far as it goes.
+        why: What the decision rests on, where that was asked.
         settled: Whether `named` was decided from the whole run: what it was called as it ran then counts for nothing.
     """
 
@@ -85,6 +88,7 @@ class NamedStretch:
     moments: tuple[Moment, ...] = ()
     runs: tuple[tuple[int, int], ...] = ()
     settled: bool = False
+    why: Explanation | None = None
 
 
 def assign_identities(distances: NDArray[np.floating], threshold: float) -> NDArray[np.int64]:
@@ -160,6 +164,7 @@ class TrackIdentities:
         threshold: Largest accepted cosine distance of the mean.
         every: Frames between two looks at a track, on average.
         keep: Remember the stretches of all tracks, for `stretches`.
+        explain: Remember what each decision rests on, too.
     """
 
     FORGET_AFTER = 10_000
@@ -185,7 +190,10 @@ class TrackIdentities:
     POSTPONE = 3
     """Frames for which a first look at a hidden track is put off."""
 
-    def __init__(self, source: IdentitySource, *, threshold: float, every: int, keep: bool = False) -> None:
+    def __init__(
+        self, source: IdentitySource, *, threshold: float, every: int, keep: bool = False, explain: bool = False
+    ) -> None:
+        self._explain = explain
         self._source = source
         self._rule = DecisionRule.of(threshold)
         self._every = max(1, every)
@@ -387,7 +395,12 @@ class TrackIdentities:
                 answer.append(None)
                 continue
             track.seen(frame)
-            answer.append(None if track.doubtful else self._named(track.stretch))
+            named = None if track.doubtful else self._named(track.stretch)
+            answer.append(named)
+            if self._explain:
+                said = (track.status, None if named is None else named.identity)
+                if not track.answers or track.answers[-1][1:] != said:
+                    track.answers.append((frame, *said))
         if frame % 1000 == 0:
             self._forget(frame)
         return answer
@@ -486,8 +499,20 @@ class TrackIdentities:
             sure = self._begins(track, stretch)
             runs = tuple((max(a, first), min(b, last)) for a, b in track.runs if a <= last and b >= first)
             moments = tuple(stretch.moments or ())
+            why = explain_stretch(track, stretch, self._source.identities, self._rule) if self._explain else None
             self._done.append(
-                NamedStretch(track_id, first, sure, since, last, self._named(stretch), track.class_name, moments, runs)
+                NamedStretch(
+                    track_id,
+                    first,
+                    sure,
+                    since,
+                    last,
+                    self._named(stretch),
+                    track.class_name,
+                    moments,
+                    runs,
+                    why=why,
+                )
             )
 
     def _begins(self, track: TrackEvidence, stretch: Stretch) -> int:

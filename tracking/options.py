@@ -33,6 +33,8 @@ class RunOptions:
         gallery_match_threshold: Largest cosine distance at which an identity is given, in [0, 2]; None for what the
             gallery was calibrated to, else `gallery_db.DEFAULT_THRESHOLD`.
         backfill: Write what is decided in the end on earlier frames too, in a second pass (``gallery_hybrid``).
+        explain: Say what each decision rests on: ``explanations`` in ``tracked.json``, and the picture
+            ``explain.jpg`` (``gallery_hybrid``).
         class_names: Names by class id, for detections that carry none.
         frame_range: First frame and the one after the last; None for open ends.
         lenient: Leave unusable detections out, counted, instead of refusing the file.
@@ -51,6 +53,7 @@ class RunOptions:
     reid_frequency: int = 10
     gallery_match_threshold: float | None = None
     backfill: bool = False
+    explain: bool = False
     class_names: Mapping[int, str] = field(default_factory=dict)
     frame_range: tuple[int | None, int | None] = (None, None)
     lenient: bool = False
@@ -75,6 +78,11 @@ class RunOptions:
         if self.backfill and (self.gallery is None or self.tracker != "gallery_hybrid"):
             raise OptionError(
                 "--backfill needs tracks and names.", hint="Give --gallery, and --tracker gallery_hybrid."
+            )
+        if self.explain and (self.gallery is None or self.tracker != "gallery_hybrid" or not self.output.saves):
+            raise OptionError(
+                "--explain needs tracks, names and a run folder.",
+                hint="Give --gallery, --tracker gallery_hybrid, and --json.",
             )
         if self.reid_frequency < 1:
             raise OptionError(f"--reid-frequency must be at least 1, got {self.reid_frequency}.")
