@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from gallery_db.people import People, checked_name, parse_age
     from gallery_db.record import Change, Operation
     from gallery_db.reembed import ReembedReport, reembed_gallery
+    from gallery_db.rejections import Rejections, rejected_names
     from gallery_db.snapshots import Restored, Snapshot, list_snapshots, restore_snapshot, take_snapshot
     from gallery_db.suspects import AlikeIdentities, MisplacedEntry, NearDuplicate, Suspects, find_suspects
     from gallery_db.thresholds import (
@@ -126,6 +127,7 @@ __all__ = [
     "People",
     "Rate",
     "ReembedReport",
+    "Rejections",
     "Restored",
     "Search",
     "Snapshot",
@@ -153,6 +155,7 @@ __all__ = [
     "read_image_bytes",
     "read_parquet_header",
     "reembed_gallery",
+    "rejected_names",
     "reset_thresholds",
     "restore_snapshot",
     "set_threshold",
@@ -213,6 +216,7 @@ _MODULES = {
     "model": ("Embedder", "EmbeddingModel"),
     "reembed": ("ReembedReport", "reembed_gallery"),
     "people": ("People", "checked_name", "parse_age"),
+    "rejections": ("Rejections", "rejected_names"),
     "record": ("Change", "Operation"),
     "snapshots": ("Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"),
     "suspects": ("AlikeIdentities", "MisplacedEntry", "NearDuplicate", "Suspects", "find_suspects"),

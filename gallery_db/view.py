@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gallery_db.embeddings import unit_rows
 from gallery_db.errors import EmbeddingError
+from gallery_db.rejections import Rejections
 
 if TYPE_CHECKING:
     from gallery_db.entry import Entry
@@ -47,6 +48,7 @@ class GalleryView:
         self._collection = collection
         self._without = frozenset(without)
         self._generation = -1
+        self._rejections: Rejections | None = None
         self._load([], [], [], [], np.empty((0, dimension), np.float32))
         if record is not None:
             self.refresh()
@@ -201,6 +203,9 @@ class GalleryView:
         if self._without:
             rows = rows.without(self._without)
         self._load(rows.ids, rows.identities, rows.class_names, rows.origins, rows.vectors)
+        # What a person said of an entry counts, also where the entry itself is left out of the view.
+        names, vectors = self._record.rejections(self._collection, self.dimension)
+        self._rejections = Rejections(names, vectors) if names else None
         self._generation = rows.generation
         return True
 
@@ -240,7 +245,8 @@ class GalleryView:
     def identity_distances(self, probes: Any, class_names: Sequence[str | None] | None = None) -> NDArray[np.float32]:
         """How far each probe is from the nearest entry of each identity.
 
-        An entry enrolled from a video counts as `TRACK_PENALTY` further away where its identity has images too.
+        An entry enrolled from a video counts as `TRACK_PENALTY` further away where its identity has images too. What
+        is nearer to an entry that a person said is not an identity is infinitely far from it; see `Rejections`.
 
         Args:
             probes: (P, D) float, rows of unit length.
@@ -263,6 +269,8 @@ class GalleryView:
         for row, name in enumerate(class_names or ()):
             if name is not None:
                 distances[row, self._column_codes != self._codes.get(name.casefold(), -1)] = np.inf
+        if self._rejections is not None:
+            self._rejections.apply(array, distances, self._names)
         return distances
 
     def _nearest_of_columns(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -43,6 +43,7 @@ class Person:
         anchor: The name that one of them surely has, or None.
         runs: Frames in which they are seen, (first, last), sorted.
         class_name: In lower case; None where unknown.
+        out: Names that one of them is surely not.
     """
 
     members: list[int]
@@ -51,6 +52,7 @@ class Person:
     anchor: str | None
     runs: list[tuple[int, int]]
     class_name: str | None
+    out: frozenset[str] = frozenset()
 
     @property
     def mean(self) -> NDArray[np.float32]:
@@ -58,7 +60,12 @@ class Person:
         return self.total / np.float32(max(float(np.linalg.norm(self.total)), 1e-9))
 
 
-def associate(stretches: Sequence[NamedStretch], rule: DecisionRule, anchors: Sequence[str | None]) -> list[Person]:
+def associate(
+    stretches: Sequence[NamedStretch],
+    rule: DecisionRule,
+    anchors: Sequence[str | None],
+    out: Sequence[frozenset[str]] = (),
+) -> list[Person]:
     """Put stretches of one person together.
 
     The two nearest groups become one as long as their members are on average no further apart than what makes
@@ -70,6 +77,7 @@ def associate(stretches: Sequence[NamedStretch], rule: DecisionRule, anchors: Se
         stretches: Each with at least one moment.
         rule: The limits.
         anchors: For each, the name that it surely has, or None.
+        out: For each, the names that it surely has not; none by default.
     """
     people: dict[int, Person] = {}
     for position, (stretch, anchor) in enumerate(zip(stretches, anchors, strict=True)):
@@ -78,6 +86,8 @@ def associate(stretches: Sequence[NamedStretch], rule: DecisionRule, anchors: Se
         people[position] = Person(
             [position], _mean(stretch.moments) * np.float32(weight), weight, anchor, list(stretch.runs), kind
         )
+        if out:
+            people[position].out = out[position]
     queue: list[tuple[float, int, int]] = []
     near: dict[int, set[int]] = defaultdict(set)
     means = np.stack([person.mean for person in people.values()]) if people else np.empty((0, 1), np.float32)
@@ -102,6 +112,7 @@ def associate(stretches: Sequence[NamedStretch], rule: DecisionRule, anchors: Se
             one.anchor if one.anchor is not None else other.anchor,
             sorted(one.runs + other.runs),
             one.class_name if one.class_name is not None else other.class_name,
+            one.out | other.out,
         )
         for neighbour in sorted((near.pop(first) | near.pop(second)) - {first, second}):
             if neighbour in people:
@@ -118,6 +129,8 @@ def _offer(
 ) -> None:
     one, other = people[first], people[second]
     if one.anchor is not None and other.anchor is not None and one.anchor != other.anchor:
+        return
+    if one.anchor in other.out or other.anchor in one.out:
         return
     if one.class_name is not None and other.class_name is not None and one.class_name != other.class_name:
         return

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Box, Entry, utc_now
+from gallery_db.rejections import NOT
 
 __all__ = [
     "Enrol",
@@ -564,6 +565,9 @@ class Enroller:
         self, track: _Open, mean: NDArray[np.float32], id_: str, name: str, *, assigned: str | None = None
     ) -> None:
         entry = self._entry(track, id_, name, assigned or name)
+        before = self._before(id_, mean)
+        if before is not None and NOT in before.extra:  # what a person said of it outlasts a run again
+            entry = replace(entry, extra={**entry.extra, NOT: before.extra[NOT]})
         self._given.add(name)
         self._spans.setdefault(name, set()).add((track.first, track.last))
         dropped = self._surplus(entry, mean)

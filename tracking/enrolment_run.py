@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gallery_db import Gallery, is_gallery, match_threshold
 from gallery_db.errors import GtrackError
 from tracking.association import Person, associate, settle
@@ -187,7 +189,7 @@ class RunEnrolment:
             position = place.of(judged.track_id, judged.frame)
             if judged.fixed and position is not None:
                 anchors[position] = judged.name
-        people = associate(whole, rule, anchors)
+        people = associate(whole, rule, anchors, self._out(whole))
         settled = settle(whole, people, self._names(people, place), rule)
         place = _Places(settled)
 
@@ -198,6 +200,18 @@ class RunEnrolment:
 
         enroller.settle(name_of)
         return settled + [stretch for stretch in stretches if not stretch.moments]
+
+    def _out(self, stretches: Sequence[NamedStretch]) -> list[frozenset[str]]:
+        """Whom each stretch is not, by what people said of entries like it."""
+        if not stretches:
+            return []
+        view = self.people.view
+        means = np.stack([np.sum([moment.total for moment in stretch.moments], axis=0) for stretch in stretches])
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+        # A mean of looks that cancel out has no direction, and so no distances.
+        means[np.linalg.norm(means, axis=1) < 0.5] = np.eye(1, means.shape[1])
+        distances = view.identity_distances(means)
+        return [frozenset(view.identities[c] for c in np.flatnonzero(np.isinf(row))) for row in distances]
 
     def _names(self, people: Sequence[Person], place: _Places) -> list[str | None]:
         """What each of the people is called: as surely known, as an earlier run did, as most of their entries are.
