@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from helpers_gallery import DIMENSION, model_named
 from numpy.typing import NDArray
+from test_cli import gtrack
 
-from cli.main import main
 from gallery_db import Entry, Gallery, GalleryError, IdentityNotFoundError, People, rejected_names
 from gallery_db.rejections import Rejections
 from tracking import track_video
@@ -127,18 +127,15 @@ def test_the_nearer_of_several_decides() -> None:
     assert np.isinf(distances).tolist() == [[True, True, False], [False, False, False]]
 
 
-def test_shown(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["gallery", "reject", "unknown-0003", "--not", "ann", "-g", str(path)]) == 0
-    assert "not 'ann': 1 entry" in capsys.readouterr().out
-    assert main(["gallery", "show", "unknown-0003", "-g", str(path), "--json"]) == 0
-    assert '"not"' in capsys.readouterr().out
-    assert main(["gallery", "reject", "--not", "ann", "-g", str(path)]) == 2
-    assert main(["gallery", "reject", "t1", "--not", "bob", "-g", str(path)]) == 1
-    assert "bob" in capsys.readouterr().err
+def test_shown(path: Path) -> None:
+    assert "not 'ann': 1 entry" in gtrack("gallery", "reject", "unknown-0003", "--not", "ann", "-g", path).stdout
+    assert '"not"' in gtrack("gallery", "show", "unknown-0003", "-g", path, "--json").stdout
+    assert gtrack("gallery", "reject", "--not", "ann", "-g", path, code=2).stdout == ""
+    assert "bob" in gtrack("gallery", "reject", "t1", "--not", "bob", "-g", path, code=1).stderr
 
 
 @pytest.mark.parametrize("enrolled", [True, False], ids=["its own entry", "one made for it"])
-def test_a_track_of_a_run(scene: Scene, tmp_path: Path, enrolled: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_track_of_a_run(scene: Scene, tmp_path: Path, enrolled: bool) -> None:
     from gallery_db import ingest_folder
     from tracking import load_embedder
 
@@ -172,8 +169,7 @@ def test_a_track_of_a_run(scene: Scene, tmp_path: Path, enrolled: bool, capsys: 
         ]
         track, name = max(set(seen), key=seen.count)
     arguments = ["--tracks", str(tmp_path / "first" / "tracked.json"), "--track", track, "--not", name]
-    assert main(["gallery", "reject", *arguments, "--video", str(scene.video), "-g", str(path)]) == 0
-    said = capsys.readouterr().out
+    said = gtrack("gallery", "reject", *arguments, "--video", scene.video, "-g", path).stdout
     assert ("of the track" if enrolled else "stored for it") in said
     with Gallery.open(path) as gallery:
         (entry,) = [e for e in gallery.entries() if rejected_names(e)]
