@@ -325,6 +325,8 @@ def list_identities(
             raise OptionError("--suspects looks at the whole gallery; leave --entries and --identity away.")
         list_suspects(gallery, collection, as_json)
         return
+    from gallery_db import rejected_names
+
     with Gallery.open(gallery, collection=collection) as source:
         if entries or identity is not None:
             found = source.entries(identity=identity)
@@ -333,8 +335,11 @@ def list_identities(
             else:
                 print_table(
                     None,
-                    ["id", "identity", "class", "origin", "source", "created"],
-                    [(e.id, e.identity, e.class_name, e.origin, e.source, e.created_at) for e in found],
+                    ["id", "identity", "class", "origin", "not", "source", "created"],
+                    [
+                        (e.id, e.identity, e.class_name, e.origin, ", ".join(rejected_names(e)), e.source, e.created_at)
+                        for e in found
+                    ],
                 )
             return
         people = source.identities()

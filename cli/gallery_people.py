@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from cli.gallery import AsJson, Collection, app, bar, entry_dict, tell_notices
-from cli.options import GalleryPath, NoProgress
+from cli.options import GalleryPath, ModelsDir, NoProgress, ReidWeights
 from cli.output import print_json_lines, print_table, say
 
 if TYPE_CHECKING:
@@ -64,9 +64,11 @@ def _entries(count: int) -> str:
 
 
 def _print_entries(entries: list[Entry]) -> None:
+    from gallery_db import rejected_names
+
     print_table(
         None,
-        ["id", "identity", "class", "origin", "reviewed", "source", "frame", "created"],
+        ["id", "identity", "class", "origin", "reviewed", "not", "source", "frame", "created"],
         [
             (
                 e.id,
@@ -74,6 +76,7 @@ def _print_entries(entries: list[Entry]) -> None:
                 e.class_name,
                 e.origin,
                 "yes" if e.extra.get("reviewed") else "",
+                ", ".join(rejected_names(e)),
                 e.source,
                 "" if e.frame is None else e.frame,
                 e.created_at,
@@ -206,6 +209,64 @@ def move(
     with _changing(gallery, collection, no_progress) as target:
         count = People(target).move(ids, to, new=new)
     print(f"moved {_entries(count)} to {to!r}")
+
+
+@app.command()
+def reject(
+    gallery: GalleryPath,
+    name: Annotated[str, typer.Option("--not", help="Whom it does not show.")],
+    targets: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[ENTRY|IDENTITY]...", help="Entry ids, or identities.", show_default=False),
+    ] = None,
+    tracks: Annotated[Optional[Path], typer.Option("--tracks", help="Instead: tracked.json of a run.")] = None,  # noqa: UP045
+    track: Annotated[Optional[str], typer.Option("--track", help="The track_id in it.")] = None,  # noqa: UP045
+    video: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--video", help="The run's video. Default: as tracked.json says."),
+    ] = None,
+    collection: Collection = None,
+    reid_weights: ReidWeights = None,
+    models_dir: ModelsDir = Path("models"),
+    no_progress: NoProgress = False,
+) -> None:
+    """Say that an entry, an identity or a track is not somebody; runs respect it from then on.
+
+    Example: gtrack gallery reject --tracks out/clip/tracked.json --track 12 --not alice --gallery gallery
+
+    What is nearer to it than to that identity is not called so any more. `gtrack gallery undo` takes it back.
+    """
+    from gallery_db import People
+    from tracking.errors import OptionError
+
+    if bool(targets) == (tracks is not None) or (tracks is None) != (track is None):
+        raise OptionError(
+            "expected either entries or identities, or --tracks with --track.",
+            hint="Example: gtrack gallery reject unknown-0007 --not alice -g gallery",
+        )
+    with _changing(gallery, collection, no_progress) as target:
+        people = People(target)
+        if tracks is None:
+            ids = []
+            for word in targets or []:
+                ids += [e.id for e in people.entries(word)] if people.exists(word) else [people.by_ids([word])[0].id]
+            count, leaves = people.reject(ids, name)
+            left = f"; those that were {name!r} are {leaves!r} now" if leaves else ""
+            print(f"not {name!r}: {_entries(count)}{left}")
+            return
+        import orjson
+
+        from tracking.evaluation import read_tracks
+        from tracking.galleries import EmbedderOptions
+        from tracking.rejection import reject_track
+
+        read_tracks(tracks)  # says what is wrong with it, and where
+        document = orjson.loads(tracks.read_bytes())
+        source = video or Path(str((document.get("video") or {}).get("path") or ""))
+        embedder = EmbedderOptions(weights=reid_weights, models_dir=models_dir).load(target, say)
+        done = reject_track(target, document, str(track), name, source, embedder)
+    what = "stored for it" if done.made else "of the track"
+    print(f"not {name!r}: {_entries(len(done.entries))} {what}, as {done.identity!r}")
 
 
 @app.command()

@@ -118,6 +118,7 @@ def print_result(result: TrackResult) -> None:
         ("tracks", result.paths.json_path),
         ("video", result.paths.video_path),
         ("frames", result.paths.frames_dir),
+        ("explanations", result.paths.explain_path),
     ):
         if path is not None:
             print(f"{name}: {path}")
@@ -231,6 +232,14 @@ def run(
             "approximately).",
         ),
     ] = SearchChoice.auto,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            rich_help_panel=_GALLERY,
+            help="Say what each track's name rests on: in tracked.json, and as the picture RUN/explain.jpg.",
+        ),
+    ] = False,
     filter_gallery: Annotated[
         bool,
         typer.Option(
@@ -405,6 +414,7 @@ def run(
         gallery_match_threshold=gallery_match_threshold,
         backfill=backfill,
         search=search.value,
+        explain=explain,
         class_names=read_class_names(class_names),
         frame_range=parse_range(frame_range),
         lenient=lenient,

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from gallery_db.people import People, checked_name, parse_age
     from gallery_db.record import Change, Operation
     from gallery_db.reembed import ReembedReport, reembed_gallery
+    from gallery_db.rejections import Rejections, rejected_names
     from gallery_db.served.flush import Flushed, flush_journals
     from gallery_db.served.serve import GalleryServer
     from gallery_db.snapshots import Restored, Snapshot, list_snapshots, restore_snapshot, take_snapshot
@@ -132,6 +133,7 @@ __all__ = [
     "People",
     "Rate",
     "ReembedReport",
+    "Rejections",
     "Restored",
     "Search",
     "Snapshot",
@@ -160,6 +162,7 @@ __all__ = [
     "read_image_bytes",
     "read_parquet_header",
     "reembed_gallery",
+    "rejected_names",
     "reset_thresholds",
     "restore_snapshot",
     "set_threshold",
@@ -223,6 +226,7 @@ _MODULES = {
     "people": ("People", "checked_name", "parse_age"),
     "served.flush": ("Flushed", "flush_journals"),
     "served.serve": ("GalleryServer",),
+    "rejections": ("Rejections", "rejected_names"),
     "record": ("Change", "Operation"),
     "snapshots": ("Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"),
     "suspects": ("AlikeIdentities", "MisplacedEntry", "NearDuplicate", "Suspects", "find_suspects"),

@@ -29,6 +29,7 @@ _GAP = 12
 _PAPER = (250, 250, 248)
 _INK = (32, 33, 36)
 _FAINT = (120, 122, 128)
+_ASIDE = 560
 _COLUMNS = 10  # of a grid of entries
 _MOST_ROWS = 200  # 200 rows are 52,000 pixels high; JPEG ends at 65,535
 
@@ -41,11 +42,15 @@ class ContactRow:
         probe: The probe's picture: a file, or (H, W, 3) uint8 in BGR order; None where there is none.
         caption: What to write under it.
         matches: What was found for it, the nearest first.
+        more: Further pictures of the probe, (H, W, 3) uint8 BGR.
+        words: Lines to write beside the row.
     """
 
     probe: str | os.PathLike[str] | NDArray[np.uint8] | None
     caption: str
     matches: Sequence[Match]
+    more: Sequence[NDArray[np.uint8]] = ()
+    words: Sequence[str] = ()
 
 
 def write_contact_sheet(
@@ -144,16 +149,22 @@ def _draw_grid(entries: Sequence[Entry], folder: Path) -> Image:
 def _draw(rows: list[ContactRow], folder: Path) -> Image:
     from PIL import Image, ImageDraw
 
-    columns = 1 + max(len(row.matches) for row in rows)
+    probes = 1 + max(len(row.more) for row in rows)
+    columns = probes + max(len(row.matches) for row in rows)
+    aside = _ASIDE if any(row.words for row in rows) else 0
     width, height = _TILE
     step_x, step_y = width + _GAP, height + _CAPTION + _GAP
     # The probe stands apart from its neighbours by a line.
-    sheet = Image.new("RGB", (_GAP + columns * step_x + _GAP, _GAP + len(rows) * step_y), _PAPER)
+    sheet = Image.new("RGB", (_GAP + columns * step_x + _GAP + aside, _GAP + len(rows) * step_y), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
         y = _GAP + number * step_y
         _tile(sheet, draw, (_GAP, y), _probe_picture(row), [("probe", _FAINT), (row.caption, _INK)])
-        line = _GAP + step_x
+        for place, picture in enumerate(row.more):
+            _tile(sheet, draw, (_GAP + (1 + place) * step_x, y), picture, [])
+        for place, words in enumerate(row.words):
+            _text(draw, (2 * _GAP + columns * step_x, y + 18 * place), words, _INK if not place else _FAINT, _ASIDE)
+        line = _GAP + probes * step_x
         draw.line([(line, y), (line, y + height)], fill=(205, 205, 205), width=2)
         for place, match in enumerate(row.matches):
             captions = [
@@ -161,10 +172,10 @@ def _draw(rows: list[ContactRow], folder: Path) -> Image:
                 (f"similarity {match.similarity:.3f}", _colour(match.similarity)),
                 (_source_name(match.entry), _FAINT),
             ]
-            x = 2 * _GAP + (place + 1) * step_x
+            x = 2 * _GAP + (place + probes) * step_x
             _tile(sheet, draw, (x, y), _entry_picture(match.entry, folder), captions)
         if not row.matches:
-            _text(draw, (2 * _GAP + step_x, y), "nothing found", _FAINT, width)
+            _text(draw, (2 * _GAP + probes * step_x, y), "nothing found", _FAINT, width)
     return sheet
 
 

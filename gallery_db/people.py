@@ -19,6 +19,7 @@ from gallery_db.errors import (
     IdentityNotFoundError,
     UndoError,
 )
+from gallery_db.rejections import NOT, rejected_names
 from gallery_db.undo import take_back
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class People:
                     hint=f"To make one of the two: `gtrack gallery merge {quote(old)} --into {quote(name)}`.",
                 )
             words = f"merge {old!r} into {name!r}" if merging else f"rename {old!r} to {name!r}"
-            return self._assign("merge" if merging else "rename", words, entries, name)
+            return self._assign("merge" if merging else "rename", words, entries, name, instead=(old,))
 
     def merge(self, names: Sequence[str], into: str, *, class_name: str | None = None) -> int:
         """Make one identity of several; returns the number of entries that changed hands.
@@ -216,7 +217,7 @@ class People:
                     hint="Merge those of one class at a time.",
                 )
             words = f"merge {', '.join(map(repr, parts))} into {target!r}"
-            return self._assign("merge", words, entries, target)
+            return self._assign("merge", words, entries, target, instead=parts)
 
     def split(self, name: str, ids: Iterable[str], new: str) -> int:
         """Make a new identity of some of an identity's entries; returns how many.
@@ -271,6 +272,52 @@ class People:
                 for class_name in sorted({entry.class_name for entry in chosen}):
                     self.entries(target, class_name)
             return self._assign("move", f"move {_ids(chosen)} to {target!r}", chosen, target)
+
+    def reject(self, ids: Iterable[str], name: str) -> tuple[int, str | None]:
+        """Say of entries that they do not show an identity.
+
+        It is kept in ``extra["not"]``. Whatever is nearer to such an entry than to the identity is not taken for it
+        any more. Entries that are the identity's own leave it, together, as a new ``unknown-0007``.
+
+        Args:
+            ids: The entries.
+            name: Whom they do not show.
+
+        Returns:
+            How many entries it is news for, and the new identity of those that left, or None.
+
+        Raises:
+            EntryNotFoundError: One of the entries is not there.
+            IdentityNotFoundError: There is no identity of that name and of the entries' class.
+            GalleryError: Nothing would be left of the identity.
+        """
+        with self._gallery.transaction():
+            chosen = self.by_ids(ids)
+            for class_name in sorted({entry.class_name for entry in chosen}):
+                everybody = self.entries(name, class_name)
+                if {entry.id for entry in everybody} <= {entry.id for entry in chosen}:
+                    raise GalleryError(
+                        f"These are all entries of {name!r}; nothing would be left.",
+                        hint="Rename the identity instead, or remove it.",
+                    )
+            own = any(entry.identity == name for entry in chosen)
+            leaves = self.unknown_name() if own else None
+            changed = []
+            for entry in chosen:
+                names = rejected_names(entry)
+                moved = entry if entry.identity != name or leaves is None else _reviewed(entry, leaves)
+                if name not in names:
+                    changed.append(replace(moved, extra={**moved.extra, NOT: sorted({*names, name})}))
+                elif moved is not entry:
+                    changed.append(moved)
+            with self._gallery.operation("reject", f"{_ids(chosen)}: not {name!r}"):
+                self._gallery.update(changed)
+            return len(changed), leaves
+
+    def unknown_name(self) -> str:
+        """A name for a stranger that no identity of the collection has: the next ``unknown-0007``."""
+        found = (re.fullmatch(r"unknown-(\d{4,})", summary.identity) for summary in self._gallery.identities())
+        return f"unknown-{max((int(match[1]) for match in found if match), default=0) + 1:04d}"
 
     def remove(self, ids: Iterable[str]) -> int:
         """Remove entries; returns how many.
@@ -366,10 +413,24 @@ class People:
 
     # -- helpers ---------------------------------------------------------------------------------------------
 
-    def _assign(self, action: str, words: str, entries: Sequence[Entry], name: str) -> int:
+    def _assign(
+        self, action: str, words: str, entries: Sequence[Entry], name: str, *, instead: Sequence[str] = ()
+    ) -> int:
         changed = [_reviewed(entry, name) for entry in entries if entry.identity != name]
+        # Whoever is not the one of the old name is not the same person under the new one.
+        kinds = {entry.class_name.casefold() for entry in entries}
+        known = {entry.id for entry in changed}
+        others = [
+            replace(entry, extra={**entry.extra, NOT: sorted({name if n in instead else n for n in names})})
+            for entry in (self._gallery.entries() if instead else ())
+            if (names := rejected_names(entry))
+            and set(names) & set(instead)
+            and entry.class_name.casefold() in kinds
+            and entry.id not in known
+            and entry.identity != name
+        ]
         with self._gallery.operation(action, words):
-            self._gallery.update(changed)
+            self._gallery.update(changed + others)
         return len(changed)
 
     def _remove(self, action: str, words: str, entries: Sequence[Entry]) -> int:
@@ -378,7 +439,12 @@ class People:
 
 
 def _reviewed(entry: Entry, identity: str) -> Entry:
-    return replace(entry, identity=identity, extra={**entry.extra, "reviewed": True})
+    extra = {**entry.extra, "reviewed": True}
+    if names := [name for name in rejected_names(entry) if name != identity]:
+        extra[NOT] = names
+    else:
+        extra.pop(NOT, None)  # whoever puts it there now takes back that it is somebody else
+    return replace(entry, identity=identity, extra=extra)
 
 
 def _ids(entries: Sequence[Entry]) -> str:

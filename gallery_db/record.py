@@ -845,6 +845,16 @@ class Record:
         ids, identities, class_names, origins, blobs = (list(column) for column in zip(*rows, strict=True))
         return ViewRows(generation, ids, identities, class_names, origins, self._matrix(blobs, dimension))
 
+    def rejections(self, collection: int, dimension: int) -> tuple[list[tuple[str, ...]], NDArray[np.float32]]:
+        """The entries that a person said are not somebody: of each whom, and (R, D) their vectors."""
+        rows = self._all(
+            "SELECT extra, vector FROM entries JOIN vectors USING (seq) "
+            "WHERE collection = ? AND instr(extra, '\"not\": [') ORDER BY seq",
+            (collection,),
+        )
+        names = [tuple(map(str, json.loads(row[0]).get("not", ()))) for row in rows]
+        return names, self._matrix([row[1] for row in rows], dimension)
+
     def pages(
         self, collection: int, dimension: int, size: int = 1000
     ) -> Iterator[tuple[list[Entry], NDArray[np.float32]]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gallery_db.embeddings import unit_rows
 from gallery_db.errors import EmbeddingError
+from gallery_db.rejections import Rejections
 from gallery_db.sketch import Sketch
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class GalleryView:
         self._collection = collection
         self._without = frozenset(without)
         self._generation = -1
+        self._rejections: Rejections | None = None
         self._load([], [], [], [], np.empty((0, dimension), np.float32))
         if record is not None:
             self.refresh()
@@ -248,6 +250,9 @@ class GalleryView:
         if self._without:
             rows = rows.without(self._without)
         self._load(rows.ids, rows.identities, rows.class_names, rows.origins, rows.vectors)
+        # What a person said of an entry counts, also where the entry itself is left out of the view.
+        names, vectors = self._record.rejections(self._collection, self.dimension)
+        self._rejections = Rejections(names, vectors) if names else None
         self._generation = rows.generation
         return True
 
@@ -299,7 +304,8 @@ class GalleryView:
     ) -> NDArray[np.float32]:
         """How far each probe is from the nearest entry of each identity.
 
-        An entry enrolled from a video counts as `TRACK_PENALTY` further away where its identity has images too.
+        An entry enrolled from a video counts as `TRACK_PENALTY` further away where its identity has images too. What
+        is nearer to an entry that a person said is not an identity is infinitely far from it; see `Rejections`.
 
         Args:
             probes: (P, D) float, rows of unit length.
@@ -327,7 +333,7 @@ class GalleryView:
             for row, column in enumerate(held):
                 if column >= 0 and nearest[row, column] == -np.inf:
                     nearest[row, column] = self._nearest_of(array[row], column)
-        return self._as_distances(nearest, codes)
+        return self._as_distances(array, nearest, codes)
 
     def nearest_identities(
         self, probes: Any, k: int, class_names: Sequence[str | None] | None = None
@@ -356,7 +362,7 @@ class GalleryView:
         nearest = self._near(array, codes, np.full(len(array), -np.inf), nearest=count)
         if nearest is None:
             nearest = self._nearest_of_columns(array)
-        distances = self._as_distances(nearest, codes)
+        distances = self._as_distances(array, nearest, codes)
         chosen, found = _smallest(distances, count)
         chosen[~np.isfinite(found)] = -1
         return chosen, found
@@ -373,7 +379,9 @@ class GalleryView:
         codes = [-1 if name is None else self._codes.get(name.casefold(), -2) for name in class_names]
         return array, np.asarray(codes, dtype=np.intp)
 
-    def _as_distances(self, nearest: NDArray[np.float32], codes: NDArray[np.intp]) -> NDArray[np.float32]:
+    def _as_distances(
+        self, probes: NDArray[np.float32], nearest: NDArray[np.float32], codes: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
         """Similarities (P, I) to distances; -inf to +inf, and across classes too."""
         distances: NDArray[np.float32] = np.subtract(np.float32(1.0), nearest, out=nearest)
         unknown = np.isposinf(distances)
@@ -383,6 +391,8 @@ class GalleryView:
             for row, code in enumerate(codes):
                 if code != -1:
                     distances[row, self._column_codes != code] = np.inf
+        if self._rejections is not None:
+            self._rejections.apply(probes, distances, self._names)
         return distances
 
     def _nearest_of_columns(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -67,6 +67,7 @@ def track_video(
     detect: str | Path | DetectorOptions | Detector | None = None,
     save_detections: str | Path | None = None,
     live: LiveOptions | None = None,
+    explain: bool = False,
     notify: Callable[[str], None] | None = None,
 ) -> TrackResult:
     """Track the detections of a video and name the tracks from a gallery.
@@ -128,6 +129,7 @@ def track_video(
             `threads` and `models_dir` hold for it too.
         save_detections: Also write what was detected to this det-v1 file.
         live: How a camera or a stream is read, and when the run ends.
+        explain: Say what each decision rests on, in ``tracked.json`` and as ``explain.jpg``; needs a saving argument.
         notify: Takes one-line messages; they are dropped if None.
 
     Returns:
@@ -192,6 +194,7 @@ def track_video(
         backfill=backfill,
         save_detections=None if save_detections is None else Path(save_detections),
         live=live or LiveOptions(),
+        explain=explain,
     )
     run = TrackingRun(detections, video, options, notify=notify)
     return run.execute_with_bars(enabled=not no_progress)

@@ -41,6 +41,7 @@ class TrackPaths:
     json_path: Path | None = None
     video_path: Path | None = None
     frames_dir: Path | None = None
+    explain_path: Path | None = None
 
 
 def _single_name(value: str, option: str) -> str:
@@ -303,6 +304,8 @@ class TrackFile:
         self._frames = 0
         self._closed = False
         self.completed = False
+        self.more: dict[str, Any] = {}
+        """Further top-level keys, which come behind the frames: what is known only in the end."""
         try:
             if path is None:
                 self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
@@ -387,7 +390,7 @@ class TrackFile:
                 self._flush()
             except OSError as error:
                 failure = error
-            self._put(b"\n]}\n")
+            self._put(_end(self.more))
             if self._part is not None and self.path is not None:
                 os.fsync(self._file.fileno())
                 self._file.close()
@@ -427,12 +430,12 @@ class TrackFile:
         try:
             if self.path is not None:
                 with atomic_path(self.path) as part, self.path.open("rb") as old, part.open("wb") as new:
-                    _rewrite(old, new, mend)
+                    _rewrite(old, new, mend, self.more)
             else:
                 file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
                 self._file.seek(0)
                 try:
-                    _rewrite(self._file, file, mend)
+                    _rewrite(self._file, file, mend, self.more)
                 except BaseException:
                     file.close()
                     raise
@@ -467,12 +470,12 @@ def _frames_of(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
     """The frames of a file that `TrackFile` wrote: its first line is the header, the last its end."""
     stream.readline()
     for line in stream:
-        if not line.startswith(b"]}"):
+        if not line.startswith(b"]"):
             frame: dict[str, Any] = orjson.loads(line.rstrip().rstrip(b","))
             yield frame
 
 
-def _rewrite(old: IO[bytes], new: IO[bytes], mend: Callable[[dict[str, Any]], None]) -> None:
+def _rewrite(old: IO[bytes], new: IO[bytes], mend: Callable[[dict[str, Any]], None], more: Mapping[str, Any]) -> None:
     new.write(old.readline().rstrip(b"\n"))
     between = b"\n"
     old.seek(0)
@@ -480,8 +483,12 @@ def _rewrite(old: IO[bytes], new: IO[bytes], mend: Callable[[dict[str, Any]], No
         mend(frame)
         new.write(between + orjson.dumps(frame))
         between = b",\n"
-    new.write(b"\n]}\n")
+    new.write(_end(more))
     new.flush()
+
+
+def _end(more: Mapping[str, Any]) -> bytes:
+    return b"\n]" + (b", " + orjson.dumps(dict(more))[1:] if more else b"}") + b"\n"
 
 
 class FrameFolder:

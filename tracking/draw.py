@@ -79,7 +79,9 @@ def annotate(
         kind = detection.get("class_name") or (labels or {}).get(int(detection["class_id"]), "")
         text = f"#{track_id} {kind}".strip()
         if identity is not None:
-            text = f"{identity} {1.0 - float(detection['gallery_distance']):.2f} #{track_id}"
+            distance = detection.get("gallery_distance")
+            similarity = "" if distance is None else f" {1.0 - float(distance):.2f}"
+            text = f"{identity}{similarity} #{track_id}"
         label = _label(text, colour, size)
         label_height, label_width = label.shape[:2]
         left = int(np.clip(x1, 0, max(0, width - label_width)))

@@ -7,8 +7,8 @@ Chroma. What it decides goes to a sink, and into the view that the run is named 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Literal, Protocol
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gallery_db.entry import Box, Entry, utc_now
 from gallery_db.people import stranger_name, stranger_number
+from gallery_db.rejections import NOT
 
 __all__ = [
     "Enrol",
@@ -24,6 +25,7 @@ __all__ = [
     "EnrolmentCounts",
     "EnrolmentSink",
     "GrowingSource",
+    "Judged",
     "is_unknown",
 ]
 
@@ -71,6 +73,10 @@ class EnrolmentSink(Protocol):
         """Drop entries."""
         ...
 
+    def rename(self, id_: str, identity: str) -> None:
+        """Give an entry that was put here before to another identity, as enrolled so."""
+        ...
+
 
 @dataclass(slots=True)
 class EnrolmentCounts:
@@ -116,6 +122,8 @@ class _Open:
     identity: str | None = None
     evidence: float | None = None
     classes: dict[str, float] | None = None
+    part: int = 0
+    reserved: str | None = None
 
     @property
     def quality(self) -> float:
@@ -127,6 +135,37 @@ class _Open:
         """The class that most of the looks, by quality, say."""
         classes = self.classes or {}
         return max(classes, key=lambda name: (classes[name], name)) if classes else "person"
+
+
+@dataclass(slots=True, eq=False)
+class Judged:
+    """What became of a track that was good enough to be stored, for a second judgement in the end.
+
+    Attributes:
+        track_id: The track.
+        frame: Of its best look.
+        weight: Of its looks.
+        name: Whom it was stored as, or None.
+        fixed: Whether a person gave it that name.
+        earlier: What an earlier run over the same video called it, or None.
+        like: Whether it is like somebody whom the gallery knew before the run.
+        entry: As it would be stored under `name`.
+        embedding: (D,).
+        crop: Its picture, where it was not stored.
+        put_off: Whether it was not stored because it was not surely one identity or another.
+    """
+
+    track_id: int
+    frame: int
+    weight: float
+    name: str | None
+    fixed: bool
+    earlier: str | None
+    like: bool
+    entry: Entry
+    embedding: NDArray[np.float32]
+    crop: NDArray[np.uint8] | None
+    put_off: bool = False
 
 
 class Enroller:
@@ -155,8 +194,11 @@ class Enroller:
         earlier: What the same run stored before, by id, with embeddings: its names are given again.
         names: All names that the gallery holds, so that a new one is new.
         numbers: Numbers for new names, which nobody else is given; by default those after the highest in `names`.
+        judge_again: Remember what `settle` needs.
     """
 
+    MOST_CROPS = 256
+    """Pictures kept of tracks that were not stored and may yet be."""
     MIN_FRAMES = 5
     MIN_LOOKS = 2
     VERY_GOOD = 0.6
@@ -187,7 +229,11 @@ class Enroller:
         earlier: Mapping[str, tuple[Entry, NDArray[np.float32]]] | None = None,
         names: Iterable[str] = (),
         numbers: Iterator[int] | None = None,
+        judge_again: bool = False,
     ) -> None:
+        self.judged: dict[str, Judged] = {}
+        self.prior = frozenset(known.identities)
+        self._judge_again = judge_again
         self.counts = EnrolmentCounts()
         self.last_frame = -1
         self._sink = sink
@@ -203,7 +249,9 @@ class Enroller:
         self._earlier = dict(earlier or {})
         given = (stranger_number(name) or 0 for name in names)
         self._numbers = count(max(given, default=0) + 1) if numbers is None else numbers
-        self._open: dict[int, _Open] = {}
+        self._open: dict[tuple[int, int], _Open] = {}
+        self._part: dict[int, int] = {}
+        self._held: dict[int, list[tuple[Any, ...]]] = {}
         self._opened = 0
         self._own: set[str] = set()
         self._dropped: set[str] = set()
@@ -224,6 +272,9 @@ class Enroller:
         identity: str | None,
         identity_evidence: float | None,
         crop: NDArray[np.uint8] | None,
+        *,
+        part: int | None = None,
+        held: bool = False,
     ) -> None:
         """Take one look at a track.
 
@@ -238,8 +289,66 @@ class Enroller:
             identity: The name that the track now has.
             identity_evidence: Cosine distance to it.
             crop: (H, W, 3) uint8 BGR; may be a view, what is kept is copied.
+            part: Which stretch of the track it shows: the first frame of that. Each is stored for itself, as each
+                shows another person. None for the one of the look before.
+            held: It contradicts what was seen of the stretch. It counts only if the next look begins another.
         """
-        track = self._at(frame, track_id)
+        if held:
+            # `_small` copies, so that no frame is kept for a look at a passer-by.
+            small = None if crop is None else _small(crop)
+            look = (frame, embedding, quality, score, box, class_name, None, None, small)
+            self._held.setdefault(track_id, []).append(look)
+            return
+        waiting = self._held.pop(track_id, [])
+        if part is not None and part != self._part.get(track_id, part):
+            self._go_over(frame, track_id, part)
+            if waiting and waiting[0][0] >= part:
+                for at, *rest in waiting:
+                    self._look(self._at(at, track_id, part), at, *rest)
+        self._look(
+            self._at(frame, track_id, part),
+            frame,
+            embedding,
+            quality,
+            score,
+            box,
+            class_name,
+            identity,
+            identity_evidence,
+            crop,
+        )
+
+    def _go_over(self, frame: int, track_id: int, part: int) -> None:
+        """The track shows somebody else, since the frame `part`, or again whom it showed before."""
+        old = self._open.get((track_id, self._part[track_id]))
+        self._part[track_id] = part
+        if old is not None and old.total is None:  # seen, but not looked at yet
+            del self._open[track_id, old.part]
+            old.part = part
+            self._open[track_id, part] = old
+            return
+        if old is None or part <= old.first:
+            return
+        track = self._at(frame, track_id, part)
+        track.first = part
+        moved = min(old.frames, max(0, old.last - part + 1))
+        old.frames -= moved
+        track.frames += moved
+        old.last = min(old.last, part - 1)
+
+    def _look(
+        self,
+        track: _Open,
+        frame: int,
+        embedding: NDArray[np.float32],
+        quality: float,
+        score: float,
+        box: Sequence[float],
+        class_name: str | None,
+        identity: str | None,
+        identity_evidence: float | None,
+        crop: NDArray[np.uint8] | None,
+    ) -> None:
         weight = max(quality, _TINY)
         weighted = embedding * np.float32(weight)
         track.total = weighted if track.total is None else track.total + weighted
@@ -264,26 +373,48 @@ class Enroller:
             track.last = frame
             track.frames += 1
 
+    def reserve(self, track_id: int) -> str | None:
+        """The name that a track will have which is nobody's so far, or None where too little was seen of it.
+
+        It is the track's from now on, and nobody else's in this run or, as the gallery is locked, in another. If the
+        track is in the end not stored as somebody new, the gallery never hears of the name.
+        """
+        track = self._open.get((track_id, self._part.get(track_id, -1)))
+        if track is None or track.looks < self.MIN_LOOKS or track.total is None or track.quality < self.MIN_QUALITY:
+            return None
+        if track.reserved is None:
+            mean = track.total / np.float32(max(float(np.linalg.norm(track.total)), _TINY))
+            track.reserved = self._new_name(self._before(self._id(track), mean))
+            self._given.add(track.reserved)
+        return track.reserved
+
     def finish(self) -> EnrolmentCounts:
         """End all tracks that are still open, and say what became of all."""
         while self._open:
             self._end(self._open.pop(next(iter(self._open))))
         return self.counts
 
-    def _at(self, frame: int, track_id: int) -> _Open:
+    def _at(self, frame: int, track_id: int, part: int | None = None) -> _Open:
         if frame > self.last_frame:
             self._expire(frame)
-        track = self._open.get(track_id)
+        if part is None:
+            part = self._part.get(track_id, frame)
+        key = (track_id, part)
+        track = self._open.get(key)
         if track is None:
-            track = self._open[track_id] = _Open(track_id, self._opened, frame, frame)
+            track = self._open[key] = _Open(track_id, self._opened, frame, frame, part=part)
             self._opened += 1
+        self._part[track_id] = part
         return track
 
     def _expire(self, frame: int) -> None:
         self.last_frame = max(self.last_frame, frame)
         gone = [track for track in self._open.values() if frame - track.last - 1 > self._grace]
         for track in gone:
-            del self._open[track.track_id]
+            del self._open[track.track_id, track.part]
+            if self._part.get(track.track_id) == track.part:
+                del self._part[track.track_id]
+                self._held.pop(track.track_id, None)
             self._end(track)
 
     # -- what is made of it ----------------------------------------------------------------------------------
@@ -308,6 +439,7 @@ class Enroller:
         counts = self.counts
         id_ = self._id(track)
         before = self._before(id_, mean)
+        self._remember(track, mean, id_, before)
         if before is not None and before.identity != before.extra.get("enrolled_as", before.identity):
             # Somebody has put the name right since; they know better than any distance.
             self._store(track, mean, id_, before.identity, assigned=str(before.extra["enrolled_as"]))
@@ -338,11 +470,71 @@ class Enroller:
             sure = sure and margin >= self.MARGIN and self._together(name, track) <= 0
         if not sure:
             counts.unsure += 1
+            if self._judge_again:
+                self.judged[id_].put_off = True
         elif name is None:
-            self._store(track, mean, id_, self._new_name(before))
+            self._store(track, mean, id_, track.reserved or self._new_name(before))
             counts.identities += 1
         else:
             self._store(track, mean, id_, name)
+
+    def _remember(self, track: _Open, mean: NDArray[np.float32], id_: str, before: Entry | None) -> None:
+        if not self._judge_again:
+            return
+        distances = self._known.identity_distances(mean[None], [track.class_name])[0]
+        near = [distances[c] for c, name in enumerate(self._known.identities) if name in self.prior]
+        waiting = sum(judged.crop is not None for judged in self.judged.values())
+        self.judged[id_] = Judged(
+            track.track_id,
+            track.best_frame,
+            track.weight,
+            None,
+            before is not None and before.identity != before.extra.get("enrolled_as", before.identity),
+            None if before is None else before.identity,
+            min(near, default=np.inf) <= self._threshold,
+            self._entry(track, id_, "", ""),
+            mean,
+            track.crop if waiting < self.MOST_CROPS else None,
+        )
+
+    def settle(self, name_of: Callable[[int, int], str | None]) -> None:
+        """Store what is to be stored by what is known in the end; needs `judge_again`, after `finish`.
+
+        Entries change their identity where the whole run says another. A track that was not surely one identity or
+        another is stored where the run says which of the strangers it is.
+
+        Args:
+            name_of: Whom a track shows in a frame, or None where that cannot be said.
+        """
+        for id_, judged in self.judged.items():
+            name = name_of(judged.track_id, judged.frame)
+            if name is None or name == judged.name or judged.fixed:
+                continue
+            entry = replace(judged.entry, identity=name, extra={**judged.entry.extra, "enrolled_as": name})
+            if judged.name is not None:
+                self._sink.rename(id_, name)
+            elif is_unknown(name) and judged.put_off:
+                self._sink.put(entry, judged.embedding, judged.crop)
+                self._own.add(id_)
+                self.counts.unsure -= 1
+                self.counts.enrolled += 1
+            else:
+                continue
+            judged.name = name
+        stored = [judged for judged in self.judged.values() if judged.name is not None]
+        self.counts.identities = len({judged.name for judged in stored if not judged.fixed} - self.prior)
+        for name in {judged.name for judged in stored}:
+            own = [id_ for id_, judged in self.judged.items() if judged.name == name]
+            own.sort(key=lambda id_: (-self.judged[id_].weight, id_))
+            for id_ in own[self.PROTOTYPES :]:
+                self._sink.remove([id_])
+                self.judged[id_].name = None
+                self.counts.enrolled -= 1
+                self.counts.redundant += 1
+
+    def new_name(self) -> str:
+        """A name for a stranger, which nobody has."""
+        return self._new_name(None)
 
     def _id(self, track: _Open) -> str:
         """Unique and repeatable, and fit to be a file's name."""
@@ -374,6 +566,9 @@ class Enroller:
         self, track: _Open, mean: NDArray[np.float32], id_: str, name: str, *, assigned: str | None = None
     ) -> None:
         entry = self._entry(track, id_, name, assigned or name)
+        before = self._before(id_, mean)
+        if before is not None and NOT in before.extra:  # what a person said of it outlasts a run again
+            entry = replace(entry, extra={**entry.extra, NOT: before.extra[NOT]})
         self._given.add(name)
         self._spans.setdefault(name, set()).add((track.first, track.last))
         dropped = self._surplus(entry, mean)
@@ -386,10 +581,17 @@ class Enroller:
             if dropped in self._own:
                 self.counts.redundant += 1
                 self.counts.enrolled -= 1
+            self._judge(dropped, None)
         self._own.add(id_)
+        self._judge(id_, name)
         self._known.append([entry], mean[None])
         self._sink.put(entry, mean, track.crop)
         self.counts.enrolled += 1
+
+    def _judge(self, id_: str, name: str | None) -> None:
+        if id_ in self.judged:
+            self.judged[id_].name = name
+            self.judged[id_].crop = None
 
     def _surplus(self, entry: Entry, mean: NDArray[np.float32]) -> str | None:
         """Which of an identity's enrolled entries is one too many: the one most like another of them."""

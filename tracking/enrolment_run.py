@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gallery_db import Gallery, is_gallery, match_threshold
 from gallery_db.errors import GtrackError
-from tracking.enrolment import Enrol, Enroller, EnrolmentCounts
+from tracking.association import Person, associate, settle
+from tracking.enrolment import Enrol, Enroller, EnrolmentCounts, is_unknown
 from tracking.errors import OptionError, VideoError
+from tracking.evidence import DecisionRule
 from tracking.galleries import EmbedderOptions, KnownPeople
 from tracking.gallery_writer import GalleryWriter
 
 if TYPE_CHECKING:
     from gallery_db import Search
     from gallery_db.model import EmbeddingModel
+    from tracking.identity import NamedStretch
 
 __all__ = ["RunEnrolment", "check_enrolment_gallery", "run_key"]
 
@@ -77,6 +84,7 @@ class RunEnrolment:
         grace_frames: Frames that a track may be out of sight.
         notify: Takes one-line messages.
         search: How the view of the gallery is to answer.
+        judge_again: Whether `settle` will be asked.
 
     Raises:
         OptionError: See `check_enrolment_gallery`.
@@ -106,6 +114,7 @@ class RunEnrolment:
         grace_frames: int,
         notify: Callable[[str], None],
         search: Search = "auto",
+        judge_again: bool = False,
     ) -> None:
         check_enrolment_gallery(path)
         self._notify = notify
@@ -141,6 +150,7 @@ class RunEnrolment:
             raise
         self.people = KnownPeople(gallery, view, embedder)
         self.threshold = found
+        self._failure: GtrackError | None = None
         self.enroller = Enroller(
             self._writer,
             view,
@@ -154,12 +164,96 @@ class RunEnrolment:
             run_id=run_id,
             earlier=earlier,
             numbers=numbers,
+            judge_again=judge_again,
         )
 
     @property
     def counts(self) -> EnrolmentCounts:
         """What became of the tracks so far."""
         return self.enroller.counts
+
+    def settle(self, stretches: Sequence[NamedStretch]) -> list[NamedStretch]:
+        """Put all tracks of the run together once more, and store and name them accordingly.
+
+        Args:
+            stretches: Of all tracks, with their moments.
+
+        Returns:
+            The stretches with the names that they have in the gallery from now on; as they were where the tracks
+            cannot be judged, which `finish` then says.
+        """
+        enroller = self.enroller
+        try:
+            enroller.finish()
+        except GtrackError as error:
+            self._failure = error
+            return list(stretches)
+        whole = [stretch for stretch in stretches if stretch.moments]
+        rule = DecisionRule.of(self.threshold.value)
+        place = _Places(whole)
+        anchors = [
+            stretch.named.identity if stretch.named is not None and stretch.named.identity in enroller.prior else None
+            for stretch in whole
+        ]
+        for judged in enroller.judged.values():
+            position = place.of(judged.track_id, judged.frame)
+            if judged.fixed and position is not None:
+                anchors[position] = judged.name
+        people = associate(whole, rule, anchors, self._out(whole))
+        settled = settle(whole, people, self._names(people, place), rule)
+        place = _Places(settled)
+
+        def name_of(track_id: int, frame: int) -> str | None:
+            position = place.of(track_id, frame)
+            named = None if position is None else settled[position].named
+            return None if named is None else named.identity
+
+        enroller.settle(name_of)
+        return settled + [stretch for stretch in stretches if not stretch.moments]
+
+    def _out(self, stretches: Sequence[NamedStretch]) -> list[frozenset[str]]:
+        """Whom each stretch is not, by what people said of entries like it."""
+        if not stretches:
+            return []
+        view = self.people.view
+        means = np.stack([np.sum([moment.total for moment in stretch.moments], axis=0) for stretch in stretches])
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+        # A mean of looks that cancel out has no direction, and so no distances.
+        means[np.linalg.norm(means, axis=1) < 0.5] = np.eye(1, means.shape[1])
+        distances = view.identity_distances(means)
+        return [frozenset(view.identities[c] for c in np.flatnonzero(np.isinf(row))) for row in distances]
+
+    def _names(self, people: Sequence[Person], place: _Places) -> list[str | None]:
+        """What each of the people is called: as surely known, as an earlier run did, as most of their entries are.
+
+        People with nothing worth storing have no name, and so have those whose tracks are all like somebody whom
+        the gallery knew, without being surely them.
+        """
+        enroller = self.enroller
+        person_of = {member: number for number, person in enumerate(people) for member in person.members}
+        votes: dict[tuple[int, str], tuple[bool, float]] = {}
+        worthy: dict[int, float] = {}
+        for judged in enroller.judged.values():
+            position = place.of(judged.track_id, judged.frame)
+            if position is None:
+                continue
+            number = person_of[position]
+            if judged.name is not None or not judged.like:
+                worthy[number] = worthy.get(number, 0.0) + judged.weight
+            for name, earlier in ((judged.earlier, True), (judged.name, False)):
+                if name is not None and is_unknown(name) and name not in enroller.prior:
+                    before, weight = votes.get((number, name), (False, 0.0))
+                    votes[number, name] = (before or earlier, weight + judged.weight)
+        names = [person.anchor for person in people]
+        taken = {name for name in names if name is not None}
+        for (number, name), _ in sorted(votes.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])):
+            if names[number] is None and name not in taken:
+                names[number] = name
+                taken.add(name)
+        for number in sorted(worthy):
+            if names[number] is None:
+                names[number] = enroller.new_name()
+        return names
 
     def finish(self, *, complete: bool, progress: Callable[[int, int], None] | None = None) -> GtrackError | None:
         """End all tracks, store what is to be stored, and close the gallery.
@@ -172,11 +266,12 @@ class RunEnrolment:
         Returns:
             What went wrong, or None.
         """
-        failure: GtrackError | None = None
+        failure = self._failure
+        complete = complete and failure is None
         try:
             self.enroller.finish()
         except GtrackError as error:  # such as embeddings that are none; the run itself is complete without
-            failure, complete = error, False
+            failure, complete = failure or error, False
         last = None if complete else self.enroller.last_frame
         failure = self._writer.finish(last_frame=last, sync=complete, progress=progress) or failure
         self._tell(self._writer.gallery)
@@ -194,3 +289,20 @@ class RunEnrolment:
         for notice in gallery.notices[self._told :]:
             self._notify(notice)
         self._told = len(gallery.notices)
+
+
+class _Places:
+    """Which of some stretches a track is in at a frame."""
+
+    def __init__(self, stretches: Sequence[NamedStretch]) -> None:
+        self._of: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        for position, stretch in enumerate(stretches):
+            self._of[stretch.track_id].append((stretch.first, stretch.last, position))
+        for spans in self._of.values():
+            spans.sort()
+
+    def of(self, track_id: int, frame: int) -> int | None:
+        """Its position, or None."""
+        spans = self._of.get(track_id, [])
+        place = bisect_right(spans, frame, key=lambda span: span[0]) - 1
+        return spans[place][2] if place >= 0 and frame <= spans[place][1] else None

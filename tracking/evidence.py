@@ -13,7 +13,17 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DecisionRule", "Look", "Status", "Stretch", "TrackEvidence", "Verdict", "two_nearest"]
+__all__ = [
+    "DecisionRule",
+    "Look",
+    "Moment",
+    "Status",
+    "Stretch",
+    "TrackEvidence",
+    "Verdict",
+    "keep_moment",
+    "two_nearest",
+]
 
 Status = Literal["known", "unknown", "undecided"]
 """Has a name; is nobody of the gallery; cannot be told yet, or not from somebody else."""
@@ -88,6 +98,31 @@ class Look:
     verdict: Verdict
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Moment:
+    """Some looks in a row at one person, kept for what can be said only in the end.
+
+    Attributes:
+        first, last: Frames of the first and of the last.
+        total: (D,) their sum, weighted by quality.
+        weight: Sum of the weights.
+    """
+
+    first: int
+    last: int
+    total: NDArray[np.float32]
+    weight: float
+
+
+def keep_moment(moments: list[Moment], moment: Moment, most: int) -> None:
+    """Add a moment to a list of at most `most`; for more, the two next to each other in time become one."""
+    moments.append(moment)
+    if len(moments) > most:
+        place = min(range(len(moments) - 1), key=lambda i: moments[i + 1].last - moments[i].first)
+        one, other = moments[place : place + 2]
+        moments[place : place + 2] = [Moment(one.first, other.last, one.total + other.total, one.weight + other.weight)]
+
+
 @dataclass(slots=True, eq=False)
 class Stretch:
     """A part of a track that shows one person: the fading sum of its looks, weighted by their quality.
@@ -102,9 +137,11 @@ class Stretch:
         name: Column of the identity that was decided on, or -1.
         last: The frame that it ends with, once it has ended.
         early: Its first looks, (frame, embedding), until they tell no more.
+        moments: All its looks, the more of them in one the longer it is; None where nobody wants to know.
     """
 
     EARLY: ClassVar[int] = 8
+    MOMENTS: ClassVar[int] = 32
 
     first: int
     since: int
@@ -115,6 +152,7 @@ class Stretch:
     name: int = -1
     last: int = -1
     early: list[tuple[int, NDArray[np.float32]]] = field(default_factory=list)
+    moments: list[Moment] | None = None
 
     @property
     def mean(self) -> NDArray[np.float32]:
@@ -154,8 +192,11 @@ class TrackEvidence:
         worth: The same without sharpness, from all its boxes; see `box_quality`.
         held: Looks held back.
         journal: Its last looks.
+        answers: The last changes of what it is called: (frame, status, name or None).
+        runs: Frames in which it was seen, [first, last]; the shortest gaps are forgotten where there are too many.
     """
 
+    RUNS = 64
     PATIENCE = 2
     """Contrary looks in a row that begin a new stretch ..."""
     PATIENCE_UNPROVOKED = 4
@@ -183,6 +224,20 @@ class TrackEvidence:
     worth: float = 0.0
     held: list[_Held] = field(default_factory=list)
     journal: deque[Look] = field(default_factory=lambda: deque(maxlen=32))
+    answers: deque[tuple[int, Status, str | None]] = field(default_factory=lambda: deque(maxlen=16))
+    runs: list[list[int]] = field(default_factory=list)
+
+    def seen(self, frame: int) -> None:
+        """Note that it is in a frame."""
+        self.last_seen = frame
+        runs = self.runs
+        if runs and frame - runs[-1][1] <= 1:
+            runs[-1][1] = frame
+            return
+        runs.append([frame, frame])
+        if len(runs) > self.RUNS:
+            place = min(range(len(runs) - 1), key=lambda i: runs[i + 1][0] - runs[i][1])
+            runs[place : place + 2] = [[runs[place][0], runs[place + 1][1]]]
 
     def take(self, frame: int, embedding: NDArray[np.float32], quality: float, look: NDArray[np.float32]) -> bool:
         """Add a look, hold it back, or begin a new stretch.
@@ -231,7 +286,8 @@ class TrackEvidence:
         old = self.stretch
         old.last = first - 1
         self.before = old
-        self.stretch = Stretch(first, frame, np.zeros_like(old.total), old.distances, old.supported)
+        moments: list[Moment] | None = None if old.moments is None else []
+        self.stretch = Stretch(first, frame, np.zeros_like(old.total), old.distances, old.supported, moments=moments)
         for held in self.held:
             self._add(held.frame, held.embedding, held.weight)
         self.held.clear()
@@ -241,6 +297,9 @@ class TrackEvidence:
         stretch = self.stretch
         if len(stretch.early) < Stretch.EARLY:
             stretch.early.append((frame, embedding))
+        if stretch.moments is not None:
+            moment = Moment(frame, frame, embedding * np.float32(weight), weight)
+            keep_moment(stretch.moments, moment, Stretch.MOMENTS)
         stretch.total = stretch.total * np.float32(self.MEMORY) + embedding * np.float32(weight)
         stretch.looks += 1
 

@@ -39,6 +39,12 @@ class _Remove:
     ids: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Rename:
+    id_: str
+    identity: str
+
+
 class GalleryWriter:
     """An `EnrolmentSink` over a gallery that is open for writing.
 
@@ -60,7 +66,7 @@ class GalleryWriter:
         self._closed = False
         self._operation = ExitStack()
         self._operation.enter_context(gallery.operation("enrol", words))
-        self._jobs: queue.Queue[_Put | _Remove | None] = queue.Queue(maxsize=256)
+        self._jobs: queue.Queue[_Put | _Remove | _Rename | None] = queue.Queue(maxsize=256)
         # A daemon: a process that is ended for good must not hang on its gallery.
         self._thread = threading.Thread(target=self._work, name="gtrack-enrolment", daemon=True)
         self._thread.start()
@@ -77,6 +83,10 @@ class GalleryWriter:
     def remove(self, ids: Sequence[str]) -> None:
         """See `EnrolmentSink`."""
         self._jobs.put(_Remove(tuple(ids)))
+
+    def rename(self, id_: str, identity: str) -> None:
+        """See `EnrolmentSink`."""
+        self._jobs.put(_Rename(id_, identity))
 
     def finish(
         self, *, last_frame: int | None = None, sync: bool = True, progress: Callable[[int, int], None] | None = None
@@ -130,7 +140,7 @@ class GalleryWriter:
         running = True
         while running:
             job = self._jobs.get()
-            batch: list[_Put | _Remove] = []
+            batch: list[_Put | _Remove | _Rename] = []
             until = time.monotonic() + _WAIT
             while job is not None:
                 batch.append(job)
@@ -152,13 +162,22 @@ class GalleryWriter:
                 self._note(GalleryError(f"The enrolled tracks cannot be stored: {error or type(error).__name__}."))
                 self._broken = True
 
-    def _write(self, batch: Sequence[_Put | _Remove]) -> None:
+    def _write(self, batch: Sequence[_Put | _Remove | _Rename]) -> None:
         puts: dict[str, tuple[Entry, NDArray[np.float32]]] = {}
         removed: dict[str, None] = {}
+        renamed: dict[str, str] = {}
         for job in batch:
+            if isinstance(job, _Rename):
+                if job.id_ in puts:
+                    entry, embedding = puts[job.id_]
+                    puts[job.id_] = (_renamed(entry, job.identity), embedding)
+                else:
+                    renamed[job.id_] = job.identity
+                continue
             if isinstance(job, _Remove):
                 for id_ in job.ids:
                     puts.pop(id_, None)
+                    renamed.pop(id_, None)
                     removed[id_] = None
                 continue
             entry = job.entry
@@ -167,11 +186,12 @@ class GalleryWriter:
             puts[entry.id] = (entry, job.embedding)
         with self._gallery.transaction():
             # Within it, for others may write to a served gallery at the same time.
-            there = self._gallery.record.by_ids(self._gallery.collection_key, [*puts, *removed])
+            there = self._gallery.record.by_ids(self._gallery.collection_key, [*puts, *removed, *renamed])
             gone = [id_ for id_ in removed if id_ in there]
             new = [pair for id_, pair in puts.items() if id_ not in there]
             old = [pair for id_, pair in puts.items() if id_ in there]
             self._gallery.remove(gone)
+            self._gallery.update([_renamed(there[id_], name) for id_, name in renamed.items() if id_ in there])
             self._add(new, self._gallery.add)
             same = [pair for pair in old if np.allclose(self._gallery.get(pair[0].id)[1], pair[1], atol=1e-6)]
             # A vector that is the same again need not go to the change log, nor to the index.
@@ -232,3 +252,7 @@ class GalleryWriter:
     def _forget_crop(self, id_: str) -> None:
         with suppress(OSError):
             self._crop_path(id_).unlink(missing_ok=True)
+
+
+def _renamed(entry: Entry, identity: str) -> Entry:
+    return replace(entry, identity=identity, extra={**entry.extra, "enrolled_as": identity})

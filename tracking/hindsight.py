@@ -44,9 +44,13 @@ class Hindsight:
         for row, detection in enumerate(tracked):
             ran = detection.get("gallery_id")
             stretch = self._at(detection["track_id"], frame)
-            if stretch is None or (stretch.named is None and frame >= stretch.since):
+            if stretch is not None and stretch.settled:
+                if stretch.named is not None:
+                    identity = stretch.named.identity
+                    claims.append((ran != identity, stretch.named.distance, row, identity))
+            elif stretch is None or (stretch.named is None and frame >= stretch.since):
                 if ran is not None:
-                    claims.append((False, float(detection["gallery_distance"]), row, ran))
+                    claims.append((False, float(detection.get("gallery_distance", 0.0)), row, ran))
             elif stretch.named is not None and (frame >= stretch.sure or ran == stretch.named.identity):
                 identity = stretch.named.identity
                 claims.append((ran != identity, stretch.named.distance, row, identity))
@@ -60,6 +64,9 @@ class Hindsight:
         for row, detection in enumerate(tracked):
             name = given.get(row)
             if (name[0] if name else None) == detection.get("gallery_id"):
+                if name is not None and "gallery_distance" not in detection:  # a stranger's own name
+                    detection["gallery_distance"] = round(name[1], 6)
+                    detection["identity_status"] = "known"
                 continue
             changed += 1
             for key in ("gallery_id", "gallery_distance", "identity_status"):

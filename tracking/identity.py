@@ -12,7 +12,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.evidence import DecisionRule, Status, Stretch, TrackEvidence
+from tracking.evidence import DecisionRule, Moment, Status, Stretch, TrackEvidence
+from tracking.explanation import Explanation
+from tracking.explanation import explain as explain_stretch
 
 __all__ = [
     "IdentitySource",
@@ -79,6 +81,11 @@ class NamedStretch:
         sure: The frame from which on it surely shows whom it shows in the end.
         since: The frame from which on it was known to have begun.
         named: The identity that was decided on at its end, or None.
+        class_name: Its class; None where unknown.
+        moments: Its looks.
+        runs: Frames in which it was seen, (first, last), as far as it goes.
+        why: What the decision rests on, where that was asked.
+        settled: Whether `named` was decided from the whole run: what it was called as it ran then counts for nothing.
     """
 
     track_id: int
@@ -87,6 +94,11 @@ class NamedStretch:
     since: int
     last: int
     named: Named | None
+    class_name: str | None = None
+    moments: tuple[Moment, ...] = ()
+    runs: tuple[tuple[int, int], ...] = ()
+    settled: bool = False
+    why: Explanation | None = None
 
 
 def assign_identities(distances: NDArray[np.floating], threshold: float) -> NDArray[np.int64]:
@@ -162,6 +174,7 @@ class TrackIdentities:
         threshold: Largest accepted cosine distance of the mean.
         every: Frames between two looks at a track, on average.
         keep: Remember the stretches of all tracks, for `stretches`.
+        explain: Remember what each decision rests on, too.
     """
 
     FORGET_AFTER = 10_000
@@ -187,7 +200,10 @@ class TrackIdentities:
     POSTPONE = 3
     """Frames for which a first look at a hidden track is put off."""
 
-    def __init__(self, source: IdentitySource, *, threshold: float, every: int, keep: bool = False) -> None:
+    def __init__(
+        self, source: IdentitySource, *, threshold: float, every: int, keep: bool = False, explain: bool = False
+    ) -> None:
+        self._explain = explain
         self._source = source
         self._rule = DecisionRule.of(threshold)
         self._every = max(1, every)
@@ -301,8 +317,11 @@ class TrackIdentities:
             track = self._tracks.get(track_id)
             if track is None:
                 first = self._unseen.pop(track_id, frame)
-                stretch = Stretch(first, first, np.zeros_like(embeddings[i]), looks[i], looks[i])
+                moments: list[Moment] | None = [] if self._keep else None
+                stretch = Stretch(first, first, np.zeros_like(embeddings[i]), looks[i], looks[i], moments=moments)
                 track = TrackEvidence(self._rule, class_names[i], stretch, frame, frame)
+                if first < frame:
+                    track.seen(first)
                 self._tracks[track_id] = track
             else:
                 self._credit -= 1.0
@@ -397,8 +416,13 @@ class TrackIdentities:
             if track is None:
                 answer.append(None)
                 continue
-            track.last_seen = frame
-            answer.append(None if track.doubtful else self._named(track.stretch))
+            track.seen(frame)
+            named = None if track.doubtful else self._named(track.stretch)
+            answer.append(named)
+            if self._explain:
+                said = (track.status, None if named is None else named.identity)
+                if not track.answers or track.answers[-1][1:] != said:
+                    track.answers.append((frame, *said))
         if frame % 1000 == 0:
             self._forget(frame)
         return answer
@@ -495,7 +519,23 @@ class TrackIdentities:
         if self._keep:
             first, since, last = stretch.first, stretch.since, stretch.last
             sure = self._begins(track, stretch)
-            self._done.append(NamedStretch(track_id, first, sure, since, last, self._named(stretch)))
+            runs = tuple((max(a, first), min(b, last)) for a, b in track.runs if a <= last and b >= first)
+            moments = tuple(stretch.moments or ())
+            why = explain_stretch(track, stretch, self._source.identities, self._rule) if self._explain else None
+            self._done.append(
+                NamedStretch(
+                    track_id,
+                    first,
+                    sure,
+                    since,
+                    last,
+                    self._named(stretch),
+                    track.class_name,
+                    moments,
+                    runs,
+                    why=why,
+                )
+            )
 
     def _begins(self, track: TrackEvidence, stretch: Stretch) -> int:
         """The frame from which on a stretch surely shows whom it was given the name of.

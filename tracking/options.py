@@ -42,6 +42,8 @@ class RunOptions:
         backfill: Write what is decided in the end on earlier frames too, in a second pass (``gallery_hybrid``).
         search: How the gallery is searched: ``exact`` compares with every entry, ``auto`` gives the same answers
             sooner, ``hnsw`` asks Chroma's index, approximately.
+        explain: Say what each decision rests on: ``explanations`` in ``tracked.json``, and the picture
+            ``explain.jpg`` (``gallery_hybrid``).
         class_names: Names by class id, for detections that carry none.
         frame_range: First frame and the one after the last; None for open ends.
         lenient: Leave unusable detections out, counted, instead of refusing the file.
@@ -63,6 +65,7 @@ class RunOptions:
     gallery_match_threshold: float | None = None
     backfill: bool = False
     search: Search = "auto"
+    explain: bool = False
     class_names: Mapping[int, str] = field(default_factory=dict)
     frame_range: tuple[int | None, int | None] = (None, None)
     lenient: bool = False
@@ -89,6 +92,11 @@ class RunOptions:
         if self.backfill and (self.gallery is None or self.tracker != "gallery_hybrid"):
             raise OptionError(
                 "--backfill needs tracks and names.", hint="Give --gallery, and --tracker gallery_hybrid."
+            )
+        if self.explain and (self.gallery is None or self.tracker != "gallery_hybrid" or not self.output.saves):
+            raise OptionError(
+                "--explain needs tracks, names and a run folder.",
+                hint="Give --gallery, --tracker gallery_hybrid, and --json.",
             )
         if self.reid_frequency < 1:
             raise OptionError(f"--reid-frequency must be at least 1, got {self.reid_frequency}.")

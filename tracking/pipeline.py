@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -15,7 +16,7 @@ import numpy as np
 
 from gallery_db import match_threshold
 from gallery_db.address import location_of
-from gallery_db.errors import GalleryError
+from gallery_db.errors import GalleryError, GtrackError
 from tracking.artifacts import Artefacts
 from tracking.detect import check_range, read_ahead
 from tracking.detection_feed import DetectionFeed, DetectorFeed, IterableFeed, video_facts
@@ -24,19 +25,19 @@ from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
 from tracking.enrolment_run import RunEnrolment
 from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
+from tracking.explain_sheet import explanations, write_explanations
 from tracking.galleries import EmbedderOptions, load_known_people
 from tracking.hindsight import Hindsight
-from tracking.identity import TrackIdentities
+from tracking.identity import NamedStretch, TrackIdentities
 from tracking.options import RunOptions
 from tracking.progress import progress_bar
 from tracking.result import Tally, TrackResult, frame_document
 from tracking.sources import FrameReader, LiveReader, open_video, public_name, short_name
 from tracking.temporal import TemporalTracker
-from tracking.trackers import GalleryOnly, Hybrid, Tracker
+from tracking.trackers import GalleryOnly, Hybrid, Sight, Tracker
 
 if TYPE_CHECKING:
     from gallery_db import MatchThreshold
-    from gallery_db.errors import GtrackError
     from gallery_db.model import Embedder
     from tracking.galleries import KnownPeople
 
@@ -45,6 +46,7 @@ __all__ = ["DetectionInput", "TrackingRun"]
 DetectionInput = str | Path | Mapping[str, Any] | DetectionSource | Detector | DetectorOptions | Iterable[Any]
 """What a run takes for detections; see `TrackingRun`."""
 
+_Told = tuple[list[NamedStretch], dict[tuple[int, int], str | None], Mapping[tuple[int, int], list[Sight]]]
 _FALLBACK_FPS = 30.0
 _REFRESH_EVERY = 25
 """Frames between two looks at whether the gallery has changed; a look costs one small SQL query."""
@@ -95,6 +97,12 @@ class TrackingRun:
             raise OptionError(
                 f"--backfill draws pictures in a second pass, and {public_name(self._source)} cannot be read again.",
                 hint="Save the JSON alone, or run without --backfill.",
+            )
+        if self._live and options.explain:
+            raise OptionError(
+                f"--explain cuts its pictures from the video afterwards, and {public_name(self._source)} cannot be "
+                f"read again.",
+                hint="Run it on a recording.",
             )
         detector = self._detections
         if isinstance(detector, DetectorOptions):
@@ -169,6 +177,7 @@ class TrackingRun:
             )
             stack.callback(artefacts.close)
             started, started_cpu = time.perf_counter(), time.process_time()
+            told: _Told | None = None
             try:
                 look = self._look_at_gallery(people, enrolment, tracker)
                 try:
@@ -185,8 +194,8 @@ class TrackingRun:
                     )
                 finally:
                     # Also after an error or Ctrl-C: what was written so far is complete only with its names.
-                    if options.backfill and isinstance(tracker, Hybrid):
-                        self._backfill(tracker, selected, artefacts, tally)
+                    if (options.backfill or options.explain) and isinstance(tracker, Hybrid):
+                        told = self._look_back(tracker, selected, artefacts, tally, enrolment)
                 warnings += self._check_end(source, reader)
                 complete = True
             finally:
@@ -199,8 +208,13 @@ class TrackingRun:
                         if progress and complete:  # one bar makes room for the next, also where the video ended early
                             progress(tally.frames, tally.frames)
                         failure = enrolment.finish(complete=complete, progress=index_progress)
-                        if failure is not None and not complete:
-                            self._notify(f"warning: {failure}")
+                    if told is not None and people is not None and artefacts.paths.run_dir is not None:
+                        try:
+                            self._draw_explanations(told, people, artefacts)
+                        except GtrackError as error:
+                            failure = failure or error
+                    if failure is not None and not complete:
+                        self._notify(f"warning: {failure}")
                     counts = enrolment.counts if enrolment else None
                     warnings += [f"{count} x {reason}" for reason, count in source.warnings.items()]
                     stats = tally.stats(seconds, cpu_seconds, warnings, counts)
@@ -338,6 +352,7 @@ class TrackingRun:
             grace_frames=options.grace_frames,
             notify=self._notify,
             search=options.search,
+            judge_again=options.backfill,
         )
 
     @property
@@ -391,9 +406,11 @@ class TrackingRun:
                 people.view,
                 threshold=threshold,
                 every=options.reid_frequency,
-                keep=options.backfill,
+                keep=options.backfill or options.explain,
+                explain=options.explain,
             )
-        return Hybrid(temporal, embedder, identities, enrolment.enroller if enrolment else None), embedder
+        enroller = enrolment.enroller if enrolment else None
+        return Hybrid(temporal, embedder, identities, enroller, explain=options.explain), embedder
 
     def _loop(
         self,
@@ -439,9 +456,38 @@ class TrackingRun:
             if not go_on:
                 break
 
-    def _backfill(self, tracker: Hybrid, selected: set[int] | None, artefacts: Artefacts, tally: Tally) -> None:
+    def _look_back(
+        self,
+        tracker: Hybrid,
+        selected: set[int] | None,
+        artefacts: Artefacts,
+        tally: Tally,
+        enrolment: RunEnrolment | None,
+    ) -> _Told | None:
+        """What can be said only now: who the tracks are in the end, and why."""
+        ran = tracker.stretches()
+        settled = ran
+        if self._options.backfill and enrolment is not None:
+            settled = enrolment.settle(ran)
+        told = None
+        if self._options.explain:
+            final = _final_names(ran, settled)
+            artefacts.tracks.more["explanations"] = explanations(ran, final)
+            told = ran, final, tracker.sights or {}
+        if self._options.backfill:
+            self._backfill(Hindsight(settled), selected, artefacts, tally)
+        return told
+
+    def _draw_explanations(self, told: _Told, people: KnownPeople, artefacts: Artefacts) -> None:
+        ran, final, sights = told
+        assert artefacts.paths.run_dir is not None
+        path = artefacts.paths.run_dir / "explain.jpg"
+        gallery = people.gallery
+        drawn = write_explanations(path, ran, final, sights, self._video, gallery.path, gallery.collection)
+        artefacts.paths = replace(artefacts.paths, explain_path=drawn)
+
+    def _backfill(self, hindsight: Hindsight, selected: set[int] | None, artefacts: Artefacts, tally: Tally) -> None:
         """The second pass: correct the names of the frames done, and draw them."""
-        hindsight = Hindsight(tracker.stretches())
 
         def mend(document: dict[str, Any]) -> None:
             tally.backfilled += hindsight.mend(document)
@@ -609,3 +655,19 @@ def _take(detections: FrameDetections, rows: np.ndarray[Any, np.dtype[np.int64]]
         det_inds=detections.det_inds[rows],
         class_names=tuple(detections.class_names[r] for r in rows),
     )
+
+
+def _final_names(ran: Sequence[NamedStretch], settled: Sequence[NamedStretch]) -> dict[tuple[int, int], str | None]:
+    """What each stretch, by track and first frame, is called for most of its frames in the end."""
+    parts: dict[int, list[NamedStretch]] = defaultdict(list)
+    for part in settled:
+        parts[part.track_id].append(part)
+    final: dict[tuple[int, int], str | None] = {}
+    for stretch in ran:
+        frames: dict[str | None, int] = defaultdict(int)
+        for part in parts[stretch.track_id]:
+            name = None if part.named is None else part.named.identity
+            frames[name] += max(0, min(part.last, stretch.last) - max(part.first, stretch.first) + 1)
+        best = max(frames.items(), key=lambda item: item[1], default=(None, 0))
+        final[stretch.track_id, stretch.first] = best[0]
+    return final

@@ -98,6 +98,9 @@ class Tally:
         for track_id, named in zip(tracks.track_ids, tracks.named, strict=True):
             if named is not None:
                 self._see(frame, named.identity, track_id, temporal=temporal)
+        for track_id, name in zip(tracks.track_ids, tracks.reserved or (), strict=False):
+            if name is not None:
+                self._see(frame, name, track_id, temporal=temporal)
 
     def recount(self, documents: Iterable[Mapping[str, Any]], *, temporal: bool) -> None:
         """Count the names anew, from frames of track-v1 whose names were corrected."""
@@ -179,6 +182,9 @@ def frame_document(
             named.add(row)
             detection["gallery_id"] = name.identity
             detection["gallery_distance"] = round(name.distance, 6)
+        elif tracks.reserved is not None and tracks.reserved[i] is not None:
+            named.add(row)
+            detection["gallery_id"] = tracks.reserved[i]
         if tracks.statuses is not None:
             detection["identity_status"] = tracks.statuses[i]
     if drop_unnamed:

@@ -18,7 +18,13 @@ from tracking.quality import box_quality, crowding, look_quality, sharpness
 from tracking.reid.crops import crop
 from tracking.temporal import TemporalTracker
 
-__all__ = ["FrameTracks", "GalleryOnly", "Hybrid", "Pixels", "Tracker", "available_trackers"]
+__all__ = ["FrameTracks", "GalleryOnly", "Hybrid", "Pixels", "Sight", "Tracker", "available_trackers"]
+
+
+Sight = tuple[float, int, tuple[float, ...]]
+"""A look at a track: its quality, its frame, and the box xyxy."""
+
+SIGHTS = 3
 
 
 def available_trackers() -> list[str]:
@@ -52,6 +58,8 @@ class FrameTracks:
         named: Their M identities, None where unknown.
         crops: Number of crops embedded in this frame.
         statuses: What can be said of each of the M; None where nobody was asked.
+        reserved: For those who are nobody of the gallery, the name that they will be enrolled under, else None; None
+            where nobody is enrolled.
     """
 
     indices: NDArray[np.int64]
@@ -60,6 +68,7 @@ class FrameTracks:
     named: list[Named | None]
     crops: int = 0
     statuses: list[Status] | None = None
+    reserved: list[str | None] | None = None
 
 
 class Tracker(Protocol):
@@ -122,6 +131,7 @@ class Hybrid:
         embedder: Needed where the temporal tracker uses embeddings, or with `identities`.
         identities: Who the tracks are, or None to track without a gallery.
         enroller: Gets every look that the identities get; None to enrol nobody.
+        explain: Remember where the tracks were seen best.
     """
 
     def __init__(
@@ -130,7 +140,11 @@ class Hybrid:
         embedder: Embedder | None = None,
         identities: TrackIdentities | None = None,
         enroller: Enroller | None = None,
+        *,
+        explain: bool = False,
     ) -> None:
+        self.sights: dict[tuple[int, int], list[Sight]] | None = {} if explain else None
+        """Of each stretch, by track and first frame: its best looks, the best first."""
         self._temporal = temporal
         self._embedder = embedder
         self._identities = identities
@@ -159,6 +173,7 @@ class Hybrid:
         track_ids = [int(t) for t in ids]
         named: list[Named | None] = [None] * len(track_ids)
         statuses: list[Status] | None = None
+        reserved: list[str | None] | None = None
         identities = self._identities
         if identities is not None and self._embedder is not None:
             size = (pixels.width, pixels.height)
@@ -192,9 +207,21 @@ class Hybrid:
             )
             named = identities.names(frame, track_ids)
             statuses = [identities.status(track_id) for track_id in track_ids]
+            if self.sights is not None:
+                for position, quality in zip(looked, qualities, strict=True):
+                    evidence = identities.evidence(track_ids[position])
+                    if evidence is not None and not evidence.held:
+                        best = self.sights.setdefault((track_ids[position], evidence.stretch.first), [])
+                        box = tuple(float(value) for value in detections.boxes[indices[position]])
+                        best.append((quality, frame, box))
+                        best.sort(key=lambda sight: (-sight[0], sight[1]))
+                        del best[SIGHTS:]
             if self._enroller is not None:
                 for position, embedding, quality, part in zip(looked, looks, qualities, crops, strict=True):
                     row, name = int(indices[position]), named[position]
+                    evidence = identities.evidence(track_ids[position])
+                    if evidence is None or (evidence.journal and evidence.journal[-1].verdict == "poor"):
+                        continue
                     self._enroller.observe(
                         frame,
                         track_ids[position],
@@ -206,9 +233,23 @@ class Hybrid:
                         None if name is None else name.identity,
                         None if name is None else name.distance,
                         part,
+                        part=evidence.stretch.first,
+                        held=bool(evidence.held),
                     )
                 self._enroller.seen(frame, track_ids)
-        return FrameTracks(indices, [str(t) for t in track_ids], boxes, named, crops=embedded, statuses=statuses)
+                reserved = [
+                    self._enroller.reserve(track_id) if name is None and status == "unknown" else None
+                    for track_id, name, status in zip(track_ids, named, statuses, strict=True)
+                ]
+        return FrameTracks(
+            indices,
+            [str(t) for t in track_ids],
+            boxes,
+            named,
+            crops=embedded,
+            statuses=statuses,
+            reserved=reserved,
+        )
 
     def gallery_changed(self, before: Sequence[str]) -> None:
         """See `Tracker`."""
