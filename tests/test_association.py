@@ -17,8 +17,10 @@ from gallery_db import Gallery
 from tracking import track_video
 from tracking.association import associate, settle
 from tracking.demo_scene import Scene
+from tracking.errors import OptionError
 from tracking.evidence import DecisionRule, Moment, Stretch, TrackEvidence, keep_moment
 from tracking.identity import Named, NamedStretch
+from tracking.options import RunOptions
 
 RULE = DecisionRule.of(0.25)
 Vector = NDArray[np.float32]
@@ -233,6 +235,12 @@ def test_explanations(run: Any) -> None:
     assert [f["frame"] for f in json.loads(result.paths.json_path.read_text())["frames"]] == list(
         range(len(result.payload["frames"]))
     )
+
+
+@pytest.mark.parametrize("options", [{"gallery": None}, {"gallery": "g", "tracker": "gallery_only"}, {"gallery": "g"}])
+def test_explain_needs_tracks_names_and_a_folder(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="--explain"):
+        RunOptions(explain=True, **options).validate()
 
 
 @pytest.mark.data

@@ -123,6 +123,7 @@ class _Open:
     evidence: float | None = None
     classes: dict[str, float] | None = None
     part: int = 0
+    sub: int = 0
     reserved: str | None = None
 
     @property
@@ -250,6 +251,7 @@ class Enroller:
         given = (stranger_number(name) or 0 for name in names)
         self._numbers = count(max(given, default=0) + 1) if numbers is None else numbers
         self._open: dict[tuple[int, int], _Open] = {}
+        self._subs: dict[int, int] = {}
         self._part: dict[int, int] = {}
         self._held: dict[int, list[tuple[Any, ...]]] = {}
         self._opened = 0
@@ -329,7 +331,13 @@ class Enroller:
             return
         if old is None or part <= old.first:
             return
+        new = (track_id, part) not in self._open
         track = self._at(frame, track_id, part)
+        if new:
+            # Of the same ordinal: whether a swap is seen must not change the ids of all tracks after it.
+            self._opened -= 1
+            track.ordinal = old.ordinal
+            self._subs[old.ordinal] = track.sub = self._subs.get(old.ordinal, 0) + 1
         track.first = part
         moved = min(old.frames, max(0, old.last - part + 1))
         old.frames -= moved
@@ -542,7 +550,8 @@ class Enroller:
         plain = re.sub(r"[^a-z0-9]+", "_", name)[:40]
         if plain != name:
             plain += "_" + name.encode("utf-8", "replace").hex()[:24]
-        return f"{self._run_key}{plain}-{track.ordinal:06d}"
+        sub = f"-{track.sub + 1}" if track.sub else ""
+        return f"{self._run_key}{plain}-{track.ordinal:06d}{sub}"
 
     def _before(self, id_: str, mean: NDArray[np.float32]) -> Entry | None:
         """What an earlier run stored for the same track, if it looks like the same one."""
