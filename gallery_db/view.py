@@ -300,6 +300,7 @@ class GalleryView:
         class_names: Sequence[str | None] | None = None,
         *,
         limit: float | None = None,
+        nearest: int | None = None,
         held: Sequence[int] | None = None,
     ) -> NDArray[np.float32]:
         """How far each probe is from the nearest entry of each identity.
@@ -312,6 +313,7 @@ class GalleryView:
             class_names: P class names; None for one (or for all) matches every class.
             limit: Only distances up to it matter, which costs far less in a large gallery: a greater one is
                 exact or +inf. With ``search="hnsw"``, a smaller one may also be missed.
+            nearest: Only that many nearest identities of each probe matter; the others are exact or +inf.
             held: P columns, -1 for none, whose distance is exact whatever it is.
 
         Returns:
@@ -324,16 +326,23 @@ class GalleryView:
         array, codes = self._asked(probes, class_names)
         if not len(array) or not self._names:
             return np.empty((len(array), len(self._names)), np.float32)
-        nearest: NDArray[np.float32] | None = None
-        if limit is not None:
-            nearest = self._near(array, codes, np.full(len(array), 1.0 - limit))
-        if nearest is None:
-            nearest = self._nearest_of_columns(array)
-        elif held is not None:
-            for row, column in enumerate(held):
-                if column >= 0 and nearest[row, column] == -np.inf:
-                    nearest[row, column] = self._nearest_of(array[row], column)
-        return self._as_distances(array, nearest, codes)
+        found: NDArray[np.float32] | None = None
+        if limit is not None or nearest is not None:
+            floor = -np.inf if limit is None else 1.0 - limit
+            found = self._near(array, codes, np.full(len(array), floor), nearest=nearest)
+        if found is None:
+            return self._as_distances(array, self._nearest_of_columns(array), codes)
+        own = [(row, column) for row, column in enumerate(held or ()) if column >= 0]
+        for row, column in own:
+            found[row, column] = self._nearest_of(array[row], column)
+        distances = self._as_distances(array, found, codes)
+        if nearest is not None and nearest < distances.shape[1]:
+            # Of the identities behind those, some entry was met, not always the nearest.
+            beyond = distances > np.partition(distances, nearest - 1, axis=1)[:, nearest - 1, None]
+            for row, column in own:
+                beyond[row, column] = False
+            distances[beyond] = np.inf
+        return distances
 
     def nearest_identities(
         self, probes: Any, k: int, class_names: Sequence[str | None] | None = None

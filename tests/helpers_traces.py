@@ -38,6 +38,7 @@ class Known:
         class_names: Sequence[str | None],
         *,
         limit: float | None = None,
+        nearest: int | None = None,
         held: Sequence[int] | None = None,
     ) -> NDArray[np.float32]:
         distances = 1 - probes @ np.stack([A, B, C]).T

@@ -71,7 +71,14 @@ def same(found: GalleryView, exact: GalleryView, probes: Array, classes: list[st
         np.testing.assert_allclose(near[within], everything[within], atol=2e-6)
         met = np.isfinite(near)
         np.testing.assert_allclose(near[met], everything[met], atol=5e-6, err_msg="exact or inf")
-    for count in (1, 12):
+    for count in (1, 5, 12):
+        near = found.identity_distances(probes, classes, nearest=count, held=held)
+        met = np.isfinite(near)
+        np.testing.assert_allclose(near[met], everything[met], atol=5e-6, err_msg="exact or inf")
+        np.testing.assert_allclose(np.sort(near, axis=1)[:, :count], np.sort(everything, axis=1)[:, :count], atol=2e-6)
+        own = [(row, column) for row, column in enumerate(held) if column >= 0]
+        rows, columns = [row for row, _ in own], [column for _, column in own]
+        np.testing.assert_allclose(near[rows, columns], everything[rows, columns], atol=5e-6)
         columns, distances = found.nearest_identities(probes, count, classes)
         expected = np.sort(everything, axis=1)[:, :count]
         np.testing.assert_allclose(distances, expected, atol=2e-6)
@@ -252,7 +259,7 @@ def test_hnsw_asks_chroma_and_names_alike(stored: Path, counted: list[int]) -> N
         view = gallery.view(search="hnsw")
         same(view, gallery.view(search="exact"), probes, ["person", "car", None] * 8)
         assert gallery.notices == []
-    assert counted == [64] * 6
+    assert counted == [64] * 10
 
 
 def test_what_the_index_does_not_know_is_compared_in_memory(stored: Path, counted: list[int]) -> None:

@@ -64,11 +64,6 @@ class DecisionRule:
             hysteresis=0.2 * accept,
         )
 
-    @property
-    def reach(self) -> float:
-        """Distances beyond this are all the same to the rule."""
-        return max(self.reject, self.accept + 2 * max(self.margin, self.hysteresis)) + self.hysteresis
-
     def suffices(self, looks: int, distance: float, margin: float) -> bool:
         """Whether that many looks, at that distance and with the second-best that much further, give a name."""
         if looks < 1 or margin < self.margin / looks:

@@ -40,11 +40,13 @@ class IdentitySource(Protocol):
         class_names: Sequence[str | None],
         *,
         limit: float | None = None,
+        nearest: int | None = None,
         held: Sequence[int] | None = None,
     ) -> NDArray[np.float32]:
         """(P, I) cosine distance of each probe to each identity's nearest entry; inf across classes.
 
-        With a limit, one beyond it is exact or inf, but for the columns that are `held` (P, -1 for none).
+        One beyond the limit, or beyond the so many `nearest`, is exact or inf, but for the columns that are `held`
+        (P, -1 for none).
         """
         ...
 
@@ -352,10 +354,11 @@ class TrackIdentities:
         of three pictures each do not mix), for the identities that come into question. A single entry that sits
         at a wrong identity can be the nearest; it cannot make that identity the best supported one.
 
-        Beyond the reach of the rule a distance may be inf, but for the columns that are `held`.
+        Of identities that do not come into question a distance may be inf, but for the columns that are `held`.
         """
-        limit = None if held is None else self._rule.reach
-        nearest = self._source.identity_distances(vectors, class_names, limit=limit, held=held)
+        nearest = self._source.identity_distances(
+            vectors, class_names, nearest=None if held is None else self.RIVALS, held=held
+        )
         if not isinstance(self._source, EntrySource) or not nearest.size:
             return nearest, nearest
         supported = nearest.copy()
