@@ -16,6 +16,7 @@ from PIL import Image
 
 from gallery_db import (
     ContactRow,
+    EmbeddingModel,
     Entry,
     Gallery,
     GalleryLockedError,
@@ -28,6 +29,7 @@ from gallery_db import (
 from tracking import TrackingRun, TrackResult, load_embedder, track_video
 from tracking.demo_scene import Scene, SceneConfig, render_scene
 from tracking.enrolment import Enroller, EnrolmentCounts
+from tracking.enrolment_run import misplaced_lines
 from tracking.errors import OptionError
 from tracking.galleries import EmbedderOptions
 from tracking.gallery_writer import CROPS, GalleryWriter
@@ -616,3 +618,20 @@ def test_nothing_is_enrolled_unless_asked(scene: Scene, copied: Path) -> None:
     assert "enrolled" not in result.stats
     assert not {"enroll", "source_id", "grace_frames"} & set(result.payload["tracker"]["config"])
     assert files() == before
+
+
+def test_an_enrolled_entry_that_looks_misplaced_is_told(tmp_path: Path) -> None:
+    """Ten people of four entries each; one of them got an entry of somebody else's."""
+    generator = np.random.default_rng(0)
+    centres = generator.standard_normal((10, 32))
+    vectors = np.repeat(centres, 4, axis=0) + 0.3 * generator.standard_normal((40, 32))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    names = [f"unknown-{number // 4:04d}" for number in range(40)]
+    names[5] = "unknown-0007"
+    entries = [Entry(id=f"track-{n:02d}", identity=name, origin="track") for n, name in enumerate(names)]
+    with Gallery.create(tmp_path / "g", EmbeddingModel("m.pt", "0" * 64, 32, "none")) as gallery:
+        gallery.add(entries, vectors)
+        (line,) = misplaced_lines(gallery, ["track-05", "track-20"])
+        assert line.startswith("warning: the enrolled entry track-05 of unknown-0007 is nearer to unknown-0001 (0.")
+        assert misplaced_lines(gallery, ["track-20"]) == [], "what others stored is theirs to look at"
+        assert misplaced_lines(gallery, []) == []

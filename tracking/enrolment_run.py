@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gallery_db import Gallery, is_gallery, match_threshold
+from gallery_db import Gallery, find_suspects, is_gallery, match_threshold
 from gallery_db.errors import GtrackError
 from tracking.association import Person, associate, settle
 from tracking.enrolment import Enrol, Enroller, EnrolmentCounts, is_unknown
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from gallery_db.model import EmbeddingModel
     from tracking.identity import NamedStretch
 
-__all__ = ["RunEnrolment", "check_enrolment_gallery", "run_key"]
+__all__ = ["RunEnrolment", "check_enrolment_gallery", "misplaced_lines", "run_key"]
 
 _HEAD = 1024 * 1024
+_MOST_COMPARED = 5000
+_MOST_TOLD = 3
 
 
 def run_key(source_id: str, video: Path, frame_range: tuple[int | None, int | None], model: EmbeddingModel) -> str:
@@ -49,6 +51,30 @@ def run_key(source_id: str, video: Path, frame_range: tuple[int | None, int | No
         raise VideoError(f"video {video} cannot be read: {error.strerror or error}.") from error
     facts = [source_id, video.name, size, head, frame_range[0] or 0, frame_range[1], model.sha256, model.preprocessing]
     return f"track-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}-"
+
+
+def misplaced_lines(gallery: Gallery, ids: Collection[str]) -> list[str]:
+    """What to say of enrolled entries that look like somebody else's, the worst first; see `find_suspects`.
+
+    A gallery of more than `_MOST_COMPARED` entries is left to `gtrack gallery list --suspects`: all are compared with
+    all.
+
+    Args:
+        gallery: With the entries in it.
+        ids: Theirs.
+    """
+    if not ids or len(gallery) > _MOST_COMPARED:
+        return []
+    found = [one for one in find_suspects(gallery.view(search="exact")).misplaced if one.entry_id in ids]
+    lines = [
+        f"warning: the enrolled entry {one.entry_id} of {one.identity} is nearer to {one.other} "
+        f"({one.other_distance:.2f}) than to {one.identity}'s others ({one.own_distance:.2f}); "
+        "`gtrack gallery list --suspects` shows all such."
+        for one in found[:_MOST_TOLD]
+    ]
+    if len(found) > _MOST_TOLD:
+        lines.append(f"warning: {len(found) - _MOST_TOLD} more enrolled entries look misplaced.")
+    return lines
 
 
 def check_enrolment_gallery(path: Path | str) -> None:
@@ -273,13 +299,17 @@ class RunEnrolment:
         except GtrackError as error:  # such as embeddings that are none; the run itself is complete without
             failure, complete = failure or error, False
         last = None if complete else self.enroller.last_frame
-        failure = self._writer.finish(last_frame=last, sync=complete, progress=progress) or failure
+        failure = self._writer.finish(last_frame=last, sync=complete, progress=progress, check=self._check) or failure
         self._tell(self._writer.gallery)
         return failure
 
     def abort(self) -> None:
         """Let go of the gallery where the run did not come to its frames; nothing happens after `finish`."""
         self._writer.abort()
+
+    def _check(self, gallery: Gallery, written: frozenset[str]) -> None:
+        for line in misplaced_lines(gallery, written):
+            self._notify(line)
 
     def tell(self) -> None:
         """Pass on what the gallery has had to say since."""

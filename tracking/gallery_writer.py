@@ -89,7 +89,12 @@ class GalleryWriter:
         self._jobs.put(_Rename(id_, identity))
 
     def finish(
-        self, *, last_frame: int | None = None, sync: bool = True, progress: Callable[[int, int], None] | None = None
+        self,
+        *,
+        last_frame: int | None = None,
+        sync: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+        check: Callable[[Gallery, frozenset[str]], None] | None = None,
     ) -> GtrackError | None:
         """Write what is waiting, remove what an earlier run stored and this one did not, and close the gallery.
 
@@ -97,6 +102,7 @@ class GalleryWriter:
             last_frame: Of a run that was cut short: entries of later frames stay.
             sync: Bring the Chroma index up to date.
             progress: Called with (entries done, entries in all) meanwhile.
+            check: Called with the gallery and the ids written, once all is stored.
 
         Returns:
             The first thing that went wrong, or None. It raises nothing for it: the run is complete without.
@@ -108,6 +114,8 @@ class GalleryWriter:
             if not self._broken:
                 try:
                     self._remove_stale(last_frame)
+                    if check is not None:
+                        check(self._gallery, frozenset(self._written))
                     if sync:
                         self._gallery.sync_index(progress)
                 except GtrackError as error:
