@@ -487,7 +487,11 @@ class Record:
             # still stand in the log.
             log = path.with_name(path.name + "-wal")
             if os.access(path.parent, os.W_OK):
-                raise
+                if not os.access(path, os.W_OK):
+                    raise
+                # A writer was killed in the middle: SQLite recovers its log, which a reader alone may not.
+                connect("mode=rw").close()
+                return connect("mode=ro")
             if log.exists() and log.stat().st_size:
                 raise GalleryReadOnlyError(
                     f"The gallery {path.parent} was not closed by its last writer, and its folder is read-only.",

@@ -418,19 +418,21 @@ def test_a_car_never_gets_a_persons_name(scene: Scene, tmp_path: Path) -> None:
     assert any("nobody can be named" in line for line in said)
 
 
-def test_folder_gallery_is_ingested_once(scene: Scene) -> None:
+def test_folder_gallery_is_ingested_once(scene: Scene, tmp_path: Path) -> None:
     from tracking.galleries import EmbedderOptions, load_known_people
 
     options = EmbedderOptions(weights="builtin")
-    first = load_known_people(scene.gallery, options)
+    folder = tmp_path / "people"  # of its own: the scene's may be in the cache already
+    shutil.copytree(scene.gallery, folder)
+    first = load_known_people(folder, options)
     first.gallery.close()
-    second = load_known_people(scene.gallery, options)
+    second = load_known_people(folder, options)
     second.gallery.close()
     assert first.ingested is not None
     assert second.ingested is not None
     assert (first.ingested.added, second.ingested.added) == (first.ingested.found, 0)
     assert second.ingested.unchanged == first.ingested.found
-    result = run(scene, gallery=scene.gallery, reid_weights="builtin")
+    result = run(scene, gallery=folder, reid_weights="builtin")
     assert result.stats["named"] > 0
 
 
