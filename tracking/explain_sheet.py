@@ -70,7 +70,7 @@ def write_explanations(
     final: Mapping[tuple[int, int], str | None],
     sights: Mapping[tuple[int, int], Sequence[Sight]],
     video: Path,
-    gallery: Path,
+    gallery: Path | str,
     collection: str,
 ) -> Path | None:
     """Draw the sheet: a row a stretch, at most `MOST_ROWS`, the doubtful first.
@@ -80,7 +80,7 @@ def write_explanations(
         stretches, final: See `explanations`.
         sights: The best looks at each stretch.
         video: What they are of.
-        gallery: Whose entries they were held against; not open for writing here.
+        gallery: Whose entries they were held against, a folder or an address; not open for writing here.
         collection: Of it.
 
     Returns:
@@ -110,7 +110,7 @@ def write_explanations(
             kept = [picture for picture in more if picture is not None]
             caption = f"#{stretch.track_id} {called}"
             rows.append(ContactRow(own, caption, _nearest(opened, view, stretch, why), kept, words))
-    return write_contact_sheet(path, rows, gallery=gallery)
+        return write_contact_sheet(path, rows, gallery=opened.path)
 
 
 def _nearest(opened: Gallery, view: GalleryView, stretch: NamedStretch, why: Explanation) -> list[Match]:

@@ -483,7 +483,7 @@ class TrackingRun:
         assert artefacts.paths.run_dir is not None
         path = artefacts.paths.run_dir / "explain.jpg"
         gallery = people.gallery
-        drawn = write_explanations(path, ran, final, sights, self._video, gallery.path, gallery.collection)
+        drawn = write_explanations(path, ran, final, sights, self._video, gallery.location, gallery.collection)
         artefacts.paths = replace(artefacts.paths, explain_path=drawn)
 
     def _backfill(self, hindsight: Hindsight, selected: set[int] | None, artefacts: Artefacts, tally: Tally) -> None:
