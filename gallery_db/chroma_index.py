@@ -22,6 +22,7 @@ from gallery_db.address import Address
 from gallery_db.chroma_client import chroma_errors, close_client, open_folder, open_server
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryIndexError
+from gallery_db.hnsw_files import hnsw_damage_at_a_glance
 from gallery_db.model import EmbeddingModel
 
 __all__ = ["BATCH_SIZE", "ChromaIndex", "IndexDifferences", "Progress", "model_facts", "remove_folder"]
@@ -110,6 +111,11 @@ class ChromaIndex:
         self._own = client is None
         # A server takes any number of requests at once; Chroma's embedded clients do not.
         self._turn: AbstractContextManager[Any] = _TURN if isinstance(place, Path) else nullcontext()
+        if isinstance(place, Path) and (damage := hnsw_damage_at_a_glance(place)):
+            raise GalleryIndexError(
+                f"The Chroma index is damaged: {damage[0]}",
+                hint="The gallery's record is not concerned; `gtrack gallery rebuild` makes the index anew.",
+            )
         with self._turn, chroma_errors(place, "opening"):
             if isinstance(place, Path):
                 place.mkdir(exist_ok=True)

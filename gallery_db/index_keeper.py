@@ -22,6 +22,7 @@ from gallery_db.chroma_index import (
 )
 from gallery_db.errors import GalleryError, GalleryIndexError
 from gallery_db.files import fsync_folder
+from gallery_db.hnsw_files import hnsw_damage
 
 if TYPE_CHECKING:
     from gallery_db.record import CollectionRow, Record
@@ -220,6 +221,7 @@ class IndexKeeper:
         try:
             self.close()
             record.set_meta("index_dirty", "1")
+            self._refuse_damage()
             plans = []
             for other in rows:
                 difference, problems = self._difference(record, other, None, create=True)
@@ -240,10 +242,16 @@ class IndexKeeper:
                     if again.missing or again.extra or again.different or problems:
                         raise GalleryIndexError(f"the collection {other.name!r} still differs from the record.")
                     self._notices.append(f"The index of {other.name!r} was repaired.")
+                self._refuse_damage()
                 _flush(self.folder)
         except GalleryIndexError as error:
             self._notices.append(f"The index could not be repaired and is made anew: {error.message}")
             self.rebuild(record, progress)
+
+    def _refuse_damage(self) -> None:
+        """Keep files that a kill has torn from Chroma, which would end this process, now or at some later search."""
+        if damage := hnsw_damage(self.folder):
+            raise GalleryIndexError(damage[0])
 
     def rebuild(self, record: Record, progress: Progress | None = None) -> None:
         """Make the index of all collections anew, beside the old one, and put it in its place."""
@@ -320,6 +328,7 @@ class IndexKeeper:
         else:
             self.close()
             try:
+                self._refuse_damage()
                 difference, found = self._difference(record, row, progress)
                 problems += found
             except GalleryIndexError as error:

@@ -2,11 +2,12 @@
 
 ``python tests/benchmarks/crash_rounds.py --rounds 100``
 ``python tests/benchmarks/crash_rounds.py --what add --rounds 100 --base 100000``
+``python tests/benchmarks/crash_rounds.py --what add --rounds 100 --base 20000 --aim``
 
 Each round starts a process that writes into the same gallery: by the API with a sync of the index every few
 batches (``add``), by ``gtrack gallery ingest`` (``ingest``), or by ``gtrack run --enroll all`` (``enrol``). At a
-random moment of its life it is killed. What a reader in another process saw in the record before the kill counts
-as acknowledged. Then:
+random moment of its life it is killed; with ``--aim`` (of ``add``), while Chroma rewrites its files or soon after.
+What a reader in another process saw in the record before the kill counts as acknowledged. Then:
 
 - the record is sound, and holds every acknowledged change;
 - the entries are exactly what the log of changes says, no batch by halves, and their vectors are right;
@@ -14,12 +15,16 @@ as acknowledged. Then:
 - 64 entries, half of them the newest, are found by Chroma's index under their own vectors;
 - every tenth round, `verify` compares every vector of the index with the record.
 
+The index is opened in a process of its own each time: a torn one may end it with a segmentation fault.
+
 With a base, five rounds are killed in a row on a copy of it, then the next five on a fresh one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 import random
 import shutil
@@ -191,7 +196,41 @@ def check_queries(path: Path, chance: random.Random, *, verify: bool) -> tuple[l
         return list(gallery.notices), None
 
 
-def rounds(what: str, count: int, base: int, folder: Path, seed: int) -> int:
+def check_in_a_process(path: Path, seed: int, *, verify: bool) -> tuple[list[str], str | None]:
+    """`check_queries`, whatever becomes of the process that does it."""
+    words = [sys.executable, __file__, "--check", str(path), "--seed", str(seed)]
+    done = subprocess.run([*words, *(["--verify"] if verify else [])], capture_output=True, text=True)
+    if done.returncode < 0:
+        return [], f"opening the index ended the process: {signal.Signals(-done.returncode).name}"
+    if done.returncode:
+        return [], f"opening the index failed: {done.stderr[-500:]}"
+    notices, trouble = json.loads(done.stdout.splitlines()[-1])
+    return notices, trouble
+
+
+def rewritten(gallery: Path) -> dict[Path, int]:
+    """When each of the index's files was written last."""
+    found = {}
+    for file in gallery.glob("chroma/*/*.bin"):
+        with contextlib.suppress(FileNotFoundError):
+            found[file] = file.stat().st_mtime_ns
+    return found
+
+
+def wait_to_kill(process: subprocess.Popen[bytes], seconds: float, aimed_at: Path | None) -> bool:
+    """Wait so many seconds, aimed: from when the index's files begin to be written; returns whether it has ended."""
+    if aimed_at is not None:
+        before = rewritten(aimed_at)
+        while process.poll() is None and rewritten(aimed_at) == before:
+            time.sleep(0.002)
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def rounds(what: str, count: int, base: int, folder: Path, seed: int, *, aim: bool = False) -> int:
     """Run them; returns how many went wrong."""
     chance = random.Random(seed)
     path = folder / "gallery"
@@ -219,11 +258,11 @@ def rounds(what: str, count: int, base: int, folder: Path, seed: int) -> int:
             lifetime = time.perf_counter() - started
             seen["went through"] += 1
         else:
-            try:
-                process.wait(timeout=lifetime * chance.uniform(0.05, 1.05))
-                seen["went through"] += 1
-            except subprocess.TimeoutExpired:
-                seen["killed"] += 1
+            aimed = aim and what == "add"
+            # A rewriting of 100,000 entries takes a second or so.
+            most = 2.0 * max(base, 10_000) / 100_000
+            seconds = chance.uniform(0.0, most) if aimed else lifetime * chance.uniform(0.05, 1.05)
+            seen["went through" if wait_to_kill(process, seconds, path if aimed else None) else "killed"] += 1
         acknowledged = last_change(path)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -238,7 +277,8 @@ def rounds(what: str, count: int, base: int, folder: Path, seed: int) -> int:
         seen["something was stored"] += newest > before
         notices: list[str] = []
         if trouble is None:
-            notices, trouble = check_queries(path, chance, verify=number % 10 == 9 or number == count - 1)
+            verify = number % 10 == 9 or number == count - 1
+            notices, trouble = check_in_a_process(path, chance.randrange(1 << 30), verify=verify)
         for notice in notices:
             for word in ("checked against", "was repaired", "made anew"):
                 seen[f"index {word}"] += word in notice
@@ -263,17 +303,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--base", type=int, default=0, help="entries before the first round; of 'add' only")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--aim", action="store_true", help="kill while the index's files are rewritten; of 'add' only")
+    parser.add_argument("--check", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--verify", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--first", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
         write_by_api(options.write, options.first)
         return
+    if options.check:
+        print(json.dumps(check_queries(options.check, random.Random(options.seed), verify=options.verify)))
+        return
     wrong = 0
     for what in options.what:
         with tempfile.TemporaryDirectory() as folder:
             base = options.base if what == "add" else 0
-            wrong += rounds(what, options.rounds, base, Path(folder), options.seed)
+            wrong += rounds(what, options.rounds, base, Path(folder), options.seed, aim=options.aim)
     sys.exit(1 if wrong else 0)
 
 
