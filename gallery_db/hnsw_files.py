@@ -131,7 +131,7 @@ def _check_layers(segment: Path, header: _Header, labels: NDArray[np.uint64]) ->
     width = 1 + header.links
     levels = np.zeros(len(labels), np.int64)
     places: list[int] = []
-    place, view = 0, memoryview(words)
+    place, view = 0, words.data
     for element in range(len(labels)):
         if place >= len(words):
             raise _TornError(f"{_LINKS} ends before element {element}")
