@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracking.options import RunOptions as RunOptions
     from tracking.pipeline import TrackingRun as TrackingRun
     from tracking.reid import load_embedder as load_embedder
+    from tracking.reid.elsewhere import embedding_model as embedding_model
     from tracking.result import TrackResult as TrackResult
     from tracking.results.exporting import export_tracks as export_tracks
     from tracking.results.reading import TrackFrame as TrackFrame
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from tracking.results.timelines import Timeline as Timeline
     from tracking.results.timelines import timeline as timeline
     from tracking.sources import LiveOptions as LiveOptions
+    from tracking.track_enroller import Sighting as Sighting
+    from tracking.track_enroller import TrackEnroller as TrackEnroller
+    from tracking.track_enroller import TrackName as TrackName
     from tracking.trackers import available_trackers as available_trackers
 
 _HOMES = {
@@ -41,13 +45,17 @@ _HOMES = {
     "RunOptions": "tracking.options",
     "Scene": "tracking.demo_scene",
     "SceneConfig": "tracking.demo_scene",
+    "Sighting": "tracking.track_enroller",
     "Timeline": "tracking.results.timelines",
+    "TrackEnroller": "tracking.track_enroller",
     "TrackFrame": "tracking.results.reading",
+    "TrackName": "tracking.track_enroller",
     "TrackReader": "tracking.results.reading",
     "TrackResult": "tracking.result",
     "TrackingRun": "tracking.pipeline",
     "available_trackers": "tracking.trackers",
     "detect_video": "tracking.detect",
+    "embedding_model": "tracking.reid.elsewhere",
     "export_tracks": "tracking.results.exporting",
     "iter_supervision": "tracking.results.supervision_frames",
     "load_detector": "tracking.detectors.loader",
@@ -67,13 +75,17 @@ __all__ = [
     "RunOptions",
     "Scene",
     "SceneConfig",
+    "Sighting",
     "Timeline",
+    "TrackEnroller",
     "TrackFrame",
+    "TrackName",
     "TrackReader",
     "TrackResult",
     "TrackingRun",
     "available_trackers",
     "detect_video",
+    "embedding_model",
     "export_tracks",
     "iter_supervision",
     "load_detector",

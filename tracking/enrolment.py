@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Literal, Protocol
 
@@ -20,6 +20,7 @@ from gallery_db.people import stranger_name, stranger_number
 from gallery_db.rejections import NOT
 
 __all__ = [
+    "Company",
     "Enrol",
     "Enroller",
     "EnrolmentCounts",
@@ -117,7 +118,7 @@ class _Open:
     scores: float = 0.0
     best: float = -1.0
     best_frame: int = 0
-    best_box: Box = (0.0, 0.0, 0.0, 0.0)
+    best_box: Box | None = None
     crop: NDArray[np.uint8] | None = None
     identity: str | None = None
     evidence: float | None = None
@@ -169,6 +170,21 @@ class Judged:
     put_off: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Company:
+    """What the enrollers share that fill one gallery in one run, a camera each.
+
+    Attributes:
+        own: Ids of the entries that they stored.
+        dropped: Ids of those that they took out again, or left out for others like them.
+        given: Names that they gave to strangers.
+    """
+
+    own: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
+    given: set[str] = field(default_factory=set)
+
+
 class Enroller:
     """Turns each track that ends into one entry, or says why not.
 
@@ -196,6 +212,7 @@ class Enroller:
         names: All names that the gallery holds, so that a new one is new.
         numbers: Numbers for new names, which nobody else is given; by default those after the highest in `names`.
         judge_again: Remember what `settle` needs.
+        company: Of the enrollers of other cameras in this run, which know the same identities; None for no others.
     """
 
     MOST_CROPS = 256
@@ -231,7 +248,9 @@ class Enroller:
         names: Iterable[str] = (),
         numbers: Iterator[int] | None = None,
         judge_again: bool = False,
+        company: Company | None = None,
     ) -> None:
+        company = company or Company()
         self.judged: dict[str, Judged] = {}
         self.prior = frozenset(known.identities)
         self._judge_again = judge_again
@@ -255,10 +274,8 @@ class Enroller:
         self._part: dict[int, int] = {}
         self._held: dict[int, list[tuple[Any, ...]]] = {}
         self._opened = 0
-        self._own: set[str] = set()
-        self._dropped: set[str] = set()
+        self._own, self._dropped, self._given = company.own, company.dropped, company.given
         self._spans: dict[str, set[tuple[int, int]]] = {}
-        self._given: set[str] = set()
 
     # -- what happens on the video ---------------------------------------------------------------------------
 
@@ -286,7 +303,7 @@ class Enroller:
             embedding: (D,) of unit length.
             quality: Of the look, in [0, 1]; see `look_quality`.
             score: Of the detection.
-            box: xyxy in pixels of the frame.
+            box: xyxy in pixels of the frame; NaN where unknown.
             class_name: The class; None where unknown.
             identity: The name that the track now has.
             identity_evidence: Cosine distance to it.
@@ -370,7 +387,8 @@ class Enroller:
             track.classes[class_name] = track.classes.get(class_name, 0.0) + weight
         if quality > track.best:
             x1, y1, x2, y2 = (float(value) for value in box)
-            track.best, track.best_frame, track.best_box = quality, frame, (x1, y1, x2, y2)
+            track.best, track.best_frame = quality, frame
+            track.best_box = (x1, y1, x2, y2) if x1 == x1 else None
             track.crop = None if crop is None else _small(crop)
 
     def seen(self, frame: int, track_ids: Sequence[int]) -> None:
