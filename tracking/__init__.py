@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracking.api import track_video as track_video
+    from tracking.deepstream.feed import DeepStreamFeed as DeepStreamFeed
+    from tracking.deepstream.feed import DeepStreamNames as DeepStreamNames
+    from tracking.deepstream.nvinfer import nvinfer_preprocessing as nvinfer_preprocessing
+    from tracking.deepstream.reader import DeepStreamFrame as DeepStreamFrame
+    from tracking.deepstream.reader import DeepStreamObject as DeepStreamObject
+    from tracking.deepstream.reader import DeepStreamReader as DeepStreamReader
+    from tracking.deepstream.recorded import RecordedPyds as RecordedPyds
     from tracking.demo_scene import Scene as Scene
     from tracking.demo_scene import SceneConfig as SceneConfig
     from tracking.demo_scene import render_scene as render_scene
@@ -39,9 +46,15 @@ if TYPE_CHECKING:
     from tracking.trackers import available_trackers as available_trackers
 
 _HOMES = {
+    "DeepStreamFeed": "tracking.deepstream.feed",
+    "DeepStreamFrame": "tracking.deepstream.reader",
+    "DeepStreamNames": "tracking.deepstream.feed",
+    "DeepStreamObject": "tracking.deepstream.reader",
+    "DeepStreamReader": "tracking.deepstream.reader",
     "DetectionSource": "tracking.detections",
     "DetectorOptions": "tracking.detectors.base",
     "LiveOptions": "tracking.sources",
+    "RecordedPyds": "tracking.deepstream.recorded",
     "RunOptions": "tracking.options",
     "Scene": "tracking.demo_scene",
     "SceneConfig": "tracking.demo_scene",
@@ -60,6 +73,7 @@ _HOMES = {
     "iter_supervision": "tracking.results.supervision_frames",
     "load_detector": "tracking.detectors.loader",
     "load_embedder": "tracking.reid",
+    "nvinfer_preprocessing": "tracking.deepstream.nvinfer",
     "open_detections": "tracking.detections",
     "read_tracks": "tracking.results.reading",
     "render_scene": "tracking.demo_scene",
@@ -69,9 +83,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "DeepStreamFeed",
+    "DeepStreamFrame",
+    "DeepStreamNames",
+    "DeepStreamObject",
+    "DeepStreamReader",
     "DetectionSource",
     "DetectorOptions",
     "LiveOptions",
+    "RecordedPyds",
     "RunOptions",
     "Scene",
     "SceneConfig",
@@ -90,6 +110,7 @@ __all__ = [
     "iter_supervision",
     "load_detector",
     "load_embedder",
+    "nvinfer_preprocessing",
     "open_detections",
     "read_tracks",
     "render_scene",
