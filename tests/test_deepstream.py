@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from own_pipeline import SIZE, TOY, axis, own_frames
+from PIL import Image as PictureFile
 
 from gallery_db import Entry, Gallery, GalleryError
 from tracking import (
@@ -154,6 +155,7 @@ def test_a_batch_is_read_as_it_was(pyds: RecordedPyds, origin: EmbeddingOrigin) 
             person(UNTRACKED, None, class_id=2, label="bag"),
             source=3,
             pad_index=1,
+            batch_id=1,
             buf_pts=40_000_000,
             ntp_timestamp=1_700_000_000_000_000_000,
         ),
@@ -161,7 +163,7 @@ def test_a_batch_is_read_as_it_was(pyds: RecordedPyds, origin: EmbeddingOrigin) 
     ]
     read = DeepStreamReader(pyds, embeddings=origin, dimension=SIZE).read(pyds.batch(frames, embeddings=origin))
     for got, expected in zip(read, frames, strict=True):
-        for name in ("source_id", "frame_num", "size", "pad_index", "buf_pts", "ntp_timestamp"):
+        for name in ("source_id", "frame_num", "size", "pad_index", "batch_id", "buf_pts", "ntp_timestamp"):
             assert getattr(got, name) == getattr(expected, name)
         for one, other in zip(got.objects, expected.objects, strict=True):
             for name in ("object_id", "class_id", "label", "box", "confidence", "tracker_confidence"):
@@ -411,6 +413,28 @@ def test_boxes_are_judged_in_the_muxers_pixels(pyds: RecordedPyds, tmp_path: Pat
         quality.append(entries_of(tmp_path / name)[0].extra["quality"])
     assert quality[0] == pytest.approx(0.9 * 100 / 270, abs=1e-3)
     assert quality[1] == pytest.approx(0.9, abs=1e-3)
+
+
+def test_pictures_are_asked_for_where_somebody_is_looked_at(
+    pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path
+) -> None:
+    asked: list[tuple[int, Any]] = []
+    noise = np.random.default_rng(0).integers(0, 255, (540, 960, 3), np.uint8)  # half the size that boxes are told in
+
+    def image(one: DeepStreamFrame, buffer: Any) -> Any:
+        asked.append((one.frame_num, buffer))
+        return noise
+
+    feed = DeepStreamFeed(enroller, pyds, image=image)
+    for number in range(20):
+        two = person(1, A), person(2, B, box=(300, 50, 340, 150))
+        feed.feed(pyds.batch([frame(number, *two)]), f"buffer {number}")
+    assert 3 <= len(asked) <= 10, "once a frame, and not in each"
+    assert asked[0] == (0, "buffer 0")
+    enroller.close()
+    for entry in entries_of(tmp_path / "g"):
+        with PictureFile.open(tmp_path / "g" / entry.extra["crop"]) as picture:
+            assert picture.size == (20, 50)
 
 
 def test_embeddings_that_come_now_and_then(pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path) -> None:

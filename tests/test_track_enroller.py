@@ -261,6 +261,24 @@ def test_quality_and_boxes_weigh(tmp_path: Path) -> None:
     assert "crop" not in found["1"].extra
 
 
+def test_crops_are_asked_for_where_they_are_needed(tmp_path: Path) -> None:
+    crop = np.random.default_rng(0).integers(0, 255, (40, 20, 3), np.uint8)
+    asked: list[int] = []
+    with toy(tmp_path / "g") as enroller:
+        for frame in range(40):
+
+            def give(frame: int = frame) -> Any:
+                asked.append(frame)
+                return crop
+
+            enroller.observe("door", frame, [Sighting(1, A, crop=give), Sighting(2, None, crop=give)])
+        with pytest.raises(SightingError, match="track 3: expected a crop"):
+            enroller.observe("door", 99, [Sighting(3, A, crop=lambda: crop[0])])
+    (entry,) = entries_of(tmp_path / "g")
+    assert len(asked) == entry.extra["num_looks"] < 20
+    assert (tmp_path / "g" / entry.extra["crop"]).is_file()
+
+
 def test_a_source_that_starts_again_is_another_stay(tmp_path: Path) -> None:
     with toy(tmp_path / "g") as enroller:
         for vector in (A, B):

@@ -51,7 +51,8 @@ class Sighting:
         score: Of the detection, in [0, 1]; 1 where nobody says.
         class_name: Such as ``"person"``: identities of one class never match tracks of another. None matches all, and
             is stored as ``"person"``.
-        crop: (H, W, 3) uint8 BGR, the picture of it; for the look's sharpness, and kept with what is enrolled.
+        crop: (H, W, 3) uint8 BGR, the picture of it, or a function that gives it (or None), which is called where the
+            embedding is taken; for the look's sharpness, and kept with what is enrolled.
         quality: What the look is worth, in [0, 1]. By default from score, box, frame size, overlap and crop, as `gtrack
             run` has it; without a box, from the score and the crop.
     """
@@ -61,7 +62,7 @@ class Sighting:
     box: Sequence[float] | NDArray[Any] | None = None
     score: float = 1.0
     class_name: str | None = None
-    crop: NDArray[np.uint8] | None = None
+    crop: NDArray[np.uint8] | Callable[[], NDArray[np.uint8] | None] | None = None
     quality: float | None = None
 
 
@@ -257,7 +258,7 @@ class TrackEnroller:
             if camera is None:
                 camera = self._cameras[source] = self._camera(source)
             camera.last = frame
-            names = camera.observe(seen.present, seen.looks, all_looks=self._every == 1)
+            names = camera.observe(seen, all_looks=self._every == 1)
             answers: list[TrackName | None] = [None] * seen.count
             for place, name in zip(seen.places, names, strict=True):
                 answers[place] = name
@@ -399,10 +400,11 @@ class _Camera:
     enroller: Enroller | None
     last: int = -1
 
-    def observe(self, present: Presence, looks: Sequence[Look], *, all_looks: bool) -> list[TrackName]:
+    def observe(self, seen: _Frame, *, all_looks: bool) -> list[TrackName]:
+        present = seen.present
         due = set(self.recognition.due(present))
-        taken = [look for look in looks if all_looks or look.position in due]
-        answers = self.recognition.observe(present, taken)
+        looks = [seen.look(position) for position in seen.embeddings if all_looks or position in due]
+        answers = self.recognition.observe(present, looks)
         names = []
         reserved = answers.reserved or [None] * len(present.track_ids)
         for track_id, named, status, name in zip(
@@ -418,16 +420,20 @@ class _Frame:
     """What was said of a frame, checked.
 
     Attributes:
+        where: Source and frame, for messages.
         count: How many boxes.
         places: Which of them have a track.
         present: Those.
-        looks: At those that have an embedding.
+        embeddings: Of those that have one, by position: (D,) of unit length.
+        sightings: Those, by position.
     """
 
+    where: str
     count: int
     places: list[int]
     present: Presence
-    looks: list[Look]
+    embeddings: dict[int, NDArray[np.float32]]
+    sightings: list[Sighting]
 
     @classmethod
     def of(
@@ -436,8 +442,9 @@ class _Frame:
         boxes = np.full((len(sightings), 4), np.nan)
         places: list[int] = []
         track_ids: list[int] = []
+        start = f"source {source}, frame {frame}"
         for place, sighting in enumerate(sightings):
-            where = f"source {source}, frame {frame}, track {sighting.track_id}"
+            where = f"{start}, track {sighting.track_id}"
             boxes[place] = _checked_box(where, sighting.box)
             _check_share(where, "score", sighting.score)
             if sighting.track_id is None:
@@ -458,21 +465,27 @@ class _Frame:
             overlaps[places].tolist(),
             size,
         )
-        looks = []
+        embeddings = {}
         for position, place in enumerate(places):
             sighting = sightings[place]
             if sighting.embedding is None:
                 continue
-            where = f"source {source}, frame {frame}, track {sighting.track_id}"
-            embedding = _checked_embedding(where, sighting.embedding, model)
-            crop = _checked_crop(where, sighting.crop)
-            if sighting.quality is None:
-                quality = present.quality(position, crop)
-            else:
+            where = f"{start}, track {sighting.track_id}"
+            embeddings[position] = _checked_embedding(where, sighting.embedding, model)
+            if sighting.quality is not None:
                 _check_share(where, "quality", sighting.quality)
-                quality = float(sighting.quality)
-            looks.append(Look(position, embedding, quality, crop))
-        return cls(len(sightings), places, present, looks)
+            if not callable(sighting.crop):
+                _checked_crop(where, sighting.crop)
+        return cls(start, len(sightings), places, present, embeddings, [sightings[place] for place in places])
+
+    def look(self, position: int) -> Look:
+        """The look at a track that has an embedding."""
+        sighting = self.sightings[position]
+        crop = sighting.crop
+        if callable(crop):
+            crop = _checked_crop(f"{self.where}, track {sighting.track_id}", crop())
+        quality = self.present.quality(position, crop) if sighting.quality is None else float(sighting.quality)
+        return Look(position, self.embeddings[position], quality, crop)
 
 
 # -- checks ---------------------------------------------------------------------------------------------------

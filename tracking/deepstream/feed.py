@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracking.deepstream.reader import DeepStreamFrame, DeepStreamObject, DeepStreamReader, EmbeddingOrigin
+from tracking.reid.crops import crop
 from tracking.track_enroller import Sighting, TrackEnroller, TrackName
 
 __all__ = ["DeepStreamFeed", "DeepStreamNames"]
@@ -57,6 +60,9 @@ class DeepStreamFeed:
         sources: Names of the cameras by ``source_id``; ``source-0`` and so on by default.
         frame_size: Width and height that nvstreammux scales to, in pixels, in which the boxes then are. None where it
             does not scale (the new nvstreammux): the size of each source.
+        image: Gives the picture of a whole frame, (H, W, 3) uint8 BGR, or None; called with the frame and its
+            ``Gst.Buffer``, where an embedding of the frame is taken. Without it looks count as sharp, and what is
+            enrolled has no picture.
         lenient: Leave embeddings that are zero or not finite, and boxes without area, out and count them, rather than
             raise.
         show_names: Write each name to the object's ``text_params.display_text``, which nvdsosd draws.
@@ -83,6 +89,7 @@ class DeepStreamFeed:
         class_names: Mapping[int, str] | None = None,
         sources: Mapping[int, str] | None = None,
         frame_size: tuple[int, int] | None = None,
+        image: Callable[[DeepStreamFrame, Any], NDArray[np.uint8] | None] | None = None,
         lenient: bool = False,
         show_names: bool = True,
         notify: Callable[[str], None] | None = None,
@@ -101,6 +108,7 @@ class DeepStreamFeed:
         self._class_names = dict(class_names or {})
         self._sources = dict(sources or {})
         self._frame_size = frame_size
+        self._image = image
         self._lenient = lenient
         self._show = show_names
         self._notify = notify or (lambda message: None)
@@ -110,11 +118,12 @@ class DeepStreamFeed:
         """What a source is called in the gallery."""
         return self._sources.get(source_id, f"source-{source_id}")
 
-    def feed(self, batch_meta: Any) -> list[DeepStreamNames]:
+    def feed(self, batch_meta: Any, buffer: Any = None) -> list[DeepStreamNames]:
         """Take a batch, and say who is in it.
 
         Args:
             batch_meta: As ``pyds.gst_buffer_get_nvds_batch_meta`` gives it, while the probe runs.
+            buffer: The ``Gst.Buffer`` that it belongs to, for `image`.
 
         Raises:
             SightingError: Something of it cannot be used; names the source, the frame and the object.
@@ -130,7 +139,8 @@ class DeepStreamFeed:
                 n for n, one in enumerate(frame.objects) if self._classes is None or one.class_id in self._classes
             ]
             size = self._frame_size or (frame.size if min(frame.size) > 0 else None)
-            sightings = [self._sighting(frame.objects[n]) for n in chosen]
+            picture = None if self._image is None else _Picture(self._image, frame, buffer, size)
+            sightings = [self._sighting(frame.objects[n], picture) for n in chosen]
             answers = self._enroller.observe(source, frame.frame_num, sightings, frame_size=size)
             self._last[source] = frame.frame_num
             names: list[TrackName | None] = [None] * len(metas)
@@ -141,7 +151,7 @@ class DeepStreamFeed:
             found.append(DeepStreamNames(source, frame, tuple(names)))
         return found
 
-    def _sighting(self, one: DeepStreamObject) -> Sighting:
+    def _sighting(self, one: DeepStreamObject, picture: _Picture | None) -> Sighting:
         embedding, box = one.embedding, one.box
         if self._lenient:
             if embedding is not None and not _has_direction(embedding):
@@ -156,6 +166,7 @@ class DeepStreamFeed:
             box,
             one.score,
             self._class_names.get(one.class_id) or one.label or None,
+            None if picture is None else partial(picture.crop, box),
         )
 
     def _leave_out(self, reason: str) -> None:
@@ -178,7 +189,7 @@ class DeepStreamFeed:
                 buffer = info.get_buffer()
                 batch_meta = None if buffer is None else self.reader.pyds.gst_buffer_get_nvds_batch_meta(hash(buffer))
                 if batch_meta is not None:
-                    self.feed(batch_meta)
+                    self.feed(batch_meta, buffer)
             except Exception as error:  # noqa: BLE001 - GStreamer would print it, and drop the frame
                 self.failure = error
                 self._notify(f"warning: names and enrolment have stopped: {error}")
@@ -188,6 +199,35 @@ class DeepStreamFeed:
         """Raise what went wrong in `probe`, if anything did; to be called after the pipeline."""
         if self.failure is not None:
             raise self.failure
+
+
+class _Picture:
+    """A frame's picture, asked for when the first of its boxes is cut out."""
+
+    def __init__(
+        self,
+        image: Callable[[DeepStreamFrame, Any], NDArray[np.uint8] | None],
+        frame: DeepStreamFrame,
+        buffer: Any,
+        size: tuple[int, int] | None,
+    ) -> None:
+        self._ask = partial(image, frame, buffer)
+        self._size = size
+        self._asked = False
+        self._image: NDArray[np.uint8] | None = None
+
+    def crop(self, box: tuple[float, float, float, float]) -> NDArray[np.uint8] | None:
+        """(H, W, 3) a box's part of it; None where it shows nothing."""
+        if not self._asked:
+            self._image, self._asked = self._ask(), True
+        image = self._image
+        if image is None:
+            return None
+        height, width = image.shape[:2]
+        across, down = self._size or (width, height)
+        scale = np.array([width / across, height / down] * 2)
+        parts, _ = crop(image, (np.asarray(box) * scale)[None])
+        return parts[0] if parts else None
 
 
 def _has_direction(embedding: Any) -> bool:

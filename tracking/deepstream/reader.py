@@ -86,6 +86,7 @@ class DeepStreamFrame:
         size: Width and height of the frame as it came to nvstreammux, in pixels.
         objects: All objects of it.
         pad_index: The pad of nvstreammux.
+        batch_id: Its place in the batch.
         buf_pts: Presentation time in nanoseconds.
         ntp_timestamp: Time of the frame in nanoseconds since 1970; 0 where the source has none.
     """
@@ -95,6 +96,7 @@ class DeepStreamFrame:
     size: tuple[int, int]
     objects: tuple[DeepStreamObject, ...] = ()
     pad_index: int = 0
+    batch_id: int = 0
     buf_pts: int = 0
     ntp_timestamp: int = 0
 
@@ -181,6 +183,7 @@ class DeepStreamReader:
                     (int(frame.source_frame_width), int(frame.source_frame_height)),
                     tuple(self._object(where, meta) for meta in metas),
                     int(frame.pad_index),
+                    int(frame.batch_id),
                     int(frame.buf_pts),
                     int(frame.ntp_timestamp),
                 ),

@@ -147,6 +147,7 @@ def _frame_meta(frame: DeepStreamFrame, user: Callable[[DeepStreamObject], list[
     return SimpleNamespace(
         source_id=frame.source_id,
         pad_index=frame.pad_index,
+        batch_id=frame.batch_id,
         frame_num=frame.frame_num,
         buf_pts=frame.buf_pts,
         ntp_timestamp=frame.ntp_timestamp,
