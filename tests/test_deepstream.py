@@ -484,6 +484,19 @@ def test_what_cannot_be_used_is_refused_or_counted(
     assert [name and name.identity for name in names.names] == [None, "unknown-0001"]
 
 
+def test_a_frame_that_comes_twice(pyds: RecordedPyds, enroller: TrackEnroller) -> None:
+    batch = pyds.batch([frame(3, person())])
+    for lenient in (False, True):
+        feed = DeepStreamFeed(enroller, pyds, lenient=lenient, sources={0: f"lenient {lenient}"})
+        assert len(feed.feed(batch)) == 1
+        if lenient:
+            assert feed.feed(batch) == []
+            assert feed.left_out == {"the frame came twice": 1}
+        else:
+            with pytest.raises(SightingError, match="frame 3 came after frame 3"):
+                feed.feed(batch)
+
+
 # -- the probe -----------------------------------------------------------------------------------------------
 
 

@@ -175,12 +175,12 @@ class Company:
     """What the enrollers share that fill one gallery in one run, a camera each.
 
     Attributes:
-        own: Ids of the entries that they stored.
+        own: The entries that they stored: whose each is, by id.
         dropped: Ids of those that they took out again, or left out for others like them.
         given: Names that they gave to strangers.
     """
 
-    own: set[str] = field(default_factory=set)
+    own: dict[str, str] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     given: set[str] = field(default_factory=set)
 
@@ -541,7 +541,7 @@ class Enroller:
                 self._sink.rename(id_, name)
             elif is_unknown(name) and judged.put_off:
                 self._sink.put(entry, judged.embedding, judged.crop)
-                self._own.add(id_)
+                self._own[id_] = name
                 self.counts.unsure -= 1
                 self.counts.enrolled += 1
             else:
@@ -609,7 +609,7 @@ class Enroller:
                 self.counts.redundant += 1
                 self.counts.enrolled -= 1
             self._judge(dropped, None)
-        self._own.add(id_)
+        self._own[id_] = name
         self._judge(id_, name)
         self._known.append([entry], mean[None])
         self._sink.put(entry, mean, track.crop)

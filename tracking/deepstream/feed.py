@@ -63,15 +63,15 @@ class DeepStreamFeed:
         image: Gives the picture of a whole frame, (H, W, 3) uint8 BGR, or None; called with the frame and its
             ``Gst.Buffer``, where an embedding of the frame is taken. Without it looks count as sharp, and what is
             enrolled has no picture.
-        lenient: Leave embeddings that are zero or not finite, and boxes without area, out and count them, rather than
-            raise.
+        lenient: Leave embeddings that are zero or not finite, boxes without area, and frames that come twice, out and
+            count them, rather than raise.
         show_names: Write each name to the object's ``text_params.display_text``, which nvdsosd draws.
         notify: Takes one-line messages.
 
     Attributes:
         reader: Reads the metadata.
         failure: What went wrong in `probe`, which lets the pipeline run on; None if nothing did.
-        left_out: With `lenient`: how many embeddings and boxes were left out, by reason.
+        left_out: With `lenient`: how many embeddings, boxes and frames were left out, by reason.
 
     Raises:
         OptionError: See `DeepStreamReader`.
@@ -119,7 +119,7 @@ class DeepStreamFeed:
         return self._sources.get(source_id, f"source-{source_id}")
 
     def feed(self, batch_meta: Any, buffer: Any = None) -> list[DeepStreamNames]:
-        """Take a batch, and say who is in it.
+        """Take a batch, and say who is in it, frame by frame.
 
         Args:
             batch_meta: As ``pyds.gst_buffer_get_nvds_batch_meta`` gives it, while the probe runs.
@@ -135,6 +135,9 @@ class DeepStreamFeed:
             if frame.frame_num < self._last.get(source, -1):
                 self._notify(f"{source} begins anew, with frame {frame.frame_num} after frame {self._last[source]}.")
                 self._enroller.end(source)
+            elif self._lenient and frame.frame_num == self._last.get(source):
+                self._leave_out("the frame came twice")
+                continue
             chosen = [
                 n for n, one in enumerate(frame.objects) if self._classes is None or one.class_id in self._classes
             ]
