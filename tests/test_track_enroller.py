@@ -173,6 +173,23 @@ def test_one_person_may_be_in_sight_of_two_cameras_and_has_one_name_in_a_frame(t
     assert [name.identity if name else None for name in yard] == ["alice"]
 
 
+@pytest.mark.parametrize("first_to_go", ["door", "yard"])
+def test_a_stranger_in_sight_of_two_cameras_has_one_name_from_the_start(tmp_path: Path, first_to_go: str) -> None:
+    names: dict[str, set[str | None]] = {"door": set(), "yard": set()}
+    with toy(tmp_path / "g", grace_frames=3) as enroller:
+        for frame in range(60):
+            for source in names:
+                here = [Sighting(1, A)] if frame < 20 or source != first_to_go else []
+                others = [Sighting(2, A), Sighting(3, B)] if source == "yard" and frame < 20 else []
+                found = enroller.observe(source, frame, [*here, *others])
+                names[source] |= {name.identity for name in found if name is not None and name.track_id == 1}
+                said = [name.identity for name in found if name is not None and name.identity is not None]
+                assert len(said) == len(set(said)), "whoever is there beside them has another name"
+    assert names == {"door": {None, "unknown-0001"}, "yard": {None, "unknown-0001"}}
+    stays = {(identity, source) for identity, source, *_ in stored(tmp_path / "g")}
+    assert {("unknown-0001", "door"), ("unknown-0001", "yard")} <= stays
+
+
 def test_tracks_at_once_are_two_people_on_one_camera_and_may_be_one_on_two(tmp_path: Path) -> None:
     alike = (0.8 * A + 0.6 * B).astype(np.float32)  # within the threshold of A, and not surely the same
     for name, sources in (("one", ("door", "door")), ("two", ("door", "yard"))):
