@@ -282,6 +282,7 @@ def _identity_json(report: IdentityReport, result: Path, truth: Truth) -> dict[s
             "people": len(people),
             "in_sight": sight,
             "covered": covered,
+            "shared": sum(p.shared for p in people),
             **counts,
             "of_covered": {name: _share(count, covered) for name, count in counts.items()},
             "of_in_sight": {name: _share(count, sight) for name, count in counts.items()},
@@ -306,6 +307,7 @@ def _identity_json(report: IdentityReport, result: Path, truth: Truth) -> dict[s
                 "known": p.known,
                 "in_sight": p.in_sight,
                 "covered": p.frames,
+                "shared": p.shared,
                 "right": p.right,
                 "wrong": p.wrong,
                 "unnamed": p.unnamed,
@@ -331,7 +333,13 @@ def _identity_json(report: IdentityReport, result: Path, truth: Truth) -> dict[s
             for a in report.appearances
         ],
         "changes": [
-            {"track_id": c.track_id, "frame": c.frame, "before": c.before, "after": c.after}
+            {
+                "track_id": c.track_id,
+                "frame": c.frame,
+                "before": c.before,
+                "after": c.after,
+                "swapped": c.swapped,
+            }
             for c in report.name_changes or ()
         ],
         "duplicate_names": [{"frame": d.frame, "name": d.name, "times": d.times} for d in report.duplicates],
@@ -380,6 +388,9 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
             counts = [sum(getattr(p, name) for p in group) for name in ("right", "wrong", "unnamed")]
             rows.append((title, f"{whole} {of}", *(_percent(count, whole) for count in counts)))
     print_table(None, ["of", "person-frames", "right", "wrong", "unnamed"], rows)
+    shared = sum(p.shared for p in report.people)
+    if shared:
+        print(f"not covered, as the box they are in is somebody else's: {shared} person-frames")
     _print_appearances(report)
     covered = sum(p.frames for p in report.strangers)
     named = sum(p.by_name for p in report.strangers)
@@ -392,6 +403,9 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
     else:
         first = ", ".join(f"track {c.track_id} in frame {c.frame}" for c in report.name_changes[:3])
         print(f"name changes in a track:    {len(report.name_changes)}{f' ({first})' if first else ''}")
+        swapped = sum(change.swapped for change in report.name_changes)
+        if swapped:
+            print(f"  with the person:          {swapped}, where the track itself had gone over to somebody else")
     print(f"names twice in a frame:     {len(report.duplicates)}")
     print(f"named boxes over nobody:    {report.named_elsewhere}")
     _print_wait(report)

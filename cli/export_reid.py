@@ -97,7 +97,8 @@ def reid(
         bool, typer.Option("--optimize", help="Optimise TorchScript for mobile CPUs.", rich_help_panel=_KNOBS)
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Have TensorRT say all it does.", rich_help_panel=_KNOBS)
+        bool,
+        typer.Option("--verbose", help="Have TensorRT and LiteRT's converter say all they do.", rich_help_panel=_KNOBS),
     ] = False,
     list_formats: Annotated[
         bool, typer.Option("--list-formats", help="Formats, and what each lacks here.", rich_help_panel=_LISTS)

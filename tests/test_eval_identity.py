@@ -130,7 +130,62 @@ def test_name_changes_and_duplicates(tmp_path: Path) -> None:
         ("7", 5, "bob", "ann"),
     ]
     assert [(d.frame, d.name, d.times) for d in found.duplicates] == [(0, "ann", 2), (2, "ann", 3)]
+    assert not any(change.swapped for change in found.name_changes), "it was ann all along"
     assert report(tmp_path, gt, rows, tracker="gallery_only").name_changes is None
+
+
+def test_a_name_that_follows_the_track_to_another_person(tmp_path: Path) -> None:
+    """Track 7 goes from ann over to bob in frame 3; track 8 shows sam only once it has its second name."""
+    gt = [(f, 1, 100.0) for f in range(8)] + [(f, 2, 200.0) for f in range(8)] + [(f, 3, 300.0) for f in range(4, 8)]
+    rows: list[Row] = [(f, "7", 100.0, "ann") for f in range(3)] + [(f, "7", 200.0, None) for f in range(3, 5)]
+    rows += [(f, "7", 200.0, "bob") for f in range(5, 8)]
+    rows += [(f, "8", 300.0, "ann") for f in range(3)] + [(f, "8", 300.0, "bob") for f in range(4, 8)]
+    found = report(tmp_path, gt, rows)
+    assert found.name_changes is not None
+    assert {(c.track_id, c.frame): c.swapped for c in found.name_changes} == {("7", 5): True, ("8", 4): False}
+
+
+@pytest.mark.parametrize(
+    ("before", "names", "expected", "shared"),
+    [
+        # ann is at 100, bob at 102; track 1's box at 101 overlaps both alike, track 2 is somewhere else.
+        pytest.param([], ["ann"], {"ann": (1, 0, 0), "bob": (0, 0, 0)}, 1, id="one box has one name to give"),
+        pytest.param(
+            [(0, "1", 102.0, "bob")], ["bob"], {"ann": (0, 0, 0), "bob": (2, 0, 0)}, 1, id="who had the track keeps it"
+        ),
+        pytest.param(
+            [], ["ann", "bob"], {"ann": (1, 0, 0), "bob": (1, 0, 0)}, 0, id="two boxes, though one is better for both"
+        ),
+    ],
+)
+def test_boxes_and_people_are_matched_one_to_one(
+    tmp_path: Path, before: list[Row], names: list[str], expected: dict[str, tuple[int, int, int]], shared: int
+) -> None:
+    gt = [(1, 1, 100.0), (1, 2, 102.0)] + ([(0, 2, 102.0)] if before else [])
+    rows: list[Row] = [*before, (1, "1", 101.0, names[0])]
+    if len(names) > 1:
+        rows.append((1, "2", 103.0, names[1]))
+    found = report(tmp_path, gt, rows)
+    assert {p.name: (p.right, p.wrong, p.unnamed) for p in found.known} == expected
+    assert sum(p.shared for p in found.people) == shared
+    assert found.named_elsewhere == 0
+
+
+def test_a_person_out_of_sight_for_a_frame_starts_anew(tmp_path: Path) -> None:
+    """As in CLEAR MOT, only the frame before counts: a box that then fits somebody else better is theirs."""
+    gt = [(0, 1, 100.0), (2, 1, 100.0), (2, 2, 103.0)]
+    found = report(tmp_path, gt, [(0, "1", 100.0, "ann"), (2, "1", 103.0, "bob")])
+    assert {p.name: (p.right, p.frames, p.shared) for p in found.known} == {"ann": (1, 1, 1), "bob": (1, 1, 0)}
+
+
+def test_somebody_hidden_takes_no_box(tmp_path: Path) -> None:
+    def person(name: str, x: float, visible: float) -> dict[str, Any]:
+        return {"name": name, "box": [x, 0, x + 10, 20], "visible": visible}
+
+    people = [person("bob", 100, 0.1), person("ann", 102, 1.0)]
+    document = {"known": ["ann", "bob"], "strangers": [], "frames": [{"frame": 0, "people": people}]}
+    found = evaluate_identity(read_tracks(track_v1([(0, "1", 100.0, "ann")])), scene_truth(document))
+    assert {p.name: (p.in_sight, p.right) for p in found.people} == {"ann": (1, 1), "bob": (0, 0)}
 
 
 def test_waiting_for_the_first_right_name(tmp_path: Path) -> None:

@@ -209,6 +209,19 @@ def test_static_batches(checkpoint: Path, people: Path, tmp_path: Path) -> None:
         assert embedder.model.sha256 == weights_sha256(checkpoint)
 
 
+def test_tflite(checkpoint: Path, people: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("litert_torch", reason="needs LiteRT's converter: pip install litert-torch ai-edge-litert")
+    (item,) = export_reid(checkpoint, _options(tmp_path, people, "tflite")).exports
+    assert item.ok, item.error
+    assert item.path is not None
+    out, err = capfd.readouterr()
+    assert out == "", "stdout is for results"
+    assert "INFO     " not in err, "BoxMOT's logger"
+    with load_embedder(item.path, device="cpu") as embedder:
+        assert embedder.runtime == "tflite"
+        assert embedder.model.sha256 == weights_sha256(checkpoint)
+
+
 def test_simplified_from_an_earlier_export(tiny: Path, people: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxslim", reason="needs onnxslim: pip install onnxslim")
     (first,) = export_reid(tiny, _options(tmp_path, people, "onnx", simplify=True)).exports

@@ -53,14 +53,19 @@ def temporal_trackers() -> tuple[str, ...]:
     return tuple(_CLASS_NAMES)
 
 
+def _silence() -> None:
+    """Have BoxMOT's logger tell of errors alone: some trackers warn at every frame, and models are told of twice."""
+    import_module("boxmot.utils")  # which sets the logger to INFO on stderr, as it is first imported
+    logging.getLogger("boxmot").setLevel(logging.ERROR)
+
+
 def _tracker_class(name: str) -> Any:
     try:
         attribute = _CLASS_NAMES[name]
     except KeyError:
         raise TrackerError(f"unknown temporal tracker {name!r}; expected one of {', '.join(_CLASS_NAMES)}") from None
     cls = getattr(import_module("boxmot"), attribute)
-    # BoxMOT sets its logger to INFO on stderr as it is imported, and some trackers warn at every frame.
-    logging.getLogger("boxmot").setLevel(logging.ERROR)
+    _silence()
     return cls
 
 
@@ -184,7 +189,7 @@ def build_backbone(name: str) -> Any:
     except Exception as error:  # timm and torchvision raise what they like where they do not fit this torch.
         raise WeightsError(f"architecture {name}: cannot be built here: {error}") from error
     finally:
-        logging.getLogger("boxmot").setLevel(logging.ERROR)
+        _silence()
     return network.eval()
 
 
@@ -203,7 +208,7 @@ def missing_backend_requirement(runtime: str) -> str | None:
     requirement: str = dependencies.reid_backend_requirements("tensorrt")[0]
     checks = import_module("boxmot.utils.checks")
     installed = find_spec("tensorrt") is not None and checks.requirement_satisfied(requirement)
-    logging.getLogger("boxmot").setLevel(logging.ERROR)
+    _silence()
     return None if installed else requirement
 
 
@@ -222,7 +227,7 @@ class BoxmotBackend:
     def __init__(self, weights: Path, device: str, half: bool) -> None:
         torch = import_module("torch")
         runtime = import_module("boxmot.reid.core")
-        logging.getLogger("boxmot").setLevel(logging.ERROR)
+        _silence()
         try:
             # A torch.device, because given a string BoxMOT hides every GPU from the whole process.
             self._backend = runtime.ReID(weights=weights, device=torch.device(device), half=half).model

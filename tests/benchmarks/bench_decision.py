@@ -3,31 +3,28 @@
 ``python tests/benchmarks/bench_decision.py --data ../shared/data``
 
 PETS09-S2L1 from frame 400 on, with the gallery of its first half, and two clips that the project draws: the
-demonstration's, and a harder one (ten known people in similar clothes, five strangers). A person-frame counts where
-a tracked box overlaps the person with IoU >= 0.5. Where two people share one box, one of the two cannot be right: the
-columns "alone" leave out the one who overlaps it less. `--backfill` is the third line of each.
+demonstration's, and a harder one (ten known people in similar clothes, five strangers). Counted as `gtrack eval
+identity` does it, over the person-frames that a track covers; "swapped" of the name changes are those where the track
+had gone over to somebody else. `--backfill` is the third line of each.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from bench_names import truth_of
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from gallery_db import Gallery, ingest_folder
 from tracking import TrackResult, load_embedder, track_video
-from tracking.boxes import iou
-from tracking.demo import compare_with_truth
 from tracking.demo_scene import SceneConfig, render_scene
+from tracking.evaluation import Truth, evaluate_identity, read_tracks, read_truth
 from tracking.evidence import Status
 from tracking.identity import IdentitySource, Named, NamedStretch
 
@@ -39,7 +36,7 @@ class SingleLook:
     """The predecessor's rule, told from what it does: at every tick, all tracks are looked at, each look is matched
     one-to-one within the threshold, and who is not matched keeps an earlier name unless another track took it."""
 
-    def __init__(self, source: IdentitySource, *, threshold: float, every: int, keep: bool = False) -> None:
+    def __init__(self, source: IdentitySource, *, threshold: float, every: int, **ignored: object) -> None:
         self._source = source
         self._threshold = threshold
         self._every = every
@@ -79,64 +76,26 @@ class SingleLook:
         return []
 
 
-def alone(truth: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The truth without those who share another's box and overlap it less."""
-    tracked = {frame["frame"]: [d for d in frame["detections"] if "track_id" in d] for frame in payload["frames"]}
-    frames = []
-    for frame in truth["frames"]:
-        boxes = np.array([d["bbox"] for d in tracked.get(frame["frame"], [])], np.float64).reshape(-1, 4)
-        best: dict[int, tuple[float, int]] = {}
-        people = [dict(person) for person in frame["people"]]
-        for number, person in enumerate(people):
-            overlap = iou(person["box"], boxes) if len(boxes) and person["visible"] >= 0.3 else np.zeros(1)
-            row = int(np.argmax(overlap))
-            if overlap[row] < 0.5:
-                continue
-            other = best.get(row)
-            if other is None or overlap[row] > other[0]:
-                best[row] = (float(overlap[row]), number)
-            loser = number if other is not None and best[row] == other else None if other is None else other[1]
-            if loser is not None:
-                people[loser]["visible"] = 0.0
-        frames.append({"frame": frame["frame"], "people": people})
-    return {**truth, "frames": frames}
-
-
-def counts(payload: Mapping[str, Any]) -> tuple[int, int]:
-    """How often a track's name changes, and how often a name stands twice in a frame."""
-    last: dict[str, str] = {}
-    changes = doubles = 0
-    for frame in payload["frames"]:
-        named = [d for d in frame["detections"] if "gallery_id" in d]
-        doubles += len(named) - len({d["gallery_id"] for d in named})
-        for detection in named:
-            changes += last.get(detection["track_id"], detection["gallery_id"]) != detection["gallery_id"]
-            last[detection["track_id"]] = detection["gallery_id"]
-    return changes, doubles
-
-
-def row(title: str, result: TrackResult, truth: Mapping[str, Any]) -> str:
+def row(title: str, result: TrackResult, truth: Truth, known: Collection[str]) -> str:
     """One line of the table."""
-    text = f"  {title:28s}"
-    for part in (truth, alone(truth, result.payload)):
-        people = compare_with_truth(result.payload, part)
-        known = [p for p in people if p.known]
-        strangers = [p for p in people if not p.known]
-        frames = sum(p.frames for p in known)
-        shares = [sum(getattr(p, what) for p in known) / frames for what in ("right", "wrong", "unnamed")]
-        text += " ".join(f"{share:8.4f}" for share in shares)
-        text += f" {sum(p.wrong for p in strangers):5d}/{sum(p.frames for p in strangers):<5d}"
-    changes, doubles = counts(result.payload)
-    return f"{text} {changes:8d} {doubles:8d} {result.stats['crops']:6.0f}"
+    report = evaluate_identity(read_tracks(result.payload), truth, known)
+    frames = sum(p.frames for p in report.known)
+    shares = [sum(getattr(p, what) for p in report.known) / frames for what in ("right", "wrong", "unnamed")]
+    named, strangers = sum(p.wrong for p in report.strangers), sum(p.frames for p in report.strangers)
+    changes = report.name_changes or ()
+    return (
+        f"  {title:20s} {' '.join(f'{share:8.4f}' for share in shares)} {named:5d}/{strangers:<5d} {len(changes):8d} "
+        f"{sum(change.swapped for change in changes):8d} {len(report.duplicates):8d} {result.stats['crops']:6.0f}"
+    )
 
 
-def compare(title: str, truth: Mapping[str, Any], **arguments: Any) -> None:
+def compare(title: str, truth: Truth, known: Collection[str], **arguments: Any) -> None:
     """Run a clip by both rules, and print the lines."""
     print(title)
     with patch("tracking.pipeline.TrackIdentities", SingleLook):
-        print(row("single look, sticky", track_video(**arguments, no_progress=True), truth))
-    print(row("gtrack", track_video(**arguments, no_progress=True), truth))
-    print(row("gtrack --backfill", track_video(**arguments, no_progress=True, backfill=True), truth), flush=True)
+        print(row("single look, sticky", track_video(**arguments, no_progress=True), truth, known))
+    print(row("gtrack", track_video(**arguments, no_progress=True), truth, known))
+    print(row("gtrack --backfill", track_video(**arguments, no_progress=True, backfill=True), truth, known), flush=True)
 
 
 def main() -> None:
@@ -145,8 +104,8 @@ def main() -> None:
     arguments = parser.parse_args()
     data = arguments.data
     osnet = str(data / "weights" / "osnet_x0_25_msmt17.onnx")
-    columns = f"{'right':>8s} {'wrong':>8s} {'unnamed':>8s} {'strangers':>11s}"
-    print(f"{'':30s}{columns}{columns.replace('right', 'alone')} {'changes':>8s} {'doubles':>8s} {'crops':>6s}")
+    columns = f"{'right':>8s} {'wrong':>8s} {'unnamed':>8s} {'strangers':>11s} {'changes':>8s} {'swapped':>8s}"
+    print(f"{'':23s}{columns} {'doubles':>8s} {'crops':>6s}")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
 
@@ -158,11 +117,13 @@ def main() -> None:
             return path
 
         images = data / "galleries" / "pets09-first-half"
-        truth = truth_of(data / "mot" / "PETS09-S2L1", sorted(p.name for p in images.iterdir()))
+        pets = data / "mot" / "PETS09-S2L1"
+        truth = read_truth(pets, pets / "people.csv").between((FIRST, None))
         for weights in (osnet, "builtin"):
             compare(
                 f"PETS09-S2L1 from frame {FIRST} on, {Path(weights).stem}",
                 truth,
+                [p.name for p in images.iterdir()],
                 dets_json=data / "video" / "pets09-s2l1.detections.json",
                 video=data / "video" / "pets09-s2l1.avi",
                 gallery=gallery_of(images, weights),
@@ -171,11 +132,12 @@ def main() -> None:
             )
         for title, config in (("demo clip", SceneConfig()), ("hard demo clip", HARD)):
             scene = render_scene(place / title.replace(" ", "-"), config)
-            truth = json.loads(scene.truth.read_text())
+            truth = read_truth(scene.truth)
             for weights in (osnet, "builtin"):
                 compare(
                     f"{title}, {Path(weights).stem}",
                     truth,
+                    truth.known or (),
                     dets_json=scene.detections,
                     video=scene.video,
                     gallery=gallery_of(scene.gallery, weights),

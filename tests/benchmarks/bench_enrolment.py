@@ -3,14 +3,14 @@
 ``python tests/benchmarks/bench_enrolment.py --data ../shared/data``
 
 An empty gallery; frames 0 to 399 as camera A, then 400 on as camera B, ``--enroll unknown``. An unknown identity
-stands for the person whom most of its entries show, told from ground truth at each entry's best frame. Scored
-over the person-frames that a track covers with IoU >= 0.5. Nothing of the ground truth goes into the runs.
+stands for the person whom most of its entries show, told from ground truth at each entry's best frame. Counted
+as `gtrack eval identity` does it. Nothing of the ground truth goes into the runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import copy
 import statistics
 import tempfile
 from collections import Counter, defaultdict
@@ -22,26 +22,19 @@ import numpy as np
 
 from gallery_db import Gallery
 from tracking import TrackResult, track_video
-from tracking.quality import max_overlap
+from tracking.boxes import iou
+from tracking.evaluation import Truth, evaluate_identity, read_tracks, read_truth
 
 HALF = 400
-Truth = dict[int, list[tuple[str, list[float]]]]
-
-
-def truth_of(folder: Path) -> Truth:
-    with (folder / "people.csv").open() as stream:
-        who = {int(row["gt_id"]): row["person"] for row in csv.DictReader(stream)}
-    people: Truth = defaultdict(list)
-    for line in (folder / "gt" / "gt.txt").read_text().splitlines():
-        frame, track, x, y, width, height = map(float, line.split(",")[:6])
-        people[int(frame) - 1].append((who[int(track)], [x, y, x + width, y + height]))
-    return people
 
 
 def person_at(truth: Truth, frame: int, box: Sequence[float], least: float) -> str | None:
-    overlaps = [(max_overlap(box, np.array([other])), name) for name, other in truth.get(frame, [])]
-    best = max(overlaps, default=(0.0, ""))
-    return best[1] if best[0] >= least else None
+    """Who a box shows."""
+    assert truth.persons is not None
+    rows = np.flatnonzero((truth.frames == frame) & (truth.persons >= 0))
+    overlaps = iou(box, truth.xyxy[rows]) if len(rows) else np.zeros(1)
+    best = int(np.argmax(overlaps))
+    return truth.people[truth.persons[rows[best]]] if overlaps[best] >= least else None
 
 
 def shown(gallery: Path, truth: Truth) -> dict[str, Counter[str | None]]:
@@ -55,18 +48,24 @@ def shown(gallery: Path, truth: Truth) -> dict[str, Counter[str | None]]:
     return found
 
 
-def score(result: TrackResult, truth: Truth, meaning: Mapping[str, str | None]) -> dict[str, Counter[str]]:
-    people: dict[str, Counter[str]] = defaultdict(Counter)
-    for frame in result.payload["frames"]:
-        tracked = [d for d in frame["detections"] if "track_id" in d]
-        for name, box in truth.get(frame["frame"], []):
-            overlaps = [max_overlap(box, np.array([d["bbox"]])) for d in tracked]
-            if not overlaps or max(overlaps) < 0.5:
-                continue
-            said = tracked[int(np.argmax(overlaps))].get("gallery_id")
-            verdict = "unnamed" if said is None else "right" if meaning.get(said) == name else "wrong"
-            people[name][verdict] += 1
-    return people
+def print_score(title: str, result: TrackResult, truth: Truth, there: Mapping[str, Counter[str | None]]) -> None:
+    """How rightly a run names people, its identities being whom most of their entries show."""
+    meaning = {identity: people.most_common(1)[0][0] or f"nobody ({identity})" for identity, people in there.items()}
+    payload = copy.deepcopy(result.payload)
+    for frame in payload["frames"]:
+        for detection in frame["detections"]:
+            if "gallery_id" in detection:
+                detection["gallery_id"] = meaning.get(detection["gallery_id"], detection["gallery_id"])
+    report = evaluate_identity(read_tracks(payload), truth, set(meaning.values()), frame_range=(HALF, None))
+    print(title)
+    for group, people in (("known", report.known), ("new", report.strangers)):
+        for person in (p for p in people if p.frames):
+            print(
+                f"  {group:6s} {person.name:16s} right {person.right}, wrong {person.wrong}, unnamed {person.unnamed}"
+            )
+        frames = sum(p.frames for p in people)
+        shares = {what: sum(getattr(p, what) for p in people) for what in ("right", "wrong", "unnamed")}
+        print(f"  {group:6s} in all {frames}:", {what: f"{n} ({n / max(frames, 1):.4f})" for what, n in shares.items()})
 
 
 def main() -> None:
@@ -75,7 +74,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     data = arguments.data
-    truth = truth_of(data / "mot" / "PETS09-S2L1")
+    pets = data / "mot" / "PETS09-S2L1"
+    truth = read_truth(pets, pets / "people.csv")
     common: dict[str, Any] = {
         "dets_json": data / "video" / "pets09-s2l1.detections.json",
         "video": data / "video" / "pets09-s2l1.avi",
@@ -99,21 +99,8 @@ def main() -> None:
                 print(f"\ncamera {name}: {result.enrolment}")
                 for identity, people in sorted(there.items()):
                     print(f"  {identity}: {', '.join(f'{who} x {count}' for who, count in people.most_common())}")
-            meaning = {identity: people.most_common(1)[0][0] for identity, people in after_a.items()}
-            known = set(meaning.values())
-            print("\nCamera B, person-frames, with the identities of camera A:")
-            total: Counter[str] = Counter()
-            for name, verdicts in sorted(score(off, truth, meaning).items()):
-                print(f"  {name:16s} {'enrolled on A' if name in known else 'new':14s} {dict(verdicts)}")
-                total.update({("known " if name in known else "new ") + v: n for v, n in verdicts.items()})
-            print("  in all:", dict(total))
-            meaning = {identity: people.most_common(1)[0][0] for identity, people in after_b.items()}
-            print("Camera B while it enrols, identities as they are in the end:")
-            total = Counter()
-            for name, verdicts in sorted(score(second, truth, meaning).items()):
-                print(f"  {name:16s} {'enrolled on A' if name in known else 'new':14s} {dict(verdicts)}")
-                total.update({("known " if name in known else "new ") + v: n for v, n in verdicts.items()})
-            print("  in all:", dict(total))
+            print_score("\nCamera B, person-frames, with the identities of camera A:", off, truth, after_a)
+            print_score("Camera B while it enrols, identities as they are in the end:", second, truth, after_b)
     print()
     for name, values in costs.items():
         print(f"{name}: {statistics.median(values):.2f} CPU s for the frame loop")

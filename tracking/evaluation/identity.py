@@ -1,8 +1,10 @@
 """How rightly a run names people, over a video whose truth of who is who is known. Open set: strangers walk by.
 
 A *person-frame* is a person in a frame, at least `MIN_VISIBLE` of them in sight. A track *covers* it if one of the
-frame's tracked boxes overlaps the person with an IoU of at least `MIN_OVERLAP`; of several, the one that overlaps
-most. What that box is called is right, wrong, or nothing at all (unnamed):
+frame's tracked boxes is the person's. Boxes and people are matched one to one, as CLEAR MOT does it (Bernardin and
+Stiefelhagen, 2008): with an IoU of at least `MIN_OVERLAP`, a track that covered somebody in the frame before keeps
+them, and for the rest the overlaps add up to the most. So of two people in one box the box has one name to give, and
+it is asked for one; the other is *shared*. What the box is called is right, wrong, or nothing at all (unnamed):
 
 ================================  =========================  ==================================
 the box is called                 of a known person          of a stranger
@@ -22,7 +24,7 @@ under one id, one has it. A known person under an id of his own is kept apart fr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +33,7 @@ from numpy.typing import NDArray
 from tracking.boxes import iou
 from tracking.enrolment import is_unknown
 from tracking.errors import EvaluationError
-from tracking.evaluation.track_table import FrameRange, TrackTable
+from tracking.evaluation.track_table import FrameRange, TrackTable, rows_by_frame
 from tracking.evaluation.truth import Truth
 
 __all__ = [
@@ -71,6 +73,7 @@ class PersonReport:
         known: Whether the gallery has them.
         in_sight: Their person-frames.
         frames: Those of them that a track covers.
+        shared: Those of the others in which a tracked box overlaps them that is somebody else's.
         right, wrong, unnamed: How often they were named rightly, otherwise, and not at all; `frames` together.
         by_name: Of `wrong`: under a name of the gallery, and not under the lasting id of another stranger.
         called: What they were called, and in how many frames; not when nothing.
@@ -82,6 +85,7 @@ class PersonReport:
     known: bool
     in_sight: int = 0
     frames: int = 0
+    shared: int = 0
     right: int = 0
     wrong: int = 0
     unnamed: int = 0
@@ -125,12 +129,21 @@ class AppearanceReport:
 
 @dataclass(frozen=True, slots=True)
 class NameChange:
-    """A track that goes from one name to another; frames without a name in between do not matter."""
+    """A track that goes from one name to another; frames without a name in between do not matter.
+
+    Attributes:
+        track_id: The track.
+        frame: The first with the new name.
+        before, after: The names.
+        swapped: Whether the track itself went over to somebody else meanwhile, from the last frame with the old name
+            on: the change is the tracker's then, and the name followed it.
+    """
 
     track_id: str
     frame: int
     before: str
     after: str
+    swapped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +294,7 @@ class _Evaluation:
         rows = rows[np.argsort(truth.frames[rows], kind="stable")]
         self._rows = rows
         self._who = self._persons[rows]
-        self._cover, near_somebody = self._match(rows)
+        self._cover, self._shared, near_somebody = self._match(rows)
         self._called = np.where(self._cover >= 0, tracks.names[self._cover], -1) if len(tracks) else self._cover.copy()
         self._own = self._assign()
         verdicts = self._judge()
@@ -308,22 +321,38 @@ class _Evaluation:
             verdict_of=verdicts,
         )
 
-    def _match(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The track's row that covers each person-frame, or -1; and which rows of tracks overlap anybody."""
+    def _match(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """The track's row that covers each person-frame, or -1; whether one that covers somebody else overlaps it; and
+        which rows of tracks overlap anybody at all, also somebody hidden."""
         truth, tracks = self._truth, self._tracks
-        cover = np.full(len(truth), -1, np.int64)
+        cover = np.full(len(rows), -1, np.int64)
+        shared = np.zeros(len(rows), np.bool_)
         near = np.zeros(len(tracks), np.bool_)
-        by_frame = tracks.by_frame()
-        for row in range(len(truth)):
-            others = by_frame.get(int(truth.frames[row]))
-            if others is None:
+        boxes_of = rows_by_frame(tracks.frames)
+        asked = {row: at for at, row in enumerate(rows.tolist())}
+        had: dict[int, int] = {}
+        last = -1
+        for frame, people in rows_by_frame(truth.frames).items():
+            boxes = boxes_of.get(frame)
+            before, had = had if frame == last + 1 else {}, {}
+            last = frame
+            if boxes is None:
                 continue
-            overlap = iou(truth.xyxy[row], tracks.xyxy[others])
-            near[others] |= overlap >= self._min_overlap
-            best = int(np.argmax(overlap))
-            if overlap[best] >= self._min_overlap:
-                cover[row] = others[best]
-        return cover[rows], near
+            overlap = np.stack([iou(truth.xyxy[row], tracks.xyxy[boxes]) for row in people])
+            overlap[overlap < self._min_overlap] = 0.0
+            near[boxes] |= overlap.any(axis=0)
+            here = [at for at, row in enumerate(people.tolist()) if row in asked]
+            ids = truth.ids[people[here]].tolist()
+            kept = [before.get(number, -1) for number in ids] if tracks.has_tracks else []
+            pairs = _one_to_one(overlap[here], kept, tracks.tracks[boxes])
+            for at, number, column in zip(here, ids, pairs, strict=True):
+                place = asked[int(people[at])]
+                if column >= 0:
+                    cover[place] = boxes[column]
+                    had[number] = int(tracks.tracks[boxes[column]])
+                else:
+                    shared[place] = overlap[at].any()
+        return cover, shared, near
 
     def _assign(self) -> NDArray[np.int64]:
         """The person whose each lasting id is, -1 for none (and for names)."""
@@ -369,12 +398,18 @@ class _Evaluation:
                 spans[-1] = (spans[-1][0], number)
             else:
                 spans.append((number, number))
-        for number, who, verdict, code in zip(
-            frames[self._rows].tolist(), self._who.tolist(), verdicts.tolist(), self._called.tolist(), strict=True
+        for number, who, verdict, code, shared in zip(
+            frames[self._rows].tolist(),
+            self._who.tolist(),
+            verdicts.tolist(),
+            self._called.tolist(),
+            self._shared.tolist(),
+            strict=True,
         ):
             person = self._people[who]
             person.in_sight += 1
             person.frames += verdict != UNCOVERED
+            person.shared += shared
             person.right += verdict == RIGHT
             person.wrong += verdict == WRONG
             person.unnamed += verdict == UNNAMED
@@ -404,10 +439,16 @@ class _Evaluation:
         tracks = self._tracks
         if not tracks.has_tracks:
             return None
+        who = dict(zip(self._cover.tolist(), self._who.tolist(), strict=True))
         last: dict[int, int] = {}
+        met: dict[int, set[int]] = {}
         changes = []
         for row in np.argsort(tracks.frames, kind="stable").tolist():
             name, track = int(tracks.names[row]), int(tracks.tracks[row])
+            # Whom it covered since it last had its name, that frame included.
+            people = met.setdefault(track, set())
+            if row in who:
+                people.add(who[row])
             if name < 0:
                 continue
             before = last.setdefault(track, name)
@@ -418,9 +459,11 @@ class _Evaluation:
                         int(tracks.frames[row]),
                         tracks.gallery_ids[before],
                         tracks.gallery_ids[name],
+                        len(people) > 1,
                     )
                 )
                 last[track] = name
+            met[track] = {who[row]} if row in who else set()
         return tuple(changes)
 
     def _duplicates(self) -> tuple[Duplicate, ...]:
@@ -469,3 +512,24 @@ class _Evaluation:
             f"({largest:.3f}); more names than it gave, or a name for another track instead, only another run can show"
         )
         return tuple(points), note
+
+
+def _one_to_one(overlap: NDArray[np.float64], kept: Sequence[int], tracks: NDArray[np.int64]) -> list[int]:
+    """The column of each row, or -1, no column twice.
+
+    Args:
+        overlap: (R, C), 0 where a pair is impossible.
+        kept: R tracks, the one that each row had before, -1 for none; empty where tracks do not matter.
+        tracks: (C,) those of the columns.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    gain = overlap.copy()
+    for row, track in enumerate(kept):
+        # More than all overlaps of a frame together.
+        gain[row, (tracks == track) & (overlap[row] > 0.0)] += len(overlap) + 1.0
+    result = [-1] * len(overlap)
+    for row, column in zip(*linear_sum_assignment(-gain), strict=True):
+        if overlap[row, column] > 0.0:
+            result[int(row)] = int(column)
+    return result

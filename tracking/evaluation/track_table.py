@@ -18,7 +18,7 @@ from tracking.errors import EvaluationError
 from tracking.json_stream import JsonStream, JsonStreamError, show
 from tracking.mot_text import MAX_FRAME, read_mot
 
-__all__ = ["FrameRange", "TrackTable", "in_range", "read_tracks"]
+__all__ = ["FrameRange", "TrackTable", "in_range", "read_tracks", "rows_by_frame"]
 
 FrameRange = tuple[int | None, int | None]
 """Frames from the first up to, not including, the second; None for no limit."""
@@ -36,6 +36,13 @@ def in_range(frames: NDArray[np.int64], frame_range: FrameRange) -> NDArray[np.b
     if stop is not None:
         inside &= frames < stop
     return inside
+
+
+def rows_by_frame(frames: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Frame number to the rows (positions in (N,) frame numbers) that bear it, frames ascending."""
+    order = np.argsort(frames, kind="stable")
+    numbers, starts = np.unique(frames[order], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)) if len(order) else {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,12 +109,6 @@ class TrackTable:
             names=self.names[rows],
             distances=self.distances[rows],
         )
-
-    def by_frame(self) -> dict[int, NDArray[np.int64]]:
-        """Frame number to its rows, frames ascending."""
-        order = np.argsort(self.frames, kind="stable")
-        frames, starts = np.unique(self.frames[order], return_index=True)
-        return dict(zip(frames.tolist(), np.split(order, starts[1:]), strict=True)) if len(order) else {}
 
 
 def read_tracks(

@@ -74,7 +74,7 @@ class ExportOptions:
         opset: Version of ONNX's operators, 12 to 20.
         simplify: Simplify the ONNX graph, with onnxslim or onnxsim.
         optimize: Optimise TorchScript for mobile CPUs.
-        verbose: Have TensorRT say all it does.
+        verbose: Have TensorRT and LiteRT's converter say all they do.
         crops: Folder of crops to compare on; None: crops that gtrack draws.
         timing: Whether to time the exports.
     """

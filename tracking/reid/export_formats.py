@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,7 +67,7 @@ class Source:
         opset: Version of ONNX's operators.
         simplify: Simplify the ONNX graph.
         optimize: Optimise TorchScript for mobile CPUs.
-        verbose: Have TensorRT say all it does.
+        verbose: Have TensorRT and LiteRT's converter say all they do.
     """
 
     network: Any
@@ -201,7 +204,9 @@ def _write_engine(source: Source, path: Path) -> None:
 def _write_tflite(source: Source, path: Path) -> None:
     litert: Any = import_module("litert_torch")
     network, example = source.on_device(half=False)
-    litert.convert(network, (example[: source.batch],)).export(str(path))
+    # It reports each of its steps on stdout, which is for results.
+    with contextlib.redirect_stdout(sys.stderr if source.verbose else io.StringIO()):
+        litert.convert(network, (example[: source.batch],)).export(str(path))
 
 
 def _missing_openvino() -> str | None:
