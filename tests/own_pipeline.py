@@ -48,7 +48,8 @@ def own_frames(video: Path, detections: Path, embedder: Embedder, class_id: int 
             ids, taken, _ = tracker.update(boxes, scores, found.class_ids[rows])
             image = reader.image()
             parts, kept = crop(image, boxes)
-            embeddings = dict(zip(kept.tolist(), zip(embedder.embed(parts), parts, strict=True), strict=True))
+            copies = [part.copy() for part in parts]  # so that no whole frame is kept
+            embeddings = dict(zip(kept.tolist(), zip(embedder.embed(parts), copies, strict=True), strict=True))
             tracks = {int(row): int(track_id) for row, track_id in zip(taken, ids, strict=True)}
             order = [*tracks, *(row for row in range(len(rows)) if row not in tracks)]
             sightings = []

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from own_pipeline import SIZE, TOY, axis, own_frames
+from own_pipeline import SIZE, TOY, OwnFrame, axis, own_frames
 from reid_support import DIMENSION, make_onnx, write_sidecar
 
 from gallery_db import (
@@ -78,8 +78,14 @@ def stored(place: Path | str) -> list[tuple[str, str, int, int]]:
 # -- the same as a run ---------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def door(scene: Scene) -> list[OwnFrame]:
+    """The demo clip through a pipeline of one's own."""
+    return list(own_frames(scene.video, scene.detections, load_embedder("builtin")))
+
+
 @pytest.mark.parametrize("enroll", ["off", "unknown", "all"])
-def test_it_does_what_a_run_does(scene: Scene, tmp_path: Path, enroll: Any) -> None:
+def test_it_does_what_a_run_does(scene: Scene, door: list[OwnFrame], tmp_path: Path, enroll: Any) -> None:
     """Given the same tracks and embeddings: the same names in every frame, and the same entries, vector by vector."""
     embedder = load_embedder("builtin")
     for name in ("run", "own"):
@@ -98,9 +104,7 @@ def test_it_does_what_a_run_does(scene: Scene, tmp_path: Path, enroll: Any) -> N
     )
     named = 0
     with TrackEnroller(tmp_path / "own", model=embedder.model, enroll=enroll, fps=scene.config.fps) as own:
-        for seen, document in zip(
-            own_frames(scene.video, scene.detections, embedder), result.payload["frames"], strict=True
-        ):
+        for seen, document in zip(door, result.payload["frames"], strict=True):
             answers = own.observe("door", seen.frame, seen.sightings, frame_size=seen.size)
             assert [a is None for a in answers] == [s.track_id is None for s in seen.sightings]
             got = {a.track_id: (a.identity, a.status, a.distance) for a in answers if a is not None}
@@ -477,6 +481,18 @@ def test_a_gallery_that_cannot_be_written_is_told_at_the_end(tmp_path: Path, mon
     assert any("No space left" in line for line in told), "what ended the block is raised, and this is told"
 
 
+def test_a_second_ctrl_c_lets_go_of_the_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Any) -> Any:
+        raise KeyboardInterrupt
+
+    enroller = toy(tmp_path / "g")
+    walk(enroller, "door", range(10), {1: A})
+    monkeypatch.setattr("tracking.enrolment.Enroller.finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        enroller.close()
+    Gallery.open(tmp_path / "g", write=True, lock_timeout=0.0).close()
+
+
 def test_nobody_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
     write = GalleryWriter._write
@@ -602,11 +618,11 @@ def test_models_that_cannot_be(tmp_path: Path, arguments: dict[str, Any], error:
 # -- real people ---------------------------------------------------------------------------------------------
 
 
-def test_two_clips_side_by_side(scene: Scene, tmp_path: Path) -> None:
+def test_two_clips_side_by_side(scene: Scene, door: list[OwnFrame], tmp_path: Path) -> None:
     """The same people on two cameras that run at once, nobody known beforehand."""
     embedder = load_embedder("builtin")
     other = render_scene(tmp_path / "yard", SceneConfig(frames=scene.config.frames, clip=1))
-    clips = [list(own_frames(one.video, one.detections, embedder)) for one in (scene, other)]
+    clips = [door, list(own_frames(other.video, other.detections, embedder))]
     with TrackEnroller(tmp_path / "g", model=embedder.model) as enroller:
         for pair in zip(*clips, strict=True):
             for source, frame in zip(("door", "yard"), pair, strict=True):

@@ -240,7 +240,8 @@ class TrackEnroller:
 
         Raises:
             SightingError: An embedding of another length, not finite or zero, a box without area, a frame that is not
-                later than the one before, a track twice, and the like. Nothing of the frame was taken then.
+                later than the one before, a track twice, and the like. Nothing of the frame was taken then (unless it
+                is a crop that a function gave, which is asked for last).
             GalleryError: It was closed.
         """
         with self._lock:
@@ -349,19 +350,22 @@ class TrackEnroller:
                 return self._ended
             self._closed = True
             failure: GtrackError | None = None
-            for source in list(self._cameras):
-                try:
-                    self._end(source)
-                except GtrackError as error:
-                    failure = failure or error
-            if self._writer is None:
-                self._gallery.close()
-            else:
-                whole = complete and failure is None
-                last = None if whole else -1
-                failure = (
-                    self._writer.finish(last_frame=last, sync=whole, progress=progress, check=self._check) or failure
-                )
+            try:
+                for source in list(self._cameras):
+                    try:
+                        self._end(source)
+                    except GtrackError as error:
+                        failure = failure or error
+                if self._writer is not None:
+                    whole = complete and failure is None
+                    last = None if whole else -1
+                    ended = self._writer.finish(last_frame=last, sync=whole, progress=progress, check=self._check)
+                    failure = ended or failure
+            finally:  # a second Ctrl-C lets go of the gallery, too
+                if self._writer is None:
+                    self._gallery.close()
+                else:
+                    self._writer.abort()
             self._tell()
             if failure is not None:
                 raise failure
