@@ -1,7 +1,8 @@
 """Trackers that know who is on the video.
 
-``track_video`` does the main job; `TrackingRun` and `RunOptions` are the same in steps. Importing
-this package is cheap: torch, BoxMOT, ONNX Runtime and OpenCV are loaded where they are used.
+``track_video`` does the main job; `TrackingRun` and `RunOptions` are the same in steps. `TrackEnroller` names and
+enrols for whoever tracks and embeds by themselves. Importing this package is cheap: torch, BoxMOT, ONNX Runtime and
+OpenCV are loaded where they are used.
 """
 
 from __future__ import annotations
