@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterable, Sequence
@@ -28,7 +29,7 @@ from gallery_db import (
 )
 from tracking import TrackingRun, TrackResult, load_embedder, track_video
 from tracking.demo_scene import Scene, SceneConfig, render_scene
-from tracking.enrolment import Enroller, EnrolmentCounts
+from tracking.enrolment import Company, Enroller, EnrolmentCounts
 from tracking.enrolment_run import misplaced_lines
 from tracking.errors import OptionError
 from tracking.galleries import EmbedderOptions
@@ -263,6 +264,41 @@ def test_a_runner_up_makes_unsure() -> None:
 def test_one_person_is_not_in_two_places(distance: float, frames: range, stored: list[str]) -> None:
     shelf, _ = replay([Life(1, range(30), A), Life(2, frames, mix(A, B, distance))])
     assert [entry.identity for entry, _ in shelf.entries.values()] == stored
+
+
+@pytest.mark.parametrize(
+    ("vector", "later", "reserved", "stored"),
+    [
+        pytest.param(mix(A, B, 0.1), mix(A, B, 0.1), [1, 1], [1, 1], id="the same stranger"),
+        pytest.param(mix(A, B, 0.2), mix(A, B, 0.2), [1, 2], [1], id="alike, and not surely the same: not stored"),
+        pytest.param(A, D, [1, 1], [1, 2], id="the same at first, and then clearly not"),
+        pytest.param(B, B, [1, 2], [1, 2], id="two strangers"),
+    ],
+)
+def test_a_stranger_in_sight_of_two_cameras(
+    vector: Vector, later: Vector, reserved: list[int], stored: list[int]
+) -> None:
+    """While nobody of them is stored, and each camera's enroller knows only of the other's open tracks."""
+    shelf, view, company, numbers = Shelf(), known(), Company(), itertools.count(1)
+    door, yard = (
+        Enroller(shelf, view, source_id=cam, run_key=f"{cam}-", numbers=numbers, company=company)
+        for cam in ("door", "yard")
+    )
+
+    def look(enroller: Enroller, frame: int, shown: Vector, quality: float = 0.5) -> None:
+        enroller.observe(frame, 7, shown, quality, 0.9, (0, 0, 10, 20), "person", None, None, None)
+        enroller.seen(frame, [7])
+
+    for frame in range(6):
+        look(door, frame, A)
+        look(yard, frame, vector, 0.2)
+    assert [door.reserve(7), yard.reserve(7)] == [f"unknown-000{number}" for number in reserved]
+    for frame in range(6, 12):
+        look(yard, frame, later, 1.0)
+    door.finish()
+    yard.finish()
+    assert not company.open
+    assert [entry.identity for entry, _ in shelf.entries.values()] == [f"unknown-000{number}" for number in stored]
 
 
 def test_numbers_go_on_from_those_of_the_gallery() -> None:

@@ -331,3 +331,13 @@ def test_limits_follow_from_the_accepted_distance() -> None:
     assert rule.suffices(1, 0.24, 0.11)
     assert rule.suffices(2, 0.25, 0.06), "the threshold is inclusive"
     assert not rule.suffices(9, 0.26, 1.0)
+
+
+def test_tracks_are_forgotten_also_where_frames_are_missing() -> None:
+    identities = TrackIdentities(Known(), threshold=0.25, every=10)
+    for frame in range(1, 30_000, 50):  # none of them a multiple of a thousand
+        identities.due(frame, [frame])
+        observe(identities, frame, {frame: D})
+        identities.names(frame, [frame])
+    assert identities.evidence(1) is None
+    assert identities.evidence(frame) is not None

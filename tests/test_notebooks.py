@@ -64,7 +64,7 @@ def images_of(path: Path) -> int:
 
 
 def test_they_are_all_there() -> None:
-    expected = {"quick_start", "similarity_search", "two_cameras", "review_and_correct"}
+    expected = {"quick_start", "similarity_search", "two_cameras", "review_and_correct", "deepstream_gallery"}
     assert expected <= {path.stem for path in _NOTEBOOKS}
     readme = (_ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"notebooks/{path.name}" in readme for path in _NOTEBOOKS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Literal, Protocol
 
@@ -20,6 +20,7 @@ from gallery_db.people import stranger_name, stranger_number
 from gallery_db.rejections import NOT
 
 __all__ = [
+    "Company",
     "Enrol",
     "Enroller",
     "EnrolmentCounts",
@@ -117,7 +118,7 @@ class _Open:
     scores: float = 0.0
     best: float = -1.0
     best_frame: int = 0
-    best_box: Box = (0.0, 0.0, 0.0, 0.0)
+    best_box: Box | None = None
     crop: NDArray[np.uint8] | None = None
     identity: str | None = None
     evidence: float | None = None
@@ -125,6 +126,13 @@ class _Open:
     part: int = 0
     sub: int = 0
     reserved: str | None = None
+    adopted: bool = False
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """(D,) of the looks, of unit length; there must have been one."""
+        assert self.total is not None
+        return self.total / np.float32(max(float(np.linalg.norm(self.total)), _TINY))
 
     @property
     def quality(self) -> float:
@@ -169,6 +177,23 @@ class Judged:
     put_off: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Company:
+    """What the enrollers share that fill one gallery in one run, a camera each.
+
+    Attributes:
+        own: The entries that they stored: whose each is, by id.
+        dropped: Ids of those that they took out again, or left out for others like them.
+        given: Names that they gave to strangers.
+        open: The tracks of each that have not ended.
+    """
+
+    own: dict[str, str] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+    given: set[str] = field(default_factory=set)
+    open: dict[int, Mapping[tuple[int, int], _Open]] = field(default_factory=dict)
+
+
 class Enroller:
     """Turns each track that ends into one entry, or says why not.
 
@@ -196,6 +221,7 @@ class Enroller:
         names: All names that the gallery holds, so that a new one is new.
         numbers: Numbers for new names, which nobody else is given; by default those after the highest in `names`.
         judge_again: Remember what `settle` needs.
+        company: Of the enrollers of other cameras in this run, which know the same identities; None for no others.
     """
 
     MOST_CROPS = 256
@@ -231,7 +257,9 @@ class Enroller:
         names: Iterable[str] = (),
         numbers: Iterator[int] | None = None,
         judge_again: bool = False,
+        company: Company | None = None,
     ) -> None:
+        self._company = company = company or Company()
         self.judged: dict[str, Judged] = {}
         self.prior = frozenset(known.identities)
         self._judge_again = judge_again
@@ -251,14 +279,13 @@ class Enroller:
         given = (stranger_number(name) or 0 for name in names)
         self._numbers = count(max(given, default=0) + 1) if numbers is None else numbers
         self._open: dict[tuple[int, int], _Open] = {}
+        company.open[id(self)] = self._open
         self._subs: dict[int, int] = {}
         self._part: dict[int, int] = {}
         self._held: dict[int, list[tuple[Any, ...]]] = {}
         self._opened = 0
-        self._own: set[str] = set()
-        self._dropped: set[str] = set()
+        self._own, self._dropped, self._given = company.own, company.dropped, company.given
         self._spans: dict[str, set[tuple[int, int]]] = {}
-        self._given: set[str] = set()
 
     # -- what happens on the video ---------------------------------------------------------------------------
 
@@ -286,7 +313,7 @@ class Enroller:
             embedding: (D,) of unit length.
             quality: Of the look, in [0, 1]; see `look_quality`.
             score: Of the detection.
-            box: xyxy in pixels of the frame.
+            box: xyxy in pixels of the frame; NaN where unknown.
             class_name: The class; None where unknown.
             identity: The name that the track now has.
             identity_evidence: Cosine distance to it.
@@ -370,7 +397,8 @@ class Enroller:
             track.classes[class_name] = track.classes.get(class_name, 0.0) + weight
         if quality > track.best:
             x1, y1, x2, y2 = (float(value) for value in box)
-            track.best, track.best_frame, track.best_box = quality, frame, (x1, y1, x2, y2)
+            track.best, track.best_frame = quality, frame
+            track.best_box = (x1, y1, x2, y2) if x1 == x1 else None
             track.crop = None if crop is None else _small(crop)
 
     def seen(self, frame: int, track_ids: Sequence[int]) -> None:
@@ -384,22 +412,43 @@ class Enroller:
     def reserve(self, track_id: int) -> str | None:
         """The name that a track will have which is nobody's so far, or None where too little was seen of it.
 
-        It is the track's from now on, and nobody else's in this run or, as the gallery is locked, in another. If the
-        track is in the end not stored as somebody new, the gallery never hears of the name.
+        It is the track's from now on, and nobody else's in this run or, as the gallery is locked, in another; but a
+        track of another camera that surely shows the same stranger has the same. If the track is in the end not
+        stored as somebody new, the gallery never hears of the name.
         """
         track = self._open.get((track_id, self._part.get(track_id, -1)))
         if track is None or track.looks < self.MIN_LOOKS or track.total is None or track.quality < self.MIN_QUALITY:
             return None
         if track.reserved is None:
-            mean = track.total / np.float32(max(float(np.linalg.norm(track.total)), _TINY))
-            track.reserved = self._new_name(self._before(self._id(track), mean))
+            before = self._before(self._id(track), track.mean)
+            name = None if before is not None else self._of_another_camera(track)
+            track.adopted = name is not None
+            track.reserved = name or self._new_name(before)
             self._given.add(track.reserved)
         return track.reserved
+
+    def _of_another_camera(self, track: _Open) -> str | None:
+        """The name that is reserved for a stranger in sight of another camera, if that is surely the same one."""
+        distances: dict[str, float] = {}
+        for owner, tracks in self._company.open.items():
+            for other in tracks.values() if owner != id(self) else ():
+                if other.reserved is None or other.identity is not None or other.class_name != track.class_name:
+                    continue
+                distance = 1.0 - float(track.mean @ other.mean)
+                distances[other.reserved] = min(distance, distances.get(other.reserved, distance))
+        best = sorted(distances, key=lambda name: (distances[name], name))[:2]
+        if not best or distances[best[0]] > self.SURE * self._threshold:
+            return None
+        if len(best) > 1 and distances[best[1]] - distances[best[0]] < self.MARGIN:
+            return None
+        # Whoever is in sight of this one beside them is somebody else.
+        return None if any(other.reserved == best[0] for other in self._open.values()) else best[0]
 
     def finish(self) -> EnrolmentCounts:
         """End all tracks that are still open, and say what became of all."""
         while self._open:
             self._end(self._open.pop(next(iter(self._open))))
+        self._company.open.pop(id(self), None)
         return self.counts
 
     def _at(self, frame: int, track_id: int, part: int | None = None) -> _Open:
@@ -481,7 +530,10 @@ class Enroller:
             if self._judge_again:
                 self.judged[id_].put_off = True
         elif name is None:
-            self._store(track, mean, id_, track.reserved or self._new_name(before))
+            reserved = track.reserved
+            if track.adopted and reserved in self._known.identities:
+                reserved = None  # stored from the other camera by now, and no longer like this one
+            self._store(track, mean, id_, reserved or self._new_name(before))
             counts.identities += 1
         else:
             self._store(track, mean, id_, name)
@@ -523,7 +575,7 @@ class Enroller:
                 self._sink.rename(id_, name)
             elif is_unknown(name) and judged.put_off:
                 self._sink.put(entry, judged.embedding, judged.crop)
-                self._own.add(id_)
+                self._own[id_] = name
                 self.counts.unsure -= 1
                 self.counts.enrolled += 1
             else:
@@ -591,7 +643,7 @@ class Enroller:
                 self.counts.redundant += 1
                 self.counts.enrolled -= 1
             self._judge(dropped, None)
-        self._own.add(id_)
+        self._own[id_] = name
         self._judge(id_, name)
         self._known.append([entry], mean[None])
         self._sink.put(entry, mean, track.crop)

@@ -14,6 +14,7 @@ __all__ = [
     "MotTextError",
     "OptionError",
     "OutputError",
+    "SightingError",
     "TrackerError",
     "TracksError",
     "VideoError",
@@ -55,6 +56,10 @@ class ExportError(GtrackError):
 
 class TrackerError(GtrackError):
     """A tracker is unknown, or refuses its options."""
+
+
+class SightingError(GtrackError):
+    """What a pipeline says of a track cannot be used; names the source, the frame and the track."""
 
 
 class TracksError(GtrackError):

@@ -181,6 +181,8 @@ class TrackIdentities:
 
     FORGET_AFTER = 10_000
     """Frames after which an unseen track's evidence is dropped: longer than any tracker's buffer."""
+    FORGET_EVERY = 1000
+    """Frames between two looks at what may be dropped."""
     RISKY = 0.3
     """Overlap from which the tracker may mix two people up."""
     LOST = 3
@@ -214,6 +216,7 @@ class TrackIdentities:
         self._present: frozenset[int] = frozenset()
         self._stale = True
         self._credit = 0.0
+        self._thousand = -1
         self._keep = keep
         self._done: list[NamedStretch] = []
 
@@ -426,7 +429,8 @@ class TrackIdentities:
                 said = (track.status, None if named is None else named.identity)
                 if not track.answers or track.answers[-1][1:] != said:
                     track.answers.append((frame, *said))
-        if frame % 1000 == 0:
+        if frame // self.FORGET_EVERY != self._thousand:  # frames may be missing
+            self._thousand = frame // self.FORGET_EVERY
             self._forget(frame)
         return answer
 

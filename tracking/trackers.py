@@ -14,17 +14,12 @@ from tracking.detections import FrameDetections
 from tracking.enrolment import Enroller
 from tracking.evidence import Status
 from tracking.identity import IdentitySource, Named, NamedStretch, TrackIdentities, name_detections
-from tracking.quality import box_quality, crowding, look_quality, sharpness
+from tracking.quality import crowding
+from tracking.recognition import Answers, Look, Presence, Recognition, Sight
 from tracking.reid.crops import crop
 from tracking.temporal import TemporalTracker
 
 __all__ = ["FrameTracks", "GalleryOnly", "Hybrid", "Pixels", "Sight", "Tracker", "available_trackers"]
-
-
-Sight = tuple[float, int, tuple[float, ...]]
-"""A look at a track: its quality, its frame, and the box xyxy."""
-
-SIGHTS = 3
 
 
 def available_trackers() -> list[str]:
@@ -143,12 +138,14 @@ class Hybrid:
         *,
         explain: bool = False,
     ) -> None:
-        self.sights: dict[tuple[int, int], list[Sight]] | None = {} if explain else None
-        """Of each stretch, by track and first frame: its best looks, the best first."""
         self._temporal = temporal
         self._embedder = embedder
-        self._identities = identities
-        self._enroller = enroller
+        self._recognition = None if identities is None else Recognition(identities, enroller, explain=explain)
+
+    @property
+    def sights(self) -> dict[tuple[int, int], list[Sight]] | None:
+        """See `Recognition`."""
+        return None if self._recognition is None else self._recognition.sights
 
     def update(
         self, frame: int, detections: FrameDetections, class_names: Sequence[str | None], pixels: Pixels
@@ -171,18 +168,19 @@ class Hybrid:
         )
         indices = rows[taken]
         track_ids = [int(t) for t in ids]
-        named: list[Named | None] = [None] * len(track_ids)
-        statuses: list[Status] | None = None
-        reserved: list[str | None] | None = None
-        identities = self._identities
-        if identities is not None and self._embedder is not None:
-            size = (pixels.width, pixels.height)
-            overlaps = crowding(detections.boxes)[indices].tolist()
-            worth = [
-                box_quality(float(detections.scores[row]), detections.boxes[row].tolist(), size, overlap=overlap)
-                for row, overlap in zip(indices, overlaps, strict=True)
-            ]
-            due = identities.due(frame, track_ids, worth, overlaps)
+        answers: Answers | None = None
+        recognition = self._recognition
+        if recognition is not None and self._embedder is not None:
+            present = Presence(
+                frame,
+                track_ids,
+                np.asarray(detections.boxes[indices], np.float64),
+                detections.scores[indices].tolist(),
+                [class_names[i] for i in indices],
+                crowding(detections.boxes)[indices].tolist(),
+                (pixels.width, pixels.height),
+            )
+            due = recognition.due(present)
             looked: list[int] = []
             looks = np.empty((0, 0), np.float32)
             crops: list[NDArray[np.uint8]] = []
@@ -193,69 +191,28 @@ class Hybrid:
                 looked = [due[k] for k in kept]
                 looks = self._embedder.embed(crops)
                 embedded = len(crops)
-            qualities = []
-            for position, part in zip(looked, crops, strict=True):
-                row = indices[position]
-                score, box = float(detections.scores[row]), detections.boxes[row].tolist()
-                qualities.append(look_quality(score, box, size, overlap=overlaps[position], sharp=sharpness(part)))
-            identities.observe(
-                frame,
-                [track_ids[i] for i in looked],
-                looks,
-                qualities,
-                [class_names[indices[i]] for i in looked],
+            answers = recognition.observe(
+                present,
+                [
+                    Look(position, embedding, present.quality(position, part), part)
+                    for position, embedding, part in zip(looked, looks, crops, strict=True)
+                ],
             )
-            named = identities.names(frame, track_ids)
-            statuses = [identities.status(track_id) for track_id in track_ids]
-            if self.sights is not None:
-                for position, quality in zip(looked, qualities, strict=True):
-                    evidence = identities.evidence(track_ids[position])
-                    if evidence is not None and not evidence.held:
-                        best = self.sights.setdefault((track_ids[position], evidence.stretch.first), [])
-                        box = tuple(float(value) for value in detections.boxes[indices[position]])
-                        best.append((quality, frame, box))
-                        best.sort(key=lambda sight: (-sight[0], sight[1]))
-                        del best[SIGHTS:]
-            if self._enroller is not None:
-                for position, embedding, quality, part in zip(looked, looks, qualities, crops, strict=True):
-                    row, name = int(indices[position]), named[position]
-                    evidence = identities.evidence(track_ids[position])
-                    if evidence is None or (evidence.journal and evidence.journal[-1].verdict == "poor"):
-                        continue
-                    self._enroller.observe(
-                        frame,
-                        track_ids[position],
-                        embedding,
-                        quality,
-                        float(detections.scores[row]),
-                        detections.boxes[row],
-                        class_names[row],
-                        None if name is None else name.identity,
-                        None if name is None else name.distance,
-                        part,
-                        part=evidence.stretch.first,
-                        held=bool(evidence.held),
-                    )
-                self._enroller.seen(frame, track_ids)
-                reserved = [
-                    self._enroller.reserve(track_id) if name is None and status == "unknown" else None
-                    for track_id, name, status in zip(track_ids, named, statuses, strict=True)
-                ]
         return FrameTracks(
             indices,
             [str(t) for t in track_ids],
             boxes,
-            named,
+            [None] * len(track_ids) if answers is None else answers.named,
             crops=embedded,
-            statuses=statuses,
-            reserved=reserved,
+            statuses=None if answers is None else answers.statuses,
+            reserved=None if answers is None else answers.reserved,
         )
 
     def gallery_changed(self, before: Sequence[str]) -> None:
         """See `Tracker`."""
-        if self._identities is not None:
-            self._identities.gallery_changed(before)
+        if self._recognition is not None:
+            self._recognition.gallery_changed(before)
 
     def stretches(self) -> list[NamedStretch]:
         """See `TrackIdentities.stretches`."""
-        return [] if self._identities is None else self._identities.stretches()
+        return [] if self._recognition is None else self._recognition.stretches()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tracking.reid.builtin import BUILTIN_NAME, BUILTIN_SHA256, BuiltinEmbedder
     from tracking.reid.cache import cache_dir, weights_sha256
     from tracking.reid.crops import CropBatch, clip_boxes, crop
+    from tracking.reid.elsewhere import embedding_model
     from tracking.reid.export import ExportOptions, ExportReport, export_reid
     from tracking.reid.export_formats import FORMATS
     from tracking.reid.loader import RUNTIMES, load_embedder
@@ -40,6 +41,7 @@ __all__ = [
     "clip_boxes",
     "crop",
     "default_preprocessing",
+    "embedding_model",
     "export_reid",
     "find_trained_weights",
     "find_weights_by_hash",
@@ -65,6 +67,7 @@ _MODULES = {
     "clip_boxes": "crops",
     "crop": "crops",
     "default_preprocessing": "preprocessing",
+    "embedding_model": "elsewhere",
     "export_reid": "export",
     "find_trained_weights": "resolve",
     "find_weights_by_hash": "resolve",

@@ -1,0 +1,76 @@
+"""What turns a crop into the input of an nvinfer element, as a text that galleries compare."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+from pathlib import Path
+
+from tracking.errors import OptionError
+
+__all__ = ["nvinfer_preprocessing"]
+
+_COLORS = {"0": "rgb", "1": "bgr", "2": "gray"}
+
+
+def nvinfer_preprocessing(config: str | Path) -> str:
+    """The preprocessing of an nvinfer configuration, for `embedding_model`.
+
+    DeepStream scales crops in its own way, so embeddings that came through it are a model of their own beside gtrack's
+    for the same weights; the text begins with ``nvinfer``. It changes with whatever changes the network's input (size,
+    colours, factor, offsets, padding, filter), and with INT8, and with nothing else.
+
+    Args:
+        config: A file with a section ``[property]``, of a ``process-mode=2`` element.
+
+    Raises:
+        OptionError: It cannot be read, has no such section, no ``infer-dims``, or leaves the preprocessing to others.
+    """
+    path = Path(config)
+    parser = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=("#",))
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+        found = parser["property"]
+    except OSError as error:
+        raise OptionError(f"{path}: the nvinfer configuration cannot be read: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, configparser.Error, KeyError) as error:
+        raise OptionError(
+            f"{path}: expected an nvinfer configuration, with a section [property].",
+            hint="Configurations in YAML are not read; write the preprocessing as a text of your own.",
+        ) from error
+    if found.get("input-tensor-from-meta", "0").strip() == "1":
+        raise OptionError(
+            f"{path}: input-tensor-from-meta=1 leaves the preprocessing to nvdspreprocess.",
+            hint="Write the preprocessing as a text of your own.",
+        )
+    if "infer-dims" not in found:
+        raise OptionError(f"{path}: expected infer-dims, such as infer-dims=3;256;128.")
+    try:
+        _, height, width = (int(value) for value in found["infer-dims"].strip(" ;").split(";"))
+        scale = float(found.get("net-scale-factor", "1"))
+        offsets = [float(value) for value in found.get("offsets", "").strip(" ;").split(";") if value.strip()]
+        color = _COLORS[found.get("model-color-format", "0").strip()]
+    except (ValueError, KeyError) as error:
+        raise OptionError(
+            f"{path}: infer-dims, net-scale-factor, offsets or model-color-format is not what it should be: {error}."
+        ) from error
+    mean = "0"
+    if offsets:
+        mean = ",".join(repr(value) for value in offsets)
+    elif "mean-file" in found:
+        file = path.parent / found["mean-file"].strip()
+        try:
+            mean = "file:" + hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        except OSError as error:
+            raise OptionError(f"{path}: the mean-file {file} cannot be read: {error.strerror or error}.") from error
+    padded = found.get("maintain-aspect-ratio", "0").strip() == "1"
+    symmetric = found.get("symmetric-padding", "0").strip() == "1"
+    parts = [
+        f"nvinfer {height}x{width} {color}",
+        ("pad-symmetric" if symmetric else "pad") if padded else "stretch",
+        f"filter={found.get('scaling-filter', 'default').strip()}",
+        f"scale={scale!r} offsets={mean}",
+    ]
+    if found.get("network-mode", "0").strip() == "1":
+        parts.append("int8")
+    return " ".join(parts)

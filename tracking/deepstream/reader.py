@@ -1,0 +1,313 @@
+"""What a batch of DeepStream says, as plain data: frames, objects, and the embeddings behind the pointers.
+
+The structures are those of ``nvdsmeta.h``, ``gstnvdsinfer.h`` and ``nvds_tracker_meta.h``, as pyds shows them. Vectors
+are read with ctypes, and pyds is asked for no NumPy array: pyds 1.2 is for NumPy 1, and gtrack needs NumPy 2.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.errors import OptionError, SightingError
+
+__all__ = [
+    "UNTRACKED",
+    "DeepStreamFrame",
+    "DeepStreamObject",
+    "DeepStreamReader",
+    "EmbeddingOrigin",
+    "ObjReid",
+    "import_pyds",
+]
+
+UNTRACKED = 0xFFFFFFFFFFFFFFFF
+"""``object_id`` of an object that the tracker has not taken (``UNTRACKED_OBJECT_ID``)."""
+
+EmbeddingOrigin = Literal["sgie", "tracker", "none"]
+"""A secondary nvinfer with ``output-tensor-meta=1``; nvtracker with ``outputReidTensor: 1``; nobody."""
+
+
+class ObjReid(ctypes.Structure):
+    """``NvDsObjReid`` as it lies in memory."""
+
+    _fields_ = (("featureSize", ctypes.c_uint32), ("ptr_host", ctypes.c_void_p), ("ptr_dev", ctypes.c_void_p))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeepStreamObject:
+    """One object of a frame.
+
+    Attributes:
+        object_id: The tracker's id, `UNTRACKED` where it has none.
+        class_id: Of the detector.
+        label: The class's name as the detector has it; may be empty.
+        box: xyxy in pixels of nvstreammux.
+        confidence: Of the detector, in [0, 1]; -0.1 where the tracker alone saw the object, or clustering lost it.
+        tracker_confidence: In [0, 1]; -0.1 where the tracker has none.
+        embedding: (D,) float32 as the network gave it, not of unit length; None where none came with this frame.
+    """
+
+    object_id: int
+    class_id: int
+    label: str
+    box: tuple[float, float, float, float]
+    confidence: float = 1.0
+    tracker_confidence: float = 1.0
+    embedding: NDArray[np.float32] | None = None
+
+    @property
+    def tracked(self) -> bool:
+        """Whether it has a track."""
+        return self.object_id != UNTRACKED
+
+    @property
+    def score(self) -> float:
+        """The detector's confidence, else the tracker's, else 1; in [0, 1]."""
+        for value in (self.confidence, self.tracker_confidence):
+            if value >= 0.0:
+                return min(1.0, value)
+        return 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeepStreamFrame:
+    """One frame of a batch.
+
+    Attributes:
+        source_id: Of the camera; nvstreammux gives the number of its pad.
+        frame_num: Number of the frame in its source.
+        size: Width and height of the frame as it came to nvstreammux, in pixels.
+        objects: All objects of it.
+        pad_index: The pad of nvstreammux.
+        batch_id: Its place in the batch.
+        buf_pts: Presentation time in nanoseconds.
+        ntp_timestamp: Time of the frame in nanoseconds since 1970; 0 where the source has none.
+    """
+
+    source_id: int
+    frame_num: int
+    size: tuple[int, int]
+    objects: tuple[DeepStreamObject, ...] = ()
+    pad_index: int = 0
+    batch_id: int = 0
+    buf_pts: int = 0
+    ntp_timestamp: int = 0
+
+
+def import_pyds() -> Any:
+    """NVIDIA's binding.
+
+    Raises:
+        OptionError: It is not installed here.
+    """
+    try:
+        return import_module("pyds")
+    except ImportError as error:
+        raise OptionError(
+            f"pyds, NVIDIA's Python binding of DeepStream, cannot be imported: {error}.",
+            hint="It is in no package index: run this in a DeepStream container with pyds installed, or give pyds=.",
+        ) from error
+
+
+class DeepStreamReader:
+    """Reads the metadata of batches.
+
+    Args:
+        pyds: NVIDIA's binding, or what stands for it (`RecordedPyds`); None to import it.
+        embeddings: Where they come from.
+        gie_id: ``gie-unique-id`` of the secondary nvinfer; None where only one attaches tensors to objects.
+        layer: Name of its output layer; None where it has only one.
+        dimension: Length D that is expected; None for any.
+
+    Attributes:
+        pyds: As above.
+
+    Raises:
+        OptionError: pyds is not there, or too old for embeddings of the tracker.
+    """
+
+    def __init__(
+        self,
+        pyds: Any = None,
+        *,
+        embeddings: EmbeddingOrigin = "sgie",
+        gie_id: int | None = None,
+        layer: str | None = None,
+        dimension: int | None = None,
+    ) -> None:
+        if embeddings not in get_args(EmbeddingOrigin):
+            raise OptionError(
+                f"embeddings: expected one of {', '.join(get_args(EmbeddingOrigin))}, found {embeddings!r}."
+            )
+        self.pyds = import_pyds() if pyds is None else pyds
+        self._origin = embeddings
+        self._gie_id = gie_id
+        self._layer = layer
+        self._dimension = dimension
+        if embeddings == "tracker" and not hasattr(self.pyds, "NvDsObjReid"):
+            # Up to DeepStream 6 the same metadata held an index, and an address is not to be guessed at.
+            raise OptionError(
+                "this pyds does not know NvDsObjReid, so that embeddings of the tracker cannot be read.",
+                hint="It takes pyds 1.2 with DeepStream 7.1 or later; or a secondary nvinfer (embeddings='sgie').",
+            )
+
+    def read(self, batch_meta: Any) -> list[DeepStreamFrame]:
+        """The frames of a batch.
+
+        Args:
+            batch_meta: As ``pyds.gst_buffer_get_nvds_batch_meta`` gives it, while the probe runs. What is returned is a
+                copy.
+
+        Raises:
+            SightingError: A tensor that cannot be used; names the source, the frame and the object.
+        """
+        return [frame for frame, _ in self.read_with_meta(batch_meta)]
+
+    def read_with_meta(self, batch_meta: Any) -> Iterator[tuple[DeepStreamFrame, list[Any]]]:
+        """As `read`, each frame with the ``NvDsObjectMeta`` of its objects."""
+        pyds = self.pyds
+        for frame in _items(batch_meta.frame_meta_list, pyds.NvDsFrameMeta.cast):
+            metas = list(_items(frame.obj_meta_list, pyds.NvDsObjectMeta.cast))
+            where = f"source {frame.source_id}, frame {frame.frame_num}"
+            yield (
+                DeepStreamFrame(
+                    int(frame.source_id),
+                    int(frame.frame_num),
+                    (int(frame.source_frame_width), int(frame.source_frame_height)),
+                    tuple(self._object(where, meta) for meta in metas),
+                    int(frame.pad_index),
+                    int(frame.batch_id),
+                    int(frame.buf_pts),
+                    int(frame.ntp_timestamp),
+                ),
+                metas,
+            )
+
+    def _object(self, where: str, meta: Any) -> DeepStreamObject:
+        rect = meta.rect_params
+        left, top = float(rect.left), float(rect.top)
+        object_id = int(meta.object_id)
+        where = f"{where}, object {'without a track' if object_id == UNTRACKED else object_id}"
+        return DeepStreamObject(
+            object_id,
+            int(meta.class_id),
+            str(meta.obj_label),
+            (left, top, left + float(rect.width), top + float(rect.height)),
+            float(meta.confidence),
+            float(meta.tracker_confidence),
+            self._embedding(where, meta),
+        )
+
+    # -- embeddings ------------------------------------------------------------------------------------------
+
+    def _embedding(self, where: str, meta: Any) -> NDArray[np.float32] | None:
+        pyds = self.pyds
+        if self._origin == "none":
+            return None
+        kinds = pyds.NvDsMetaType
+        wanted = kinds.NVDSINFER_TENSOR_OUTPUT_META if self._origin == "sgie" else kinds.NVDS_TRACKER_OBJ_REID_META
+        users = [
+            user
+            for user in _items(meta.obj_user_meta_list, pyds.NvDsUserMeta.cast)
+            if user.base_meta.meta_type == wanted and user.user_meta_data is not None
+        ]
+        if self._origin == "tracker":
+            return self._of_tracker(where, users[0].user_meta_data) if users else None
+        tensors = [pyds.NvDsInferTensorMeta.cast(user.user_meta_data) for user in users]
+        makers = sorted({int(tensor.unique_id) for tensor in tensors})
+        if self._gie_id is None and len(makers) > 1:
+            raise SightingError(
+                f"{where}: there are tensors of the components {', '.join(map(str, makers))}, and nobody says which of "
+                "them holds the embedding.",
+                hint="Give the gie-unique-id of the ReID network as gie_id.",
+            )
+        for tensor in tensors:
+            if self._gie_id is None or int(tensor.unique_id) == self._gie_id:
+                return self._of_tensor(where, tensor)
+        return None
+
+    def _of_tensor(self, where: str, tensor: Any) -> NDArray[np.float32]:
+        pyds = self.pyds
+        # It also puts the host's buffer into the layer, which is not there otherwise.
+        layers = [pyds.get_nvds_LayerInfo(tensor, number) for number in range(int(tensor.num_output_layers))]
+        names = [str(layer.layerName) for layer in layers]
+        if self._layer is None and len(layers) != 1:
+            raise SightingError(
+                f"{where}: the network of component {tensor.unique_id} has {len(layers)} output layers "
+                f"({', '.join(names)}), and nobody says which is the embedding.",
+                hint="Give its name as layer.",
+            )
+        if self._layer is not None and self._layer not in names:
+            raise SightingError(
+                f"{where}: the network of component {tensor.unique_id} has no output layer {self._layer!r}; "
+                f"it has {', '.join(names)}.",
+            )
+        layer = layers[0 if self._layer is None else names.index(self._layer)]
+        types = pyds.NvDsInferDataType
+        if layer.dataType not in (types.FLOAT, types.HALF):
+            raise SightingError(
+                f"{where}: layer {layer.layerName} is of type {_type_name(layer.dataType)}; expected FLOAT or HALF.",
+                hint="Let the network's last layer run in floating point.",
+            )
+        address = 0 if layer.buffer is None else int(pyds.get_ptr(layer.buffer))
+        size = self._checked_size(where, int(layer.inferDims.numElements), f"layer {layer.layerName}")
+        if not address:
+            raise SightingError(
+                f"{where}: layer {layer.layerName} has no buffer on the host: its tensor is on the device alone.",
+                hint="Leave disable-output-host-copy=1 out of the configuration of nvinfer.",
+            )
+        return _copy(address, size, half=layer.dataType == types.HALF)
+
+    def _of_tracker(self, where: str, data: Any) -> NDArray[np.float32] | None:
+        reid = ObjReid.from_address(int(self.pyds.get_ptr(data)))
+        if not reid.featureSize:
+            return None
+        size = self._checked_size(where, int(reid.featureSize), "the tracker's ReID vector")
+        if not reid.ptr_host:
+            raise SightingError(
+                f"{where}: the tracker's ReID vector is on the device alone.",
+                hint="Take a secondary nvinfer for the embeddings (embeddings='sgie').",
+            )
+        return _copy(int(reid.ptr_host), size)
+
+    def _checked_size(self, where: str, size: int, what: str) -> int:
+        # Before anything is read: a wrong size would be read beyond the buffer's end.
+        if size < 1 or (self._dimension is not None and size != self._dimension):
+            expected = self._dimension or "at least 1"
+            raise SightingError(
+                f"{where}: {what} has {size} numbers; expected {expected}, as the gallery's model has.",
+                hint="Give the layer and the model that belong together.",
+            )
+        return size
+
+
+def _items(node: Any, cast: Callable[[Any], Any]) -> Iterator[Any]:
+    """The items of a GList; its end is None, or StopIteration as old versions of pyds raise it."""
+    while node is not None:
+        try:
+            item = cast(node.data)
+        except StopIteration:
+            return
+        yield item
+        try:
+            node = node.next
+        except StopIteration:
+            return
+
+
+def _copy(address: int, size: int, *, half: bool = False) -> NDArray[np.float32]:
+    kind, dtype = (ctypes.c_uint16, np.float16) if half else (ctypes.c_float, np.float32)
+    buffer: Any = (kind * size).from_address(address)
+    copied: NDArray[np.float32] = np.frombuffer(buffer, dtype).astype(np.float32)  # outlives the buffer
+    return copied
+
+
+def _type_name(value: Any) -> str:
+    return str(getattr(value, "name", value))
