@@ -306,7 +306,10 @@ def list_identities(
     identity: Annotated[Optional[str], typer.Option("--identity", help="Only this identity's entries.")] = None,  # noqa: UP045
     suspects: Annotated[
         bool,
-        typer.Option("--suspects", help="What looks wrong: identities too alike, misplaced entries, near duplicates."),
+        typer.Option(
+            "--suspects",
+            help="What looks wrong: identities too alike, misplaced entries, two people in one, near duplicates.",
+        ),
     ] = False,
     as_json: AsJson = False,
     collection: Collection = None,

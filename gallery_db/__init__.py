@@ -70,7 +70,14 @@ if TYPE_CHECKING:
     from gallery_db.served.flush import Flushed, flush_journals
     from gallery_db.served.serve import GalleryServer
     from gallery_db.snapshots import Restored, Snapshot, list_snapshots, restore_snapshot, take_snapshot
-    from gallery_db.suspects import AlikeIdentities, MisplacedEntry, NearDuplicate, Suspects, find_suspects
+    from gallery_db.suspects import (
+        AlikeIdentities,
+        MisplacedEntry,
+        MixedIdentity,
+        NearDuplicate,
+        Suspects,
+        find_suspects,
+    )
     from gallery_db.thresholds import (
         DEFAULT_THRESHOLD,
         MatchThreshold,
@@ -125,6 +132,7 @@ __all__ = [
     "Match",
     "MatchThreshold",
     "MisplacedEntry",
+    "MixedIdentity",
     "ModelMismatchError",
     "NearDuplicate",
     "OperatingPoint",
@@ -229,7 +237,7 @@ _MODULES = {
     "rejections": ("Rejections", "rejected_names"),
     "record": ("Change", "Operation"),
     "snapshots": ("Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"),
-    "suspects": ("AlikeIdentities", "MisplacedEntry", "NearDuplicate", "Suspects", "find_suspects"),
+    "suspects": ("AlikeIdentities", "MisplacedEntry", "MixedIdentity", "NearDuplicate", "Suspects", "find_suspects"),
     "thresholds": (
         "DEFAULT_THRESHOLD",
         "MatchThreshold",
