@@ -259,10 +259,11 @@ def reject(
         from tracking.evaluation import read_tracks
         from tracking.galleries import EmbedderOptions
         from tracking.rejection import reject_track
+        from tracking.results.reading import run_video
 
         read_tracks(tracks)  # says what is wrong with it, and where
         document = orjson.loads(tracks.read_bytes())
-        source = video or Path(str((document.get("video") or {}).get("path") or ""))
+        source = video or Path(run_video(document) or "")
         embedder = EmbedderOptions(weights=reid_weights, models_dir=models_dir).load(target, say)
         done = reject_track(target, document, str(track), name, source, embedder)
     what = "stored for it" if done.made else "of the track"
