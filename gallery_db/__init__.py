@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from gallery_db.people import People, checked_name, parse_age
     from gallery_db.record import Change, Operation
     from gallery_db.reembed import ReembedReport, reembed_gallery
-    from gallery_db.rejections import Rejections, rejected_names
+    from gallery_db.rejections import Rejections, rejected_names, told_apart
     from gallery_db.served.flush import Flushed, flush_journals
     from gallery_db.served.serve import GalleryServer
     from gallery_db.snapshots import Restored, Snapshot, list_snapshots, restore_snapshot, take_snapshot
@@ -177,6 +177,7 @@ __all__ = [
     "store_calibrations",
     "stored_thresholds",
     "take_snapshot",
+    "told_apart",
     "utc_now",
     "write_contact_sheet",
     "write_entry_sheet",
@@ -234,7 +235,7 @@ _MODULES = {
     "people": ("People", "checked_name", "parse_age"),
     "served.flush": ("Flushed", "flush_journals"),
     "served.serve": ("GalleryServer",),
-    "rejections": ("Rejections", "rejected_names"),
+    "rejections": ("Rejections", "rejected_names", "told_apart"),
     "record": ("Change", "Operation"),
     "snapshots": ("Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"),
     "suspects": ("AlikeIdentities", "MisplacedEntry", "MixedIdentity", "NearDuplicate", "Suspects", "find_suspects"),

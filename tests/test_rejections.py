@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,6 +133,25 @@ def test_shown(path: Path) -> None:
     assert '"not"' in gtrack("gallery", "show", "unknown-0003", "-g", path, "--json").stdout
     assert gtrack("gallery", "reject", "--not", "ann", "-g", path, code=2).stdout == ""
     assert "bob" in gtrack("gallery", "reject", "t1", "--not", "bob", "-g", path, code=1).stderr
+
+
+def test_a_query_by_entry_marks_whom_it_was_told_apart_from(path: Path) -> None:
+
+    def neighbours(entry: str) -> list[dict[str, Any]]:
+        (answer,) = gtrack(*asked, "--entry", entry, "--json").stdout.splitlines()
+        found: list[dict[str, Any]] = json.loads(answer)["matches"]
+        return found
+
+    asked = ["gallery", "query", "--search", "exact", "-g", path]
+    before = neighbours("t1")
+    assert not any("rejected" in match for match in before)
+    assert "rejected" not in gtrack(*asked, "--entry", "t1").stdout
+    gtrack("gallery", "reject", "t1", "--not", "ann", "-g", path)
+    after = neighbours("t1")
+    assert [match["id"] for match in after] == [match["id"] for match in before], "neighbours are shown as they are"
+    assert {match["id"]: match.get("rejected") for match in after} == {"t1": None, "a1": True, "a2": True}
+    assert "not the same" in gtrack(*asked, "--entry", "t1").stdout
+    assert {match["id"]: match.get("rejected") for match in neighbours("a1")} == {"t1": True, "a1": None, "a2": None}
 
 
 @pytest.mark.parametrize("enrolled", [True, False], ids=["its own entry", "one made for it"])
