@@ -164,6 +164,7 @@ def test_nothing_listens(scheme: str) -> None:
         pytest.param("rtsp://127.0.0.1:99999/x", "its address is no number from 0 to 65535", id="port"),
         pytest.param("rtsp://me:pa/ss@127.0.0.1/x", "its address is no number from 0 to 65535", id="a / in a password"),
         pytest.param("rtsp://me:12/34@127.0.0.1/x", None, id="a / in a password of digits"),
+        pytest.param("rtsp://me:12#34@127.0.0.1/x", None, id="a # in a password of digits"),
     ],
 )
 def test_addresses(address: str, words: str | None) -> None:

@@ -44,7 +44,7 @@ def stream_problem(address: str) -> Problem | None:
         port = parts.port or usual
     except ValueError:
         return Problem("the port of its address is no number from 0 to 65535", f"Check the address; {_ESCAPES}.")
-    if not host or usual is None or port is None or (parts.username is None and "@" in parts.path):
+    if not host or usual is None or port is None or (parts.username is None and "@" in address):
         return None  # what looks like a host may be a piece of a password
     place = f"{host}:{port}"
     try:
