@@ -144,6 +144,13 @@ def _match_rows(matches: Sequence[Match]) -> list[tuple[Any, ...]]:
     return [(m.entry.identity, m.similarity, m.distance, m.entry.class_name, m.entry.source) for m in matches]
 
 
+def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:
+    """Which neighbours a person told apart from the entry that was asked about; none of an image's."""
+    from gallery_db import told_apart
+
+    return [asked is not None and told_apart(asked, match.entry) for match in matches]
+
+
 def _where(pairs: Sequence[str]) -> dict[str, str]:
     from tracking.errors import OptionError
 
@@ -221,6 +228,7 @@ def query(
         source = handles.enter_context(Gallery.open(gallery, collection=collection))
         probes: list[Any] = []
         titles: list[str] = []
+        asked: list[Entry | None] = []
         pictures: list[Any] = []
         if images:
             embedder = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download).load(
@@ -241,17 +249,19 @@ def query(
                 crops.append(image)
             probes += list(embedder.embed(crops))
             titles += [str(path) for path in images]
+            asked += [None] * len(images)
             pictures += crops
         for entry_id in entry or []:
             stored, vector = source.get(entry_id)
             probes.append(vector)
             titles.append(f"{entry_id} ({stored.identity})")
+            asked.append(stored)
             kept = stored.extra.get("crop")
             whole = stored.source if stored.origin == "image" else None
             pictures.append(source.path / kept if isinstance(kept, str) and kept else whole or None)
         answers = source.query(np.stack(probes), top_k=top_k, where=filters or None, search=search.value)
         tell_notices(source)
-        _print_answers(titles, answers, as_json)
+        _print_answers(titles, asked, answers, as_json)
         if contact_sheet is not None:
             from gallery_db import ContactRow, write_contact_sheet
 
@@ -264,12 +274,23 @@ def query(
             say(f"contact sheet: {contact_sheet}")
 
 
-def _print_answers(titles: Sequence[str], answers: Sequence[Sequence[Match]], as_json: bool) -> None:
-    for title, matches in zip(titles, answers, strict=True):
+def _print_answers(
+    titles: Sequence[str], asked: Sequence[Entry | None], answers: Sequence[Sequence[Match]], as_json: bool
+) -> None:
+    for title, entry, matches in zip(titles, asked, answers, strict=True):
+        rejected = _rejected(entry, matches)
         if as_json:
-            print_json_lines([{"probe": title, "matches": [_match_dict(m) for m in matches]}])
+            found = [
+                {**_match_dict(match), **({"rejected": True} if said else {})}
+                for match, said in zip(matches, rejected, strict=True)
+            ]
+            print_json_lines([{"probe": title, "matches": found}])
         elif matches:
-            print_table(title, ["identity", "similarity", "distance", "class", "source"], _match_rows(matches))
+            columns, rows = ["identity", "similarity", "distance", "class", "source"], _match_rows(matches)
+            if any(rejected):
+                columns = [*columns, "rejected"]
+                rows = [(*row, "not the same" if said else "") for row, said in zip(rows, rejected, strict=True)]
+            print_table(title, columns, rows)
         else:
             print(f"{title}: no entry fits")
 
@@ -306,7 +327,10 @@ def list_identities(
     identity: Annotated[Optional[str], typer.Option("--identity", help="Only this identity's entries.")] = None,  # noqa: UP045
     suspects: Annotated[
         bool,
-        typer.Option("--suspects", help="What looks wrong: identities too alike, misplaced entries, near duplicates."),
+        typer.Option(
+            "--suspects",
+            help="What looks wrong: identities too alike, misplaced entries, two people in one, near duplicates.",
+        ),
     ] = False,
     as_json: AsJson = False,
     collection: Collection = None,

@@ -212,6 +212,7 @@ def _tell_suspects(one: Calibration) -> None:
     found = one.suspects
     lines = [f"{a.identity} and {a.other} may be one ({a.distance:.3f})" for a in found.alike]
     lines += [f"{m.entry_id} of {m.identity} looks like {m.other}" for m in found.misplaced]
+    lines += [f"{m.identity} may be two people ({m.distance:.3f})" for m in found.mixed]
     lines += [f"{d.entry_id} of {d.identity} is nearly {d.other_id} of {d.other}" for d in found.duplicates]
     for line in lines[:_MOST_SUSPECTS]:
         say(f"warning: {one.class_name}: {line}")
@@ -237,6 +238,7 @@ def _document(one: Calibration, kept: bool) -> dict[str, Any]:
         "suspects": {
             "alike": [asdict(found) for found in one.suspects.alike],
             "misplaced": [asdict(found) for found in one.suspects.misplaced],
+            "mixed": [asdict(found) for found in one.suspects.mixed],
             "duplicates": [asdict(found) for found in one.suspects.duplicates],
         },
     }

@@ -259,10 +259,11 @@ def reject(
         from tracking.evaluation import read_tracks
         from tracking.galleries import EmbedderOptions
         from tracking.rejection import reject_track
+        from tracking.results.reading import run_video
 
         read_tracks(tracks)  # says what is wrong with it, and where
         document = orjson.loads(tracks.read_bytes())
-        source = video or Path(str((document.get("video") or {}).get("path") or ""))
+        source = video or Path(run_video(document) or "")
         embedder = EmbedderOptions(weights=reid_weights, models_dir=models_dir).load(target, say)
         done = reject_track(target, document, str(track), name, source, embedder)
     what = "stored for it" if done.made else "of the track"
@@ -462,7 +463,12 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
     with Gallery.open(gallery, collection=collection) as source:
         found = find_suspects(source.view())
     if as_json:
-        for kind, rows in (("alike", found.alike), ("misplaced", found.misplaced), ("duplicate", found.duplicates)):
+        for kind, rows in (
+            ("alike", found.alike),
+            ("misplaced", found.misplaced),
+            ("mixed", found.mixed),
+            ("duplicate", found.duplicates),
+        ):
             print_json_lines(
                 {"kind": kind, **{k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(row).items()}}
                 for row in rows
@@ -484,6 +490,22 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
             [
                 (m.entry_id, m.identity, m.other, m.class_name, m.own_distance, m.other_distance)
                 for m in found.misplaced
+            ],
+        )
+    if found.mixed:
+        print_table(
+            "Identities that may be two people (or one in two coats)",
+            ["identity", "class", "distance", "nearer others", "entries", "the fewer are"],
+            [
+                (
+                    m.identity,
+                    m.class_name,
+                    m.distance,
+                    "{} and {} of {}".format(*m.nearer, m.others),
+                    "{} and {}".format(*map(len, m.parts)),
+                    " ".join(m.parts[1]),
+                )
+                for m in found.mixed
             ],
         )
     if found.duplicates:

@@ -66,11 +66,18 @@ if TYPE_CHECKING:
     from gallery_db.people import People, checked_name, parse_age
     from gallery_db.record import Change, Operation
     from gallery_db.reembed import ReembedReport, reembed_gallery
-    from gallery_db.rejections import Rejections, rejected_names
+    from gallery_db.rejections import Rejections, rejected_names, told_apart
     from gallery_db.served.flush import Flushed, flush_journals
     from gallery_db.served.serve import GalleryServer
     from gallery_db.snapshots import Restored, Snapshot, list_snapshots, restore_snapshot, take_snapshot
-    from gallery_db.suspects import AlikeIdentities, MisplacedEntry, NearDuplicate, Suspects, find_suspects
+    from gallery_db.suspects import (
+        AlikeIdentities,
+        MisplacedEntry,
+        MixedIdentity,
+        NearDuplicate,
+        Suspects,
+        find_suspects,
+    )
     from gallery_db.thresholds import (
         DEFAULT_THRESHOLD,
         MatchThreshold,
@@ -125,6 +132,7 @@ __all__ = [
     "Match",
     "MatchThreshold",
     "MisplacedEntry",
+    "MixedIdentity",
     "ModelMismatchError",
     "NearDuplicate",
     "OperatingPoint",
@@ -169,6 +177,7 @@ __all__ = [
     "store_calibrations",
     "stored_thresholds",
     "take_snapshot",
+    "told_apart",
     "utc_now",
     "write_contact_sheet",
     "write_entry_sheet",
@@ -226,10 +235,10 @@ _MODULES = {
     "people": ("People", "checked_name", "parse_age"),
     "served.flush": ("Flushed", "flush_journals"),
     "served.serve": ("GalleryServer",),
-    "rejections": ("Rejections", "rejected_names"),
+    "rejections": ("Rejections", "rejected_names", "told_apart"),
     "record": ("Change", "Operation"),
     "snapshots": ("Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"),
-    "suspects": ("AlikeIdentities", "MisplacedEntry", "NearDuplicate", "Suspects", "find_suspects"),
+    "suspects": ("AlikeIdentities", "MisplacedEntry", "MixedIdentity", "NearDuplicate", "Suspects", "find_suspects"),
     "thresholds": (
         "DEFAULT_THRESHOLD",
         "MatchThreshold",

@@ -243,6 +243,7 @@ def _of_class(suspects: Suspects, folded: str) -> Suspects:
     return Suspects(
         tuple(one for one in suspects.alike if one.class_name.casefold() == folded),
         tuple(one for one in suspects.misplaced if one.class_name.casefold() == folded),
+        tuple(one for one in suspects.mixed if one.class_name.casefold() == folded),
         tuple(one for one in suspects.duplicates if one.class_name.casefold() == folded),
     )
 

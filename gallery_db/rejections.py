@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
 
-__all__ = ["NOT", "Rejections", "rejected_names"]
+__all__ = ["NOT", "Rejections", "rejected_names", "told_apart"]
 
 NOT = "not"
 """Key of `Entry.extra`: the identities that the entry does not show."""
@@ -19,6 +19,11 @@ def rejected_names(entry: Entry) -> tuple[str, ...]:
     """The identities that a person said an entry does not show."""
     names = entry.extra.get(NOT, ())
     return tuple(str(name) for name in names) if isinstance(names, (list, tuple)) else ()
+
+
+def told_apart(one: Entry, other: Entry) -> bool:
+    """Whether a person said of one of two entries that it does not show the identity of the other."""
+    return other.identity in rejected_names(one) or one.identity in rejected_names(other)
 
 
 class Rejections:

@@ -1,7 +1,8 @@
-"""What looks wrong in a gallery: identities too alike, entries at the wrong one, pictures that are at two."""
+"""What looks wrong in a gallery: identities too alike, entries at the wrong one, two people at one, pictures at two."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,14 @@ from numpy.typing import NDArray
 from gallery_db.errors import GalleryError
 from gallery_db.view import GalleryView
 
-__all__ = ["AlikeIdentities", "MisplacedEntry", "NearDuplicate", "Suspects", "find_suspects"]
+__all__ = ["AlikeIdentities", "MisplacedEntry", "MixedIdentity", "NearDuplicate", "Suspects", "find_suspects"]
 
 _LEANING = 2  # entries' worth of the median spread in that of each identity
 _NOBODY = np.float32(-3.0)  # less similar than anything
 _CELLS = 1 << 24  # of one block of similarities: 64 MiB
+_SMALLEST_PART = 2  # entries; a single one is misplaced, and no second person
+_FEWEST_NEARER = 2  # identities; the one nearest may be the same person under another name
+_ROUNDS = 16  # of power iteration, and at most of 2-means
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,29 @@ class MisplacedEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class MixedIdentity:
+    """An identity that may be two people: its entries are in two parts that belong together no more than strangers do.
+
+    The same person in two coats looks like that, too.
+
+    Attributes:
+        identity: The identity.
+        class_name: Of its entries.
+        distance: Mean cosine distance of the entries of the one part to those of the other.
+        parts: Ids of the entries of each, the larger part first.
+        nearer: How many other identities are nearer than that to each part, in the mean.
+        others: Number of other identities.
+    """
+
+    identity: str
+    class_name: str
+    distance: float
+    parts: tuple[tuple[str, ...], tuple[str, ...]]
+    nearer: tuple[int, int]
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
 class NearDuplicate:
     """Two entries of different identities that are nearly the same.
 
@@ -89,19 +116,23 @@ class Suspects:
     Attributes:
         alike: Pairs of identities that may be one.
         misplaced: Entries that may be another identity's.
+        mixed: Identities that may be two people.
         duplicates: Pairs of entries that are nearly the same and of different identities.
     """
 
     alike: tuple[AlikeIdentities, ...]
     misplaced: tuple[MisplacedEntry, ...]
+    mixed: tuple[MixedIdentity, ...]
     duplicates: tuple[NearDuplicate, ...]
 
     def __bool__(self) -> bool:
         """Whether anything looks wrong."""
-        return bool(self.alike or self.misplaced or self.duplicates)
+        return bool(self.alike or self.misplaced or self.mixed or self.duplicates)
 
 
-def find_suspects(view: GalleryView, *, alike: float = 0.3, margin: float = 0.1, duplicate: float = 0.02) -> Suspects:
+def find_suspects(
+    view: GalleryView, *, alike: float = 0.3, margin: float = 0.1, mixed: float = 0.05, duplicate: float = 0.02
+) -> Suspects:
     """Look for mistakes in a gallery by its embeddings alone. Only things of one class are compared.
 
     - Two identities are *alike* when their means are hardly further apart than those of two samples of one
@@ -110,6 +141,9 @@ def find_suspects(view: GalleryView, *, alike: float = 0.3, margin: float = 0.1,
       of the others. Each identity is compared with the one that is nearest by this measure.
     - An entry is *misplaced* when both the nearest entry and the nearest mean of the others are nearer by
       `margin` than the nearest other entry and the mean of the rest of its own identity.
+    - An identity is *mixed* when its entries, parted in two (2-means), make parts of at least two entries each, and
+      to each part a share `mixed` of the other identities, at least two of them, are nearer than the other part is,
+      by mean distances. It takes three identities or more, and does not see two people who look alike.
     - *Near duplicates* are entries of two identities not further apart than `duplicate`, each with its nearest.
 
     Args:
@@ -117,26 +151,30 @@ def find_suspects(view: GalleryView, *, alike: float = 0.3, margin: float = 0.1,
             512 dimensions take some seconds, and no more memory than the view itself and 200 MiB.
         alike: At least 0.
         margin: Cosine distance, at least 0.
+        mixed: A share of the other identities, at least 0; above 1 nothing is mixed.
         duplicate: Cosine distance, at least 0.
 
     Raises:
         GalleryError: A limit is negative or not a number.
     """
-    for name, value in (("alike", alike), ("margin", margin), ("duplicate", duplicate)):
+    for name, value in (("alike", alike), ("margin", margin), ("mixed", mixed), ("duplicate", duplicate)):
         if not value >= 0:
             raise GalleryError(f"Expected {name} of at least 0, found {value}.")
     found_alike: list[AlikeIdentities] = []
     misplaced: list[MisplacedEntry] = []
+    found_mixed: list[MixedIdentity] = []
     duplicates: list[NearDuplicate] = []
     folded = np.asarray([name.casefold() for name in view.identity_classes], dtype=object)
     for class_name in sorted(set(folded)):
         group = _Group(view, np.flatnonzero(folded == class_name))
         found_alike += group.alike(alike)
         misplaced += group.misplaced(margin)
+        found_mixed += group.mixed(mixed)
         duplicates += group.duplicates(duplicate)
     return Suspects(
         tuple(sorted(found_alike, key=lambda pair: (pair.distance - pair.spread, pair.identity))),
         tuple(sorted(misplaced, key=lambda entry: (entry.other_distance - entry.own_distance, entry.entry_id))),
+        tuple(sorted(found_mixed, key=lambda one: (-min(one.nearer) / one.others, one.identity))),
         tuple(sorted(duplicates, key=lambda pair: (pair.distance, pair.entry_id))),
     )
 
@@ -251,6 +289,59 @@ class _Group:
             for row in np.flatnonzero(wrong)
         ]
 
+    def mixed(self, share: float) -> list[MixedIdentity]:
+        """Identities whose two parts are as far apart as other people are."""
+        others = len(self._names) - 1
+        least = max(_FEWEST_NEARER, math.ceil(min(share, 2.0) * others))
+        if others < least:
+            return []
+        splits: list[tuple[int, NDArray[np.bool_]]] = []
+        means: list[NDArray[np.float32]] = []  # not of unit length: distances to them are means of distances
+        for identity in np.flatnonzero(self._sizes >= 2 * _SMALLEST_PART).tolist():
+            rows = self._rows(identity)
+            part = _two_parts(self._vectors[rows])
+            if part is not None and min(part.sum(), (~part).sum()) >= _SMALLEST_PART:
+                splits.append((identity, part))
+                means += [self._vectors[rows][part].mean(axis=0), self._vectors[rows][~part].mean(axis=0)]
+        if not splits:
+            return []
+        nearer, distances = self._nearer_than_the_other_part(np.stack(means), [identity for identity, _ in splits])
+        found = []
+        for (identity, part), counts, distance in zip(splits, nearer.tolist(), distances, strict=True):
+            if min(counts) < least:
+                continue
+            ids = self._ids[self._rows(identity)]
+            sides = [
+                (tuple(id_ for id_, first in zip(ids, part, strict=True) if bool(first) is side), count)
+                for side, count in zip((True, False), counts, strict=True)
+            ]
+            (more, to_more), (fewer, to_fewer) = sorted(sides, key=lambda side: -len(side[0]))
+            found.append(
+                MixedIdentity(
+                    self._names[identity], self._class, float(distance), (more, fewer), (to_more, to_fewer), others
+                )
+            )
+        return found
+
+    def _rows(self, identity: int) -> slice:
+        return slice(int(self._starts[identity]), int(self._starts[identity] + self._sizes[identity]))
+
+    def _nearer_than_the_other_part(
+        self, means: NDArray[np.float32], identities: list[int]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """For S identities and their (2 S, D) parts: (S, 2) identities nearer to each part than the other one is, and
+        (S,) distances of the two."""
+        centres = self._sums / self._sizes[:, None].astype(np.float32)
+        between = np.einsum("sd,sd->s", means[0::2], means[1::2])
+        nearer = np.zeros(len(means), np.intp)
+        block = max(1, min(1024, _CELLS // len(self._names)))
+        for start in range(0, len(means), block):
+            rows = np.arange(start, min(start + block, len(means)))
+            similar = means[rows] @ centres.T
+            similar[rows - start, np.asarray(identities)[rows // 2]] = _NOBODY
+            nearer[rows] = (similar > between[rows // 2, None]).sum(axis=1)
+        return nearer.reshape(-1, 2), np.clip(1.0 - between, 0.0, 2.0)
+
     def duplicates(self, limit: float) -> list[NearDuplicate]:
         """Pairs of entries of different identities that are nearly the same."""
         rows = np.flatnonzero(self._other >= 1.0 - limit - 1e-6)
@@ -266,6 +357,31 @@ class _Group:
             )
             for one, two in pairs
         ]
+
+
+def _two_parts(vectors: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+    """Which of (N, D) unit vectors are in the first of two parts, by spherical 2-means; None where all are the same.
+
+    It begins with the two sides of the direction in which they differ most.
+    """
+    centred = vectors - vectors.mean(axis=0)
+    direction = centred[np.einsum("nd,nd->n", centred, centred).argmax()]
+    for _ in range(_ROUNDS):
+        direction = (centred @ direction) @ centred
+        length = np.linalg.norm(direction)
+        if length < 1e-12:
+            return None
+        direction = direction / length
+    part: NDArray[np.bool_] = centred @ direction > 0
+    for _ in range(_ROUNDS):
+        if part.all() or not part.any():
+            return None
+        one, two = vectors[part].sum(axis=0), vectors[~part].sum(axis=0)
+        ahead = vectors @ (one / max(np.linalg.norm(one), 1e-9)) > vectors @ (two / max(np.linalg.norm(two), 1e-9))
+        if (ahead == part).all():
+            break
+        part = ahead
+    return part
 
 
 def _distance(similarity: np.floating | float) -> float:

@@ -122,6 +122,8 @@ def test_half_precision_models(tmp_path: Path) -> None:
         pytest.param((128, 96), [12, 10, 52, 70], id="high"),
         pytest.param((64, 96), [30, 5, 50, 35], id="as it is"),
         pytest.param((32, 48), [15, 2.5, 25, 17.5], id="small"),
+        # 50 x 67 becomes 48 x 64: whole pixels, so that the scales are 0.96 across and 64 / 67 down.
+        pytest.param((67, 50), [6 / 0.96, 5 * 67 / 64, 26 / 0.96, 35 * 67 / 64], id="scales that differ"),
     ],
 )
 def test_padding_is_taken_back(tmp_path: Path, frame: tuple[int, int], expected: list[float]) -> None:
@@ -167,6 +169,39 @@ def test_metadata_names_and_what_follows_the_classes(tmp_path: Path) -> None:
     assert detector.detect([FRAME])[0][0, 5] == 2
     renamed = load_detector(DetectorOptions(path, class_names={2: "walker"}))
     assert renamed.class_names[2] == "walker"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "columns"),
+    [
+        pytest.param({"task": "segment", "end2end": "True", "args": "{'nms': False}"}, 38, id="masks, no suppression"),
+        pytest.param({"task": "segment", "end2end": "False", "args": "{'nms': True}"}, 38, id="masks, suppression"),
+        pytest.param({"task": "pose"}, 57, id="keypoints, an exporter that notes less"),
+    ],
+)
+def test_masks_and_keypoints_behind_end_to_end_boxes(tmp_path: Path, metadata: dict[str, str], columns: int) -> None:
+    rows = np.hstack([end2end(), np.full((300, columns - 6), 50, np.float32)])
+    detector = load_detector(DetectorOptions(fixed(tmp_path / "m.onnx", rows, metadata=metadata)))
+    assert detector.facts["model_family"] == "end2end"
+    (found,) = detector.detect([FRAME])
+    assert len(found) == 3
+    np.testing.assert_allclose(found[0], [*IN_FRAME, 0.8, 2], atol=1e-3)
+
+
+@pytest.mark.parametrize("noted", [{"end2end": "True"}, {"args": "{'nms': True}"}], ids=str)
+def test_what_the_exporter_noted_goes_before_the_number_of_rows(tmp_path: Path, noted: dict[str, str]) -> None:
+    """300 rows are also the cells of strides 16 and 32 in 192 x 320 pixels, and six columns YOLOX of one class."""
+    size, names = (192, 320), {"names": "{0: 'person'}"}
+    path = fixed(tmp_path / "m.onnx", end2end(), size=size, metadata={**names, **noted})
+    assert load_detector(DetectorOptions(path)).facts["model_family"] == "end2end"
+    rows = end2end()
+    rows[:, 4:] = np.clip(rows[:, 4:], 0, 1)
+    unsaid = fixed(
+        tmp_path / "n.onnx", rows, size=size, metadata={**names, "end2end": "False", "args": "{'nms': None}"}
+    )
+    assert load_detector(DetectorOptions(unsaid)).facts["model_family"] == "yolox"
+    noted_wrongly = fixed(tmp_path / "o.onnx", rows, size=size, metadata={**names, **noted})
+    assert load_detector(DetectorOptions(noted_wrongly, family="yolox")).facts["model_family"] == "yolox"
 
 
 def test_sizes_that_the_model_leaves_open(tmp_path: Path) -> None:

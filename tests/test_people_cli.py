@@ -192,6 +192,27 @@ def test_suspects(path: Path) -> None:
     assert "e00" in table
 
 
+def test_two_people_under_one_name(path: Path) -> None:
+    with Gallery.open(path, write=True) as gallery:
+        gallery.clear()
+        vectors = unit_vectors(12)[[n // 5 for n in range(60)]] + 0.02 * unit_vectors(60, seed=1)
+        vectors /= (vectors**2).sum(axis=1, keepdims=True) ** 0.5
+        gallery.add([Entry(id=f"e{n:02d}", identity=f"who{n // 5:02d}") for n in range(60)], vectors)
+        unlike = int((vectors[::5] @ vectors[0]).argmin())
+    assert lines("gallery", "list", "--suspects", "-g", path) == []
+    gtrack("gallery", "remove", f"e{5 * unlike:02d}", "-g", path)
+    gtrack("gallery", "merge", f"who{unlike:02d}", "--into", "who00", "-g", path, "--yes")
+    (mixed,) = lines("gallery", "list", "--suspects", "-g", path)
+    fewer = [f"e{n:02d}" for n in range(5 * unlike + 1, 5 * unlike + 5)]
+    assert (mixed["kind"], mixed["identity"], mixed["others"]) == ("mixed", "who00", 10)
+    assert mixed["parts"] == [[f"e{n:02d}" for n in range(5)], fewer]
+    table = gtrack("gallery", "list", "--suspects", "-g", path).stdout
+    assert "may be two people (or one in two coats)" in table
+    assert " ".join(fewer) in table
+    gtrack("gallery", "split", "who00", *fewer, "--as", "somebody", "-g", path)
+    assert "nothing looks wrong" in gtrack("gallery", "list", "--suspects", "-g", path).stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,25 @@ def test_shown(path: Path) -> None:
     assert "bob" in gtrack("gallery", "reject", "t1", "--not", "bob", "-g", path, code=1).stderr
 
 
+def test_a_query_by_entry_marks_whom_it_was_told_apart_from(path: Path) -> None:
+
+    def neighbours(entry: str) -> list[dict[str, Any]]:
+        (answer,) = gtrack(*asked, "--entry", entry, "--json").stdout.splitlines()
+        found: list[dict[str, Any]] = json.loads(answer)["matches"]
+        return found
+
+    asked = ["gallery", "query", "--search", "exact", "-g", path]
+    before = neighbours("t1")
+    assert not any("rejected" in match for match in before)
+    assert "rejected" not in gtrack(*asked, "--entry", "t1").stdout
+    gtrack("gallery", "reject", "t1", "--not", "ann", "-g", path)
+    after = neighbours("t1")
+    assert [match["id"] for match in after] == [match["id"] for match in before], "neighbours are shown as they are"
+    assert {match["id"]: match.get("rejected") for match in after} == {"t1": None, "a1": True, "a2": True}
+    assert "not the same" in gtrack(*asked, "--entry", "t1").stdout
+    assert {match["id"]: match.get("rejected") for match in neighbours("a1")} == {"t1": True, "a1": None, "a2": None}
+
+
 @pytest.mark.parametrize("enrolled", [True, False], ids=["its own entry", "one made for it"])
 def test_a_track_of_a_run(scene: Scene, tmp_path: Path, enrolled: bool) -> None:
     from gallery_db import ingest_folder
@@ -169,7 +189,8 @@ def test_a_track_of_a_run(scene: Scene, tmp_path: Path, enrolled: bool) -> None:
         ]
         track, name = max(set(seen), key=seen.count)
     arguments = ["--tracks", str(tmp_path / "first" / "tracked.json"), "--track", track, "--not", name]
-    said = gtrack("gallery", "reject", *arguments, "--video", scene.video, "-g", path).stdout
+    # The run says which video it read; the detections' own word, a bare file name, would not be found from here.
+    said = gtrack("gallery", "reject", *arguments, "-g", path).stdout
     assert ("of the track" if enrolled else "stored for it") in said
     with Gallery.open(path) as gallery:
         (entry,) = [e for e in gallery.entries() if rejected_names(e)]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from helpers_tracks import document, save, seen
 from tracking import export_tracks, iter_supervision, read_tracks, to_supervision, track_video
 from tracking.demo_scene import Scene, cast_names
 from tracking.errors import OptionError, OutputError, TracksError, VideoError
+from tracking.schemas import load_schema
 
 ANN = (10.0, 20.0, 30.5, 60.125)
 CAR = (100.0, 20.0, 150.0, 60.0)
@@ -201,6 +203,20 @@ def test_coco_vid(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "b.json").read_text())
     assert content["info"]["track_id_by"] == "gallery_id"
     assert [a["instance_id"] for a in content["annotations"]] == [2, 1, 3, 2, 3, 1]
+
+
+def test_titles_are_of_the_video_that_the_run_read(scene: Scene, tmp_path: Path) -> None:
+    """Detections may come from a copy, or from another rendering, of another name."""
+    detections = json.loads(scene.detections.read_text())
+    detections["video"]["path"] = "/elsewhere/before.mov"
+    result = track_video(dets_json=detections, video=scene.video, frame_range=(0, 10), no_progress=True)
+    assert result.payload["video"]["path"] == "/elsewhere/before.mov", "what the detections say stays as it is"
+    assert result.payload["tracker"]["config"]["video"] == str(scene.video)
+    jsonschema.validate(result.payload, load_schema("track-v1"))
+    coco, report = tmp_path / "a.json", tmp_path / "a.html"
+    export_tracks(result, [coco, report])
+    assert json.loads(coco.read_text())["videos"][0]["name"] == scene.video.name
+    assert f"<title>{scene.video.name}: who was there</title>" in report.read_text()
 
 
 def test_pycocotools_loads_coco_vid(tracked: Path, tmp_path: Path) -> None:

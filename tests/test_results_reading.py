@@ -17,6 +17,7 @@ from helpers_tracks import document, save, seen
 from tracking import read_tracks, track_video
 from tracking.demo_scene import Scene
 from tracking.errors import TracksError
+from tracking.results.reading import run_video, video_name
 from tracking.schemas import load_schema
 
 GOOD = document(
@@ -80,6 +81,25 @@ def test_what_a_run_returned(scene: Scene, tmp_path: Path) -> None:
         frames = list(read_tracks(result))
         assert [f.frame for f in frames] == list(range(20))
         assert sum(len(f.tracked) for f in frames) == result.stats["tracked"] > 20
+
+
+def noted(video: Any, config: Any) -> dict[str, Any]:
+    return {"video": video, "tracker": {"name": "gallery_hybrid", "config": config}}
+
+
+@pytest.mark.parametrize(
+    ("header", "path", "name"),
+    [
+        pytest.param(noted({"path": "a/dets.mp4"}, {"video": "b/run.mp4"}), "b/run.mp4", "run.mp4", id="the run's own"),
+        pytest.param(noted({"path": "a/dets.mp4"}, {}), "a/dets.mp4", "dets.mp4", id="the detections'"),
+        pytest.param(noted(None, {"video": "b/run.mp4"}), "b/run.mp4", "run.mp4", id="the run's alone"),
+        pytest.param(noted({}, {"video": "rtsp://***@x/y?..."}), "rtsp://***@x/y?...", "rtsp://***@x/y?...", id="live"),
+        pytest.param(noted({"path": None}, None), None, None, id="neither"),
+        pytest.param({}, None, None, id="an empty header"),
+    ],
+)
+def test_which_video_a_run_read(header: dict[str, Any], path: str | None, name: str | None) -> None:
+    assert (run_video(header), video_name(header)) == (path, name)
 
 
 def detection(**changes: Any) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from detector_graphs import bright_square
 from mjpeg_server import MjpegServer
 from numpy.typing import NDArray
+from rtsp_server import RtspServer
 
 from gallery_db import Gallery
 from tracking import DetectorOptions, LiveOptions, RunOptions, TrackingRun, track_video
@@ -34,9 +35,13 @@ def drain(reader: FrameReader) -> None:
         pass
 
 
-@pytest.fixture
-def camera() -> Iterator[MjpegServer]:
-    server = MjpegServer([grey(v) for v in range(0, 250, 10)], fps=50)
+Camera = MjpegServer | RtspServer
+CAMERAS: list[type[Camera]] = [MjpegServer, RtspServer]
+
+
+@pytest.fixture(params=CAMERAS, ids=["http", "rtsp"])
+def camera(request: pytest.FixtureRequest) -> Iterator[Camera]:
+    server: Camera = request.param([grey(v) for v in range(0, 250, 10)], fps=50)
     server.start()
     yield server
     server.stop()
@@ -62,6 +67,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("rtsp://me:s3cret@cam.local:554/x?key=s3cret", True, "rtsp://***@cam.local:554/x?...", "cam-local-x"),
         ("RTSP://Cam/", True, "RTSP://Cam/", "cam"),
         ("https://x.org/live.m3u8", True, "https://x.org/live.m3u8", "x-org-live-m3u8"),
+        ("rtsp://me:p@ss@cam/x", True, "rtsp://***@cam/x", "cam-x"),
+        ("rtsp://me:p/ss@cam/x", True, "rtsp://***@cam/x", "cam-x"),
+        ("rtsp://me:p?ss@cam/x", True, "rtsp://***@?...", "stream"),
+        ("rtsp://cam/x?mail=a@b", True, "rtsp://cam/x?...", "cam-x"),
         ("file:///x.mp4", False, "file:///x.mp4", "x.mp4"),
     ],
 )
@@ -101,7 +110,53 @@ def test_what_cannot_be_opened_is_said_at_once_and_without_secrets() -> None:
     assert "s3cret" not in str(caught.value)
 
 
-def test_slow_work_gets_the_newest_frames(camera: MjpegServer) -> None:
+def test_why_a_stream_cannot_be_opened() -> None:
+    camera = RtspServer([grey(100)], fps=50, login="me:s3cret")
+    camera.start()
+    try:
+        with open_video(camera.address("me:s3cret"), LiveOptions(max_frames=2)) as reader:
+            drain(reader)
+            assert reader.frame == 1
+        for address, words in (
+            (camera.address(), "asks for a user and a password"),
+            (camera.address("me:wr0ng"), "refuses this user and password"),
+            (camera.address("me:s3cret", "/attic"), "has no stream /attic"),
+        ):
+            with pytest.raises(VideoError, match=words) as caught:
+                open_video(address)
+            assert not any(secret in f"{caught.value} {caught.value.hint}" for secret in ("s3cret", "wr0ng"))
+    finally:
+        camera.stop()
+    with pytest.raises(VideoError, match="nothing listens on 127"):
+        open_video(camera.url)
+
+
+def test_user_and_password_are_in_no_file_and_no_message(tmp_path: Path) -> None:
+    camera = RtspServer([grey(value) for value in (0, 120, 240)], fps=50, login="me:s3cret")
+    camera.start()
+    said: list[str] = []
+    job = TrackingRun(
+        DetectorOptions(bright_square(tmp_path / "w.onnx", size=SIZE), score_threshold=0.9),
+        camera.address("me:s3cret") + "?key=s3cret",
+        RunOptions(
+            live=LiveOptions(reconnect_seconds=1),
+            save_detections=tmp_path / "d.json",
+            output=OutputOptions(json=True, video="v.avi", fourcc="MJPG", out_dir=tmp_path / "out"),
+        ),
+        notify=said.append,
+    )
+    with pytest.raises(VideoError, match="did not come back within 1 s: nothing listens on 127") as caught:
+        job.execute(progress=lambda done, total: camera.stop() if done == 10 else None)
+    assert "was lost" in said[0]
+    assert "s3cret" not in f"{said} {caught.value} {caught.value.hint}"
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"d.json", "tracked.json", "v.avi"} <= {path.name for path in written}
+    assert not [path for path in written if b"s3cret" in path.read_bytes() or "s3cret" in str(path)]
+    assert job.result is not None
+    assert job.result.payload["video"]["path"] == f"rtsp://***@127.0.0.1:{camera.port}/stream.mjpg?..."
+
+
+def test_slow_work_gets_the_newest_frames(camera: Camera) -> None:
     """50 frames a second come, 10 are taken: the rest is dropped and counted, and what is seen is never old."""
     with open_video(camera.url, LiveOptions(duration=1.5)) as reader:
         assert isinstance(reader, LiveReader)
@@ -118,7 +173,7 @@ def test_slow_work_gets_the_newest_frames(camera: MjpegServer) -> None:
         assert np.median(ages[2:]) < 0.1
 
 
-def test_quick_work_gets_every_frame(camera: MjpegServer) -> None:
+def test_quick_work_gets_every_frame(camera: Camera) -> None:
     with open_video(camera.url, LiveOptions(max_frames=30)) as reader:
         values = []
         while reader.advance():
@@ -132,7 +187,7 @@ def test_quick_work_gets_every_frame(camera: MjpegServer) -> None:
         assert reader.reconnects == 0
 
 
-def test_a_stream_that_dies_and_comes_back(camera: MjpegServer) -> None:
+def test_a_stream_that_dies_and_comes_back(camera: Camera) -> None:
     said: list[str] = []
     with open_video(camera.url, LiveOptions(reconnect_seconds=20, max_frames=60), notify=said.append) as reader:
         assert isinstance(reader, LiveReader)
@@ -150,7 +205,7 @@ def test_a_stream_that_dies_and_comes_back(camera: MjpegServer) -> None:
 
 
 @pytest.mark.parametrize("patience", [0.0, 1.0])
-def test_a_stream_that_is_gone_for_good(camera: MjpegServer, patience: float) -> None:
+def test_a_stream_that_is_gone_for_good(camera: Camera, patience: float) -> None:
     with open_video(camera.url, LiveOptions(reconnect_seconds=patience)) as reader:
         for _ in range(10):
             assert reader.advance()
@@ -161,16 +216,17 @@ def test_a_stream_that_is_gone_for_good(camera: MjpegServer, patience: float) ->
         assert time.monotonic() - started < patience + 10
 
 
-def test_a_stream_that_comes_back_with_another_size(camera: MjpegServer) -> None:
-    other = MjpegServer([grey(100, (48, 64))], fps=50)
+def test_a_stream_that_comes_back_with_another_size(camera: Camera) -> None:
+    other = type(camera)([grey(100, (48, 64))], fps=50)
     other.port = camera.port
     try:
         with open_video(camera.url, LiveOptions(reconnect_seconds=20)) as reader:
             assert reader.advance()
             camera.stop()
             other.start()
-            with pytest.raises(VideoError, match="were 128 x 96 pixels and are now 64 x 48"):
+            with pytest.raises(VideoError, match="were 128 x 96 pixels and are now 64 x 48") as caught:
                 drain(reader)
+            assert "another run" in str(caught.value.hint)
     finally:
         other.stop()
 
@@ -187,7 +243,7 @@ def test_a_looped_file_keeps_its_own_time(clip: Path) -> None:
     assert (np.diff(values) < 0).sum() >= 1, "and from its beginning again"
 
 
-def test_closing_ends_the_thread(camera: MjpegServer) -> None:
+def test_closing_ends_the_thread(camera: Camera) -> None:
     before = threading.active_count()
     with open_video(camera.url) as reader:
         assert reader.advance()
@@ -196,7 +252,7 @@ def test_closing_ends_the_thread(camera: MjpegServer) -> None:
     assert threading.active_count() <= before + 1  # the server's own
 
 
-def test_a_run_over_a_stream_that_dies_and_comes_back(camera: MjpegServer, tmp_path: Path) -> None:
+def test_a_run_over_a_stream_that_dies_and_comes_back(camera: Camera, tmp_path: Path) -> None:
     """The whole of it: detections, tracks and video of a run, and a gallery that it enrols into."""
     weights = bright_square(tmp_path / "w.onnx", size=SIZE)
 

@@ -611,6 +611,8 @@ class TrackingRun:
         config["frame_range"] = list(options.frame_range)
         if options.backfill:
             config["backfill"] = True
+        # `video` of the header is the detections' own account, which may name another file.
+        config["video"] = public_name(self._source)
         config["gtrack_version"] = version("gtrack")
         if options.search != "auto":
             config["search"] = options.search

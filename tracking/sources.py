@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.errors import OptionError, VideoError
+from tracking.stream_check import Problem, stream_problem
 from tracking.video import VideoReader, open_cv2
 
 __all__ = ["FrameReader", "LiveOptions", "LiveReader", "is_stream", "open_video", "public_name", "short_name"]
@@ -131,9 +132,14 @@ def public_name(source: str | Path) -> str:
     text = str(source)
     if not _scheme(text):
         return f"camera {text}" if is_stream(text) else text
-    text = re.sub(r"^([^/]+//)[^/@]*@", r"\1***@", text)
-    address, query, _ = text.partition("?")
-    return f"{address}?..." if query else address
+    scheme, _, rest = text.partition("//")
+    address, asks, query = rest.partition("?")
+    # A password may hold an @, a / or a ? that nobody escaped: what could be a part of one is not shown either.
+    if "@" in address:
+        address = f"***@{address.rpartition('@')[2]}"
+    elif "@" in query and "/" not in address:
+        address = "***@"
+    return f"{scheme}//{address}?..." if asks else f"{scheme}//{address}"
 
 
 def short_name(source: str | Path) -> str:
@@ -143,7 +149,7 @@ def short_name(source: str | Path) -> str:
         return Path(text).name
     if text.isdecimal():
         return f"camera-{text}"
-    parts = urlsplit(text)
+    parts = urlsplit(public_name(text))
     return re.sub(r"[^A-Za-z0-9_]+", "-", f"{parts.hostname or ''}{parts.path}").strip("-")[:60] or "stream"
 
 
@@ -169,11 +175,23 @@ def open_video(
     if not options.live(source):
         return VideoReader(source)
     if _scheme(str(source)) in ("http", "https") and options == LiveOptions(options.reconnect_seconds):
-        reader = VideoReader(public_name(source), capture=_open_stream(str(source)))
+        reader = _open_reader(source)
         if reader.frame_count is not None:
             return reader
         return LiveReader(source, options, notify=notify, opened=reader)
     return LiveReader(source, options, notify=notify)
+
+
+def _open_reader(source: str | Path) -> VideoReader:
+    """A camera or a stream; one that cannot be opened is asked why."""
+    capture = _open_stream(str(source))
+    if not capture.isOpened() and (problem := _problem(source)):
+        raise VideoError(f"video {public_name(source)} cannot be opened: {problem.what}.", hint=problem.hint)
+    return VideoReader(public_name(source), capture=capture)
+
+
+def _problem(source: str | Path) -> Problem | None:
+    return stream_problem(str(source)) if _scheme(str(source)) else None
 
 
 def _open_stream(text: str) -> Any:
@@ -217,7 +235,7 @@ class LiveReader:
         self._options = options
         self._notify = notify or (lambda message: None)
         self._looped = options.loop
-        reader = opened or self._open()
+        reader = opened or (VideoReader(source) if self._looped else _open_reader(source))
         reader.advance()
         self.width, self.height = reader.width, reader.height
         self.fps: float | None = reader.fps
@@ -228,17 +246,12 @@ class LiveReader:
         self._image: NDArray[np.uint8] | None = None
         self._waiting: deque[tuple[NDArray[np.uint8], float]] = deque([(reader.image(), time.time())])
         self._said: deque[str] = deque()
-        self._failure: str | None = None
+        self._failure: VideoError | None = None
         self._started: float | None = None
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, args=(reader,), name="gtrack-live", daemon=True)
         self._thread.start()
-
-    def _open(self) -> VideoReader:
-        if self._looped:
-            return VideoReader(self._source)
-        return VideoReader(self._name, capture=_open_stream(str(self._source)))
 
     # --- the reading thread ------------------------------------------------------------------------
 
@@ -272,7 +285,8 @@ class LiveReader:
             if (reader.width, reader.height) != (self.width, self.height):
                 self._fail(
                     f"{self._name}: its frames were {self.width} x {self.height} pixels and are now "
-                    f"{reader.width} x {reader.height}"
+                    f"{reader.width} x {reader.height}",
+                    "start another run: the tracks and the saved video of one are of one size.",
                 )
                 return
             self._put(image)
@@ -289,7 +303,7 @@ class LiveReader:
     def _again(self) -> VideoReader | None:
         """The source, opened again; None where that failed for too long, or the run is over."""
         if self._looped:
-            return self._open()
+            return VideoReader(self._source)
         patience = self._options.reconnect_seconds
         if self._failure is not None:
             return None
@@ -302,14 +316,19 @@ class LiveReader:
                 return None
             pause = min(2 * pause, _LONGEST_PAUSE)
             try:
-                reader = self._open()
+                reader = VideoReader(self._name, capture=_open_stream(str(self._source)))
             except VideoError:
                 continue
             with self._changed:
                 self.reconnects += 1
             self._say(f"{self._name} is back after {time.monotonic() - lost:.1f} s.")
             return reader
-        self._fail(f"{self._name} was lost" + (f" and did not come back within {patience:g} s" if patience else ""))
+        if patience == 0:
+            self._fail(f"{self._name} was lost")
+            return None
+        problem = _problem(self._source)
+        why = f": {problem.what}" if problem else ""
+        self._fail(f"{self._name} was lost and did not come back within {patience:g} s{why}")
         return None
 
     def _say(self, message: str) -> None:
@@ -317,9 +336,9 @@ class LiveReader:
             self._said.append(message)
             self._changed.notify_all()
 
-    def _fail(self, message: str) -> None:
+    def _fail(self, message: str, hint: str = "see --reconnect-seconds.") -> None:
         with self._changed:
-            self._failure = message
+            self._failure = VideoError(f"{message}.", hint=f"What was processed before is complete; {hint}")
             self._changed.notify_all()
 
     # --- the run's thread --------------------------------------------------------------------------
@@ -354,7 +373,7 @@ class LiveReader:
                 self.frame += 1
                 return True
             if failure is not None:
-                raise VideoError(f"{failure}.", hint="What was processed before is complete; see --reconnect-seconds.")
+                raise failure
 
     def image(self) -> NDArray[np.uint8]:
         """See `FrameReader`."""

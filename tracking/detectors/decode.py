@@ -7,7 +7,8 @@ Four families cover the exports that are about:
 - ``yolov5``: [B, N, 5 + C], the same columns in pixels, three rows (anchors) a cell.
 - ``yolov8`` (also v9, v11, v12): [B, 4 + C, N], centre and size in pixels, class scores, no objectness. What
   segmentation and pose models append to the classes is left unread.
-- ``end2end`` (v10, v26, and any export with NMS inside): [B, K, 6], corners in pixels, score, class; best first.
+- ``end2end`` (v10, v26, and any export with NMS inside): [B, K, 6], corners in pixels, score, class; best first. Those
+  of segmentation and pose models have more columns behind.
 
 N is the number of grid cells, and with it the families are told apart.
 """
@@ -75,6 +76,7 @@ def recognise(
     *,
     class_count: int | None = None,
     family: Family = "auto",
+    more_columns: bool = False,
     what: str = "the model",
 ) -> Layout:
     """Tell how an output is to be read.
@@ -84,6 +86,8 @@ def recognise(
         size: Height and width of its input, in pixels.
         class_count: Number of classes, where the model's metadata says.
         family: The family, where it is known; ``auto`` to tell it from the numbers.
+        more_columns: Whether it is known that masks or keypoints follow the columns of the boxes; those of
+            ``yolov8`` may follow even so, an end-to-end output has six else.
         what: Name of the model, for messages.
 
     Raises:
@@ -96,11 +100,11 @@ def recognise(
     _, middle, last = shape
     by_middle, by_last = _strides_for(middle, size), _strides_for(last, size)
     if family == "auto":
-        family = _guess(middle, last, by_middle, by_last, class_count)
+        family = _guess(middle, last, by_middle, by_last, class_count, more_columns)
         if family == "auto":
             raise DetectorError(f"{refuse}.", hint=_FAMILIES_HINT)
     if family == "end2end":
-        if last != 6:
+        if last < 6 or (last > 6 and not more_columns):
             raise DetectorError(f"{refuse}: an end-to-end output has 6 columns.", hint=_FAMILIES_HINT)
         return Layout("end2end", 0)
     # Rows of a network are many more than its columns, so without a grid that fits the longer axis has them.
@@ -140,6 +144,7 @@ def _guess(
     by_middle: tuple[tuple[int, ...], int] | None,
     by_last: tuple[tuple[int, ...], int] | None,
     class_count: int | None,
+    more_columns: bool,
 ) -> Family:
     if by_last is not None and by_last[1] == 1 and middle >= 5:
         return "yolov8"
@@ -148,7 +153,7 @@ def _guess(
             return "yolov5"
         # A transposed v8 has as many rows as YOLOX has, and one column less.
         return "yolov8" if last == 4 + (80 if class_count is None else class_count) else "yolox"
-    return "end2end" if last == 6 else "auto"
+    return "end2end" if last == 6 or (last > 6 and more_columns) else "auto"
 
 
 def decode(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, keep_best, within
+from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, Family, StageSeconds, keep_best, within
 from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import decode, recognise
 from tracking.errors import DetectorError, EmbedderError, OptionError
@@ -24,6 +24,9 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _PAD = 114
 _DEFAULT_SIZE = 640
 _FAR = 1e5
+_BESIDE_BOXES = frozenset({"segment", "pose"})
+"""Tasks whose outputs have more columns than boxes need: mask coefficients, keypoints."""
+_Place = tuple[float, float, float, float]
 
 
 def _literal(text: str | None) -> Any:
@@ -101,7 +104,8 @@ class OnnxDetector:
             sample,
             self._size,
             class_count=len(stated) or None,
-            family=options.family,
+            family=self._family(metadata),
+            more_columns=metadata.get("task") in _BESIDE_BOXES,
             what=str(weights),
         )
         self._nms_iou = None if self.layout.family == "end2end" else options.nms_iou or NETWORK_NMS_IOU
@@ -129,8 +133,16 @@ class OnnxDetector:
         side = -(-side // 32) * 32
         return height or side, width or side
 
+    def _family(self, metadata: Mapping[str, str]) -> Family:
+        """What was asked for; else the end-to-end form where the exporter noted that the file suppresses by itself."""
+        arguments = _literal(metadata.get("args"))
+        suppresses = _literal(metadata.get("end2end")) is True or (
+            isinstance(arguments, dict) and arguments.get("nms") is True
+        )
+        return "end2end" if suppresses and self._options.family == "auto" else self._options.family
+
     def _check_task(self, task: str | None) -> None:
-        if task in ("segment", "pose"):
+        if task in _BESIDE_BOXES:
             self.notices.append(f"{self._weights.name} is a {task} model; its boxes alone are used.")
         elif task not in (None, "detect"):
             raise DetectorError(f"{self._weights}: expected a model that detects, found one for {task!r}.")
@@ -187,8 +199,8 @@ class OnnxDetector:
                 ]
         return found
 
-    def _letterbox(self, frame: NDArray[np.uint8], target: NDArray[np.float32]) -> tuple[float, float, float]:
-        """Fit a frame into the network's input; returns the scale, and where its corner is."""
+    def _letterbox(self, frame: NDArray[np.uint8], target: NDArray[np.float32]) -> _Place:
+        """Fit a frame into the network's input; returns its scales across and down, and where its corner is."""
         import cv2
 
         height, width = self._size
@@ -215,7 +227,8 @@ class OnnxDetector:
         )
         # YOLOX was trained on BGR from 0 to 255, the others on RGB from 0 to 1.
         target[:] = cv2.dnn.blobFromImage(canvas, 1.0 if yolox else 1 / 255.0, swapRB=not yolox)[0]
-        return scale, float(left), float(top)
+        # Whole pixels: the two scales differ a little, and boxes at the far edge would be off by as much.
+        return size[0] / frame.shape[1], size[1] / frame.shape[0], float(left), float(top)
 
     def _run(self, blob: NDArray[Any]) -> NDArray[np.floating[Any]]:
         try:
@@ -226,15 +239,14 @@ class OnnxDetector:
             ) from error
         return results[0]
 
-    def _read(
-        self, output: NDArray[np.floating[Any]], frame: NDArray[np.uint8], place: tuple[float, float, float]
-    ) -> NDArray[np.float32]:
+    def _read(self, output: NDArray[np.floating[Any]], frame: NDArray[np.uint8], place: _Place) -> NDArray[np.float32]:
         options = self._options
         boxes, scores, kinds = decode(output, self.layout, threshold=options.score_threshold, classes=options.classes)
         if np.isnan(boxes).any():
             raise DetectorError(f"{self._weights}: the network returned boxes that are not numbers.")
-        scale, left, top = place
-        boxes = (boxes - np.array([left, top, left, top], np.float32)) / scale
+        across, down, left, top = place
+        shift, scale = np.array([left, top] * 2, np.float32), np.array([across, down] * 2, np.float32)
+        boxes = (boxes - shift) / scale
         # Before they are clipped, as the networks' own tools do; a size that overflowed is cut to something finite.
         rows = keep_best(
             np.clip(boxes, -_FAR, _FAR),

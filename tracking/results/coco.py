@@ -14,7 +14,7 @@ from typing import IO, Any
 import orjson
 
 from tracking.results.numbering import By, Numbering
-from tracking.results.reading import TrackFrame
+from tracking.results.reading import TrackFrame, video_name
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
 
@@ -116,8 +116,7 @@ def coco_sink(path: Path, timeline: Timeline, *, by: By | None = None) -> Iterat
 def _video(timeline: Timeline) -> dict[str, Any]:
     facts = timeline.header.get("video")
     facts = facts if isinstance(facts, dict) else {}
-    path = facts.get("path")
-    name = Path(str(path)).name if path else Path(timeline.name).stem
+    name = video_name(timeline.header) or Path(timeline.name).stem
     video: dict[str, Any] = {"id": _VIDEO_ID, "name": name}
     for key in ("width", "height"):
         if isinstance(facts.get(key), (int, float)) and facts[key] > 0:

@@ -10,6 +10,7 @@ from typing import Any
 from tracking.errors import OptionError, OutputError
 from tracking.results.doubts import NEAR
 from tracking.results.presence import Presence, Stretch
+from tracking.results.reading import video_name
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
 
@@ -138,8 +139,7 @@ def _title(figure: Any, timeline: Timeline, left_out: int, height: float) -> Non
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    video = timeline.header.get("video")
-    name = Path(str(video["path"])).name if isinstance(video, dict) and video.get("path") else Path(timeline.name).name
+    name = video_name(timeline.header) or Path(timeline.name).name
     text = f"Who was there: {_short(name, 60)}" + (f" ({left_out} shorter lines left out)" if left_out else "")
     # Names with a dollar sign in them are no formulas: parse_math.
     figure.text(0.02, 1 - 0.3 / height, text, fontsize=12, color=_INK, va="center", parse_math=False)

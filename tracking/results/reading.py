@@ -18,7 +18,7 @@ from tracking.errors import TracksError
 from tracking.json_stream import JsonStream, JsonStreamError, show
 from tracking.result import TrackResult
 
-__all__ = ["Source", "TrackFrame", "TrackReader", "read_tracks"]
+__all__ = ["Source", "TrackFrame", "TrackReader", "read_tracks", "run_video", "video_name"]
 
 _CHUNK_BYTES = 1 << 20
 _MAX_FRAME = 2**31 - 1
@@ -349,6 +349,23 @@ def read_tracks(source: Source, *, classes: Collection[int] | None = None) -> Tr
             hint="Write the tracks to a file first.",
         )
     return TrackReader(str(path), path, None, classes)
+
+
+def run_video(header: Mapping[str, Any]) -> str | None:
+    """Path or address of the video that a run read, from the header of its track-v1.
+
+    gtrack notes it among the tracker's settings: ``video`` is what the detections say of theirs, which may have been
+    another file. Documents of others have that alone.
+    """
+    config = _mapping(_mapping(header.get("tracker")).get("config"))
+    path = config.get("video") or _mapping(header.get("video")).get("path")
+    return str(path) if path else None
+
+
+def video_name(header: Mapping[str, Any]) -> str | None:
+    """What to call that video: a file's name without its folders, an address as it is."""
+    path = run_video(header)
+    return path if path is None or "://" in path else Path(path).name
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

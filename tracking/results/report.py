@@ -20,7 +20,7 @@ from tracking.results.doubts import NEAR, Doubt
 from tracking.results.moments import Moment, Moments, Picture, cut_pictures, open_video, spread
 from tracking.results.plot import SURE, surety
 from tracking.results.presence import Kind, Presence, clock
-from tracking.results.reading import TrackFrame
+from tracking.results.reading import TrackFrame, video_name
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
 from tracking.video import VideoReader
@@ -119,7 +119,7 @@ class ReportSink:
             for kind, title in _TITLES.items()
         ]
         context = {
-            "title": _video_name(timeline),
+            "title": video_name(timeline.header) or Path(timeline.name).name,
             "timeline": timeline,
             "figures": _figures(timeline, people),
             "facts": _facts(timeline),
@@ -379,12 +379,6 @@ def _cards(doubts: Sequence[Doubt]) -> list[list[Doubt]]:
         cards.setdefault((doubt.track_id, doubt.identity), []).append(doubt)
     ordered = [sorted(card, key=lambda doubt: rank[doubt.kind]) for card in cards.values()]
     return sorted(ordered, key=lambda card: (rank[card[0].kind] > 2, card[0].frame))
-
-
-def _video_name(timeline: Timeline) -> str:
-    video = timeline.header.get("video")
-    path = video.get("path") if isinstance(video, Mapping) else None
-    return Path(str(path)).name if path else Path(timeline.name).name
 
 
 def _figures(timeline: Timeline, people: Mapping[Kind, Sequence[Presence]]) -> list[tuple[str, str]]:
