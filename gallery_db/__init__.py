@@ -82,7 +82,7 @@ if TYPE_CHECKING:
         store_calibrations,
         stored_thresholds,
     )
-    from gallery_db.view import GalleryView
+    from gallery_db.view import GalleryView, ViewChange
 
 __all__ = [
     "DEFAULT_COLLECTION",
@@ -142,6 +142,7 @@ __all__ = [
     "Suspects",
     "UndoError",
     "VerifyReport",
+    "ViewChange",
     "atomic_path",
     "calibrate_gallery",
     "calibrate_view",
@@ -241,7 +242,7 @@ _MODULES = {
         "store_calibrations",
         "stored_thresholds",
     ),
-    "view": ("GalleryView",),
+    "view": ("GalleryView", "ViewChange"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
