@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gallery_db import Gallery, atomic_path
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GtrackError
+from gallery_db.rejections import NOT
 
 __all__ = ["CROPS", "GalleryWriter"]
 
@@ -51,6 +52,9 @@ class GalleryWriter:
     The first thing that goes wrong is kept for `finish`; a picture that cannot be written costs the entry its
     picture, a record that cannot be written ends all writing. What is in the record stays in it.
 
+    Others may write to a served gallery at the same time. Where they have given an entry of this run another
+    identity, or taken it out, that stands: it is neither named back nor stored again, nor removed as outdated.
+
     Args:
         gallery: Open for writing; from now on it is this object's alone, and closed by `finish` or `abort`.
         earlier: Entries that an earlier run of the same key stored; those not stored again are removed at the end.
@@ -61,6 +65,8 @@ class GalleryWriter:
         self._gallery = gallery
         self._earlier = {entry.id: entry for entry in earlier}
         self._written: set[str] = set()
+        self._said = {id_: entry.identity for id_, entry in self._earlier.items()}
+        """Whose each entry is as far as this run knows; where the gallery says otherwise, somebody else has said it."""
         self._failure: GtrackError | None = None
         self._broken = False
         self._closed = False
@@ -113,6 +119,8 @@ class GalleryWriter:
             self._stop()
             if not self._broken:
                 try:
+                    with suppress(GalleryError):  # what others did last is not overlooked, if it can be heard
+                        self._gallery.catch_up()
                     self._remove_stale(last_frame)
                     if check is not None:
                         check(self._gallery, frozenset(self._written))
@@ -196,10 +204,16 @@ class GalleryWriter:
             # Within it, for others may write to a served gallery at the same time.
             there = self._gallery.record.by_ids(self._gallery.collection_key, [*puts, *removed, *renamed])
             gone = [id_ for id_ in removed if id_ in there]
-            new = [pair for id_, pair in puts.items() if id_ not in there]
-            old = [pair for id_, pair in puts.items() if id_ in there]
+            taken_out = [id_ for id_ in puts if id_ not in there and id_ in self._said]
+            new = [pair for id_, pair in puts.items() if id_ not in there and id_ not in self._said]
+            old = [
+                (entry if self._is_mine(there[id_]) else _as_said(entry, there[id_]), embedding)
+                for id_, (entry, embedding) in puts.items()
+                if id_ in there
+            ]
+            renamed = {id_: name for id_, name in renamed.items() if id_ in there and self._is_mine(there[id_])}
             self._gallery.remove(gone)
-            self._gallery.update([_renamed(there[id_], name) for id_, name in renamed.items() if id_ in there])
+            self._gallery.update([_renamed(there[id_], name) for id_, name in renamed.items()])
             self._add(new, self._gallery.add)
             same = [pair for pair in old if np.allclose(self._gallery.get(pair[0].id)[1], pair[1], atol=1e-6)]
             # A vector that is the same again need not go to the change log, nor to the index.
@@ -207,8 +221,15 @@ class GalleryWriter:
             self._add([pair for pair in old if not any(pair is other for other in same)], self._gallery.replace)
         self._written.update(puts)
         self._written.difference_update(removed)
+        self._said.update({entry.id: entry.identity for entry, _ in (*new, *old)})
+        self._said.update(renamed)
         for id_ in removed:
+            self._said.pop(id_, None)
+        for id_ in (*removed, *taken_out):
             self._forget_crop(id_)
+
+    def _is_mine(self, there: Entry) -> bool:
+        return there.identity == self._said.get(there.id, there.identity)
 
     @staticmethod
     def _add(
@@ -227,7 +248,8 @@ class GalleryWriter:
         ]
         with self._gallery.transaction():
             there = self._gallery.record.by_ids(self._gallery.collection_key, stale)
-            self._gallery.remove(list(there))
+            stale = [id_ for id_ in stale if id_ not in there or there[id_] == self._earlier[id_]]
+            self._gallery.remove([id_ for id_ in stale if id_ in there])
         for id_ in stale:
             self._forget_crop(id_)
 
@@ -260,6 +282,12 @@ class GalleryWriter:
     def _forget_crop(self, id_: str) -> None:
         with suppress(OSError):
             self._crop_path(id_).unlink(missing_ok=True)
+
+
+def _as_said(entry: Entry, there: Entry) -> Entry:
+    """An entry as it is to be stored, but for what somebody has said of it."""
+    said = {key: there.extra[key] for key in ("enrolled_as", "reviewed", NOT) if key in there.extra}
+    return replace(entry, identity=there.identity, extra={**entry.extra, **said})
 
 
 def _renamed(entry: Entry, identity: str) -> Entry:

@@ -213,6 +213,10 @@ class Link:
                     return start
         raise GalleryServerError(f"The gallery server {self.address.server} reserves no names.", hint="Try again.")
 
+    def reserved(self) -> int:
+        """The highest number of a stranger's name that is given out, as far as the log was read."""
+        return self._ledger.state.reserved
+
     def infos(self) -> list[LogInfo]:
         """The server's logs now."""
         with self._asking():
