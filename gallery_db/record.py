@@ -228,6 +228,10 @@ class Journal(Protocol):
         """Entries were changed, in the transaction that is open; their vectors (N, D) where those are new."""
         ...
 
+    def note_setting(self, collection: int, name: str, value: str) -> None:
+        """A fact about a collection was stored, in the transaction that is open; see `Record.put_setting`."""
+        ...
+
     def committed(self) -> None:
         """A transaction in which something was noted is safely in the record; no lock is held."""
         ...
@@ -685,6 +689,18 @@ class Record:
         """Note a fact about the gallery."""
         with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def setting(self, collection: int, name: str) -> str | None:
+        """A fact about a collection."""
+        return self.meta(f"{name}:{collection}")
+
+    def put_setting(self, collection: int, name: str, value: str) -> None:
+        """Note a fact about a collection, which whoever serves it, or is served, shall hear of."""
+        with self.transaction():
+            self.set_meta(f"{name}:{collection}", value)
+            if self.journal is not None and self._foreign is None:
+                self._noted = True
+                self.journal.note_setting(collection, name, value)
 
     @staticmethod
     def _insert_collection(connection: sqlite3.Connection, name: str, model: EmbeddingModel) -> None:

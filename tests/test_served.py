@@ -24,16 +24,23 @@ from gallery_db import (
     GalleryError,
     GalleryLockedError,
     GalleryNotFoundError,
+    GalleryReadOnlyError,
     GalleryServer,
     GalleryServerError,
     ModelMismatchError,
     People,
     SnapshotError,
+    calibrate_gallery,
     flush_journals,
     is_gallery,
     list_snapshots,
+    match_threshold,
+    outgrown,
+    reset_thresholds,
     restore_snapshot,
     set_threshold,
+    store_calibrations,
+    stored_thresholds,
     take_snapshot,
 )
 from gallery_db.address import Address, is_address, parse_address
@@ -237,11 +244,25 @@ def test_a_view_may_ask_the_servers_index(served: str, state: Path) -> None:
         assert gallery.notices == []
 
 
-def test_thresholds_stay_with_the_folder(served: str, state: Path) -> None:
-    with Gallery.create(served, model_named()) as gallery:
-        gallery.add(entries_named(5), unit_vectors(5))
-        with pytest.raises(GalleryError, match="cannot be kept in a served gallery"):
-            set_threshold(gallery, 0.2)
+def test_a_threshold_is_every_clients(served: str, state: Path) -> None:
+    with Gallery.create(served, MODEL) as one, Gallery.open(served, write=True) as two:
+        one.add(entries_named(10), unit_vectors(10))
+        set_threshold(one, 0.2)
+        two.catch_up()
+        assert (match_threshold(two).value, match_threshold(two).origin) == (0.2, "hand")
+        told = stored_thresholds(two)["person"]
+        assert (told.entries, told.identities, told.who) == (10, 2, stored_thresholds(one)["person"].who)
+        assert told.change == two.record.last_change(two.collection_key)
+        assert [operation.action for operation in two.operations()] == ["add"]
+        set_threshold(two, 0.3)
+        one.catch_up()
+        assert match_threshold(one).value == 0.3
+        with pytest.raises(GalleryReadOnlyError), Gallery.open(served) as reader:
+            set_threshold(reader, 0.1)
+        People(one).undo()
+        assert reset_thresholds(one) == 1
+        two.catch_up()
+        assert match_threshold(two).origin == "default"
 
 
 def test_an_index_that_differs_is_told_and_made_anew(served: str, plain_server: PlainServer, state: Path) -> None:
@@ -311,6 +332,70 @@ def test_a_folder_is_served_and_keeps_all(folder: Path) -> None:
     with ServedHere(folder) as serving, Gallery.open(f"{serving.url}/person_embeddings") as gallery:
         assert contents(gallery) == whole, "a replica of before hears what was done in the folder meanwhile"
         assert [o.action for o in gallery.operations(2)] == ["remove", "undo"]
+
+
+def test_a_threshold_goes_in_and_out_with_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(place: Path | str) -> float:
+        with Gallery.open(place) as gallery:
+            return match_threshold(gallery).value
+
+    with Gallery.open(folder, write=True) as gallery:
+        set_threshold(gallery, 0.1)
+    with ServedHere(folder) as serving:
+        assert at(serving.url) == 0.1
+        with Gallery.open(serving.url, write=True) as gallery:
+            set_threshold(gallery, 0.2)
+            wait_for(lambda: at(folder) == 0.2)
+            taken = take_snapshot(gallery, "then")
+    with Gallery.open(folder, write=True) as gallery:
+        set_threshold(gallery, 0.3)
+    with ServedHere(folder) as serving:
+        assert at(serving.url) == 0.3
+        os.kill(serving.server_pid(), signal.SIGKILL)
+        wait_for(lambda: any(line.startswith("served at") for line in serving.said))
+        assert at(serving.url) == 0.3, "after a restart"
+    monkeypatch.setattr("gallery_db.served.absorb._MOST_OLD", -100)
+    with Gallery.open(folder, write=True) as gallery:
+        gallery.remove(["e00000"])
+    with ServedHere(folder) as serving:
+        assert at(serving.url) == 0.3, "in a log made anew"
+    with Gallery.open(folder, write=True) as gallery:
+        reset_thresholds(gallery)
+    with ServedHere(folder) as serving:
+        assert at(serving.url) == 0.25
+    (folder.parent / "copy").mkdir()
+    taken.path.rename(folder.parent / "copy" / "gallery.sqlite3")
+    assert at(folder.parent / "copy") == 0.2
+
+
+def test_a_threshold_that_no_server_heard_of_waits(folder: Path) -> None:
+    serving = Serving(folder)
+    with Gallery.open(serving.url, write=True) as gallery:
+        serving.kill()
+        set_threshold(gallery, 0.2)
+        assert match_threshold(gallery).value == 0.2
+    assert "1 changes could not be stored" in gallery.notices[-1]
+    with ServedHere(folder, serving.port):
+        assert [(one.delivered, one.left) for one in flush_journals()] == [(1, 0)]
+    with Gallery.open(folder) as gallery:
+        assert match_threshold(gallery).value == 0.2
+
+
+def test_a_client_that_comes_later_knows_how_much_has_changed_since(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the log, made anew, does not hold those changes any more."""
+    with Gallery.open(folder, write=True) as gallery:
+        gallery.add(entries_named(30, "x"), unit_vectors(30, seed=3))
+        store_calibrations(gallery, calibrate_gallery(gallery, far=0.2))
+        gallery.replace(entries_named(20), unit_vectors(20, seed=9))
+        old = outgrown(gallery, stored_thresholds(gallery)["person"])
+        assert old is not None
+    monkeypatch.setenv("GTRACK_STATE_DIR", str(folder.parent / "elsewhere"))
+    with ServedHere(folder) as serving, Gallery.open(serving.url) as gallery:
+        assert len(gallery.operations()) == 1
+        words = outgrown(gallery, stored_thresholds(gallery)["person"])
+        assert words == old.replace(str(folder), str(gallery.location))
 
 
 EIGHT = """
