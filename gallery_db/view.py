@@ -406,10 +406,11 @@ class GalleryView:
     def _renamed(self, moved: Mapping[str, Mapping[str, str]], operations: Mapping[str, str]) -> dict[str, str]:
         """Of the identities that lost entries to others: which of them are called otherwise now."""
         renamed = {}
+        shown = self.entry_ids if moved else ()
         for old, entries in moved.items():
             if len(set(entries.values())) > 1:
                 continue
-            left = {self.entry_ids[row] for row in self.rows_of(identity=old)}
+            left = {shown[row] for row in self.rows_of(identity=old)}
             # An entry that was appended here, and that whoever gave the other name could not know of, does not count.
             if not left or (left <= self._by_hand and all(operations[id_] in _WHOLE for id_ in entries)):
                 renamed[old] = next(iter(entries.values()))
