@@ -86,9 +86,9 @@ class Shelf:
         for id_ in ids:
             self.entries.pop(id_, None)
 
-    def rename(self, id_: str, identity: str) -> None:
+    def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
         entry, embedding = self.entries[id_]
-        extra = {**entry.extra, "enrolled_as": identity}
+        extra = {**entry.extra, "enrolled_as": enrolled_as or identity}
         self.entries[id_] = (replace(entry, identity=identity, extra=extra), embedding)
 
     def stored(self) -> list[tuple[str, int, int]]:
@@ -335,8 +335,13 @@ class Late:
     def remove(self, ids: Sequence[str]) -> None:
         self._jobs.append(lambda: self._gallery.remove(list(ids)))
 
-    def rename(self, id_: str, identity: str) -> None:
-        self._jobs.append(lambda: self._gallery.update([replace(self._gallery.get(id_)[0], identity=identity)]))
+    def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
+        def write() -> None:
+            entry = self._gallery.get(id_)[0]
+            extra = {**entry.extra, "enrolled_as": enrolled_as or identity}
+            self._gallery.update([replace(entry, identity=identity, extra=extra)])
+
+        self._jobs.append(write)
 
     def write(self) -> None:
         while self._jobs:
@@ -403,6 +408,8 @@ def test_what_was_on_its_way_under_the_old_name_follows(shared: Gallery) -> None
     camera.follows()
     camera.sink.write()
     assert held(shared) == ["ann", "ann"]
+    named = {entry.extra["enrolled_as"] for entry in shared.entries()}
+    assert named == {"unknown-0001"}, "a run again knows that it was somebody else who said ann"
     camera.follows()
     assert camera.view.identities == ("ann",)
     camera.enroller.settle(lambda track, frame: "unknown-0007")
@@ -510,10 +517,11 @@ def test_the_writer_leaves_what_others_have_said(shared: Gallery) -> None:
             _Put(replace(entries[n], extra={**entries[n].extra, "quality": 0.5}), vectors[n], picture)
             for n in (0, 1, 3)
         ),
-        _Rename("t6", "unknown-0003"),
-        _Rename("t5", "unknown-0003"),
-        _Rename("t3", "unknown-0008"),
+        _Rename("t6", "unknown-0003", "unknown-0003"),
+        _Rename("t5", "unknown-0003", "unknown-0003"),
+        _Rename("t3", "unknown-0008", "unknown-0008"),
     )
+    _write(writer, _Rename("t0", "unknown-0009", "unknown-0009"))  # what was said once stays said
     assert writer.finish(sync=False) is None
     with Gallery.open(shared.path) as gallery:
         after = {entry.id: entry for entry in gallery.entries()}
@@ -750,8 +758,9 @@ def test_a_second_writer_is_refused(scene: Scene, copied: Path, monkeypatch: pyt
         enrol(scene, copied)
 
 
-def test_nobody_else_writes_meanwhile(scene: Scene, tmp_path: Path) -> None:
+def test_nobody_else_writes_meanwhile(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = []
+    monkeypatch.setattr(GalleryView, "refresh", None)  # so that nothing need be looked for
 
     def progress(done: int, total: int | None) -> None:
         if done == 10:

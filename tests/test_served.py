@@ -299,6 +299,21 @@ def test_two_cameras_never_give_one_name(served: str, state: Path) -> None:
         assert len({*numbers[0], *numbers[1]}) == 3000
 
 
+def test_a_stranger_by_hand_has_a_number_that_no_camera_has_reserved(folder: Path) -> None:
+    with Gallery.open(folder) as gallery:
+        assert People(gallery).unknown_name() == "unknown-0001"
+    with (
+        ServedHere(folder) as serving,
+        Gallery.open(serving.url) as camera,
+        Gallery.open(serving.url, write=True) as gallery,
+    ):
+        assert next(camera.stranger_numbers()) == 1
+        gallery.catch_up()
+        assert People(gallery).reject(["e00000"], "who0000") == (1, "unknown-1001")
+    with Gallery.open(folder) as gallery:
+        assert People(gallery).unknown_name() == "unknown-1002"
+
+
 # -- a served folder -----------------------------------------------------------------------------------------
 
 

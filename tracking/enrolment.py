@@ -76,8 +76,14 @@ class EnrolmentSink(Protocol):
         """Drop entries."""
         ...
 
-    def rename(self, id_: str, identity: str) -> None:
-        """Give an entry that was put here before to another identity, as enrolled so."""
+    def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
+        """Give an entry that was put here before to another identity.
+
+        Args:
+            id_: The entry.
+            identity: Whose it is from now on.
+            enrolled_as: What the run itself called it, where somebody else has changed that; by default the identity.
+        """
         ...
 
 
@@ -444,7 +450,7 @@ class Enroller:
             self.shared.discard(old)
             # Stored here under the old name while it was given another one elsewhere.
             for id_ in [id_ for id_, name in self._own.items() if name == old]:
-                self._sink.rename(id_, new)
+                self._sink.rename(id_, new, enrolled_as=old)
                 self._own[id_] = new
                 self._fix(id_, new)
 

@@ -97,7 +97,7 @@ def check_enrolment_gallery(path: Path | str) -> None:
 class RunEnrolment:
     """A gallery that one run is named from and enrols into; nobody else writes to its folder meanwhile.
 
-    To a served one others do write; whoever follows it (`shared`, `catch_up`) tells the enroller what has changed.
+    To a served one others do write; whoever follows it (`is_shared`, `catch_up`) tells the enroller what has changed.
 
     Args:
         path: The gallery's folder, or the address of a served one; made for the model if there is none.
@@ -125,7 +125,7 @@ class RunEnrolment:
         people: The known people, without what the same run enrolled before.
         enroller: What the tracker tells of its looks.
         threshold: At which a name is given.
-        shared: Whether others may change the gallery during the run.
+        is_shared: Whether others may change the gallery during the run.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class RunEnrolment:
             raise
         self.people = KnownPeople(gallery, view, embedder)
         self.threshold = found
-        self.shared = is_address(gallery.location)
+        self.is_shared = is_address(gallery.location)
         self._failure: GtrackError | None = None
         self.enroller = Enroller(
             self._writer,

@@ -44,6 +44,7 @@ class _Remove:
 class _Rename:
     id_: str
     identity: str
+    enrolled_as: str
 
 
 class GalleryWriter:
@@ -90,9 +91,9 @@ class GalleryWriter:
         """See `EnrolmentSink`."""
         self._jobs.put(_Remove(tuple(ids)))
 
-    def rename(self, id_: str, identity: str) -> None:
+    def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
         """See `EnrolmentSink`."""
-        self._jobs.put(_Rename(id_, identity))
+        self._jobs.put(_Rename(id_, identity, enrolled_as or identity))
 
     def finish(
         self,
@@ -181,14 +182,14 @@ class GalleryWriter:
     def _write(self, batch: Sequence[_Put | _Remove | _Rename]) -> None:
         puts: dict[str, tuple[Entry, NDArray[np.float32]]] = {}
         removed: dict[str, None] = {}
-        renamed: dict[str, str] = {}
+        renamed: dict[str, _Rename] = {}
         for job in batch:
             if isinstance(job, _Rename):
                 if job.id_ in puts:
                     entry, embedding = puts[job.id_]
-                    puts[job.id_] = (_renamed(entry, job.identity), embedding)
+                    puts[job.id_] = (_renamed(entry, job), embedding)
                 else:
-                    renamed[job.id_] = job.identity
+                    renamed[job.id_] = job
                 continue
             if isinstance(job, _Remove):
                 for id_ in job.ids:
@@ -211,9 +212,9 @@ class GalleryWriter:
                 for id_, (entry, embedding) in puts.items()
                 if id_ in there
             ]
-            renamed = {id_: name for id_, name in renamed.items() if id_ in there and self._is_mine(there[id_])}
+            renamed = {id_: job for id_, job in renamed.items() if id_ in there and self._is_mine(there[id_])}
             self._gallery.remove(gone)
-            self._gallery.update([_renamed(there[id_], name) for id_, name in renamed.items()])
+            self._gallery.update([_renamed(there[id_], job) for id_, job in renamed.items()])
             self._add(new, self._gallery.add)
             same = [pair for pair in old if np.allclose(self._gallery.get(pair[0].id)[1], pair[1], atol=1e-6)]
             # A vector that is the same again need not go to the change log, nor to the index.
@@ -221,8 +222,8 @@ class GalleryWriter:
             self._add([pair for pair in old if not any(pair is other for other in same)], self._gallery.replace)
         self._written.update(puts)
         self._written.difference_update(removed)
-        self._said.update({entry.id: entry.identity for entry, _ in (*new, *old)})
-        self._said.update(renamed)
+        self._said.update({id_: entry.identity for id_, (entry, _) in puts.items()})
+        self._said.update({id_: job.identity for id_, job in renamed.items()})
         for id_ in removed:
             self._said.pop(id_, None)
         for id_ in (*removed, *taken_out):
@@ -290,5 +291,5 @@ def _as_said(entry: Entry, there: Entry) -> Entry:
     return replace(entry, identity=there.identity, extra={**entry.extra, **said})
 
 
-def _renamed(entry: Entry, identity: str) -> Entry:
-    return replace(entry, identity=identity, extra={**entry.extra, "enrolled_as": identity})
+def _renamed(entry: Entry, job: _Rename) -> Entry:
+    return replace(entry, identity=job.identity, extra={**entry.extra, "enrolled_as": job.enrolled_as})

@@ -198,7 +198,7 @@ class TrackingRun:
                     )
                 finally:
                     # Also after an error or Ctrl-C: what was written so far is complete only with its names.
-                    if enrolment is not None and enrolment.shared:
+                    if enrolment is not None and enrolment.is_shared:
                         enrolment.catch_up()
                         self._keep_current(enrolment.people, tracker, enrolment)
                     if (options.backfill or options.explain) and isinstance(tracker, Hybrid):
@@ -520,7 +520,7 @@ class TrackingRun:
         self, people: KnownPeople | None, enrolment: RunEnrolment | None, tracker: Tracker
     ) -> Callable[[], None] | None:
         """What is to be done every `_REFRESH_EVERY` frames."""
-        if enrolment is not None and not enrolment.shared:
+        if enrolment is not None and not enrolment.is_shared:
             return enrolment.tell
         if people is None:
             return None
