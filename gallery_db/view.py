@@ -351,7 +351,6 @@ class GalleryView:
         self, ids: Sequence[str], now: Mapping[str, tuple[Entry, NDArray[np.float32]]]
     ) -> dict[str, dict[str, str]]:
         """Show entries as they are now; returns, by the identity they had, whose those are that changed hands."""
-        places = self._rows_by_id()
         more = {id_: row for row, id_ in enumerate(self._more_ids)}
         moved: dict[str, dict[str, str]] = defaultdict(dict)
         out: list[int] = []
@@ -361,34 +360,22 @@ class GalleryView:
             self._unheard.discard(id_)
             if id_ in self._without:
                 continue
-            row = places.get(id_, -1) if id_ not in more else -1
-            if row >= 0 and self._gone is not None and self._gone[row]:
-                row = -1
-            if row < 0 and id_ not in more:
+            shown = self._shown(id_, more)
+            if shown is not None:
+                column, enrolled, vector = shown
                 if id_ in now:
-                    new.append(id_)
-                continue
-            if row >= 0:
-                column, enrolled, vector = self._columns[row], self._enrolled[row], self._vectors[row]
-            else:
-                place = more[id_]
-                column, enrolled, vector = (
-                    self._more_columns[place],
-                    self._more_enrolled[place],
-                    self._more_vectors[place],
-                )
+                    entry, own = now[id_]
+                    same = self._column_of.get((entry.identity, entry.class_name.casefold())) == column
+                    if same and (entry.origin == "track") == enrolled and np.array_equal(own, vector):
+                        continue
+                    if entry.identity != self._names[column]:
+                        moved[self._names[column]][id_] = entry.identity
+                if id_ in more:
+                    out_more.append(more[id_])
+                else:
+                    out.append(self._rows_by_id()[id_])
             if id_ in now:
-                entry, own = now[id_]
-                same_column = self._column_of.get((entry.identity, entry.class_name.casefold())) == column
-                if same_column and (entry.origin == "track") == enrolled and np.array_equal(own, vector):
-                    continue
                 new.append(id_)
-                if entry.identity != self._names[column]:
-                    moved[self._names[column]][id_] = entry.identity
-            if row >= 0:
-                out.append(row)
-            else:
-                out_more.append(more[id_])
         if out:
             self._gone = np.zeros(len(self._ids), bool) if self._gone is None else self._gone
             self._gone[out] = True
@@ -402,6 +389,16 @@ class GalleryView:
             self._append([now[id_][0] for id_ in new], np.stack([now[id_][1] for id_ in new]))
         self._weigh()
         return moved
+
+    def _shown(self, id_: str, more: Mapping[str, int]) -> tuple[int, bool, NDArray[np.float32]] | None:
+        """The column of an entry, whether it was enrolled, and its vector (D,); None for one that is not shown."""
+        if id_ in more:
+            row = more[id_]
+            return int(self._more_columns[row]), bool(self._more_enrolled[row]), self._more_vectors[row]
+        row = self._rows_by_id().get(id_, -1)
+        if row < 0 or (self._gone is not None and self._gone[row]):
+            return None
+        return int(self._columns[row]), bool(self._enrolled[row]), self._vectors[row]
 
     def _renamed(self, moved: Mapping[str, Mapping[str, str]], operations: Mapping[str, str]) -> dict[str, str]:
         """Of the identities that lost entries to others: which of them are called otherwise now."""

@@ -9,12 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from served_support import ServedHere
 
-from gallery_db import Entry, Gallery, People
+from gallery_db import Entry, Gallery, GalleryView, People, ViewChange
 from tracking import TrackingRun, TrackResult, load_embedder
 from tracking.demo_scene import Scene, SceneConfig, render_scene
 from tracking.galleries import EmbedderOptions
@@ -258,3 +259,32 @@ def test_what_is_said_of_an_earlier_runs_entries_meanwhile_stays(
     assert quiet.enrolment is not None
     assert result.enrolment is not None
     assert (result.enrolment.enrolled, result.enrolment.redundant) == (len(kept) - 1, quiet.enrolment.redundant + 1)
+
+
+@pytest.mark.parametrize(("cost", "looks"), [(0.0, 7), (0.07, 4), (1.0, 1)])
+def test_following_takes_but_a_share_of_the_time(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float, looks: int
+) -> None:
+    """160 frames of 0.04 s by a clock of the test's own, and a gallery that takes its time."""
+    embedder = load_embedder("builtin")
+    with Gallery.create(tmp_path / "known", embedder.model) as gallery:
+        gallery.add([Entry("a", "ann")], embedder.embed([_noise()]))
+    now, looked = 0.0, []
+    refresh = GalleryView.refresh
+
+    def slow(self: GalleryView) -> ViewChange | None:
+        nonlocal now
+        now += cost
+        looked.append(now)
+        return refresh(self)
+
+    def frame(done: int, total: int | None) -> None:
+        nonlocal now
+        now += 0.04
+
+    clocks = {"perf_counter": time.perf_counter, "process_time": time.process_time}
+    monkeypatch.setattr("tracking.pipeline.time", SimpleNamespace(monotonic=lambda: now, **clocks))
+    monkeypatch.setattr(GalleryView, "refresh", slow)
+    options = RunOptions(gallery=tmp_path / "known", embedder=EmbedderOptions("builtin"), classes=[0])
+    TrackingRun(scene.detections, scene.video, options).execute(progress=frame)
+    assert len(looked) == looks
