@@ -299,6 +299,21 @@ def test_two_cameras_never_give_one_name(served: str, state: Path) -> None:
         assert len({*numbers[0], *numbers[1]}) == 3000
 
 
+def test_a_log_of_an_older_format_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("gallery_db.served.log.LOG_FORMAT", 1)
+        with ServedHere(folder) as serving, Gallery.open(serving.url, write=True) as gallery:
+            before = gallery._link.info  # type: ignore[attr-defined]
+            gallery.add(entries_named(3, "x"), unit_vectors(3, seed=1))
+            whole = contents(gallery)
+    with ServedHere(folder) as serving, Gallery.open(serving.url) as gallery:
+        after = gallery._link.info  # type: ignore[attr-defined]
+        assert contents(gallery) == whole
+    assert (before.format, after.format) == (1, 2)
+    assert before.epoch != after.epoch
+    assert contents_at(folder) == whole
+
+
 def test_a_stranger_by_hand_has_a_number_that_no_camera_has_reserved(folder: Path) -> None:
     with Gallery.open(folder) as gallery:
         assert People(gallery).unknown_name() == "unknown-0001"
