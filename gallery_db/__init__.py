@@ -89,7 +89,7 @@ if TYPE_CHECKING:
         store_calibrations,
         stored_thresholds,
     )
-    from gallery_db.view import GalleryView
+    from gallery_db.view import GalleryView, ViewChange
 
 __all__ = [
     "DEFAULT_COLLECTION",
@@ -150,6 +150,7 @@ __all__ = [
     "Suspects",
     "UndoError",
     "VerifyReport",
+    "ViewChange",
     "atomic_path",
     "calibrate_gallery",
     "calibrate_view",
@@ -250,7 +251,7 @@ _MODULES = {
         "store_calibrations",
         "stored_thresholds",
     ),
-    "view": ("GalleryView",),
+    "view": ("GalleryView", "ViewChange"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

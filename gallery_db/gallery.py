@@ -546,11 +546,14 @@ class Gallery:
 
     def stranger_numbers(self) -> Iterator[int]:
         """Numbers for the names of strangers (`gallery_db.stranger_name`), which nobody else is given."""
+        return count(self.last_stranger_number() + 1)
+
+    def last_stranger_number(self) -> int:
+        """The highest number that a stranger's name has, or is reserved for one, as far as it is known here."""
         from gallery_db.people import stranger_number
 
-        numbers = (stranger_number(summary.identity) or 0 for summary in self.identities())
-        reserved = int(self._record.meta("reserved_numbers") or 0)
-        return count(max(reserved, max(numbers, default=0)) + 1)
+        numbers = (stranger_number(identity) or 0 for identity, _, _, _ in self._record.counts(self._row.id))
+        return max(int(self._record.meta("reserved_numbers") or 0), max(numbers, default=0))
 
     @contextmanager
     def operation(self, action: str, words: str) -> Iterator[None]:

@@ -315,9 +315,8 @@ class People:
             return len(changed), leaves
 
     def unknown_name(self) -> str:
-        """A name for a stranger that no identity of the collection has: the next ``unknown-0007``."""
-        found = (re.fullmatch(r"unknown-(\d{4,})", summary.identity) for summary in self._gallery.identities())
-        return f"unknown-{max((int(match[1]) for match in found if match), default=0) + 1:04d}"
+        """A name for a stranger that no identity has, and no run has reserved: the next ``unknown-0007``."""
+        return stranger_name(self._gallery.last_stranger_number() + 1)
 
     def remove(self, ids: Iterable[str]) -> int:
         """Remove entries; returns how many.

@@ -228,6 +228,10 @@ class Journal(Protocol):
         """Entries were changed, in the transaction that is open; their vectors (N, D) where those are new."""
         ...
 
+    def note_setting(self, collection: int, name: str, value: str) -> None:
+        """A fact about a collection was stored, in the transaction that is open; see `Record.put_setting`."""
+        ...
+
     def committed(self) -> None:
         """A transaction in which something was noted is safely in the record; no lock is held."""
         ...
@@ -261,6 +265,7 @@ class ViewRows:
 
     Attributes:
         generation: Of the collection when they were read.
+        change: Number of its last change then; 0 for none.
         ids: N entry ids.
         identities: N identity names.
         class_names: N class names.
@@ -269,6 +274,7 @@ class ViewRows:
     """
 
     generation: int
+    change: int
     ids: list[str]
     identities: list[str]
     class_names: list[str]
@@ -280,6 +286,7 @@ class ViewRows:
         kept = [row for row, id_ in enumerate(self.ids) if id_ not in ids]
         return ViewRows(
             self.generation,
+            self.change,
             [self.ids[row] for row in kept],
             [self.identities[row] for row in kept],
             [self.class_names[row] for row in kept],
@@ -683,6 +690,18 @@ class Record:
         with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def setting(self, collection: int, name: str) -> str | None:
+        """A fact about a collection."""
+        return self.meta(f"{name}:{collection}")
+
+    def put_setting(self, collection: int, name: str, value: str) -> None:
+        """Note a fact about a collection, which whoever serves it, or is served, shall hear of."""
+        with self.transaction():
+            self.set_meta(f"{name}:{collection}", value)
+            if self.journal is not None and self._foreign is None:
+                self._noted = True
+                self.journal.note_setting(collection, name, value)
+
     @staticmethod
     def _insert_collection(connection: sqlite3.Connection, name: str, model: EmbeddingModel) -> None:
         connection.execute(
@@ -836,6 +855,9 @@ class Record:
                 generation = connection.execute(
                     "SELECT generation FROM collections WHERE id = ?", (collection,)
                 ).fetchone()[0]
+                change = connection.execute(
+                    "SELECT COALESCE(MAX(seq), 0) FROM changes WHERE collection = ?", (collection,)
+                ).fetchone()[0]
                 rows = connection.execute(
                     "SELECT id, identity, class_name, origin, vector FROM entries JOIN vectors USING (seq) "
                     "WHERE collection = ? ORDER BY seq",
@@ -845,9 +867,9 @@ class Record:
                 if alone:
                     connection.execute("COMMIT")
         if not rows:
-            return ViewRows(generation, [], [], [], [], np.empty((0, dimension), np.float32))
+            return ViewRows(generation, change, [], [], [], [], np.empty((0, dimension), np.float32))
         ids, identities, class_names, origins, blobs = (list(column) for column in zip(*rows, strict=True))
-        return ViewRows(generation, ids, identities, class_names, origins, self._matrix(blobs, dimension))
+        return ViewRows(generation, change, ids, identities, class_names, origins, self._matrix(blobs, dimension))
 
     def rejections(self, collection: int, dimension: int) -> tuple[list[tuple[str, ...]], NDArray[np.float32]]:
         """The entries that a person said are not somebody: of each whom, and (R, D) their vectors."""
@@ -1144,6 +1166,25 @@ class Record:
             "SELECT action, entry_id FROM changes WHERE collection = ? AND seq > ? AND seq <= ? ORDER BY seq",
             (collection, seq, until),
         )
+
+    def news(self, collection: int, seq: int, most: int) -> list[tuple[int, str, str, bool]] | None:
+        """What was changed after the change `seq`, the oldest first.
+
+        Returns:
+            Of each change: its number, the entry's id, the action of its operation, and whether the entry is, or was,
+            said not to be somebody. None where there are more than `most`, or where the log no longer has that
+            change, because a snapshot of before it was put back, or does not tell as much (format 1).
+        """
+        if self.format_version < 2:
+            return None
+        lines = self._all(
+            "SELECT c.seq, c.entry_id, COALESCE(o.action, ''), instr(c.detail, '\"not\": [') > 0 "
+            "FROM changes AS c LEFT JOIN operations AS o ON o.seq = c.operation "
+            "WHERE c.collection = ? AND c.seq > ? ORDER BY c.seq LIMIT ?",
+            (collection, seq, most + 1),
+        )
+        known = not seq or self._one("SELECT 1 FROM changes WHERE seq = ? AND collection = ?", (seq, collection))
+        return lines if known and len(lines) <= most else None
 
     def note_applied(self, collection: int, seq: int) -> None:
         """Note up to which change the index follows."""

@@ -1,12 +1,13 @@
 """The distance at which a run gives a name, as a gallery keeps it for each of its collections.
 
 It stands in the record, and goes with it into snapshots. It is no operation of the log: an undo leaves it alone.
+Of a served gallery it travels with the server's log, so that all runs there take it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,11 +18,15 @@ from gallery_db.lock import user_at_host
 if TYPE_CHECKING:
     from gallery_db.calibration import Calibration
     from gallery_db.gallery import Gallery
+    from gallery_db.record import Record
 
 __all__ = [
     "DEFAULT_THRESHOLD",
+    "THRESHOLDS",
     "MatchThreshold",
     "StoredThreshold",
+    "as_of_now",
+    "for_others",
     "match_threshold",
     "outgrown",
     "reset_thresholds",
@@ -33,7 +38,10 @@ __all__ = [
 DEFAULT_THRESHOLD = 0.25
 """Cosine distance at which a name is given where nobody has said or measured anything else."""
 
-_VERSION = 1
+THRESHOLDS = "thresholds"
+"""Under which name the record keeps them."""
+
+_VERSION = 2
 _OUTGROWN = 0.2
 """Share of the entries that may come, go or move before a calibration speaks of another gallery."""
 
@@ -53,9 +61,11 @@ class StoredThreshold:
         who: ``user@host``.
         entries: Number of entries of the class then.
         identities: Number of its identities then.
-        generation: Of the collection then.
-        change: Number of the collection's last change then.
+        generation: Of the collection then, as this very record counts.
+        change: Number of the collection's last change then, likewise.
         settings: Of a calibration: ``far``, ``how``, ``looks``, ``fpir`` and ``fnir`` (estimate, low, high).
+        changed: Number of entries that had changed between the calibration and that change, where this record came
+            to know of it later.
     """
 
     class_name: str
@@ -68,6 +78,7 @@ class StoredThreshold:
     generation: int
     change: int
     settings: Mapping[str, Any]
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,43 +96,63 @@ class MatchThreshold:
     words: tuple[str, ...] = ()
 
 
-def _key(gallery: Gallery) -> str:
-    return f"thresholds:{gallery.collection_key}"
-
-
 def stored_thresholds(gallery: Gallery) -> dict[str, StoredThreshold]:
     """The thresholds of the open collection, by class in lower case; none for a gallery that has none.
 
     Raises:
         GalleryError: What is stored is of a newer gtrack, or damaged.
     """
-    text = gallery.record.meta(_key(gallery))
+    text = gallery.record.setting(gallery.collection_key, THRESHOLDS)
     if not text:
         return {}
     try:
         document = json.loads(text)
         if document["version"] > _VERSION:
             raise GalleryError(
-                f"The thresholds of {gallery.path} were stored by a newer gtrack.", hint="Upgrade gtrack."
+                f"The thresholds of {gallery.location} were stored by a newer gtrack.", hint="Upgrade gtrack."
             )
         return {name: StoredThreshold(**facts) for name, facts in document["classes"].items()}
     except (ValueError, TypeError, KeyError) as error:
         raise GalleryError(
-            f"The thresholds that {gallery.path} keeps cannot be read: {error!r}.",
+            f"The thresholds that {gallery.location} keeps cannot be read: {error!r}.",
             hint="Take them away with `gtrack gallery calibrate --reset`, and calibrate again.",
         ) from error
 
 
 def _put(gallery: Gallery, thresholds: Mapping[str, StoredThreshold]) -> None:
-    if isinstance(gallery.location, str):
-        # They would stand in this machine's replica alone.
-        raise GalleryError(
-            f"A threshold cannot be kept in a served gallery ({gallery.location}).",
-            hint="Calibrate its folder while nobody serves it, and give runs --gallery-match-threshold.",
-        )
     document = {"version": _VERSION, "classes": {name: asdict(one) for name, one in sorted(thresholds.items())}}
     with gallery.transaction():
-        gallery.record.set_meta(_key(gallery), json.dumps(document, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        gallery.record.put_setting(gallery.collection_key, THRESHOLDS, text)
+
+
+def as_of_now(text: str, record: Record, collection: int) -> str:
+    """Thresholds that another record of the gallery tells, with their place in the changes that this one counts."""
+    facts = {"generation": record.generation(collection), "change": record.last_change(collection)}
+    return _each(text, lambda known: {**known, **facts})
+
+
+def for_others(text: str, record: Record, collection: int) -> str:
+    """Thresholds as other records of the gallery are to be told of them now: with what has changed since."""
+    last = record.last_change(collection)
+
+    def told(known: dict[str, Any]) -> dict[str, Any]:
+        since = {id_ for _, id_ in record.changes_after(collection, int(known["change"]), last)}
+        return {**known, "changed": int(known.get("changed", 0)) + len(since)}
+
+    return _each(text, told)
+
+
+def _each(text: str, what: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
+    """Thresholds as they are kept, each changed; what cannot be read stays, for whoever wants it to be told so."""
+    try:
+        document = json.loads(text)
+        if document["version"] > _VERSION:
+            return text
+        classes = {name: what(facts) for name, facts in document["classes"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return text
+    return json.dumps({**document, "classes": classes}, ensure_ascii=False)
 
 
 def store_calibrations(gallery: Gallery, calibrations: Sequence[Calibration]) -> tuple[StoredThreshold, ...]:
@@ -171,12 +202,12 @@ def set_threshold(gallery: Gallery, value: float, class_name: str | None = None)
     if class_name is not None:
         if class_name.casefold() not in classes:
             raise GalleryError(
-                f"The gallery {gallery.path} holds nothing of class {class_name!r}.",
+                f"The gallery {gallery.location} holds nothing of class {class_name!r}.",
                 hint=f"It holds {', '.join(sorted(classes)) or 'no entries at all'}.",
             )
         classes = {class_name.casefold(): classes[class_name.casefold()]}
     if not classes:
-        raise GalleryError(f"The gallery {gallery.path} is empty.", hint="Ingest images first.")
+        raise GalleryError(f"The gallery {gallery.location} is empty.", hint="Ingest images first.")
     made = tuple(_made(gallery, name, float(value), "hand", {}) for name in classes.values())
     _put(gallery, {**stored_thresholds(gallery), **{one.class_name.casefold(): one for one in made}})
     return made
@@ -227,20 +258,20 @@ def _made(gallery: Gallery, class_name: str, threshold: float, by: By, settings:
 
 def outgrown(gallery: Gallery, stored: StoredThreshold) -> str | None:
     """In words, if the gallery is so much another than when it was calibrated that this should be done again."""
-    if stored.by == "hand" or gallery.generation == stored.generation:
+    if stored.by == "hand" or (gallery.generation == stored.generation and not stored.changed):
         return None
     counts = {name.casefold(): count for name, count in _classes(gallery).items()}
     entries, identities = counts.get(stored.class_name.casefold(), (0, 0))
     record, key = gallery.record, gallery.collection_key
     changes = record.changes_after(key, stored.change, record.last_change(key))
     # A snapshot that was put back has the changes of its own time alone, so that the numbers count as well.
-    changed = max(len({id_ for _, id_ in changes}), abs(entries - stored.entries))
+    changed = max(stored.changed + len({id_ for _, id_ in changes}), abs(entries - stored.entries))
     if changed <= _OUTGROWN * stored.entries and abs(identities - stored.identities) <= _OUTGROWN * stored.identities:
         return None
     return (
         f"the match threshold of class {stored.class_name} was calibrated at {stored.entries} entries of "
         f"{stored.identities} identities, and now there are {entries} of {identities}; calibrate again with: "
-        f"gtrack gallery calibrate --gallery {gallery.path}"
+        f"gtrack gallery calibrate --gallery {gallery.location}"
     )
 
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.embeddings import unit_rows
+from gallery_db.entry import Entry
 from gallery_db.errors import EmbeddingError
 from gallery_db.rejections import Rejections
 from gallery_db.sketch import Sketch
 
 if TYPE_CHECKING:
-    from gallery_db.entry import Entry
     from gallery_db.record import Record
     from gallery_db.sketch import Pairs
 
-__all__ = ["SKETCH_FROM", "TRACK_PENALTY", "EntryIndex", "GalleryView", "Search"]
+__all__ = ["SKETCH_FROM", "TRACK_PENALTY", "EntryIndex", "GalleryView", "Search", "ViewChange"]
 
 Search = Literal["auto", "hnsw", "exact"]
 """How to search: Chroma's approximate HNSW index, exactly in memory, or what is best."""
@@ -42,6 +44,30 @@ _ROUNDING = 2e-6
 
 _FROM_INDEX = 64
 """Entries that an index is asked for; its cost is in finding them, and hardly in their number."""
+
+
+_MOST_NEWS = 5000
+"""Changes up to which they are taken in one by one; more of them come sooner with all the rest."""
+
+_WHOLE = ("rename", "merge")
+"""Operations that speak of an identity as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChange:
+    """What a view has found changed in its gallery.
+
+    Attributes:
+        entries: The entries that were changed since, by id, as they are now; None for one that is gone. Those that the
+            view is without are among them. Empty where the collection was read anew as a whole.
+        renamed: Identities that have another name now, as a whole: the old name to the new one.
+        anew: Whether columns have other numbers, or entries other identities, so that whoever keeps either must ask
+            anew. Otherwise entries have only come, behind the others, or gone.
+    """
+
+    entries: Mapping[str, Entry | None]
+    renamed: Mapping[str, str]
+    anew: bool
 
 
 class EntryIndex(Protocol):
@@ -88,12 +114,15 @@ class GalleryView:
         self._index = index
         self._record = record
         self._collection = collection
-        self._without = frozenset(without)
+        self._without = set(without)
+        self._by_hand: set[str] = set()
+        self._unheard: set[str] = set()  # those of them that the record has said nothing of yet
         self._generation = -1
+        self._change = 0
         self._rejections: Rejections | None = None
         self._load([], [], [], [], np.empty((0, dimension), np.float32))
         if record is not None:
-            self.refresh()
+            self._read(record)
 
     @classmethod
     def from_arrays(
@@ -169,6 +198,7 @@ class GalleryView:
         sizes = np.diff(np.append(self._starts, len(order)))
         self._columns = np.repeat(np.arange(len(names), dtype=np.intp), sizes)
         self._enrolled = np.asarray([origins[row] == "track" for row in order], dtype=bool)
+        self._gone: NDArray[np.bool_] | None = None
         self._sketch: Sketch | None = None
         self._sketched = False
         self._row_of: dict[str, int] | None = None
@@ -181,21 +211,26 @@ class GalleryView:
         self._weigh()
 
     def _weigh(self) -> None:
-        """What each row's similarity loses, by `TRACK_PENALTY`; None where no row loses anything."""
+        """What each row's similarity loses, by `TRACK_PENALTY` or as it is gone; None where no row loses anything."""
         reviewed = np.zeros(len(self._names), bool)
-        reviewed[self._columns[~self._enrolled]] = True
+        own = ~self._enrolled if self._gone is None else ~(self._enrolled | self._gone)
+        reviewed[self._columns[own]] = True
         reviewed[self._more_columns[~self._more_enrolled]] = True
         self._loss = _loss(self._enrolled & reviewed[self._columns])
+        if self._gone is not None:
+            # Taken out of the arrays, all the others would have to move, and the sketch to be learnt anew.
+            self._loss = np.zeros(len(self._ids), np.float32) if self._loss is None else self._loss
+            self._loss[self._gone] = np.inf
         self._more_loss = _loss(self._more_enrolled & reviewed[self._more_columns])
 
     def append(self, entries: Sequence[Entry], embeddings: Any) -> None:
         """Show further entries, whether the gallery holds them or not; far cheaper than `refresh`.
 
-        Nothing is sorted anew or renumbered: their rows and new columns follow behind those that there are. A
-        later `refresh` that finds a change shows what the gallery holds, and only that.
+        Nothing is sorted anew or renumbered: their rows and new columns follow behind those that there are. They
+        stay as given until the gallery has something to say of them, which a later `refresh` then shows.
 
         Args:
-            entries: N entries with ids that the view does not hold.
+            entries: N entries with ids that the view does not hold; it may have been told to be without them.
             embeddings: (N, D) float, rows of unit length.
 
         Raises:
@@ -204,6 +239,15 @@ class GalleryView:
         vectors = unit_rows(embeddings, self.dimension, count=len(entries), what="embeddings")
         if not len(entries):
             return
+        ids = {entry.id for entry in entries}
+        self._without -= ids
+        self._by_hand |= ids
+        if self._record is not None:
+            self._unheard |= ids
+        self._append(entries, vectors)
+        self._weigh()
+
+    def _append(self, entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
         names, classes, column_codes = list(self._names), list(self._classes), self._column_codes.tolist()
         columns: list[int] = []
         for entry in entries:
@@ -225,45 +269,181 @@ class GalleryView:
         self._more_enrolled = np.append(self._more_enrolled, [e.origin == "track" for e in entries]).astype(bool)[order]
         self._more_vectors = np.ascontiguousarray(np.concatenate([self._more_vectors, vectors])[order])
         self._all_vectors = None
-        self._weigh()
 
     def enrolled(self, identity: str, class_name: str) -> tuple[tuple[str, ...], NDArray[np.float32]]:
         """The entries of an identity that were enrolled from videos: their ids, and (N, D) their embeddings."""
         column = self._column_of.get((identity, class_name.casefold()), -1)
         rows = np.flatnonzero((self._columns == column) & self._enrolled)
+        if self._gone is not None:
+            rows = rows[~self._gone[rows]]
         more = np.flatnonzero((self._more_columns == column) & self._more_enrolled)
         ids = (*(self._ids[row] for row in rows), *(self._more_ids[row] for row in more))
         return ids, np.concatenate([self._vectors[rows], self._more_vectors[more]])
 
-    def refresh(self) -> bool:
+    def refresh(self) -> ViewChange | None:
         """Pick up what changed in the gallery, by this process or another.
 
+        What changed is read from the gallery's log of changes. Entries that came follow behind the others, as of
+        `append`, and those that went are no longer found, so that columns keep their numbers; where an identity has
+        none left, or much has come and gone, all are sorted anew.
+
         Returns:
-            Whether anything changed; then `identities` and the meaning of rows and columns may have, too.
+            What changed, after which rows have other numbers, and columns where it says so; None for nothing.
 
         Raises:
             GalleryError: The gallery that the view is of has been closed.
         """
-        if self._record is None or self._record.generation(self._collection) == self._generation:
-            return False
-        rows = self._record.load_view(self._collection, self.dimension)
-        if self._without:
-            rows = rows.without(self._without)
+        record = self._record
+        if record is None:
+            return None
+        generation = record.generation(self._collection)
+        if generation == self._generation:
+            return None
+        news = record.news(self._collection, self._change, _MOST_NEWS)
+        if news is None:
+            self._read(record)
+            return ViewChange({}, {}, True)
+        operations = {id_: operation for _, id_, operation, _ in news}
+        rejected = any(speaks for _, _, _, speaks in news)
+        found, vectors = record.with_vectors(self._collection, list(operations), self.dimension)
+        now = {entry.id: (entry, vector) for entry, vector in zip(found, vectors, strict=True)}
+        moved = self._take_in(list(operations), now)
+        renamed = self._renamed(moved, operations)
+        if rejected:
+            self._read_rejections(record)
+        sorted_anew = self._outgrown()
+        if sorted_anew:
+            self._sort_anew()
+        self._generation = generation
+        self._change = max((number for number, _, _, _ in news), default=self._change)
+        entries = {id_: now[id_][0] if id_ in now else None for id_ in operations}
+        return ViewChange(entries, renamed, sorted_anew or rejected or bool(moved))
+
+    def _read(self, record: Record) -> None:
+        """Read the collection as a whole."""
+        rows = record.load_view(self._collection, self.dimension)
+        kept = [row for row, id_ in enumerate(self._more_ids) if id_ in self._unheard]
+        waiting = [
+            Entry(
+                self._more_ids[row],
+                self._names[self._more_columns[row]],
+                self._classes[self._more_columns[row]],
+                "track" if self._more_enrolled[row] else "image",
+            )
+            for row in kept
+        ]
+        vectors = self._more_vectors[kept]
+        if self._without or waiting:
+            rows = rows.without(self._without | {entry.id for entry in waiting})
         self._load(rows.ids, rows.identities, rows.class_names, rows.origins, rows.vectors)
+        if waiting:
+            self._append(waiting, vectors)
+            self._weigh()
+        self._read_rejections(record)
+        self._generation, self._change = rows.generation, rows.change
+
+    def _read_rejections(self, record: Record) -> None:
         # What a person said of an entry counts, also where the entry itself is left out of the view.
-        names, vectors = self._record.rejections(self._collection, self.dimension)
+        names, vectors = record.rejections(self._collection, self.dimension)
         self._rejections = Rejections(names, vectors) if names else None
-        self._generation = rows.generation
-        return True
+
+    def _take_in(
+        self, ids: Sequence[str], now: Mapping[str, tuple[Entry, NDArray[np.float32]]]
+    ) -> dict[str, dict[str, str]]:
+        """Show entries as they are now; returns, by the identity they had, whose those are that changed hands."""
+        more = {id_: row for row, id_ in enumerate(self._more_ids)}
+        moved: dict[str, dict[str, str]] = defaultdict(dict)
+        out: list[int] = []
+        out_more: list[int] = []
+        new: list[str] = []
+        for id_ in ids:
+            self._unheard.discard(id_)
+            if id_ in self._without:
+                continue
+            shown = self._shown(id_, more)
+            if shown is not None:
+                column, enrolled, vector = shown
+                if id_ in now:
+                    entry, own = now[id_]
+                    same = self._column_of.get((entry.identity, entry.class_name.casefold())) == column
+                    if same and (entry.origin == "track") == enrolled and np.array_equal(own, vector):
+                        continue
+                    if entry.identity != self._names[column]:
+                        moved[self._names[column]][id_] = entry.identity
+                if id_ in more:
+                    out_more.append(more[id_])
+                else:
+                    out.append(self._rows_by_id()[id_])
+            if id_ in now:
+                new.append(id_)
+        if out:
+            self._gone = np.zeros(len(self._ids), bool) if self._gone is None else self._gone
+            self._gone[out] = True
+        if out_more:
+            kept = np.delete(np.arange(len(self._more_ids)), out_more)
+            self._more_ids = [self._more_ids[row] for row in kept]
+            self._more_columns, self._more_enrolled = self._more_columns[kept], self._more_enrolled[kept]
+            self._more_vectors = self._more_vectors[kept]
+        self._all_vectors = None
+        if new:
+            self._append([now[id_][0] for id_ in new], np.stack([now[id_][1] for id_ in new]))
+        self._weigh()
+        return moved
+
+    def _shown(self, id_: str, more: Mapping[str, int]) -> tuple[int, bool, NDArray[np.float32]] | None:
+        """The column of an entry, whether it was enrolled, and its vector (D,); None for one that is not shown."""
+        if id_ in more:
+            row = more[id_]
+            return int(self._more_columns[row]), bool(self._more_enrolled[row]), self._more_vectors[row]
+        row = self._rows_by_id().get(id_, -1)
+        if row < 0 or (self._gone is not None and self._gone[row]):
+            return None
+        return int(self._columns[row]), bool(self._enrolled[row]), self._vectors[row]
+
+    def _renamed(self, moved: Mapping[str, Mapping[str, str]], operations: Mapping[str, str]) -> dict[str, str]:
+        """Of the identities that lost entries to others: which of them are called otherwise now."""
+        renamed = {}
+        shown = self.entry_ids if moved else ()
+        for old, entries in moved.items():
+            if len(set(entries.values())) > 1:
+                continue
+            left = {shown[row] for row in self.rows_of(identity=old)}
+            # An entry that was appended here, and that whoever gave the other name could not know of, does not count.
+            if not left or (left <= self._by_hand and all(operations[id_] in _WHOLE for id_ in entries)):
+                renamed[old] = next(iter(entries.values()))
+        return renamed
+
+    def _outgrown(self) -> bool:
+        """Whether a column has no entry left, or so much came and went that it costs more than to sort it all anew."""
+        left = np.bincount(self.row_columns, minlength=len(self._names))
+        gone = 0 if self._gone is None else int(self._gone.sum())
+        return bool((left == 0).any()) or gone + len(self._more_ids) > max(SKETCH_FROM, len(self._ids) // 8)
+
+    def _sort_anew(self) -> None:
+        columns = self.row_columns
+        enrolled = np.append(self._enrolled[self._there], self._more_enrolled)
+        self._load(
+            list(self.entry_ids),
+            [self._names[column] for column in columns],
+            [self._classes[column] for column in columns],
+            ["track" if own else "image" for own in enrolled],
+            self.embeddings,
+        )
+
+    @property
+    def _there(self) -> NDArray[np.bool_] | slice:
+        """Which of the rows that were loaded are not gone since."""
+        return slice(None) if self._gone is None else ~self._gone
 
     @property
     def generation(self) -> int:
-        """Of the collection when it was loaded; see `Gallery.generation`."""
+        """Of the collection as it is shown; see `Gallery.generation`."""
         return self._generation
 
     def __len__(self) -> int:
         """Number of entries, N."""
-        return len(self._ids) + len(self._more_ids)
+        gone = 0 if self._gone is None else int(self._gone.sum())
+        return len(self._ids) - gone + len(self._more_ids)
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -278,20 +458,26 @@ class GalleryView:
     @property
     def entry_ids(self) -> tuple[str, ...]:
         """The N entry ids, by row."""
+        if self._gone is not None:
+            return (
+                *(id_ for id_, gone in zip(self._ids, self._gone.tolist(), strict=True) if not gone),
+                *self._more_ids,
+            )
         return (*self._ids, *self._more_ids) if self._more_ids else self._ids
 
     @property
     def row_columns(self) -> NDArray[np.intp]:
         """(N,) the column that each row belongs to."""
-        return np.append(self._columns, self._more_columns) if self._more_ids else self._columns
+        columns = self._columns[self._there]
+        return np.append(columns, self._more_columns) if self._more_ids else columns
 
     @property
     def embeddings(self) -> NDArray[np.float32]:
         """(N, D) float32, rows of unit length, sorted by column, then those appended. Not to be written to."""
-        if not self._more_ids:
+        if not self._more_ids and self._gone is None:
             return self._vectors
         if self._all_vectors is None:
-            self._all_vectors = np.concatenate([self._vectors, self._more_vectors])
+            self._all_vectors = np.concatenate([self._vectors[self._there], self._more_vectors])
         return self._all_vectors
 
     def identity_distances(
@@ -414,6 +600,8 @@ class GalleryView:
     def column_embeddings(self, column: int) -> NDArray[np.float32]:
         """(n, D) float32, the embeddings of one column's entries, rows of unit length."""
         rows, more = self._rows_of(column)
+        if self._gone is not None and self._gone[rows].any():
+            return np.concatenate([self._vectors[rows][~self._gone[rows]], self._more_vectors[more]])
         if rows.start == rows.stop or more.start == more.stop:
             return self._vectors[rows] if rows.start != rows.stop else self._more_vectors[more]
         return np.concatenate([self._vectors[rows], self._more_vectors[more]])
@@ -561,12 +749,11 @@ class GalleryView:
             fits &= np.asarray([name == identity for name in self._names], dtype=bool)
         of = fits[self.row_columns]
         if ids is not None:
-            among = np.zeros(len(self), bool)
+            among = np.zeros(len(self._ids), bool)
             places = self._rows_by_id()
             among[[places[id_] for id_ in ids if id_ in places]] = True
             more = set(ids) if self._more_ids else set()
-            among[len(self._ids) :] = [id_ in more for id_ in self._more_ids]
-            of &= among
+            of &= np.append(among[self._there], np.asarray([id_ in more for id_ in self._more_ids], dtype=bool))
         return np.flatnonzero(of)
 
     def _rows_by_id(self) -> dict[str, int]:

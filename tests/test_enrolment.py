@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from tracking.enrolment import Company, Enroller, EnrolmentCounts
 from tracking.enrolment_run import misplaced_lines
 from tracking.errors import OptionError
 from tracking.galleries import EmbedderOptions
-from tracking.gallery_writer import CROPS, GalleryWriter
+from tracking.gallery_writer import CROPS, GalleryWriter, _Put, _Rename
 from tracking.options import RunOptions
 from tracking.quality import look_quality, max_overlap, sharpness
 
@@ -86,9 +87,9 @@ class Shelf:
         for id_ in ids:
             self.entries.pop(id_, None)
 
-    def rename(self, id_: str, identity: str) -> None:
+    def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
         entry, embedding = self.entries[id_]
-        extra = {**entry.extra, "enrolled_as": identity}
+        extra = {**entry.extra, "enrolled_as": enrolled_as or identity}
         self.entries[id_] = (replace(entry, identity=identity, extra=extra), embedding)
 
     def stored(self) -> list[tuple[str, int, int]]:
@@ -354,6 +355,222 @@ def test_no_entry_goes_for_one_of_this_run() -> None:
     assert (shelf.entries, shelf.removed, counts.redundant) == ({}, [], 1)
 
 
+# -- what others do meanwhile --------------------------------------------------------------------------------
+
+
+class Late:
+    """A sink over an open gallery, which stores when it is told to, as a thread does."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self._jobs: list[Callable[[], Any]] = []
+
+    def put(self, entry: Entry, embedding: Vector, crop: NDArray[np.uint8] | None) -> None:
+        self._jobs.append(lambda: self._gallery.add([entry], embedding[None]))
+
+    def remove(self, ids: Sequence[str]) -> None:
+        self._jobs.append(lambda: self._gallery.remove(list(ids)))
+
+    def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
+        def write() -> None:
+            entry = self._gallery.get(id_)[0]
+            extra = {**entry.extra, "enrolled_as": enrolled_as or identity}
+            self._gallery.update([replace(entry, identity=identity, extra=extra)])
+
+        self._jobs.append(write)
+
+    def write(self) -> None:
+        while self._jobs:
+            self._jobs.pop(0)()
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Gallery]:
+    gallery = Gallery.create(tmp_path / "shared", EmbeddingModel("m", "0" * 64, SIZE, "none"))
+    yield gallery
+    gallery.close(sync=False)
+
+
+class Camera:
+    """A run that enrols into a gallery which others change."""
+
+    def __init__(self, gallery: Gallery, **options: Any) -> None:
+        self.sink, self.view = Late(gallery), gallery.view(without=options.get("earlier", ()))
+        numbers = options.pop("numbers", count(1))
+        self.enroller = Enroller(self.sink, self.view, source_id="cam", run_key="run-", numbers=numbers, **options)
+        self._frame = 0
+
+    def sees(self, track: int, vector: Vector, name: str | None = None, frames: int = 9) -> None:
+        for frame in range(self._frame, self._frame + frames):
+            self.enroller.observe(frame, track, vector, 0.5, 0.9, (0, 0, 9, 20), "person", name, 0.1, None)
+            self.enroller.seen(frame, [track])
+        self._frame += frames
+
+    def goes_on(self) -> None:
+        """Whoever was there has left, and what came of them is stored."""
+        self._frame += 50
+        self.enroller.seen(self._frame, [])
+        self.sink.write()
+
+    def follows(self) -> None:
+        change = self.view.refresh()
+        assert change is not None
+        self.enroller.follow(change)
+
+
+def held(gallery: Gallery) -> list[str]:
+    return sorted(entry.identity for entry in gallery.entries())
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("unknown", ["ann"]), ("all", ["ann", "ann"])])
+def test_nothing_comes_under_a_name_that_was_changed(shared: Gallery, mode: Any, expected: list[str]) -> None:
+    camera = Camera(shared, mode=mode)
+    camera.sees(1, A)
+    camera.goes_on()
+    camera.sees(2, mix(A, B, 0.05), "unknown-0001")
+    People(shared).rename("unknown-0001", "ann")
+    camera.follows()
+    camera.goes_on()  # without another look at the track
+    assert held(shared) == expected
+
+
+def test_what_was_on_its_way_under_the_old_name_follows(shared: Gallery) -> None:
+    camera = Camera(shared, judge_again=True)
+    camera.sees(1, A)
+    camera.goes_on()
+    camera.sees(2, mix(A, B, 0.05), "unknown-0001")
+    camera.enroller.finish()  # decided, and not stored
+    People(shared).rename("unknown-0001", "ann")
+    camera.follows()
+    camera.sink.write()
+    assert held(shared) == ["ann", "ann"]
+    named = {entry.extra["enrolled_as"] for entry in shared.entries()}
+    assert named == {"unknown-0001"}, "a run again knows that it was somebody else who said ann"
+    camera.follows()
+    assert camera.view.identities == ("ann",)
+    camera.enroller.settle(lambda track, frame: "unknown-0007")
+    camera.sink.write()
+    assert held(shared) == ["ann", "ann"], "and no second thought takes it back"
+
+
+def test_what_somebody_took_out_stays_out(shared: Gallery) -> None:
+    camera = Camera(shared, judge_again=True)
+    camera.sees(1, A)
+    camera.sees(2, B)
+    camera.goes_on()
+    People(shared).remove_identity("unknown-0001")
+    camera.follows()
+    assert camera.view.identities == ("unknown-0002",)
+    camera.enroller.settle(lambda track, frame: "unknown-0002" if track == 1 else None)
+    camera.sink.write()
+    assert held(shared) == ["unknown-0002"]
+    camera.sees(3, A)
+    camera.goes_on()
+    assert held(shared) == ["unknown-0002", "unknown-0003"], "whoever comes again is somebody new"
+
+
+def test_an_earlier_runs_entries_are_as_somebody_says_now(shared: Gallery) -> None:
+    first = Camera(shared)
+    first.sees(1, A)
+    first.sees(2, B)
+    first.sees(3, C)
+    first.goes_on()
+    earlier = {id_: shared.get(id_) for id_ in [entry.id for entry in shared.entries()]}
+    camera = Camera(shared, earlier=earlier, numbers=count(9))
+    assert len(camera.view) == 0
+    ids = list(earlier)
+    People(shared).move([ids[0]], "ann", new=True)
+    People(shared).remove([ids[1]])
+    camera.follows()
+    shelf = camera.enroller._sink = Shelf()
+    camera.sees(1, A)
+    camera.sees(2, B)
+    camera.sees(3, C)
+    counts = camera.enroller.finish()
+    assert {i: (e.identity, e.extra["enrolled_as"]) for i, (e, _) in shelf.entries.items()} == {
+        ids[0]: ("ann", "unknown-0001"),
+        ids[2]: ("unknown-0003", "unknown-0003"),
+    }
+    assert (counts.enrolled, counts.redundant) == (2, 1)
+
+
+def test_a_track_takes_the_name_that_another_camera_gave(shared: Gallery) -> None:
+    """Its own one, given a moment before, is then never heard of."""
+    camera = Camera(shared, numbers=count(1001))
+    camera.sees(1, A)
+    assert camera.enroller.reserve(1) == "unknown-1001"
+    shared.add([Entry("theirs", "unknown-0001", origin="track")], mix(A, B, 0.05)[None])
+    camera.follows()
+    camera.sees(1, A, "unknown-0001")
+    camera.goes_on()
+    assert held(shared) == ["unknown-0001", "unknown-0001"]
+    assert camera.enroller.prior == {"unknown-0001"}
+
+
+def test_names_that_others_use_too_are_known(shared: Gallery) -> None:
+    camera = Camera(shared)
+    camera.sees(1, A)
+    camera.goes_on()
+    camera.follows()
+    assert (camera.enroller.prior, camera.enroller.shared) == (set(), set()), "its own doing is no news"
+    shared.add([Entry("theirs", "unknown-0001", origin="track"), Entry("b", "bob")], np.stack([A, B]))
+    camera.follows()
+    assert (camera.enroller.prior, camera.enroller.shared) == ({"bob"}, {"unknown-0001"})
+    People(shared).rename("bob", "robert")
+    People(shared).rename("unknown-0001", "ann")
+    camera.follows()
+    assert (camera.enroller.prior, camera.enroller.shared) == ({"robert", "ann"}, set())
+
+
+def test_a_number_that_somebody_gave_by_hand_is_left_out() -> None:
+    shelf, _ = replay([Life(1, range(9), A)], known(**{"unknown-0005": B, "unknown-0006": C}), numbers=count(5))
+    assert [entry.identity for entry, _ in shelf.entries.values()] == ["unknown-0007"]
+
+
+def _write(writer: GalleryWriter, *jobs: Any) -> None:
+    """As its thread does, but now."""
+    writer._write(jobs)
+
+
+def test_the_writer_leaves_what_others_have_said(shared: Gallery) -> None:
+    """Whatever the run has heard of it: it asks the gallery itself, in the same transaction."""
+    entries = [
+        Entry(f"t{n}", f"unknown-{n:04d}", origin="track", extra={"enrolled_as": f"unknown-{n:04d}"}) for n in range(7)
+    ]
+    vectors = np.eye(SIZE, dtype=np.float32)
+    shared.add(entries[:5], vectors[:5])
+    writer = GalleryWriter(shared, entries[:5])
+    picture = np.zeros((9, 9, 3), np.uint8)
+    _write(writer, _Put(entries[5], vectors[5], picture), _Put(entries[6], vectors[6], None))
+    people = People(shared)
+    people.rename("unknown-0000", "ann")
+    people.remove(["t1", "t5"])
+    people.rename("unknown-0002", "bob")
+    people.rename("unknown-0006", "zoe")
+    _write(
+        writer,
+        *(
+            _Put(replace(entries[n], extra={**entries[n].extra, "quality": 0.5}), vectors[n], picture)
+            for n in (0, 1, 3)
+        ),
+        _Rename("t6", "unknown-0003", "unknown-0003"),
+        _Rename("t5", "unknown-0003", "unknown-0003"),
+        _Rename("t3", "unknown-0008", "unknown-0008"),
+    )
+    _write(writer, _Rename("t0", "unknown-0009", "unknown-0009"))  # what was said once stays said
+    assert writer.finish(sync=False) is None
+    with Gallery.open(shared.path) as gallery:
+        after = {entry.id: entry for entry in gallery.entries()}
+        pictures = {path.stem for path in (gallery.path / CROPS).iterdir()}
+    assert {id_: entry.identity for id_, entry in after.items()} == {
+        "t0": "ann", "t2": "bob", "t3": "unknown-0008", "t6": "zoe",
+    }, "t4 alone was outdated, and nobody had said anything of it"  # fmt: skip
+    assert (after["t0"].extra["reviewed"], after["t0"].extra["quality"]) == (True, 0.5)
+    assert after["t3"].extra["enrolled_as"] == "unknown-0008"
+    assert {"t0", "t3"} <= pictures
+    assert "t1" not in pictures
+
+
 # -- quality -------------------------------------------------------------------------------------------------
 
 
@@ -577,8 +794,9 @@ def test_a_second_writer_is_refused(scene: Scene, copied: Path, monkeypatch: pyt
         enrol(scene, copied)
 
 
-def test_nobody_else_writes_meanwhile(scene: Scene, tmp_path: Path) -> None:
+def test_nobody_else_writes_meanwhile(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = []
+    monkeypatch.setattr(GalleryView, "refresh", None)  # so that nothing need be looked for
 
     def progress(done: int, total: int | None) -> None:
         if done == 10:

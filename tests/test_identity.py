@@ -341,3 +341,19 @@ def test_tracks_are_forgotten_also_where_frames_are_missing() -> None:
         identities.names(frame, [frame])
     assert identities.evidence(1) is None
     assert identities.evidence(frame) is not None
+
+
+def test_a_name_that_changes_stays_on_its_tracks() -> None:
+    """Also where a candidate would not get it, and on what was decided before."""
+    before = GalleryView.from_arrays(["ann", "bob"], np.stack([A, B]))
+    tracks = TrackIdentities(before, threshold=0.25, every=1, keep=True)
+    # Track 1 goes over to somebody else, and again to another: what it showed first is decided for good.
+    for frame in range(60):
+        observe(tracks, frame, {1: (A, C, D)[frame // 20], 2: mix(B, C, 0.2 if frame < 30 else 0.29)})
+        named = tracks.names(frame, [1, 2])
+    assert [one and one.identity for one in named] == [None, "bob"]
+    assert [stretch.named and stretch.named.identity for stretch in tracks._done] == ["ann"]
+    tracks._source = GalleryView.from_arrays(["robert", "zoe"], np.stack([B, A]))
+    tracks.gallery_changed(before.identities, {"ann": "zoe", "bob": "robert"})
+    assert [one and one.identity for one in tracks.names(60, [1, 2])] == [None, "robert"]
+    assert {stretch.named.identity for stretch in tracks.stretches() if stretch.named} == {"zoe", "robert"}

@@ -9,7 +9,7 @@ import pytest
 from helpers_gallery import model_named
 from numpy.typing import NDArray
 
-from gallery_db import EmbeddingError, Entry, Gallery, GalleryError, GalleryView
+from gallery_db import EmbeddingError, Entry, Gallery, GalleryError, GalleryView, People
 from gallery_db.lock import WriterLock
 from gallery_db.sketch import Sketch
 from gallery_db.view import SKETCH_FROM, TRACK_PENALTY, Search
@@ -197,17 +197,26 @@ def test_many_probes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     same(searched(GalleryView.from_arrays(names, vectors)), exact, probes)
 
 
-def test_a_refresh_makes_the_sketch_anew(tmp_path: Path) -> None:
-    names, vectors, probes = people(SKETCH_FROM, 128)
+def test_a_sketch_goes_on_after_a_refresh(tmp_path: Path) -> None:
+    names, vectors, probes = people(SKETCH_FROM + 100, 128)
     model = model_named(dimension=128)
     with Gallery.create(tmp_path / "g", model) as gallery:
         gallery.add([Entry(id=f"e{n}", identity=name) for n, name in enumerate(names)], vectors)
-        view = searched(gallery.view())
+        view, exact = searched(gallery.view()), gallery.view(search="exact")
+        sketch = view._sketch
         gallery.replace([Entry(id="e5", identity="new")], probes[:1])
+        gallery.remove([f"e{n}" for n, name in enumerate(names) if name == names[-1]][1:])
+        gallery.add([Entry(id="late", identity=names[9], origin="track")], probes[1:2])
         assert view.nearest_identities(probes[:1], 1)[1][0, 0] > 0.01
         assert view.refresh()
-        column = view.nearest_identities(probes[:1], 1)[0][0, 0]
-        assert view.identities[column] == "new"
+        assert exact.refresh()
+        assert view._sketch is sketch, "a few changes are taken in beside it"
+        for number, name in enumerate(("new", names[9])):
+            column = view.nearest_identities(probes[number : number + 1], 1)[0][0, 0]
+            assert view.identities[column] == name
+        same(view, exact, probes)
+        People(gallery).rename(names[-1], "somebody else")
+        assert view.refresh()
         same(searched(view), gallery.view(search="exact"), probes)
         gallery.close(sync=False)
 

@@ -24,16 +24,23 @@ from gallery_db import (
     GalleryError,
     GalleryLockedError,
     GalleryNotFoundError,
+    GalleryReadOnlyError,
     GalleryServer,
     GalleryServerError,
     ModelMismatchError,
     People,
     SnapshotError,
+    calibrate_gallery,
     flush_journals,
     is_gallery,
     list_snapshots,
+    match_threshold,
+    outgrown,
+    reset_thresholds,
     restore_snapshot,
     set_threshold,
+    store_calibrations,
+    stored_thresholds,
     take_snapshot,
 )
 from gallery_db.address import Address, is_address, parse_address
@@ -237,11 +244,25 @@ def test_a_view_may_ask_the_servers_index(served: str, state: Path) -> None:
         assert gallery.notices == []
 
 
-def test_thresholds_stay_with_the_folder(served: str, state: Path) -> None:
-    with Gallery.create(served, model_named()) as gallery:
-        gallery.add(entries_named(5), unit_vectors(5))
-        with pytest.raises(GalleryError, match="cannot be kept in a served gallery"):
-            set_threshold(gallery, 0.2)
+def test_a_threshold_is_every_clients(served: str, state: Path) -> None:
+    with Gallery.create(served, MODEL) as one, Gallery.open(served, write=True) as two:
+        one.add(entries_named(10), unit_vectors(10))
+        set_threshold(one, 0.2)
+        two.catch_up()
+        assert (match_threshold(two).value, match_threshold(two).origin) == (0.2, "hand")
+        told = stored_thresholds(two)["person"]
+        assert (told.entries, told.identities, told.who) == (10, 2, stored_thresholds(one)["person"].who)
+        assert told.change == two.record.last_change(two.collection_key)
+        assert [operation.action for operation in two.operations()] == ["add"]
+        set_threshold(two, 0.3)
+        one.catch_up()
+        assert match_threshold(one).value == 0.3
+        with pytest.raises(GalleryReadOnlyError), Gallery.open(served) as reader:
+            set_threshold(reader, 0.1)
+        People(one).undo()
+        assert reset_thresholds(one) == 1
+        two.catch_up()
+        assert match_threshold(two).origin == "default"
 
 
 def test_an_index_that_differs_is_told_and_made_anew(served: str, plain_server: PlainServer, state: Path) -> None:
@@ -276,6 +297,36 @@ def test_two_cameras_never_give_one_name(served: str, state: Path) -> None:
         numbers = [[next(some) for _ in range(1500)] for some in (first, second)]
         assert numbers[0][0] == 1
         assert len({*numbers[0], *numbers[1]}) == 3000
+
+
+def test_a_log_of_an_older_format_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("gallery_db.served.log.LOG_FORMAT", 1)
+        with ServedHere(folder) as serving, Gallery.open(serving.url, write=True) as gallery:
+            before = gallery._link.info  # type: ignore[attr-defined]
+            gallery.add(entries_named(3, "x"), unit_vectors(3, seed=1))
+            whole = contents(gallery)
+    with ServedHere(folder) as serving, Gallery.open(serving.url) as gallery:
+        after = gallery._link.info  # type: ignore[attr-defined]
+        assert contents(gallery) == whole
+    assert (before.format, after.format) == (1, 2)
+    assert before.epoch != after.epoch
+    assert contents_at(folder) == whole
+
+
+def test_a_stranger_by_hand_has_a_number_that_no_camera_has_reserved(folder: Path) -> None:
+    with Gallery.open(folder) as gallery:
+        assert People(gallery).unknown_name() == "unknown-0001"
+    with (
+        ServedHere(folder) as serving,
+        Gallery.open(serving.url) as camera,
+        Gallery.open(serving.url, write=True) as gallery,
+    ):
+        assert next(camera.stranger_numbers()) == 1
+        gallery.catch_up()
+        assert People(gallery).reject(["e00000"], "who0000") == (1, "unknown-1001")
+    with Gallery.open(folder) as gallery:
+        assert People(gallery).unknown_name() == "unknown-1002"
 
 
 # -- a served folder -----------------------------------------------------------------------------------------
@@ -313,6 +364,70 @@ def test_a_folder_is_served_and_keeps_all(folder: Path) -> None:
         assert [o.action for o in gallery.operations(2)] == ["remove", "undo"]
 
 
+def test_a_threshold_goes_in_and_out_with_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(place: Path | str) -> float:
+        with Gallery.open(place) as gallery:
+            return match_threshold(gallery).value
+
+    with Gallery.open(folder, write=True) as gallery:
+        set_threshold(gallery, 0.1)
+    with ServedHere(folder) as serving:
+        assert at(serving.url) == 0.1
+        with Gallery.open(serving.url, write=True) as gallery:
+            set_threshold(gallery, 0.2)
+            wait_for(lambda: at(folder) == 0.2)
+            taken = take_snapshot(gallery, "then")
+    with Gallery.open(folder, write=True) as gallery:
+        set_threshold(gallery, 0.3)
+    with ServedHere(folder) as serving:
+        assert at(serving.url) == 0.3
+        os.kill(serving.server_pid(), signal.SIGKILL)
+        wait_for(lambda: any(line.startswith("served at") for line in serving.said))
+        assert at(serving.url) == 0.3, "after a restart"
+    monkeypatch.setattr("gallery_db.served.absorb._MOST_OLD", -100)
+    with Gallery.open(folder, write=True) as gallery:
+        gallery.remove(["e00000"])
+    with ServedHere(folder) as serving:
+        assert at(serving.url) == 0.3, "in a log made anew"
+    with Gallery.open(folder, write=True) as gallery:
+        reset_thresholds(gallery)
+    with ServedHere(folder) as serving:
+        assert at(serving.url) == 0.25
+    (folder.parent / "copy").mkdir()
+    taken.path.rename(folder.parent / "copy" / "gallery.sqlite3")
+    assert at(folder.parent / "copy") == 0.2
+
+
+def test_a_threshold_that_no_server_heard_of_waits(folder: Path) -> None:
+    serving = Serving(folder)
+    with Gallery.open(serving.url, write=True) as gallery:
+        serving.kill()
+        set_threshold(gallery, 0.2)
+        assert match_threshold(gallery).value == 0.2
+    assert "1 changes could not be stored" in gallery.notices[-1]
+    with ServedHere(folder, serving.port):
+        assert [(one.delivered, one.left) for one in flush_journals()] == [(1, 0)]
+    with Gallery.open(folder) as gallery:
+        assert match_threshold(gallery).value == 0.2
+
+
+def test_a_client_that_comes_later_knows_how_much_has_changed_since(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the log, made anew, does not hold those changes any more."""
+    with Gallery.open(folder, write=True) as gallery:
+        gallery.add(entries_named(30, "x"), unit_vectors(30, seed=3))
+        store_calibrations(gallery, calibrate_gallery(gallery, far=0.2))
+        gallery.replace(entries_named(20), unit_vectors(20, seed=9))
+        old = outgrown(gallery, stored_thresholds(gallery)["person"])
+        assert old is not None
+    monkeypatch.setenv("GTRACK_STATE_DIR", str(folder.parent / "elsewhere"))
+    with ServedHere(folder) as serving, Gallery.open(serving.url) as gallery:
+        assert len(gallery.operations()) == 1
+        words = outgrown(gallery, stored_thresholds(gallery)["person"])
+        assert words == old.replace(str(folder), str(gallery.location))
+
+
 EIGHT = """
 import sys, time
 from dataclasses import replace
@@ -321,7 +436,7 @@ from gallery_db import Gallery, People
 url, number = sys.argv[1], int(sys.argv[2])
 with Gallery.open(url, write=True) as gallery:
     names = gallery.stranger_numbers()
-    vectors = unit_vectors(40, seed=number)
+    vectors = unit_vectors(40, seed=100 + number)  # none that the gallery holds: equals come in no promised order
     mine = [replace(e, identity=f"unknown-{next(names):04d}") for e in entries_named(40, f"c{number}-")]
     for start in range(0, 40, 5):
         gallery.add(mine[start : start + 5], vectors[start : start + 5])
@@ -349,7 +464,9 @@ def test_eight_processes_at_once_lose_nothing(folder: Path) -> None:
             assert len(set(names)) == len(names) - 7, "each stranger a name, but for the eight who are everybody"
             assert {f"c{number}" for number in range(8)} >= gallery.get("e00000")[0].extra.keys()
             assert gallery.verify().ok
-    vectors = {f"c{number}-{row:05d}": v for number in range(8) for row, v in enumerate(unit_vectors(40, seed=number))}
+    vectors = {
+        f"c{number}-{row:05d}": v for number in range(8) for row, v in enumerate(unit_vectors(40, seed=100 + number))
+    }
     assert all(whole[id_][1] == vectors[id_].tobytes() for id_ in whole if id_ in vectors)
     assert contents_at(folder) == whole
     with Gallery.open(folder, write=True) as gallery:

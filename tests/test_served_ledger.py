@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from gallery_db import Entry, GalleryFormatError, UndoError
 from gallery_db.record import RECORD_NAME, Record
-from gallery_db.served.ledger import Ledger
+from gallery_db.served.ledger import Ledger, setting_row
 from gallery_db.served.rows import LogRow, OperationFacts, decode_row, encode_row, keep_pictures, pictures_of
+from gallery_db.thresholds import THRESHOLDS, for_others
 from gallery_db.undo import take_back
 
 MODEL = model_named()
@@ -42,6 +44,7 @@ ROWS = {
     "update": LogRow("r", "update", OPERATION, (Entry("a", "x" * 5000),)),
     "remove": LogRow("r", "remove", OPERATION, ids=("a", "ü")),
     "reserve": LogRow("r", "reserve", OPERATION, number=1000),
+    "setting": LogRow("r", "setting", OPERATION, setting=("thresholds", '{"classes": {"Zoë": 1}}' + " " * 5000)),
 }
 
 
@@ -63,6 +66,7 @@ BAD: dict[str, Any] = {
     "nothing": None,
     "no JSON": {"c": "{"},
     "another action": {"c": '{"a":"drop","o":["u","a","w","m","t"]}'},
+    "a setting of nothing": {"c": '{"a":"setting","o":["u","a","w","m","t"],"s":["thresholds"]}'},
     "no operation": {"c": '{"a":"remove","i":["a"]}'},
     "a vector too short": {**encode_row(ROWS["add"]), "v": "AAAA"},
     "no vectors": {"c": encode_row(ROWS["add"])["c"]},
@@ -107,6 +111,9 @@ class Replica:
     ) -> None:
         self.ledger.note(action, key, entries, vectors, operation)
 
+    def note_setting(self, collection: int, name: str, value: str) -> None:
+        self.ledger.note_setting(collection, name, value)
+
     def committed(self) -> None:
         """Nothing is sent by itself."""
 
@@ -130,6 +137,24 @@ class Replica:
     def state(self) -> State:
         entries, vectors = self.record.with_vectors(1, self.record.ids(1), DIMENSION)
         return {entry.id: (entry, vector.tobytes()) for entry, vector in zip(entries, vectors, strict=True)}
+
+    def threshold(self) -> float | None:
+        return threshold_in(self.record.setting(1, THRESHOLDS))
+
+
+def thresholds(value: float, **facts: Any) -> str:
+    """As the record keeps them."""
+    return json.dumps(
+        {"version": 2, "classes": {"person": {"threshold": value, "generation": 1, "change": 0, **facts}}}
+    )
+
+
+def threshold_in(text: str | None) -> float | None:
+    return float(json.loads(text)["classes"]["person"]["threshold"]) if text else None
+
+
+def last_setting(log: Sequence[LogRow]) -> str | None:
+    return next((row.setting[1] for row in reversed(log) if row.setting is not None), None)
 
 
 def folded(log: Sequence[LogRow]) -> State:
@@ -157,7 +182,9 @@ def act(replica: Replica, chance: random.Random) -> None:
     there = record.by_ids(1, ids)
     new = [Entry(id_, f"who{chance.randrange(5)}", created_at="then") for id_ in ids if id_ not in there]
     old = [replace(entry, identity=f"who{chance.randrange(5)}") for entry in there.values()]
-    match chance.randrange(6):
+    match chance.randrange(7):
+        case 6:
+            record.put_setting(1, THRESHOLDS, thresholds(chance.randrange(100) / 100))
         case 0 | 1:
             record.insert(1, new, vectors[: len(new)])
         case 2:
@@ -190,10 +217,13 @@ def test_all_replicas_end_alike(tmp_path: Path, seed: int) -> None:
                 replica.pull(log, str(epoch), chance.randint(1, 8))
             case _ if chance.random() < 0.25:
                 # Whoever serves it makes the log anew, shorter: from what the old one said.
+                setting = last_setting(log)
                 log = [
                     LogRow(f"base{epoch}-{id_}", "add", OPERATION, (entry,), vectors=np.frombuffer(vector, "<f4")[None])
                     for id_, (entry, vector) in folded(log).items()
                 ]
+                if setting is not None:
+                    log.append(setting_row(f"base{epoch}-set", THRESHOLDS, setting, "me@here", "then"))
                 epoch += 1
     for replica in replicas:
         # What was sent to a log that is no more, and of which nobody heard, counts as made now.
@@ -205,6 +235,7 @@ def test_all_replicas_end_alike(tmp_path: Path, seed: int) -> None:
         assert replica.record.sql("SELECT COUNT(*) FROM served_outbox") == [(0,)]
         assert replica.record.sql("SELECT COUNT(*) FROM served_pending") == [(0,)]
         assert replica.state() == folded(log)
+        assert replica.threshold() == threshold_in(last_setting(log))
         assert replica.record.check_integrity() == ()
 
 
@@ -226,6 +257,77 @@ def test_what_is_new_here_counts_as_newest_until_it_is_told(tmp_path: Path) -> N
     here.push(log)
     there.pull(log, "0")
     assert there.state() == here.state() == folded(log)
+
+
+def test_a_setting_that_is_new_here_counts_as_newest_until_it_is_told(tmp_path: Path) -> None:
+    here, there = Replica(tmp_path / "here"), Replica(tmp_path / "there")
+    log: list[LogRow] = []
+    there.record.put_setting(1, THRESHOLDS, thresholds(0.2))
+    here.record.put_setting(1, THRESHOLDS, thresholds(0.1))
+    here.record.put_setting(1, THRESHOLDS, thresholds(0.3))
+    assert here.ledger.waiting() == 2
+    there.push(log)
+    here.pull(log, "0")
+    assert here.threshold() == 0.3
+    here.push(log, 1)
+    here.pull(log, "0")
+    there.pull(log, "0")
+    assert (here.threshold(), there.threshold()) == (0.3, 0.1), "one of two is told"
+    here.push(log)
+    there.pull(log, "0")
+    here.pull(log, "0")
+    assert here.threshold() == there.threshold() == 0.3
+    assert here.record.operations(1, 5) == there.record.operations(1, 5) == [], "nothing that an undo could take back"
+
+
+def test_a_setting_has_its_place_in_the_changes_of_each_record(tmp_path: Path) -> None:
+    here, there = Replica(tmp_path / "here"), Replica(tmp_path / "there")
+    log: list[LogRow] = []
+    for _ in range(3):  # one that has seen more comings and goings
+        there.record.insert(1, entries_named(1, "gone"), unit_vectors(1))
+        there.record.delete(1, ["gone00000"])
+    here.record.insert(1, entries_named(4), unit_vectors(4))
+    here.record.put_setting(1, THRESHOLDS, thresholds(0.2, change=here.record.last_change(1)))
+    here.record.delete(1, ["e00000"])
+    here.push(log)
+    there.pull(log, "0")
+
+    def place(replica: Replica) -> tuple[list[tuple[str, str]], int]:
+        known = json.loads(replica.record.setting(1, THRESHOLDS) or "")["classes"]["person"]
+        since = replica.record.changes_after(1, known["change"], replica.record.last_change(1))
+        return since, known.get("changed", 0)
+
+    assert place(here) == place(there) == ([("remove", "e00000")], 0)
+    # Of a log that is made anew nobody can read what came before; it says how much.
+    told = for_others(here.record.setting(1, THRESHOLDS) or "", here.record, 1)
+    anew = [setting_row("s", THRESHOLDS, told, "me@here", "then")]
+    third = Replica(tmp_path / "third")
+    third.pull(anew, "1")
+    assert place(third) == ([], 1)
+
+
+def test_a_log_made_anew_without_a_setting_takes_it_away(tmp_path: Path) -> None:
+    replica = Replica(tmp_path / "r")
+    log: list[LogRow] = []
+    replica.record.insert(1, entries_named(2), unit_vectors(2))
+    replica.record.put_setting(1, THRESHOLDS, thresholds(0.2))
+    replica.push(log)
+    replica.pull(log, "0")
+    replica.pull([row for row in log if row.setting is None], "1")
+    assert replica.threshold() is None
+    assert len(replica.state()) == 2
+
+
+@pytest.mark.parametrize("text", ["nonsense", '{"version": 99, "classes": {"person": {}}}', '{"version": 2}', "[]"])
+def test_a_setting_that_cannot_be_read_travels_as_it_is(tmp_path: Path, text: str) -> None:
+    here, there = Replica(tmp_path / "here"), Replica(tmp_path / "there")
+    log: list[LogRow] = []
+    here.record.put_setting(1, THRESHOLDS, text)
+    here.push(log)
+    log.append(LogRow("x", "setting", OPERATION, setting=("of a newer gtrack", "1")))
+    there.pull(log, "0")
+    assert there.record.setting(1, THRESHOLDS) == text
+    assert for_others(text, there.record, 1) == text
 
 
 def test_what_is_read_twice_changes_nothing_and_is_no_change(tmp_path: Path) -> None:

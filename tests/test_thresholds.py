@@ -40,14 +40,14 @@ from tracking.errors import OptionError
 
 
 @pytest.fixture
-def filled(tmp_path: Path) -> Path:
+def filled(place: Path | str, tmp_path: Path) -> Path | str:
     folder = make_people(tmp_path / "people", people=6, each=6)
-    with Gallery.create(tmp_path / "g", ColourEmbedder().model) as gallery:
+    with Gallery.create(place, ColourEmbedder().model) as gallery:
         ingest_folder(gallery, folder, ColourEmbedder())
-    return tmp_path / "g"
+    return place
 
 
-def test_a_calibration_is_kept_and_found_again(filled: Path) -> None:
+def test_a_calibration_is_kept_and_found_again(filled: Path | str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         (found,) = calibrate_gallery(gallery, far=0.2)
         assert found.chosen is not None
@@ -74,7 +74,7 @@ def test_a_calibration_is_kept_and_found_again(filled: Path) -> None:
             reset_thresholds(gallery)
 
 
-def test_by_hand_and_away_again(filled: Path) -> None:
+def test_by_hand_and_away_again(filled: Path | str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         assert match_threshold(gallery) == match_threshold(None)
         set_threshold(gallery, 0.31)
@@ -89,7 +89,7 @@ def test_by_hand_and_away_again(filled: Path) -> None:
         assert (match_threshold(gallery).value, match_threshold(gallery).origin) == (0.25, "default")
 
 
-def test_one_number_for_several_classes_is_the_strictest(filled: Path) -> None:
+def test_one_number_for_several_classes_is_the_strictest(filled: Path | str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         vector = np.eye(1, gallery.model.dimension, dtype=np.float32)
         gallery.add([Entry("c", "taxi", "Car")], vector)
@@ -105,7 +105,7 @@ def test_one_number_for_several_classes_is_the_strictest(filled: Path) -> None:
         assert set(stored_thresholds(gallery)) == {"person"}
 
 
-def test_a_gallery_that_has_outgrown_its_calibration_says_so(filled: Path) -> None:
+def test_a_gallery_that_has_outgrown_its_calibration_says_so(filled: Path | str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         (kept,) = store_calibrations(gallery, calibrate_gallery(gallery, far=0.2))
         entries = list(gallery.entries())
@@ -126,6 +126,7 @@ def _fields(entry: Entry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in ("id", "identity", "class_name", "origin", "source", "content_hash")}
 
 
+@pytest.mark.parametrize("place", ["embedded"], indirect=True)
 def test_what_it_goes_with(filled: Path, tmp_path: Path) -> None:
     with Gallery.open(filled, write=True) as gallery:
         (kept,) = store_calibrations(gallery, calibrate_gallery(gallery, far=0.2))
@@ -150,7 +151,7 @@ def test_what_it_goes_with(filled: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["nonsense", '{"classes": {}}', '{"version": 1, "classes": {"person": {"x": 1}}}'])
-def test_what_is_damaged_is_said_and_can_be_taken_away(filled: Path, text: str) -> None:
+def test_what_is_damaged_is_said_and_can_be_taken_away(filled: Path | str, text: str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         gallery.record.set_meta(f"thresholds:{gallery.collection_key}", text)
         with pytest.raises(GalleryError, match=r"cannot be read.*--reset"):
@@ -160,6 +161,7 @@ def test_what_is_damaged_is_said_and_can_be_taken_away(filled: Path, text: str) 
         gallery.record.set_meta(f"thresholds:{gallery.collection_key}", '{"version": 99, "classes": {}}')
         with pytest.raises(GalleryError, match="newer gtrack"):
             stored_thresholds(gallery)
+        reset_thresholds(gallery)  # other collections of the server's gallery are listed beside it
 
 
 # -- runs and commands ---------------------------------------------------------------------------------------
@@ -169,6 +171,10 @@ def test_what_is_damaged_is_said_and_can_be_taken_away(filled: Path, text: str) 
 class Done:
     stdout: str
     stderr: str
+
+
+def _lines(done: Done) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.fixture
@@ -188,9 +194,9 @@ def gtrack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_run_takes_the_gallerys_threshold_and_says_so(
-    scene: Scene, tmp_path: Path, gtrack: Callable[..., Done]
+    scene: Scene, place: Path | str, gtrack: Callable[..., Done]
 ) -> None:
-    gallery = tmp_path / "g"
+    gallery = place
     gtrack("gallery", "ingest", scene.gallery, "-g", gallery, "--reid-weights", "builtin", "--no-progress")
 
     def run(**options: Any) -> tuple[dict[str, Any], list[str], int]:
@@ -219,8 +225,8 @@ def test_a_run_takes_the_gallerys_threshold_and_says_so(
         run(gallery_match_threshold=2.5)
 
 
-def test_the_command(scene: Scene, tmp_path: Path, gtrack: Callable[..., Done]) -> None:
-    gallery = tmp_path / "g"
+def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Callable[..., Done]) -> None:
+    gallery = place
     gtrack("gallery", "ingest", scene.gallery, "-g", gallery, "--reid-weights", "builtin", "--no-progress")
     assert "0.25" in gtrack("gallery", "calibrate", "-g", gallery, "--show").stdout
     assert gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout == ""
@@ -239,8 +245,10 @@ def test_the_command(scene: Scene, tmp_path: Path, gtrack: Callable[..., Done]) 
     kept = json.loads(shown)
     assert (kept["threshold"], kept["calibrate_again"], kept["by"]) == (found["threshold"], False, "calibration")
     assert "far 0.05" in gtrack("gallery", "calibrate", "-g", gallery, "--show").stdout
-    stats = json.loads(gtrack("gallery", "stats", "-g", gallery, "--json").stdout)
-    assert stats["match_thresholds"] == {"person": round(found["threshold"], 6)}
+    with Gallery.open(gallery) as opened:
+        name = opened.collection
+    stats = {one["collection"]: one for one in _lines(gtrack("gallery", "stats", "-g", gallery, "--json"))}
+    assert stats[name]["match_thresholds"] == {"person": round(found["threshold"], 6)}
     # Too little is said to be too little; --force takes it nevertheless.
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.001, code=1)
     assert "0.001 was wanted" in done.stderr

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -643,3 +644,43 @@ def test_the_documented_example_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     assert sum(line.startswith("unknown-") and line.endswith(" door yard") for line in lines) >= 3
+
+
+def hears_of(enroller: TrackEnroller, source: str, name: str) -> None:
+    """Let frames without anybody pass until somebody is known."""
+    numbers = count(enroller._cameras[source].last + 1)
+
+    def heard() -> bool:
+        enroller.observe(source, next(numbers), [])
+        return name in enroller._view.identities
+
+    until(heard)
+
+
+def meets(enroller: TrackEnroller, source: str, track: int, vector: Any) -> str | None:
+    """Who a new track is."""
+    first = enroller._cameras[source].last + 1
+    (answer,) = walk(enroller, source, range(first, first + 5), {track: vector})
+    return answer.identity
+
+
+def test_pipelines_on_a_served_gallery_hear_of_one_another_while_they_run(served: str) -> None:
+    with toy(served, grace_frames=5) as one, toy(served, grace_frames=5) as other:
+        walk(other, "yard", range(10), {1: B})
+        walk(one, "door", range(10), {1: A})
+        (name,) = walk(one, "door", range(10, 30), {2: C})  # so that the first track has ended
+        stranger = meets(one, "door", 3, A)
+        assert stranger is not None
+        assert stranger != name.identity
+        hears_of(other, "yard", stranger)
+        assert meets(other, "yard", 2, A) == stranger, "enrolled by the other pipeline"
+        with Gallery.open(served, write=True) as gallery:
+            People(gallery).rename(stranger, "ann")
+        # What each has stored under the old name, not having heard of the new one yet, follows.
+        tracks = count(10)
+        until(lambda: meets(other, "yard", next(tracks), A) == "ann")
+        until(lambda: meets(one, "door", next(tracks), A) == "ann")
+        (again,) = walk(one, "gate", range(10), {1: A})
+        assert again.identity == "ann", "known on its other cameras as well"
+    assert {entry.identity for entry in entries_of(served) if entry.extra["source_id"] == "door"} >= {"ann"}
+    assert stranger not in {entry.identity for entry in entries_of(served)}, "nobody named it back"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from gallery_db.entry import Box, Entry, utc_now
 from gallery_db.people import stranger_name, stranger_number
 from gallery_db.rejections import NOT
+
+if TYPE_CHECKING:
+    from gallery_db import ViewChange
 
 __all__ = [
     "Company",
@@ -74,8 +77,14 @@ class EnrolmentSink(Protocol):
         """Drop entries."""
         ...
 
-    def rename(self, id_: str, identity: str) -> None:
-        """Give an entry that was put here before to another identity, as enrolled so."""
+    def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
+        """Give an entry that was put here before to another identity.
+
+        Args:
+            id_: The entry.
+            identity: Whose it is from now on.
+            enrolled_as: What the run itself called it, where somebody else has changed that; by default the identity.
+        """
         ...
 
 
@@ -89,7 +98,8 @@ class EnrolmentCounts:
         too_short: Seen in too few frames, or looked at too seldom.
         too_poor: Of too little quality.
         unsure: Near a known identity, and not surely that one or another.
-        redundant: Not stored, or taken out again, because their identity has enough that are like it.
+        redundant: Not stored, or taken out again, because their identity has enough that are like it, or because
+            somebody took them out of the gallery meanwhile.
         named: Named, and nothing asked for prototypes of named people.
     """
 
@@ -206,6 +216,8 @@ class Enroller:
     Nothing is stored that may be somebody else, and one person is not in two places at once: a track that is
     merely like an identity, and was there beside it for long, is a new one.
 
+    Others may change the gallery meanwhile: `follow` hears of it, and what they say of an entry stands.
+
     Args:
         sink: Where entries go.
         known: The known identities. Those that this run enrolled before must not be among them.
@@ -222,6 +234,10 @@ class Enroller:
         numbers: Numbers for new names, which nobody else is given; by default those after the highest in `names`.
         judge_again: Remember what `settle` needs.
         company: Of the enrollers of other cameras in this run, which know the same identities; None for no others.
+
+    Attributes:
+        prior: The names that are known by other entries than this run's own, and that it did not give.
+        shared: The names that it gave, and that others have stored entries under since.
     """
 
     MOST_CROPS = 256
@@ -261,7 +277,8 @@ class Enroller:
     ) -> None:
         self._company = company = company or Company()
         self.judged: dict[str, Judged] = {}
-        self.prior = frozenset(known.identities)
+        self.prior = set(known.identities)
+        self.shared: set[str] = set()
         self._judge_again = judge_again
         self.counts = EnrolmentCounts()
         self.last_frame = -1
@@ -285,6 +302,7 @@ class Enroller:
         self._held: dict[int, list[tuple[Any, ...]]] = {}
         self._opened = 0
         self._own, self._dropped, self._given = company.own, company.dropped, company.given
+        self._taken_out: set[str] = set()
         self._spans: dict[str, set[tuple[int, int]]] = {}
 
     # -- what happens on the video ---------------------------------------------------------------------------
@@ -444,6 +462,56 @@ class Enroller:
         # Whoever is in sight of this one beside them is somebody else.
         return None if any(other.reserved == best[0] for other in self._open.values()) else best[0]
 
+    def follow(self, change: ViewChange) -> None:
+        """Go on after others have changed the gallery; what they said of this run's entries is not undone.
+
+        Args:
+            change: What the known identities have found changed.
+        """
+        for id_, entry in change.entries.items():
+            if id_ in self._dropped and entry is None:
+                continue
+            if id_ in self._own:
+                if entry is None:
+                    del self._own[id_]
+                else:
+                    changed = entry.identity != self._own[id_]
+                    if changed or entry.identity not in self._given:  # of which another camera may have heard first
+                        self._known_by_others(entry.identity)
+                    if not changed:
+                        continue
+                    self._own[id_] = entry.identity
+                self._fix(id_, None if entry is None else entry.identity)
+            elif id_ in self._earlier:
+                if entry is None:
+                    del self._earlier[id_]
+                    self._taken_out.add(id_)
+                else:
+                    self._earlier[id_] = (entry, self._earlier[id_][1])
+            elif entry is not None:
+                self._known_by_others(entry.identity)
+        for old, new in change.renamed.items():
+            for track in self._open.values():
+                if track.identity == old:
+                    track.identity = new
+            if old in self._spans:
+                self._spans.setdefault(new, set()).update(self._spans.pop(old))
+            self.prior.discard(old)
+            self.shared.discard(old)
+            # Stored here under the old name while it was given another one elsewhere.
+            for id_ in [id_ for id_, name in self._own.items() if name == old]:
+                self._sink.rename(id_, new, enrolled_as=old)
+                self._own[id_] = new
+                self._fix(id_, new)
+
+    def _known_by_others(self, name: str) -> None:
+        (self.shared if name in self._given else self.prior).add(name)
+
+    def _fix(self, id_: str, name: str | None) -> None:
+        """Note what somebody has said of a stored track, for `settle` to leave it so."""
+        if id_ in self.judged:
+            self.judged[id_].name, self.judged[id_].fixed = name, True
+
     def finish(self) -> EnrolmentCounts:
         """End all tracks that are still open, and say what became of all."""
         while self._open:
@@ -495,6 +563,9 @@ class Enroller:
     def _decide(self, track: _Open, mean: NDArray[np.float32]) -> None:
         counts = self.counts
         id_ = self._id(track)
+        if id_ in self._taken_out:
+            counts.redundant += 1
+            return
         before = self._before(id_, mean)
         self._remember(track, mean, id_, before)
         if before is not None and before.identity != before.extra.get("enrolled_as", before.identity):
@@ -573,6 +644,7 @@ class Enroller:
             entry = replace(judged.entry, identity=name, extra={**judged.entry.extra, "enrolled_as": name})
             if judged.name is not None:
                 self._sink.rename(id_, name)
+                self._own[id_] = name
             elif is_unknown(name) and judged.put_off:
                 self._sink.put(entry, judged.embedding, judged.crop)
                 self._own[id_] = name
@@ -585,8 +657,10 @@ class Enroller:
         self.counts.identities = len({judged.name for judged in stored if not judged.fixed} - self.prior)
         for name in {judged.name for judged in stored}:
             own = [id_ for id_, judged in self.judged.items() if judged.name == name]
-            own.sort(key=lambda id_: (-self.judged[id_].weight, id_))
+            own.sort(key=lambda id_: (not self.judged[id_].fixed, -self.judged[id_].weight, id_))
             for id_ in own[self.PROTOTYPES :]:
+                if self.judged[id_].fixed:
+                    continue
                 self._sink.remove([id_])
                 self.judged[id_].name = None
                 self.counts.enrolled -= 1
@@ -615,7 +689,9 @@ class Enroller:
     def _new_name(self, before: Entry | None) -> str:
         if before is not None and is_unknown(before.identity) and before.identity not in self._given:
             return before.identity
-        return stranger_name(next(self._numbers))
+        while (name := stranger_name(next(self._numbers))) in self._known.identities:
+            pass  # somebody has given it by hand since the numbers were reserved
+        return name
 
     def _together(self, name: str, track: _Open) -> int:
         """In how many frames, at most, that identity was on the video as another track; 0 or less: in none."""

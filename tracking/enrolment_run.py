@@ -8,13 +8,15 @@ import secrets
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gallery_db import Gallery, find_suspects, is_gallery, match_threshold
-from gallery_db.errors import GtrackError
+from gallery_db.address import is_address
+from gallery_db.errors import GalleryError, GtrackError
 from tracking.association import Person, associate, settle
 from tracking.enrolment import Enrol, Enroller, EnrolmentCounts, is_unknown
 from tracking.errors import OptionError, VideoError
@@ -95,6 +97,8 @@ def check_enrolment_gallery(path: Path | str) -> None:
 class RunEnrolment:
     """A gallery that one run is named from and enrols into; nobody else writes to its folder meanwhile.
 
+    To a served one others do write; whoever follows it (`is_shared`, `catch_up`) tells the enroller what has changed.
+
     Args:
         path: The gallery's folder, or the address of a served one; made for the model if there is none.
         options: The ReID model.
@@ -121,6 +125,7 @@ class RunEnrolment:
         people: The known people, without what the same run enrolled before.
         enroller: What the tracker tells of its looks.
         threshold: At which a name is given.
+        is_shared: Whether others may change the gallery during the run.
     """
 
     def __init__(
@@ -176,6 +181,7 @@ class RunEnrolment:
             raise
         self.people = KnownPeople(gallery, view, embedder)
         self.threshold = found
+        self.is_shared = is_address(gallery.location)
         self._failure: GtrackError | None = None
         self.enroller = Enroller(
             self._writer,
@@ -261,12 +267,13 @@ class RunEnrolment:
         worthy: dict[int, float] = {}
         for judged in enroller.judged.values():
             position = place.of(judged.track_id, judged.frame)
-            if position is None:
-                continue
+            if position is None or (judged.fixed and judged.name is None):
+                continue  # whom somebody took out of the gallery is not given a name again
             number = person_of[position]
             if judged.name is not None or not judged.like:
                 worthy[number] = worthy.get(number, 0.0) + judged.weight
-            for name, earlier in ((judged.earlier, True), (judged.name, False)):
+            # What an earlier run, or by now another one, knows somebody by is what they are called.
+            for name, earlier in ((judged.earlier, True), (judged.name, judged.name in enroller.shared)):
                 if name is not None and is_unknown(name) and name not in enroller.prior:
                     before, weight = votes.get((number, name), (False, 0.0))
                     votes[number, name] = (before or earlier, weight + judged.weight)
@@ -306,6 +313,11 @@ class RunEnrolment:
     def abort(self) -> None:
         """Let go of the gallery where the run did not come to its frames; nothing happens after `finish`."""
         self._writer.abort()
+
+    def catch_up(self) -> None:
+        """Hear now what others have done, as far as the server answers."""
+        with suppress(GalleryError):
+            self._writer.gallery.catch_up()
 
     def _check(self, gallery: Gallery, written: frozenset[str]) -> None:
         for line in misplaced_lines(gallery, written):

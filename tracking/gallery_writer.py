@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gallery_db import Gallery, atomic_path
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GtrackError
+from gallery_db.rejections import NOT
 
 __all__ = ["CROPS", "GalleryWriter"]
 
@@ -43,6 +44,7 @@ class _Remove:
 class _Rename:
     id_: str
     identity: str
+    enrolled_as: str
 
 
 class GalleryWriter:
@@ -50,6 +52,9 @@ class GalleryWriter:
 
     The first thing that goes wrong is kept for `finish`; a picture that cannot be written costs the entry its
     picture, a record that cannot be written ends all writing. What is in the record stays in it.
+
+    Others may write to a served gallery at the same time. Where they have given an entry of this run another
+    identity, or taken it out, that stands: it is neither named back nor stored again, nor removed as outdated.
 
     Args:
         gallery: Open for writing; from now on it is this object's alone, and closed by `finish` or `abort`.
@@ -61,6 +66,8 @@ class GalleryWriter:
         self._gallery = gallery
         self._earlier = {entry.id: entry for entry in earlier}
         self._written: set[str] = set()
+        self._said = {id_: entry.identity for id_, entry in self._earlier.items()}
+        """Whose each entry is as far as this run knows; where the gallery says otherwise, somebody else has said it."""
         self._failure: GtrackError | None = None
         self._broken = False
         self._closed = False
@@ -84,9 +91,9 @@ class GalleryWriter:
         """See `EnrolmentSink`."""
         self._jobs.put(_Remove(tuple(ids)))
 
-    def rename(self, id_: str, identity: str) -> None:
+    def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
         """See `EnrolmentSink`."""
-        self._jobs.put(_Rename(id_, identity))
+        self._jobs.put(_Rename(id_, identity, enrolled_as or identity))
 
     def finish(
         self,
@@ -113,6 +120,8 @@ class GalleryWriter:
             self._stop()
             if not self._broken:
                 try:
+                    with suppress(GalleryError):  # what others did last is not overlooked, if it can be heard
+                        self._gallery.catch_up()
                     self._remove_stale(last_frame)
                     if check is not None:
                         check(self._gallery, frozenset(self._written))
@@ -173,14 +182,14 @@ class GalleryWriter:
     def _write(self, batch: Sequence[_Put | _Remove | _Rename]) -> None:
         puts: dict[str, tuple[Entry, NDArray[np.float32]]] = {}
         removed: dict[str, None] = {}
-        renamed: dict[str, str] = {}
+        renamed: dict[str, _Rename] = {}
         for job in batch:
             if isinstance(job, _Rename):
                 if job.id_ in puts:
                     entry, embedding = puts[job.id_]
-                    puts[job.id_] = (_renamed(entry, job.identity), embedding)
+                    puts[job.id_] = (_renamed(entry, job), embedding)
                 else:
-                    renamed[job.id_] = job.identity
+                    renamed[job.id_] = job
                 continue
             if isinstance(job, _Remove):
                 for id_ in job.ids:
@@ -196,10 +205,16 @@ class GalleryWriter:
             # Within it, for others may write to a served gallery at the same time.
             there = self._gallery.record.by_ids(self._gallery.collection_key, [*puts, *removed, *renamed])
             gone = [id_ for id_ in removed if id_ in there]
-            new = [pair for id_, pair in puts.items() if id_ not in there]
-            old = [pair for id_, pair in puts.items() if id_ in there]
+            taken_out = [id_ for id_ in puts if id_ not in there and id_ in self._said]
+            new = [pair for id_, pair in puts.items() if id_ not in there and id_ not in self._said]
+            old = [
+                (entry if self._is_mine(there[id_]) else _as_said(entry, there[id_]), embedding)
+                for id_, (entry, embedding) in puts.items()
+                if id_ in there
+            ]
+            renamed = {id_: job for id_, job in renamed.items() if id_ in there and self._is_mine(there[id_])}
             self._gallery.remove(gone)
-            self._gallery.update([_renamed(there[id_], name) for id_, name in renamed.items() if id_ in there])
+            self._gallery.update([_renamed(there[id_], job) for id_, job in renamed.items()])
             self._add(new, self._gallery.add)
             same = [pair for pair in old if np.allclose(self._gallery.get(pair[0].id)[1], pair[1], atol=1e-6)]
             # A vector that is the same again need not go to the change log, nor to the index.
@@ -207,8 +222,15 @@ class GalleryWriter:
             self._add([pair for pair in old if not any(pair is other for other in same)], self._gallery.replace)
         self._written.update(puts)
         self._written.difference_update(removed)
+        self._said.update({id_: entry.identity for id_, (entry, _) in puts.items()})
+        self._said.update({id_: job.identity for id_, job in renamed.items()})
         for id_ in removed:
+            self._said.pop(id_, None)
+        for id_ in (*removed, *taken_out):
             self._forget_crop(id_)
+
+    def _is_mine(self, there: Entry) -> bool:
+        return there.identity == self._said.get(there.id, there.identity)
 
     @staticmethod
     def _add(
@@ -227,7 +249,8 @@ class GalleryWriter:
         ]
         with self._gallery.transaction():
             there = self._gallery.record.by_ids(self._gallery.collection_key, stale)
-            self._gallery.remove(list(there))
+            stale = [id_ for id_ in stale if id_ not in there or there[id_] == self._earlier[id_]]
+            self._gallery.remove([id_ for id_ in stale if id_ in there])
         for id_ in stale:
             self._forget_crop(id_)
 
@@ -262,5 +285,11 @@ class GalleryWriter:
             self._crop_path(id_).unlink(missing_ok=True)
 
 
-def _renamed(entry: Entry, identity: str) -> Entry:
-    return replace(entry, identity=identity, extra={**entry.extra, "enrolled_as": identity})
+def _as_said(entry: Entry, there: Entry) -> Entry:
+    """An entry as it is to be stored, but for what somebody has said of it."""
+    said = {key: there.extra[key] for key in ("enrolled_as", "reviewed", NOT) if key in there.extra}
+    return replace(entry, identity=there.identity, extra={**entry.extra, **said})
+
+
+def _renamed(entry: Entry, job: _Rename) -> Entry:
+    return replace(entry, identity=job.identity, extra={**entry.extra, "enrolled_as": job.enrolled_as})

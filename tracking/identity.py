@@ -5,8 +5,8 @@ This room knows vectors, track ids and frame numbers; it knows nothing of video,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -381,25 +381,34 @@ class TrackIdentities:
                     supported[row, column] += np.float32(max(0.0, more))
         return nearest, supported
 
-    def gallery_changed(self, before: Sequence[str]) -> None:
+    def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str] | None = None) -> None:
         """Go on after the gallery's columns have changed: each track keeps its name, by name.
 
         Args:
             before: The identities as the columns were.
+            renamed: Those that are called otherwise now, the old name to the new one.
         """
+        renamed = renamed or {}
+        for place, stretch in enumerate(self._done):
+            if stretch.named is not None and stretch.named.identity in renamed:
+                named = replace(stretch.named, identity=renamed[stretch.named.identity])
+                self._done[place] = replace(stretch, named=named)
         parts = [(t, part) for t in self._tracks.values() for part in (t.stretch, t.before) if part is not None]
         if not parts:
             return
         means = np.stack([part.mean for _, part in parts])
-        after = list(self._source.identities)
+        columns: dict[str, list[int]] = {}
+        for column, name in enumerate(self._source.identities):
+            columns.setdefault(name, []).append(column)
         compared = self._compare(means, [track.class_name for track, _ in parts])
         for (track, part), row, supported in zip(parts, *compared, strict=True):
             part.distances, part.supported = row, supported
             track.journal.clear()  # it speaks of columns
             track.held.clear()
             if part.name >= 0:
+                name = renamed.get(before[part.name], before[part.name])
                 # A name of two classes has two columns; the other class's is at infinity.
-                same = [c for c, name in enumerate(after) if name == before[part.name] and np.isfinite(row[c])]
+                same = [c for c in columns.get(name, ()) if np.isfinite(row[c])]
                 part.name = same[0] if same else -1
         self._stale = True
 

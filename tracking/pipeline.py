@@ -50,6 +50,10 @@ _Told = tuple[list[NamedStretch], dict[tuple[int, int], str | None], Mapping[tup
 _FALLBACK_FPS = 30.0
 _REFRESH_EVERY = 25
 """Frames between two looks at whether the gallery has changed; a look costs one small SQL query."""
+_REFRESH_SECONDS = 1.0
+"""The same in seconds, for sources of few frames."""
+_REFRESH_SHARE = 0.05
+"""Share of the time that may go into taking in what has changed."""
 
 
 class TrackingRun:
@@ -194,6 +198,9 @@ class TrackingRun:
                     )
                 finally:
                     # Also after an error or Ctrl-C: what was written so far is complete only with its names.
+                    if enrolment is not None and enrolment.is_shared:
+                        enrolment.catch_up()
+                        self._keep_current(enrolment.people, tracker, enrolment)
                     if (options.backfill or options.explain) and isinstance(tracker, Hybrid):
                         told = self._look_back(tracker, selected, artefacts, tally, enrolment)
                 warnings += self._check_end(source, reader)
@@ -428,14 +435,16 @@ class TrackingRun:
         temporal = options.tracker == "gallery_hybrid"
         start, stop = options.frame_range
         start = start or 0
+        next_look = 0.0
         last = reader.frame_count if stop is None else min(stop, reader.frame_count or stop)
         total = None if last is None else max(0, last - start)
         while (stop is None or reader.frame + 1 < stop) and reader.advance():
             frame = reader.frame
             if frame < start:
                 continue
-            if look is not None and frame % _REFRESH_EVERY == 0:
+            if look is not None and (frame % _REFRESH_EVERY == 0 or time.monotonic() >= next_look):
                 look()
+                next_look = time.monotonic() + _REFRESH_SECONDS
             detections = source.at(frame)
             rows = np.arange(len(detections))
             if selected is not None:
@@ -511,14 +520,23 @@ class TrackingRun:
         self, people: KnownPeople | None, enrolment: RunEnrolment | None, tracker: Tracker
     ) -> Callable[[], None] | None:
         """What is to be done every `_REFRESH_EVERY` frames."""
-        if enrolment is not None:
+        if enrolment is not None and not enrolment.is_shared:
             return enrolment.tell
         if people is None:
             return None
+        not_before = 0.0
 
         def look() -> None:
-            self._keep_current(people, tracker)
-            self._tell_notices(people)
+            nonlocal not_before
+            began = time.monotonic()
+            if began >= not_before:
+                self._keep_current(people, tracker, enrolment)
+                ended = time.monotonic()
+                not_before = ended + (ended - began) / _REFRESH_SHARE
+            if enrolment is None:
+                self._tell_notices(people)
+            else:
+                enrolment.tell()
 
         return look
 
@@ -528,12 +546,18 @@ class TrackingRun:
             self._notify(notice)
         self._noticed = len(people.gallery.notices)
 
-    def _keep_current(self, people: KnownPeople, tracker: Tracker) -> None:
-        """Let the tracker know what others have changed in the gallery since."""
+    def _keep_current(self, people: KnownPeople, tracker: Tracker, enrolment: RunEnrolment | None) -> None:
+        """Let the tracker, and whoever enrols, know what others have changed in the gallery since."""
         before = people.view.identities
         try:
-            if people.view.refresh():
-                tracker.gallery_changed(before)
+            change = people.view.refresh()
+            if change is None:
+                return
+            if enrolment is not None:
+                enrolment.enroller.follow(change)
+            if change.anew:
+                people.view.prepare()  # else the next look would wait for it, and nobody would count that
+                tracker.gallery_changed(before, change.renamed)
         except GalleryError as error:
             if str(error) not in self._told:
                 self._told.add(str(error))

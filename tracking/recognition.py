@@ -6,7 +6,7 @@ whatever pipeline somebody has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,9 +184,9 @@ class Recognition:
             held=bool(evidence.held),
         )
 
-    def gallery_changed(self, before: Sequence[str]) -> None:
+    def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str]) -> None:
         """See `TrackIdentities.gallery_changed`."""
-        self._identities.gallery_changed(before)
+        self._identities.gallery_changed(before, renamed)
 
     def stretches(self) -> list[NamedStretch]:
         """See `TrackIdentities.stretches`."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import Gallery, is_gallery, match_threshold
-from gallery_db.address import location_of
+from gallery_db.address import is_address, location_of
 from gallery_db.errors import GalleryError, GtrackError
 from tracking.enrolment import Company, Enrol, Enroller, EnrolmentCounts
 from tracking.enrolment_run import check_enrolment_gallery, misplaced_lines
@@ -36,6 +36,8 @@ __all__ = ["Sighting", "TrackEnroller", "TrackName"]
 
 _FOLLOW_SECONDS = 1.0
 """Between two looks at what others did in the gallery; a look costs one small SQL query."""
+_FOLLOW_SHARE = 0.05
+"""Share of the time that may go into taking in what has changed."""
 _TINY = 1e-12
 
 
@@ -110,7 +112,8 @@ class TrackEnroller:
             held: no other process writes to the folder meanwhile (any number to a served one).
         model: Whose embeddings they are: see `embedding_model`. None for the gallery's own model.
         enroll: Whom to put into the gallery: ``"unknown"`` people, ``"all"`` (sure matches of named ones too), or
-            ``"off"``: only name. Then the gallery may be written to by others, and corrections are followed.
+            ``"off"``: only name. Then the gallery may be written to by others, and corrections are followed; those of
+            a served gallery are in any case.
         session: Names this run of the pipeline. A later run of the same name replaces what this one enrolled, and is
             not named from it: for recordings that are processed again. None for a run of its own each time.
         gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2]; None for the gallery's
@@ -160,6 +163,7 @@ class TrackEnroller:
         self._told = 0
         self._complaints: set[str] = set()
         self._looked = time.monotonic()
+        self._pause = _FOLLOW_SECONDS
         self._closed = False
         self._run_id = secrets.token_hex(6)
         self._company = Company()
@@ -179,6 +183,7 @@ class TrackEnroller:
             if enroll == "off" and not len(self._view):
                 self._notify(f"warning: the gallery {place} is empty, so that nobody can be named.")
             self._gallery = opened
+            self._shared = is_address(opened.location)
             self._tell()
             if enroll != "off":
                 self._numbers = opened.stranger_numbers()
@@ -308,23 +313,32 @@ class TrackEnroller:
     def _follow(self) -> None:
         """Take note of what others do in the gallery, and pass on what it has to say."""
         now = time.monotonic()
-        if now - self._looked < _FOLLOW_SECONDS:
+        if now - self._looked < self._pause:
             return
-        self._looked = now
         self._tell()
-        if self._writer is not None:
-            return  # the view holds what is not written yet, which a refresh would drop
+        if self._writer is not None and not self._shared:
+            self._looked = now
+            return  # nobody else writes to the folder
         before = self._view.identities
         try:
-            changed = self._view.refresh()
+            change = self._view.refresh()
         except GalleryError as error:
+            self._looked = now
             if str(error) not in self._complaints:
                 self._complaints.add(str(error))
                 self._notify(f"warning: names go on with the gallery as it was: {error}")
             return
-        if changed:
+        if change is not None:
+            if change.anew:
+                self._view.prepare()
             for camera in self._cameras.values():
-                camera.recognition.gallery_changed(before)
+                if camera.enroller is not None:
+                    camera.enroller.follow(change)
+                if change.anew:
+                    camera.recognition.gallery_changed(before, change.renamed)
+        # What takes long is done seldom.
+        self._looked = time.monotonic()
+        self._pause = max(_FOLLOW_SECONDS, (self._looked - now) / _FOLLOW_SHARE)
 
     def _tell(self) -> None:
         for notice in self._gallery.notices[self._told :]:

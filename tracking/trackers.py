@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,8 +75,13 @@ class Tracker(Protocol):
         """Advance by one frame; called for every frame in order, also for one without detections."""
         ...
 
-    def gallery_changed(self, before: Sequence[str]) -> None:
-        """Go on after the identities of the gallery have changed; `before` is what they were."""
+    def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str]) -> None:
+        """Go on after the identities of the gallery have changed.
+
+        Args:
+            before: What they were.
+            renamed: Those that are called otherwise now, the old name to the new one.
+        """
         ...
 
 
@@ -114,7 +119,7 @@ class GalleryOnly:
             statuses=["unknown" if name is None else "known" for name in named],
         )
 
-    def gallery_changed(self, before: Sequence[str]) -> None:
+    def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str]) -> None:
         """See `Tracker`; every frame is named anew here."""
 
 
@@ -208,10 +213,10 @@ class Hybrid:
             reserved=None if answers is None else answers.reserved,
         )
 
-    def gallery_changed(self, before: Sequence[str]) -> None:
+    def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str]) -> None:
         """See `Tracker`."""
         if self._recognition is not None:
-            self._recognition.gallery_changed(before)
+            self._recognition.gallery_changed(before, renamed)
 
     def stretches(self) -> list[NamedStretch]:
         """See `TrackIdentities.stretches`."""

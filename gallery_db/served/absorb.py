@@ -20,7 +20,7 @@ from gallery_db.people import stranger_number
 from gallery_db.record import CollectionRow, Record
 from gallery_db.served.ledger import Ledger, LogState
 from gallery_db.served.log import SERVER, ServedLog, check_log_name, create_log, find_logs, log_name
-from gallery_db.served.rows import LogRow, OperationFacts, pictures_of
+from gallery_db.served.rows import LOG_FORMAT, LogRow, OperationFacts, pictures_of
 
 __all__ = ["Tail", "absorb", "gallery_id", "prepare_logs"]
 
@@ -148,6 +148,7 @@ def prepare_logs(folder: Path, record: Record) -> None:
             ledger = Ledger(record, row, record.path.parent)
             state, known = ledger.state, there.get(row.name)
             fits = known is not None and known.epoch == state.epoch and known.model.same_space(row.model)
+            fits = fits and known is not None and known.format == LOG_FORMAT
             if fits and state.changes <= 2 * record.count(row.id) + _MOST_OLD:
                 assert known is not None
                 _export(ServedLog(folder, client, known), record, row, ledger)
@@ -172,6 +173,15 @@ def _make(folder: Path, client: Any, record: Record, row: CollectionRow, ledger:
     for entries, vectors in record.pages(row.id, row.model.dimension):
         rows = list(_rows(record, entries, vectors, operation))
         state = _append(log, state, rows)
+    record.sql("DELETE FROM served_settings WHERE collection = ?", (row.id,))
+    _tell_settings(log, ledger, state)
+
+
+def _tell_settings(log: ServedLog, ledger: Ledger, state: LogState) -> None:
+    """Tell what is known of the collection, behind all that is known of its entries, and note how far the log is."""
+    if (setting := ledger.untold()) is not None:
+        state = _append(log, state, [setting])
+        ledger.note_told()
     ledger.put_state(state)
 
 
@@ -229,4 +239,4 @@ def _export(log: ServedLog, record: Record, row: CollectionRow, ledger: Ledger) 
         ]
         now = _append(log, now, rows)
         start = end
-    ledger.put_state(now)
+    _tell_settings(log, ledger, now)

@@ -284,6 +284,10 @@ class ServedGallery(Gallery):
 
         return numbers()
 
+    def last_stranger_number(self) -> int:
+        """See `Gallery.last_stranger_number`."""
+        return max(super().last_stranger_number(), self._link.reserved())
+
 
 class ServedIndex:
     """The collection that a server searches; see `gallery_db.search_index.SearchIndex` for its methods."""

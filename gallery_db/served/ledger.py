@@ -22,6 +22,7 @@ from gallery_db.lock import user_at_host
 from gallery_db.people import stranger_number
 from gallery_db.record import CollectionRow, Record, entry_from_facts, facts_of
 from gallery_db.served.rows import LogRow, OperationFacts, keep_pictures
+from gallery_db.thresholds import THRESHOLDS, as_of_now, for_others
 
 __all__ = ["Ledger", "LogState", "forget_logs", "forget_serving"]
 
@@ -59,8 +60,14 @@ _TABLES = (
     )""",
     "CREATE TABLE IF NOT EXISTS served_seen (collection INTEGER, entry_id TEXT, PRIMARY KEY (collection, entry_id))",
     "CREATE TABLE IF NOT EXISTS served_blocks (row TEXT PRIMARY KEY, start INTEGER NOT NULL)",
+    # What the log says, in the words of the record that served it.
+    """CREATE TABLE IF NOT EXISTS served_settings (
+        collection INTEGER, name TEXT, value TEXT, PRIMARY KEY (collection, name)
+    )""",
 )
-_NAMES = ("logs", "operations", "outbox", "pending", "unindexed", "seen", "blocks")
+_NAMES = ("logs", "operations", "outbox", "pending", "unindexed", "seen", "blocks", "settings")
+_SETTING = "setting"
+_SEEN_SETTING = ""  # in the place of an entry's id, which is never empty
 
 _CHUNK = 400
 _CHANGES_A_ROW = 32  # 2.3 times as quick as one a row, in writing and in reading
@@ -194,6 +201,16 @@ class Ledger:
                 "INSERT INTO served_pending VALUES (?, ?, ?)", ((collection, entry.id, number) for entry in part)
             )
 
+    def note_setting(self, collection: int, name: str, value: str) -> None:
+        """Put a fact about the collection into the journal; see `gallery_db.record.Journal`."""
+        if collection != self._key:
+            return
+        facts = {"name": name, "value": value, "who": user_at_host(), "at": utc_now()}
+        self._record.sql(
+            "INSERT INTO served_outbox (collection, row, operation, action, changes, facts) VALUES (?, ?, 0, ?, 1, ?)",
+            (collection, uuid.uuid4().hex, _SETTING, json.dumps(facts)),
+        )
+
     def waiting(self) -> int:
         """Number of changes that no server has acknowledged."""
         found = self._record.sql(
@@ -211,6 +228,8 @@ class Ledger:
         return [self._row(*values) for values in found]
 
     def _row(self, id_: str, operation: int, action: str, facts: str, blob: bytes | None) -> LogRow:
+        if action == _SETTING:
+            return setting_row(id_, **json.loads(facts))
         whose = OperationFacts(self._uuid_of(operation), *self._record.operation_facts(operation))
         values = json.loads(facts)
         if action == "remove":
@@ -283,9 +302,10 @@ class Ledger:
             for row in _joined(rows) if alone else rows:
                 if row is None:
                     continue
-                if not alone:
-                    self._forget_own(row.id)
-                if row.action == "base":
+                own = not alone and self._forget_own(row.id)
+                if row.action == _SETTING:
+                    self._set(row, own=own, resync=state.resync)
+                elif row.action == "base":
                     reserved = max(reserved, row.number)
                 elif row.action == "reserve":
                     self._record.sql("INSERT OR REPLACE INTO served_blocks VALUES (?, ?)", (row.id, reserved + 1))
@@ -309,11 +329,43 @@ class Ledger:
                 )
             )
 
-    def _forget_own(self, row: str) -> None:
+    def _forget_own(self, row: str) -> bool:
         found = self._record.sql("SELECT seq FROM served_outbox WHERE row = ?", (row,))
         if found:
             self._record.sql("DELETE FROM served_pending WHERE outbox = ?", found[0])
             self._record.sql("DELETE FROM served_outbox WHERE seq = ?", found[0])
+        return bool(found)
+
+    def _set(self, row: LogRow, *, own: bool, resync: bool) -> None:
+        """Note what a row says of the collection, unless it was said here, or something newer is to be told."""
+        if row.setting is None or row.setting[0] != THRESHOLDS:
+            return  # of a newer gtrack
+        if resync:
+            self._record.sql("INSERT OR IGNORE INTO served_seen VALUES (?, ?)", (self._key, _SEEN_SETTING))
+        if not own and not self._has_setting_to_tell():
+            self._record.set_meta(f"{THRESHOLDS}:{self._key}", as_of_now(row.setting[1], self._record, self._key))
+        self.note_told()
+
+    def _has_setting_to_tell(self) -> bool:
+        values = (self._key, _SETTING)
+        return bool(self._record.sql("SELECT 1 FROM served_outbox WHERE collection = ? AND action = ? LIMIT 1", values))
+
+    def untold(self) -> LogRow | None:
+        """What the log does not say yet of the collection, where the record that it is served from was changed."""
+        value = self._record.setting(self._key, THRESHOLDS)
+        told = self._record.sql(
+            "SELECT value FROM served_settings WHERE collection = ? AND name = ?", (self._key, THRESHOLDS)
+        )
+        if (value or "") == (told[0][0] if told else ""):
+            return None
+        text = for_others(value or "", self._record, self._key)
+        return setting_row(uuid.uuid4().hex, THRESHOLDS, text, user_at_host(), utc_now())
+
+    def note_told(self) -> None:
+        """Note that the log says of the collection what the record does."""
+        value = self._record.setting(self._key, THRESHOLDS) or ""
+        with self._record.transaction():
+            self._record.sql("INSERT OR REPLACE INTO served_settings VALUES (?, ?, ?)", (self._key, THRESHOLDS, value))
 
     def _see(self, row: LogRow) -> None:
         if row.action == "add":
@@ -417,6 +469,11 @@ class Ledger:
                 operation = self._record.new_operation(self._key, "follow", words, user_at_host(), now)
                 with self._record.made_elsewhere(operation, user_at_host(), now):
                     self._record.delete(self._key, gone)
+            seen = self._record.sql(
+                "SELECT 1 FROM served_seen WHERE collection = ? AND entry_id = ?", (self._key, _SEEN_SETTING)
+            )
+            if not seen and not self._has_setting_to_tell() and self._record.setting(self._key, THRESHOLDS):
+                self._record.set_meta(f"{THRESHOLDS}:{self._key}", "")
             self._record.sql("DELETE FROM served_seen WHERE collection = ?", (self._key,))
             state = self.state
             self.put_state(
@@ -456,6 +513,13 @@ def _joined(rows: Sequence[LogRow | None]) -> Iterator[LogRow | None]:
             yield row
     if waiting:
         yield together()
+
+
+def setting_row(id_: str, name: str, value: str, who: str, at: str) -> LogRow:
+    """The row that says a fact about a collection. It belongs to no operation of the gallery's: no undo reaches it."""
+    return LogRow(
+        id_, _SETTING, OperationFacts(uuid.uuid4().hex, _SETTING, f"set {name}", who, at), setting=(name, value)
+    )
 
 
 def forget_logs(record: Record) -> None:

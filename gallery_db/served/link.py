@@ -91,6 +91,10 @@ class Link:
         """See `gallery_db.record.Journal`."""
         self._ledger.note(action, collection, entries, vectors, operation)
 
+    def note_setting(self, collection: int, name: str, value: str) -> None:
+        """See `gallery_db.record.Journal`."""
+        self._ledger.note_setting(collection, name, value)
+
     def committed(self) -> None:
         """See `gallery_db.record.Journal`: bring it to the server, if that answers."""
         if self.holding or (self._away and time.monotonic() < self._retry_at):
@@ -212,6 +216,10 @@ class Link:
                 if start is not None:
                     return start
         raise GalleryServerError(f"The gallery server {self.address.server} reserves no names.", hint="Try again.")
+
+    def reserved(self) -> int:
+        """The highest number of a stranger's name that is given out, as far as the log was read."""
+        return self._ledger.state.reserved
 
     def infos(self) -> list[LogInfo]:
         """The server's logs now."""

@@ -44,6 +44,7 @@ class LogInfo:
         keeper: `SERVER` or `CLIENTS`.
         created_at: ISO 8601 UTC.
         epoch: Unique id of this very log.
+        format: Of its rows.
     """
 
     collection: str
@@ -52,6 +53,7 @@ class LogInfo:
     keeper: str
     created_at: str
     epoch: str
+    format: int
 
 
 def log_name(collection: str) -> str:
@@ -108,7 +110,13 @@ def _info(name: str, facts: Mapping[str, Any], epoch: str) -> LogInfo:
         str(facts["metric"]),
     )
     return LogInfo(
-        name[: -len(_SUFFIX)], model, str(facts["gallery"]), str(facts["keeper"]), str(facts["created_at"]), epoch
+        name[: -len(_SUFFIX)],
+        model,
+        str(facts["gallery"]),
+        str(facts["keeper"]),
+        str(facts["created_at"]),
+        epoch,
+        int(facts["gtrack_log"]),
     )
 
 

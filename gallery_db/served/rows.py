@@ -29,12 +29,12 @@ __all__ = [
     "row_size",
 ]
 
-LOG_FORMAT = 1
+LOG_FORMAT = 2
 
 MOST_PICTURE = 64 * 1024
 """Bytes of an entry's crop that travels with it."""
 
-_ACTIONS = ("add", "update", "replace", "remove", "reserve", "base")
+_ACTIONS = ("add", "update", "replace", "remove", "reserve", "base", "setting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,15 @@ class LogRow:
     Attributes:
         id: Unique, given when the change is made: delivering it twice changes nothing.
         action: ``"add"`` (in place of what is there), ``"update"``, ``"replace"``, ``"remove"``; ``"reserve"`` asks
-            for `number` names of strangers, ``"base"`` says how many are reserved where a log begins.
+            for `number` names of strangers, ``"base"`` says how many are reserved where a log begins; ``"setting"``
+            says a fact about the collection.
         operation: Of which operation.
-        entries: N entries as they are now; none for the last three actions.
+        entries: N entries as they are now; none for the last four actions.
         ids: The entries that are removed.
         vectors: (N, D) float32 of an add or a replace.
         pictures: Crops by their place in the gallery's folder.
         number: Of names.
+        setting: The fact's name and what it is now.
     """
 
     id: str
@@ -80,6 +82,7 @@ class LogRow:
     vectors: NDArray[np.float32] | None = None
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     number: int = 0
+    setting: tuple[str, str] | None = None
 
     @property
     def changes(self) -> int:
@@ -101,6 +104,8 @@ def encode_row(row: LogRow, *, most: int | None = None) -> dict[str, str]:
         facts["i"] = list(row.ids)
     if row.number:
         facts["n"] = row.number
+    if row.setting is not None:
+        facts["s"] = list(row.setting)
     if row.pictures:
         facts["p"] = {place: len(data) for place, data in row.pictures.items()}
     # ASCII only, so that a character is a byte wherever a limit counts one of them.
@@ -155,7 +160,11 @@ def decode_row(id_: str, metadata: Mapping[str, Any] | None, dimension: int) -> 
                 pictures[str(place)] = data[start : start + int(size)]
                 start += int(size)
         ids = tuple(str(one) for one in facts.get("i", ()))
-        return LogRow(id_, action, operation, entries, ids, vectors, pictures, int(facts.get("n", 0)))
+        setting = None
+        if action == "setting":
+            name, value = facts["s"]
+            setting = str(name), str(value)
+        return LogRow(id_, action, operation, entries, ids, vectors, pictures, int(facts.get("n", 0)), setting)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, GalleryError) as error:
         raise GalleryFormatError(f"Row {id_!r} of the log is none of gtrack's: {error}.") from None
 
