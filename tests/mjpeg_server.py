@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import socket
-import threading
 import time
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
+from camera import Camera
 from numpy.typing import NDArray
 
 
-class MjpegServer:
+class MjpegServer(Camera):
     """Sends the frames over and over at a fixed rate, from the first one for each client.
 
     Attributes:
@@ -23,16 +21,10 @@ class MjpegServer:
     """
 
     def __init__(self, frames: Sequence[NDArray[np.uint8]], fps: float) -> None:
+        super().__init__()
         self._jpegs = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames]
         self._period = 1.0 / fps
-        self._server: ThreadingHTTPServer | None = None
-        self._thread: threading.Thread | None = None
-        self._connections: list[socket.socket] = []
-        self._alive = threading.Event()
         self.sent = 0
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -63,26 +55,4 @@ class MjpegServer:
             def log_message(self, *words: object) -> None:
                 pass
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-
-            def handle_error(self, *words: object) -> None:
-                pass
-
-        self._alive.set()
-        self._server = Server(("127.0.0.1", self.port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Die: no new client, and those that are there are cut off."""
-        self._alive.clear()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        self._connections.clear()
+        self.serve(ThreadingHTTPServer, Handler)

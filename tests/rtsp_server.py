@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
+from camera import Camera
 from numpy.typing import NDArray
 
 _PATH = "/stream.mjpg"
@@ -64,7 +65,7 @@ class _Scan:
             yield start + _FRAGMENT >= len(self.data), head + part
 
 
-class RtspServer:
+class RtspServer(Camera):
     """Sends the frames over and over at a fixed rate, from the first one for each client.
 
     Args:
@@ -74,15 +75,10 @@ class RtspServer:
     """
 
     def __init__(self, frames: Sequence[NDArray[np.uint8]], fps: float, *, login: str | None = None) -> None:
+        super().__init__()
         self._scans = [_Scan.of(frame) for frame in frames]
         self._fps = fps
         self._wanted = None if login is None else "Basic " + base64.b64encode(login.encode()).decode()
-        self._server: socketserver.ThreadingTCPServer | None = None
-        self._connections: list[socket.socket] = []
-        self._alive = threading.Event()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -109,25 +105,7 @@ class RtspServer:
                             arguments = (self.connection, turn)
                             threading.Thread(target=camera._send, args=arguments, daemon=True).start()
 
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-
-        self._alive.set()
-        self._server = Server(("127.0.0.1", self.port), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def stop(self) -> None:
-        """Die: no new client, and those that are there are cut off."""
-        self._alive.clear()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        self._connections.clear()
+        self.serve(socketserver.ThreadingTCPServer, Handler)
 
     def _request(self, stream: BinaryIO) -> tuple[str, str, dict[str, str]] | None:
         """Method, address and headers; what the client reports of its reception is passed over."""
