@@ -173,11 +173,15 @@ def test_find_by_hash(models: Path, cache: Path, tmp_path: Path) -> None:
     hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a.onnx", "b.pt", "c.pt", "d.onnx")}
     assert find_weights_by_hash(hashes["b.pt"], None, models) == models / "b.pt"
     assert find_weights_by_hash(hashes["c.pt"], "/gone/c.pt", models) == cache / "weights" / "c.pt"
-    assert find_weights_by_hash(hashes["d.onnx"], tmp_path / "d.onnx", models) == tmp_path / "d.onnx"
     assert find_weights_by_hash(hashes["d.onnx"], None, models) is None
+    assert find_weights_by_hash(hashes["d.onnx"], tmp_path / "d.onnx", models) == tmp_path / "d.onnx"
+    # From now on this machine knows it, as of a gallery that comes from elsewhere.
+    assert find_weights_by_hash(hashes["d.onnx"], None, models) == tmp_path / "d.onnx"
+    assert find_weights_by_hash(hashes["d.onnx"], "/another/machine/d.onnx", models) == tmp_path / "d.onnx"
     # A file that was replaced under its name is not taken.
     (tmp_path / "d.onnx").write_bytes(b"other")
     assert find_weights_by_hash(hashes["d.onnx"], tmp_path / "d.onnx", models) is None
+    assert find_weights_by_hash(hashes["d.onnx"], None, models) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from gallery_db.files import atomic_path
 from tracking.errors import WeightsError
 
-__all__ = ["cache_dir", "openvino_xml", "weights_sha256"]
+__all__ = ["cache_dir", "openvino_xml", "remembered_weights", "weights_sha256"]
 
 _CHUNK = 1 << 20
 
@@ -54,6 +54,15 @@ def _read_index(index: Path) -> dict[str, list[object]]:
     return content if isinstance(content, dict) else {}
 
 
+def _index() -> Path:
+    return cache_dir() / "hashes.json"
+
+
+def remembered_weights(sha256: str) -> list[Path]:
+    """Where this machine used weights of a hash before, whatever for; they may be gone by now, or changed."""
+    return [Path(path) for path, entry in _read_index(_index()).items() if isinstance(entry, list) and sha256 in entry]
+
+
 def weights_sha256(path: Path) -> str:
     """SHA-256 of a weights file as 64 hex digits; of an OpenVINO model, over its ``.xml`` then its ``.bin``.
 
@@ -69,7 +78,7 @@ def weights_sha256(path: Path) -> str:
         for part in parts:
             status = part.stat()
             stamp += [status.st_size, status.st_mtime_ns]
-        index = cache_dir() / "hashes.json"
+        index = _index()
         key = str(parts[0])
         known = _read_index(index).get(key)
         if isinstance(known, list) and known[:-1] == stamp and isinstance(known[-1], str) and len(known[-1]) == 64:

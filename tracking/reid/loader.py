@@ -54,7 +54,7 @@ def _choose(
         raise WeightsError(
             f"the gallery's embeddings come from {gallery_model.name} (sha256 {gallery_model.sha256}); no such file "
             + (f"at {gallery_model.path}, " if gallery_model.path else "")
-            + f"in {models_dir} or in the cache",
+            + f"in {models_dir} or in the cache, nor among those used here before",
             hint=f"Place that file in {models_dir} or give its path as the weights; "
             "or build the gallery again with other weights.",
         )

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tracking.boxmot_adapter import known_reid_weights, reid_architectures
 from tracking.errors import WeightsError
-from tracking.reid.cache import cache_dir
+from tracking.reid.cache import cache_dir, remembered_weights
 from tracking.reid.reasons import reason
 from tracking.reid.stamp import weights_identity
 
@@ -192,7 +192,8 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def find_weights_by_hash(sha256: str, hint_path: str | Path | None, models_dir: str | Path) -> Path | None:
-    """Find the weights of a hash: where they were last seen, in the models folder, or in the cache.
+    """Find the weights of a hash: where they were last seen, in the models folder, in the cache, or where they were
+    when this machine used them for anything else.
 
     Args:
         sha256: As in `gallery_db.model.EmbeddingModel`.
@@ -207,7 +208,8 @@ def find_weights_by_hash(sha256: str, hint_path: str | Path | None, models_dir: 
     local = list(local_weights(Path(models_dir)))
     # Most likely it still has its name: hash that one first.
     local.sort(key=lambda path: hint is None or path.name != hint.name)
-    for path in [*candidates, *local]:
+    # A gallery that comes from elsewhere, or from a server, does not know where they are here.
+    for path in [*candidates, *local, *remembered_weights(sha256)]:
         with contextlib.suppress(WeightsError):
             if weights_identity(path) == sha256:
                 return path
