@@ -16,7 +16,7 @@ import numpy as np
 
 from gallery_db import match_threshold
 from gallery_db.address import location_of
-from gallery_db.errors import GalleryError, GtrackError
+from gallery_db.errors import GtrackError
 from tracking.artifacts import Artefacts
 from tracking.detect import check_range, read_ahead
 from tracking.detection_feed import DetectionFeed, DetectorFeed, IterableFeed, video_facts
@@ -26,6 +26,7 @@ from tracking.detectors.loader import load_detector
 from tracking.enrolment_run import RunEnrolment
 from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
 from tracking.explain_sheet import explanations, write_explanations
+from tracking.following import GalleryFollower
 from tracking.galleries import EmbedderOptions, load_known_people
 from tracking.hindsight import Hindsight
 from tracking.identity import NamedStretch, TrackIdentities
@@ -37,7 +38,7 @@ from tracking.temporal import TemporalTracker
 from tracking.trackers import GalleryOnly, Hybrid, Sight, Tracker
 
 if TYPE_CHECKING:
-    from gallery_db import MatchThreshold
+    from gallery_db import MatchThreshold, ViewChange
     from gallery_db.model import Embedder
     from tracking.galleries import KnownPeople
 
@@ -52,8 +53,6 @@ _REFRESH_EVERY = 25
 """Frames between two looks at whether the gallery has changed; a look costs one small SQL query."""
 _REFRESH_SECONDS = 1.0
 """The same in seconds, for sources of few frames."""
-_REFRESH_SHARE = 0.05
-"""Share of the time that may go into taking in what has changed."""
 
 
 class TrackingRun:
@@ -90,7 +89,6 @@ class TrackingRun:
         self._check_inputs(options)
         self._options = options
         self._notify = notify or (lambda message: None)
-        self._told: set[str] = set()
         self._noticed = 0
         self.result: TrackResult | None = None
         """Set when the artefacts are complete, also after an error or Ctrl-C on the way."""
@@ -183,7 +181,8 @@ class TrackingRun:
             started, started_cpu = time.perf_counter(), time.process_time()
             told: _Told | None = None
             try:
-                look = self._look_at_gallery(people, enrolment, tracker)
+                follower = self._follower(people, enrolment, tracker)
+                look = self._look_at_gallery(people, enrolment, follower)
                 try:
                     self._loop(
                         source,
@@ -198,9 +197,9 @@ class TrackingRun:
                     )
                 finally:
                     # Also after an error or Ctrl-C: what was written so far is complete only with its names.
-                    if enrolment is not None and enrolment.is_shared:
+                    if enrolment is not None and follower is not None:
                         enrolment.catch_up()
-                        self._keep_current(enrolment.people, tracker, enrolment)
+                        follower.take_in()
                     if (options.backfill or options.explain) and isinstance(tracker, Hybrid):
                         told = self._look_back(tracker, selected, artefacts, tally, enrolment)
                 warnings += self._check_end(source, reader)
@@ -516,23 +515,30 @@ class TrackingRun:
                         pass
                     artefacts.redraw(document, reader.image())
 
-    def _look_at_gallery(
+    def _follower(
         self, people: KnownPeople | None, enrolment: RunEnrolment | None, tracker: Tracker
+    ) -> GalleryFollower | None:
+        """Lets the tracker, and whoever enrols, know what others change in the gallery; None where nobody can."""
+        if people is None or (enrolment is not None and not enrolment.is_shared):
+            return None
+
+        def changed(before: Sequence[str], change: ViewChange) -> None:
+            if enrolment is not None:
+                enrolment.enroller.follow(change)
+            if change.anew:
+                tracker.gallery_changed(before, change.renamed)
+
+        return GalleryFollower(people.view, changed, self._notify)
+
+    def _look_at_gallery(
+        self, people: KnownPeople | None, enrolment: RunEnrolment | None, follower: GalleryFollower | None
     ) -> Callable[[], None] | None:
         """What is to be done every `_REFRESH_EVERY` frames."""
-        if enrolment is not None and not enrolment.is_shared:
-            return enrolment.tell
-        if people is None:
-            return None
-        not_before = 0.0
+        if people is None or follower is None:
+            return None if enrolment is None else enrolment.tell
 
         def look() -> None:
-            nonlocal not_before
-            began = time.monotonic()
-            if began >= not_before:
-                self._keep_current(people, tracker, enrolment)
-                ended = time.monotonic()
-                not_before = ended + (ended - began) / _REFRESH_SHARE
+            follower.look()
             if enrolment is None:
                 self._tell_notices(people)
             else:
@@ -545,23 +551,6 @@ class TrackingRun:
         for notice in people.gallery.notices[self._noticed :]:
             self._notify(notice)
         self._noticed = len(people.gallery.notices)
-
-    def _keep_current(self, people: KnownPeople, tracker: Tracker, enrolment: RunEnrolment | None) -> None:
-        """Let the tracker, and whoever enrols, know what others have changed in the gallery since."""
-        before = people.view.identities
-        try:
-            change = people.view.refresh()
-            if change is None:
-                return
-            if enrolment is not None:
-                enrolment.enroller.follow(change)
-            if change.anew:
-                people.view.prepare()  # else the next look would wait for it, and nobody would count that
-                tracker.gallery_changed(before, change.renamed)
-        except GalleryError as error:
-            if str(error) not in self._told:
-                self._told.add(str(error))
-                self._notify(f"warning: the run goes on with the gallery as it was: {error}")
 
     def _check_end(self, source: DetectionFeed, reader: FrameReader) -> list[str]:
         """Whether the video held every frame that the detections speak of."""

@@ -23,21 +23,20 @@ from tracking.enrolment import Company, Enrol, Enroller, EnrolmentCounts
 from tracking.enrolment_run import check_enrolment_gallery, misplaced_lines
 from tracking.errors import OptionError, SightingError
 from tracking.evidence import Status
+from tracking.following import GalleryFollower
 from tracking.gallery_writer import GalleryWriter
 from tracking.identity import TrackIdentities
 from tracking.quality import crowding
 from tracking.recognition import Look, Presence, Recognition
 
 if TYPE_CHECKING:
-    from gallery_db import MatchThreshold, Search
+    from gallery_db import MatchThreshold, Search, ViewChange
     from gallery_db.model import EmbeddingModel
 
 __all__ = ["Sighting", "TrackEnroller", "TrackName"]
 
 _FOLLOW_SECONDS = 1.0
 """Between two looks at what others did in the gallery; a look costs one small SQL query."""
-_FOLLOW_SHARE = 0.05
-"""Share of the time that may go into taking in what has changed."""
 _TINY = 1e-12
 
 
@@ -161,9 +160,7 @@ class TrackEnroller:
         self._stays: dict[str, int] = {}
         self._ended = EnrolmentCounts()
         self._told = 0
-        self._complaints: set[str] = set()
         self._looked = time.monotonic()
-        self._pause = _FOLLOW_SECONDS
         self._closed = False
         self._run_id = secrets.token_hex(6)
         self._company = Company()
@@ -177,6 +174,7 @@ class TrackEnroller:
             self._earlier = {entry.id: (entry, vector) for entry, vector in zip(entries, vectors, strict=True)}
             self._view = opened.view(without=self._earlier, search=search)
             self._view.prepare()
+            self._follower = GalleryFollower(self._view, self._gallery_changed, self._notify)
             self._threshold = match_threshold(opened, gallery_match_threshold, classes)
             for words in self._threshold.words:
                 self._notify(words)
@@ -313,32 +311,19 @@ class TrackEnroller:
     def _follow(self) -> None:
         """Take note of what others do in the gallery, and pass on what it has to say."""
         now = time.monotonic()
-        if now - self._looked < self._pause:
+        if now - self._looked < _FOLLOW_SECONDS:
             return
+        self._looked = now
         self._tell()
-        if self._writer is not None and not self._shared:
-            self._looked = now
-            return  # nobody else writes to the folder
-        before = self._view.identities
-        try:
-            change = self._view.refresh()
-        except GalleryError as error:
-            self._looked = now
-            if str(error) not in self._complaints:
-                self._complaints.add(str(error))
-                self._notify(f"warning: names go on with the gallery as it was: {error}")
-            return
-        if change is not None:
+        if self._writer is None or self._shared:  # else nobody else writes to the folder
+            self._follower.look()
+
+    def _gallery_changed(self, before: Sequence[str], change: ViewChange) -> None:
+        for camera in self._cameras.values():
+            if camera.enroller is not None:
+                camera.enroller.follow(change)
             if change.anew:
-                self._view.prepare()
-            for camera in self._cameras.values():
-                if camera.enroller is not None:
-                    camera.enroller.follow(change)
-                if change.anew:
-                    camera.recognition.gallery_changed(before, change.renamed)
-        # What takes long is done seldom.
-        self._looked = time.monotonic()
-        self._pause = max(_FOLLOW_SECONDS, (self._looked - now) / _FOLLOW_SHARE)
+                camera.recognition.gallery_changed(before, change.renamed)
 
     def _tell(self) -> None:
         for notice in self._gallery.notices[self._told :]:
