@@ -122,7 +122,7 @@ def test_moments_and_runs_are_bounded() -> None:
     for frame in (0, 1, 50, 100, 150):
         keep_moment(moments, Moment(frame, frame, A, 1.0), 3)
     assert [(m.first, m.last, m.weight) for m in moments] == [(0, 50, 3.0), (100, 100, 1.0), (150, 150, 1.0)]
-    track = TrackEvidence(RULE, None, Stretch(0, 0, A, A, A), 0, 0)
+    track = TrackEvidence(RULE, Stretch(0, 0, A, A, A), 0, 0)
     for frame in [*range(10), *range(20, 1000, 2), 2000]:
         track.seen(frame)
     assert len(track.runs) == TrackEvidence.RUNS

@@ -94,6 +94,21 @@ def test_mend(stretches: list[NamedStretch], ran: dict[int, str], expected: dict
     assert changed == sum(ran.get(t) != expected.get(t) for t in range(3))
 
 
+def test_boxes_of_another_class_get_no_name() -> None:
+    person = NamedStretch(1, 0, 0, 0, 40, Named("ann", 0.1), "person")
+    boxes = [
+        {"class_id": 2, "class_name": "car"},
+        {"class_id": 2},
+        {"class_id": 0, "class_name": "Person"},
+        {"class_id": 0},
+        {"class_id": 7},
+    ]
+    detections = [{"bbox": [0, 0, 1, 1], "track_id": "1", "identity_status": "undecided", **box} for box in boxes]
+    for detection in detections:
+        Hindsight([person], {0: "person", 2: "car"}).mend({"frame": 10, "detections": [detection]})
+    assert [d.get("gallery_id") for d in detections] == [None, None, "ann", "ann", "ann"]
+
+
 def test_stretches_of_a_swap() -> None:
     """Ann's track goes over to bob behind somebody at frame 5, which is seen at frame 8."""
     identities = TrackIdentities(Known(), threshold=0.25, every=1, keep=True)
@@ -263,10 +278,10 @@ def test_an_error_on_the_way_is_backfilled_too(run_of: Any, monkeypatch: pytest.
     full = run_of("full", backfill=True, frame_range=(0, 60)).payload["frames"]
     observe = TrackIdentities.names
 
-    def fail(self: TrackIdentities, frame: int, track_ids: Any) -> Any:
+    def fail(self: TrackIdentities, frame: int, *others: Any) -> Any:
         if frame == 60:
             raise KeyboardInterrupt
-        return observe(self, frame, track_ids)
+        return observe(self, frame, *others)
 
     monkeypatch.setattr(TrackIdentities, "names", fail)
     with pytest.raises(KeyboardInterrupt):

@@ -246,6 +246,52 @@ def test_a_change_of_coats(coat: NDArray[np.float32]) -> None:
     assert named.identity == "ann"
 
 
+def follow_classes(
+    kinds: Sequence[str | None], *, every: int = 1
+) -> tuple[TrackIdentities, list[str | None], list[int]]:
+    """One track, a person ann or a car by the class of its box: its names, and the frames of its looks."""
+    identities = TrackIdentities(Known(), threshold=0.25, every=every, keep=True)
+    answers: list[str | None] = []
+    looked = []
+    for frame, kind in enumerate(kinds):
+        if identities.due(frame, [1], None, None, [kind]):
+            looked.append(frame)
+            look = C if kind == "car" else A
+            identities.observe(frame, [1], look[None], [1.0], [kind])
+        (named,) = identities.names(frame, [1], [kind])
+        answers.append(named.identity if named else None)
+        assert named is None or np.isfinite(named.distance)
+        assert (identities.status(1, kind) == "known") == (named is not None)
+    return identities, answers, looked
+
+
+def test_no_name_on_a_box_of_another_class() -> None:
+    """A detector flickers: the name is not written there, no look is spent on it, and it is back at once."""
+    kinds = ["person"] * 5 + ["car", "person", "car", "car", "person", None, "PERSON"]
+    identities, answers, looked = follow_classes(kinds)
+    assert answers == ["ann"] * 5 + [None, "ann", None, None, "ann", "ann", "ann"]
+    assert not {5, 7, 8} & set(looked)
+    assert [s.named and s.named.identity for s in identities.stretches()] == ["ann"]
+
+
+@pytest.mark.parametrize("every", [1, 10])
+def test_a_track_that_goes_over_to_another_class(every: int) -> None:
+    """A person's track goes over to a car: the car has a name of its own, and never the person's."""
+    identities, answers, _ = follow_classes(["person"] * 20 + ["car"] * 20, every=every)
+    assert answers[:20] == ["ann"] * 20
+    assert answers[20:23] == [None] * 3
+    assert set(answers[23:]) <= {None, "car"}
+    assert answers[-1] == "car"
+    first, second = identities.stretches()
+    assert (first.class_name, first.named and first.named.identity, first.last) == ("person", "ann", 19)
+    assert (second.class_name, second.named and second.named.identity, second.first) == ("car", "car", 20)
+
+
+def test_the_class_of_a_track_may_come_to_be_known() -> None:
+    _, answers, _ = follow_classes([None, None, "person", "car"])
+    assert answers == ["ann", "ann", "ann", None]
+
+
 def drive(frames: int, tracks: dict[int, NDArray[np.float32]], overlap: dict[int, float]) -> list[tuple[int, int]]:
     """(frame, track) of the looks that are asked for, every ten frames on average."""
     identities = TrackIdentities(Known(), threshold=0.25, every=10)

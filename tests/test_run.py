@@ -584,3 +584,22 @@ def test_annotation() -> None:
     assert drawn.shape == image.shape
     assert (image == 128).all(), "the input is not touched"
     assert (drawn != image).any(axis=2).sum() > 500
+
+
+@pytest.mark.parametrize("backfill", [False, True])
+def test_names_keep_to_their_class(scene: Scene, gallery: Path, tmp_path: Path, backfill: bool) -> None:
+    """The detector calls everybody a car from the middle on: tracks go on, names of people do not."""
+    document = json.loads(scene.detections.read_text())
+    for frame in document["frames"]:
+        for detection in frame["detections"]:
+            if frame["frame"] >= 60:
+                detection |= {"class_id": 2, "class_name": "car"}
+    path = tmp_path / "cars.json"
+    path.write_text(json.dumps(document))
+    frames = run(scene, dets_json=path, gallery=gallery, frame_range=(0, 100), backfill=backfill).payload["frames"]
+    tracked = [(f["frame"], d) for f in frames for d in f["detections"] if "track_id" in d]
+    before, after = ({d["track_id"] for n, d in tracked if (n >= 60) == late} for late in (False, True))
+    assert before & after, "the tracks are the same"
+    assert any("gallery_id" in d for n, d in tracked if n < 60)
+    assert not [d for n, d in tracked if n >= 60 and "gallery_id" in d]
+    assert all(isinstance(d.get("gallery_distance", 0.0), float) for _, d in tracked)

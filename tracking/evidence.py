@@ -21,6 +21,7 @@ __all__ = [
     "Stretch",
     "TrackEvidence",
     "Verdict",
+    "are_different_classes",
     "keep_moment",
     "two_nearest",
 ]
@@ -109,6 +110,11 @@ class Moment:
     weight: float
 
 
+def are_different_classes(one: str | None, other: str | None) -> bool:
+    """Whether two classes are both known, and not the same but for upper case."""
+    return one is not None and other is not None and one.casefold() != other.casefold()
+
+
 def keep_moment(moments: list[Moment], moment: Moment, most: int) -> None:
     """Add a moment to a list of at most `most`; for more, the two next to each other in time become one."""
     moments.append(moment)
@@ -133,6 +139,7 @@ class Stretch:
         last: The frame that it ends with, once it has ended.
         early: Its first looks, (frame, embedding), until they tell no more.
         moments: All its looks, the more of them in one the longer it is; None where nobody wants to know.
+        class_name: The class of all of them; None where unknown.
     """
 
     EARLY: ClassVar[int] = 8
@@ -148,6 +155,7 @@ class Stretch:
     last: int = -1
     early: list[tuple[int, NDArray[np.float32]]] = field(default_factory=list)
     moments: list[Moment] | None = None
+    class_name: str | None = None
 
     @property
     def mean(self) -> NDArray[np.float32]:
@@ -162,6 +170,7 @@ class _Held:
     frame: int
     embedding: NDArray[np.float32]
     weight: float
+    class_name: str | None
 
 
 @dataclass(slots=True, eq=False)
@@ -171,11 +180,11 @@ class TrackEvidence:
     A look that speaks against the evidence so far is held back: somebody passed in front, or the tracker went
     over to another person, and only further looks can tell. Some such looks in a row that show the same person
     begin a new stretch, from the moment where the track was most at risk of a swap; if the person before is
-    seen again before the new one has got a name, the old stretch goes on.
+    seen again before the new one has got a name, the old stretch goes on. A look at something of another class
+    always speaks against the evidence, since a tracker may go over from a person to a car.
 
     Attributes:
         rule: The limits.
-        class_name: The class; None where unknown.
         stretch: The stretch that it is in now.
         before: The one before.
         last_look, last_for, last_seen: Frames of the last look, of the last that agreed, and of the last sight.
@@ -185,6 +194,7 @@ class TrackEvidence:
         crowd: Largest overlap with another box since then.
         usual: What a look at it is usually worth; see `look_quality`.
         worth: The same without sharpness, from all its boxes; see `box_quality`.
+        otherwise: In how many frames in a row, up to now, its box has been of another class than the stretch.
         held: Looks held back.
         journal: Its last looks.
         answers: The last changes of what it is called: (frame, status, name or None).
@@ -206,7 +216,6 @@ class TrackEvidence:
     """... and one worth less than this does not show that no swap took place."""
 
     rule: DecisionRule
-    class_name: str | None
     stretch: Stretch
     last_look: int
     last_seen: int
@@ -217,6 +226,7 @@ class TrackEvidence:
     crowd: float = 0.0
     usual: float = 0.0
     worth: float = 0.0
+    otherwise: int = 0
     held: list[_Held] = field(default_factory=list)
     journal: deque[Look] = field(default_factory=lambda: deque(maxlen=32))
     answers: deque[tuple[int, Status, str | None]] = field(default_factory=lambda: deque(maxlen=16))
@@ -234,7 +244,14 @@ class TrackEvidence:
             place = min(range(len(runs) - 1), key=lambda i: runs[i + 1][0] - runs[i][1])
             runs[place : place + 2] = [[runs[place][0], runs[place + 1][1]]]
 
-    def take(self, frame: int, embedding: NDArray[np.float32], quality: float, look: NDArray[np.float32]) -> bool:
+    def take(
+        self,
+        frame: int,
+        embedding: NDArray[np.float32],
+        quality: float,
+        look: NDArray[np.float32],
+        class_name: str | None = None,
+    ) -> bool:
         """Add a look, hold it back, or begin a new stretch.
 
         Args:
@@ -242,33 +259,36 @@ class TrackEvidence:
             embedding: (D,) of unit length.
             quality: In [0, 1].
             look: (I,) its distances to the identities.
+            class_name: Of what was looked at; None where unknown.
 
         Returns:
             Whether a new stretch has begun with it.
         """
         weight = max(quality, _TINY)
         self.last_look = frame
-        against = self.stretch.looks > 0 and self._speaks_against(embedding, look)
-        poor = against and quality < self.POOR * self.usual
+        other = are_different_classes(class_name, self.stretch.class_name)
+        against = other or (self.stretch.looks > 0 and self._speaks_against(embedding, look))
+        poor = against and not other and quality < self.POOR * self.usual
         self.journal.append(
             Look(frame, quality, *two_nearest(look), "poor" if poor else "against" if against else "for")
         )
         if poor:
             return False
         self.usual = weight if self.usual == 0.0 else 0.8 * self.usual + 0.2 * weight
-        if against and self._returns(embedding, look):
+        if against and self._returns(embedding, look, class_name):
             assert self.before is not None
             self.stretch, self.before, against = self.before, None, False
         if not against:
             self.held.clear()
             self._add(frame, embedding, weight)
+            self.stretch.class_name = self.stretch.class_name or class_name
             self.last_for = frame
             if quality >= self.CONVINCING * self.usual:
                 self.risk = self.crowd = 0.0
             return False
-        if self.held and not self._alike(self.held[-1].embedding, embedding):
+        if self.held and not self._alike(self.held[-1], embedding, class_name):
             self.held.clear()  # neither of the two passers-by is whom the track shows
-        self.held.append(_Held(frame, embedding, weight))
+        self.held.append(_Held(frame, embedding, weight, class_name))
         if len(self.held) < (self.PATIENCE if self.risk > 0.0 else self.PATIENCE_UNPROVOKED):
             return False
         self._begin_anew(frame)
@@ -282,7 +302,10 @@ class TrackEvidence:
         old.last = first - 1
         self.before = old
         moments: list[Moment] | None = None if old.moments is None else []
-        self.stretch = Stretch(first, frame, np.zeros_like(old.total), old.distances, old.supported, moments=moments)
+        kind = next((held.class_name for held in self.held if held.class_name is not None), None)
+        self.stretch = Stretch(
+            first, frame, np.zeros_like(old.total), old.distances, old.supported, moments=moments, class_name=kind
+        )
         for held in self.held:
             self._add(held.frame, held.embedding, held.weight)
         self.held.clear()
@@ -308,18 +331,20 @@ class TrackEvidence:
         distance = float(look[name])
         return distance > rule.accept + rule.hysteresis or float(look.min()) < distance - rule.hysteresis
 
-    def _returns(self, embedding: NDArray[np.float32], look: NDArray[np.float32]) -> bool:
+    def _returns(self, embedding: NDArray[np.float32], look: NDArray[np.float32], class_name: str | None) -> bool:
         """Whether the track shows again whom it showed before somebody, never named, came in between."""
         before = self.before
-        if before is None or self.stretch.name >= 0:
+        if before is None or self.stretch.name >= 0 or are_different_classes(class_name, before.class_name):
             return False
         own = 1.0 - float(embedding @ before.mean)
         if before.name < 0 or before.name >= len(look):
             return own <= self.rule.sure
         return own <= self.rule.accept and float(look[before.name]) <= min(self.rule.accept, float(look.min()))
 
-    def _alike(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
-        return 1.0 - float(first @ second) <= self.rule.accept + self.rule.hysteresis
+    def _alike(self, held: _Held, embedding: NDArray[np.float32], class_name: str | None) -> bool:
+        if are_different_classes(held.class_name, class_name):
+            return False
+        return 1.0 - float(held.embedding @ embedding) <= self.rule.accept + self.rule.hysteresis
 
     @property
     def doubtful(self) -> bool:

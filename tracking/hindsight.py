@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tracking.evidence import are_different_classes
 from tracking.identity import NamedStretch
 
 __all__ = ["Hindsight"]
@@ -17,13 +18,16 @@ class Hindsight:
 
     A stretch of a track that has a name in the end has it from its first frame on, and the frames between a
     swap and its discovery no longer carry the name of the person before. In a frame, a name goes to whoever
-    had it as the run went, else to whoever it fits best; the others have none there.
+    had it as the run went, else to whoever it fits best; the others have none there. A box of another class than
+    the stretch has none either.
 
     Args:
         stretches: Of all tracks; see `TrackIdentities.stretches`.
+        class_names: Of class ids, for detections that do not name their class.
     """
 
-    def __init__(self, stretches: Sequence[NamedStretch]) -> None:
+    def __init__(self, stretches: Sequence[NamedStretch], class_names: Mapping[int, str] | None = None) -> None:
+        self._class_names = class_names or {}
         self._stretches: dict[str, list[NamedStretch]] = defaultdict(list)
         for stretch in sorted(stretches, key=lambda s: s.first):
             self._stretches[str(stretch.track_id)].append(stretch)
@@ -44,6 +48,8 @@ class Hindsight:
         for row, detection in enumerate(tracked):
             ran = detection.get("gallery_id")
             stretch = self._at(detection["track_id"], frame)
+            if stretch is not None and are_different_classes(self._class_of(detection), stretch.class_name):
+                continue
             if stretch is not None and stretch.settled:
                 if stretch.named is not None:
                     identity = stretch.named.identity
@@ -77,6 +83,9 @@ class Hindsight:
             detection["identity_status"] = "undecided" if name is None else "known"
             detection["identity_backfilled"] = True
         return changed
+
+    def _class_of(self, detection: Mapping[str, Any]) -> str | None:
+        return detection.get("class_name") or self._class_names.get(int(detection.get("class_id", -1)))
 
     def _at(self, track_id: str, frame: int) -> NamedStretch | None:
         place = bisect_right(self._starts.get(track_id, []), frame) - 1

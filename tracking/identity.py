@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.evidence import DecisionRule, Moment, Status, Stretch, TrackEvidence
+from tracking.evidence import DecisionRule, Moment, Status, Stretch, TrackEvidence, are_different_classes
 from tracking.explanation import Explanation
 from tracking.explanation import explain as explain_stretch
 
@@ -187,6 +187,8 @@ class TrackIdentities:
     """Overlap from which the tracker may mix two people up."""
     LOST = 3
     """Frames out of sight from which it may, too."""
+    OTHERWISE = 3
+    """Frames in a row with a box of another class from which it has; fewer are the detector's flicker."""
     CLEAR = 0.15
     """Overlap up to which a look shows the person alone."""
     GOOD = 0.6
@@ -228,6 +230,7 @@ class TrackIdentities:
         track_ids: Sequence[int],
         worth: Sequence[float] | None = None,
         overlap: Sequence[float] | None = None,
+        class_names: Sequence[str | None] | None = None,
     ) -> list[int]:
         """Which tracks should be looked at in this frame; to be called once a frame, in order.
 
@@ -236,6 +239,7 @@ class TrackIdentities:
             track_ids: The N tracks of the frame.
             worth: N, what is known of the looks' quality; see `box_quality`. All 1 by default.
             overlap: N, the largest overlap of each with another box; see `max_overlap`. All 0 by default.
+            class_names: N classes, None where unknown. All unknown by default.
 
         Returns:
             Positions in `track_ids`, in order.
@@ -252,7 +256,8 @@ class TrackIdentities:
                     first.append(i)
                 continue
             value = worth[i] if worth is not None else 1.0
-            self._watch(track, frame, crowd, value)
+            kind = class_names[i] if class_names is not None else None
+            self._watch(track, frame, crowd, value, kind)
             urgency = self._urgency(track, frame, crowd, value)
             if urgency is not None:
                 wanted.append((urgency, -value, i))
@@ -261,8 +266,8 @@ class TrackIdentities:
         chosen = first + [i for _, _, i in wanted[:left]]
         return sorted(chosen)
 
-    def _watch(self, track: TrackEvidence, frame: int, crowd: float, worth: float) -> None:
-        """Note what may have made the tracker go over to somebody else."""
+    def _watch(self, track: TrackEvidence, frame: int, crowd: float, worth: float, class_name: str | None) -> None:
+        """Note what may have made the tracker go over to somebody else, or shows that it did."""
         gap = frame - track.last_seen - 1
         track.crowd = max(track.crowd, crowd)
         risk = track.crowd if track.crowd >= self.RISKY else 0.0
@@ -270,6 +275,10 @@ class TrackIdentities:
             risk += min(0.5 + 0.05 * gap, 1.0)
         if risk > track.risk:
             track.risk, track.risk_frame = risk, frame
+        other = are_different_classes(class_name, track.stretch.class_name)
+        track.otherwise = track.otherwise + 1 if other else 0
+        if track.otherwise == self.OTHERWISE:
+            track.risk, track.risk_frame = max(track.risk, 1.0), frame - self.OTHERWISE + 1
         track.worth = worth if track.worth == 0.0 else 0.95 * track.worth + 0.05 * worth
 
     def _urgency(self, track: TrackEvidence, frame: int, crowd: float, worth: float) -> float | None:
@@ -278,6 +287,8 @@ class TrackIdentities:
         In this order: evidence that is contradicted; probable swaps (behind somebody and out of sight); tracks
         not decided, at growing intervals; less probable swaps; settled tracks.
         """
+        if 0 < track.otherwise < self.OTHERWISE:
+            return None
         age = frame - track.last_look
         clear = crowd <= self.CLEAR and worth >= self.GOOD * track.worth
         if track.held:
@@ -323,19 +334,28 @@ class TrackIdentities:
             if track is None:
                 first = self._unseen.pop(track_id, frame)
                 moments: list[Moment] | None = [] if self._keep else None
-                stretch = Stretch(first, first, np.zeros_like(embeddings[i]), looks[i], looks[i], moments=moments)
-                track = TrackEvidence(self._rule, class_names[i], stretch, frame, frame)
+                stretch = Stretch(
+                    first,
+                    first,
+                    np.zeros_like(embeddings[i]),
+                    looks[i],
+                    looks[i],
+                    moments=moments,
+                    class_name=class_names[i],
+                )
+                track = TrackEvidence(self._rule, stretch, frame, frame)
                 if first < frame:
                     track.seen(first)
                 self._tracks[track_id] = track
             else:
                 self._credit -= 1.0
             before = track.before
-            if track.take(frame, embeddings[i], qualities[i], looks[i]) and before is not None:
+            if track.take(frame, embeddings[i], qualities[i], looks[i], class_names[i]) and before is not None:
                 self._close(track_id, track, before)
             means[i] = track.stretch.mean
+        kinds = [self._tracks[t].stretch.class_name for t in track_ids]
         for track_id, near, supported in zip(
-            track_ids, *self._compare(means, class_names, self._held(track_ids)), strict=True
+            track_ids, *self._compare(means, kinds, self._held(track_ids)), strict=True
         ):
             stretch = self._tracks[track_id].stretch
             stretch.distances, stretch.supported = near, supported
@@ -400,7 +420,7 @@ class TrackIdentities:
         columns: dict[str, list[int]] = {}
         for column, name in enumerate(self._source.identities):
             columns.setdefault(name, []).append(column)
-        compared = self._compare(means, [track.class_name for track, _ in parts])
+        compared = self._compare(means, [part.class_name for _, part in parts])
         for (track, part), row, supported in zip(parts, *compared, strict=True):
             part.distances, part.supported = row, supported
             track.journal.clear()  # it speaks of columns
@@ -414,28 +434,32 @@ class TrackIdentities:
 
     # -- who they are ----------------------------------------------------------------------------------------
 
-    def names(self, frame: int, track_ids: Sequence[int]) -> list[Named | None]:
-        """The names of the tracks in a frame, no name twice.
+    def names(
+        self, frame: int, track_ids: Sequence[int], class_names: Sequence[str | None] | None = None
+    ) -> list[Named | None]:
+        """The names of the tracks in a frame, no name twice, and none on a box of another class than its own.
 
         Args:
             frame: Frame number.
-            track_ids: The tracks that are in the frame.
+            track_ids: The N tracks that are in the frame.
+            class_names: N classes of their boxes, None where unknown. All unknown by default.
         """
         present = frozenset(track_ids)
         if self._stale or present != self._present:
             self._decide(sorted(present))
             self._present, self._stale = present, False
         answer: list[Named | None] = []
-        for track_id in track_ids:
+        for i, track_id in enumerate(track_ids):
             track = self._tracks.get(track_id)
             if track is None:
                 answer.append(None)
                 continue
             track.seen(frame)
-            named = None if track.doubtful else self._named(track.stretch)
+            status = self.status(track_id, class_names[i] if class_names is not None else None)
+            named = self._named(track.stretch) if status == "known" else None
             answer.append(named)
             if self._explain:
-                said = (track.status, None if named is None else named.identity)
+                said = (status, None if named is None else named.identity)
                 if not track.answers or track.answers[-1][1:] != said:
                     track.answers.append((frame, *said))
         if frame // self.FORGET_EVERY != self._thousand:  # frames may be missing
@@ -443,10 +467,18 @@ class TrackIdentities:
             self._forget(frame)
         return answer
 
-    def status(self, track_id: int) -> Status:
-        """Whether a track is known, unknown or not decided yet."""
+    def status(self, track_id: int, class_name: str | None = None) -> Status:
+        """Whether a track is known, unknown or not decided yet.
+
+        Args:
+            track_id: The track.
+            class_name: The class of its box, None where unknown. What is known of something of another class says
+                nothing of it.
+        """
         track = self._tracks.get(track_id)
-        return "undecided" if track is None else track.status
+        if track is None or are_different_classes(class_name, track.stretch.class_name):
+            return "undecided"
+        return track.status
 
     def evidence(self, track_id: int) -> TrackEvidence | None:
         """All that is known of a track, to be looked at and not changed; None where it has not been seen."""
@@ -546,7 +578,7 @@ class TrackIdentities:
                     since,
                     last,
                     self._named(stretch),
-                    track.class_name,
+                    stretch.class_name,
                     moments,
                     runs,
                     why=why,
@@ -561,7 +593,7 @@ class TrackIdentities:
         if stretch.name < 0 or not stretch.early:
             return stretch.first
         looks = np.stack([embedding for _, embedding in stretch.early])
-        distances = self._source.identity_distances(looks, [track.class_name] * len(looks))[:, stretch.name]
+        distances = self._source.identity_distances(looks, [stretch.class_name] * len(looks))[:, stretch.name]
         fits = np.flatnonzero(distances <= self._rule.accept + 2 * self._rule.hysteresis)
         if not fits.size:
             return stretch.early[-1][0] + 1

@@ -201,7 +201,7 @@ class TrackingRun:
                         enrolment.catch_up()
                         follower.take_in()
                     if (options.backfill or options.explain) and isinstance(tracker, Hybrid):
-                        told = self._look_back(tracker, selected, artefacts, tally, enrolment)
+                        told = self._look_back(tracker, selected, names, artefacts, tally, enrolment)
                 warnings += self._check_end(source, reader)
                 complete = True
             finally:
@@ -468,6 +468,7 @@ class TrackingRun:
         self,
         tracker: Hybrid,
         selected: set[int] | None,
+        class_names: Mapping[int, str],
         artefacts: Artefacts,
         tally: Tally,
         enrolment: RunEnrolment | None,
@@ -483,7 +484,7 @@ class TrackingRun:
             artefacts.tracks.more["explanations"] = explanations(ran, final)
             told = ran, final, tracker.sights or {}
         if self._options.backfill:
-            self._backfill(Hindsight(settled), selected, artefacts, tally)
+            self._backfill(Hindsight(settled, class_names), selected, artefacts, tally)
         return told
 
     def _draw_explanations(self, told: _Told, people: KnownPeople, artefacts: Artefacts) -> None:

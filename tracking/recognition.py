@@ -120,7 +120,9 @@ class Recognition:
 
     def due(self, present: Presence) -> list[int]:
         """Which tracks should be looked at in this frame, as positions; see `TrackIdentities.due`."""
-        return self._identities.due(present.frame, present.track_ids, present.worth(), present.overlaps)
+        return self._identities.due(
+            present.frame, present.track_ids, present.worth(), present.overlaps, present.class_names
+        )
 
     def observe(self, present: Presence, looks: Sequence[Look]) -> Answers:
         """Take the looks of a frame, and say who its tracks are.
@@ -138,8 +140,10 @@ class Recognition:
                 [look.quality for look in looks],
                 [present.class_names[look.position] for look in looks],
             )
-        named = identities.names(frame, track_ids)
-        statuses = [identities.status(track_id) for track_id in track_ids]
+        named = identities.names(frame, track_ids, present.class_names)
+        statuses = [
+            identities.status(track_id, kind) for track_id, kind in zip(track_ids, present.class_names, strict=True)
+        ]
         if self.sights is not None:
             for look in looks:
                 self._note_sight(self.sights, present, look)
