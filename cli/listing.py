@@ -35,7 +35,7 @@ def list_names(
     columns: list[str]
     rows: list[tuple[Any, ...]]
     if what is What.trackers:
-        from tracking.boxmot_adapter import temporal_trackers
+        from tracking.temporal import DEFAULT_TEMPORAL, available_temporal
         from tracking.trackers import available_trackers
 
         columns = ["name", "option", "what"]
@@ -45,8 +45,14 @@ def list_names(
         }
         rows = [(name, "--tracker", about[name]) for name in available_trackers()]
         rows += [
-            (name, "--temporal", "BoxMOT tracker for gallery_hybrid" + (" (default)" if name == "bytetrack" else ""))
-            for name in temporal_trackers()
+            (
+                name,
+                "--temporal",
+                "BotSort by motion alone, for gallery_hybrid (default)"
+                if name == DEFAULT_TEMPORAL
+                else "BoxMOT tracker for gallery_hybrid",
+            )
+            for name in available_temporal()
         ]
     elif what is What.detectors:
         from tracking.detectors import available_detectors

@@ -247,8 +247,11 @@ def run(
         ),
     ] = False,
     temporal: Annotated[
-        str, typer.Option("--temporal", help="BoxMOT tracker (see: gtrack list trackers).", rich_help_panel=_TRACKING)
-    ] = "bytetrack",
+        str,
+        typer.Option(
+            "--temporal", help="How detections become tracks (see: gtrack list trackers).", rich_help_panel=_TRACKING
+        ),
+    ] = "botsort_motion",
     temporal_option: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(

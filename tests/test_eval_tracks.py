@@ -135,13 +135,14 @@ def write_mot(table: Any, path: Path) -> Path:
 def test_bytetrack_on_pets_scores_as_trackeval_says(data: Path, tmp_path: Path) -> None:
     place = data / "mot" / "PETS09-S2L1"
     video = data / "video" / "pets09-s2l1.avi"
-    result = track_video(dets_json=mot_detections(place, video=video), video=video, no_progress=True)
+    detections = mot_detections(place, video=video)
+    result = track_video(dets_json=detections, video=video, temporal="bytetrack", no_progress=True)
     table = read_tracks(result.payload)
     text = write_mot(table, tmp_path / "result.txt")
     figures = run_trackeval(place.parent, "PETS09-S2L1", text, tmp_path, "MOT15")
     for source in (table, read_tracks(text)):
         same(evaluate_tracks(source, read_truth(place)), figures)
-    # What the README says; BoxMOT's ByteTrack with gtrack's defaults.
+    # What the README says; BoxMOT's ByteTrack with gtrack's thresholds.
     assert 100 * figures["HOTA"]["HOTA"].mean() == pytest.approx(35.7, abs=0.5)
     assert 100 * figures["CLEAR"]["MOTA"] == pytest.approx(62.8, abs=0.5)
     assert 100 * figures["Identity"]["IDF1"] == pytest.approx(44.5, abs=0.5)

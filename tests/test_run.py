@@ -20,12 +20,12 @@ from gallery_db import Gallery, GalleryError, GalleryNotFoundError, ModelMismatc
 from gallery_db.errors import GtrackError
 from tracking import TrackingRun, available_trackers, load_embedder, track_video
 from tracking.artifacts import OutputOptions
-from tracking.boxmot_adapter import temporal_trackers
 from tracking.demo_scene import Scene, SceneConfig, make_detections
 from tracking.draw import annotate
 from tracking.errors import DetectionsError, OptionError, VideoError
 from tracking.options import RunOptions, parse_range
 from tracking.schemas import load_schema
+from tracking.temporal import available_temporal
 
 Document = dict[str, Any]
 
@@ -312,7 +312,7 @@ def test_a_container_that_overstates_its_length(scene: Scene, tmp_path: Path) ->
     assert result.warnings
 
 
-@pytest.mark.parametrize("name", temporal_trackers())
+@pytest.mark.parametrize("name", available_temporal())
 def test_every_temporal_tracker(scene: Scene, gallery: Path, name: str) -> None:
     result = run(scene, gallery=gallery, temporal=name, frame_range=(0, 50))
     assert result.stats["tracks"] > 0

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tracking.boxmot_adapter import BoxmotTracker, temporal_trackers
+from tracking.boxmot_adapter import BoxmotTracker
 from tracking.detections import open_detections
 from tracking.errors import OptionError, TrackerError
-from tracking.temporal import TemporalOptions, TemporalTracker
+from tracking.temporal import DEFAULT_TEMPORAL, TemporalOptions, TemporalTracker, available_temporal
 
 Frame = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 
@@ -60,7 +60,8 @@ def test_ids_are_those_of_bytetrack() -> None:
         kept = generator.random(6) > 0.15
         jitter = generator.normal(0, 2, (6, 4))
         frames.append(((boxes + jitter)[kept], generator.uniform(0.15, 0.95, 6)[kept], classes[kept]))
-    assert run(TemporalTracker(TemporalOptions(), have_embeddings=False), frames) == reference(frames)
+    options = TemporalOptions(name="bytetrack")
+    assert run(TemporalTracker(options, have_embeddings=False), frames) == reference(frames)
 
 
 @pytest.mark.data
@@ -71,10 +72,44 @@ def test_ids_are_those_of_bytetrack_on_pets(data: Path) -> None:
         detections = source.at(number)
         frames.append((detections.boxes, detections.scores, detections.class_ids))
     options = {"track_thresh": 0.45, "match_thresh": 0.8, "track_buffer": 25, "frame_rate": 30}
-    assert run(TemporalTracker(TemporalOptions(), have_embeddings=False), frames) == reference(frames, **options)
+    tracker = TemporalTracker(TemporalOptions(name="bytetrack"), have_embeddings=False)
+    assert run(tracker, frames) == reference(frames, **options)
 
 
-@pytest.mark.parametrize("name", temporal_trackers())
+def test_the_default_is_botsort_by_motion_alone() -> None:
+    """The same ids as BoxMOT's own, with the score in the first matching; neither frames nor embeddings are needed."""
+    from boxmot import BotSort
+
+    generator = np.random.default_rng(3)
+    theirs = BotSort(
+        track_high_thresh=0.45,
+        new_track_thresh=0.45,
+        track_buffer=25,
+        use_embeddings=False,
+        use_cmc=False,
+        fuse_first_associate=True,
+    )
+    tracker = TemporalTracker(TemporalOptions(), have_embeddings=True)
+    assert (DEFAULT_TEMPORAL, tracker.uses_embeddings, tracker.uses_frame) == (available_temporal()[0], False, False)
+    for boxes, _, classes in walkers(120, count=6):
+        kept = generator.random(6) > 0.15
+        shaken, scores = (boxes + generator.normal(0, 2, (6, 4)))[kept], generator.uniform(0.15, 0.95, 6)[kept]
+        ids, indices, _ = tracker.update(shaken, scores, classes[kept].astype(np.int64))
+        rows = np.concatenate([shaken, scores[:, None], classes[kept][:, None]], axis=1).astype(np.float32)
+        out = theirs.update(rows, np.zeros((400, 400, 3), np.uint8))
+        assert dict(zip(indices.tolist(), ids.tolist(), strict=True)) == {int(r[7]): int(r[4]) for r in out}
+
+
+def test_a_preset_can_be_overruled() -> None:
+    options = TemporalOptions(extra={"use_embeddings": True})
+    assert options.takes_embeddings
+    assert TemporalTracker(options, have_embeddings=True).uses_embeddings
+    with pytest.raises(TrackerError, match="botsort_motion"):
+        TemporalTracker(options, have_embeddings=False)
+    assert not TemporalOptions(name="botsort", extra={"use_embeddings": False}).takes_embeddings
+
+
+@pytest.mark.parametrize("name", available_temporal())
 def test_every_tracker_follows_walkers(name: str) -> None:
     tracker = TemporalTracker(TemporalOptions(name=name), have_embeddings=True)
     generator = np.random.default_rng(2)

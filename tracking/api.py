@@ -17,7 +17,7 @@ from tracking.options import RunOptions, read_class_names
 from tracking.pipeline import DetectionInput, TrackingRun
 from tracking.result import TrackResult
 from tracking.sources import LiveOptions
-from tracking.temporal import TemporalOptions
+from tracking.temporal import DEFAULT_TEMPORAL, TemporalOptions
 
 __all__ = ["track_video"]
 
@@ -53,7 +53,7 @@ def track_video(
     fourcc: str = "mp4v",
     class_names: str | Path | Mapping[int, str] | Sequence[str] | None = None,
     no_progress: bool = False,
-    temporal: str = "bytetrack",
+    temporal: str = DEFAULT_TEMPORAL,
     temporal_options: Mapping[str, Any] | None = None,
     frame_range: tuple[int | None, int | None] = (None, None),
     lenient: bool = False,

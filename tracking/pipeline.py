@@ -370,7 +370,7 @@ class TrackingRun:
         if (
             options.embedder.threads is None
             and options.tracker == "gallery_hybrid"
-            and options.temporal.name in _WITHOUT_EMBEDDINGS
+            and not options.temporal.takes_embeddings
         ):
             # Crops come by ones and twos here: a second thread would cost CPU time and win nothing.
             return replace(options.embedder, threads=1)
@@ -399,7 +399,7 @@ class TrackingRun:
         if options.tracker == "gallery_only":
             assert people is not None  # RunOptions.validate
             return GalleryOnly(people.embedder, people.view, threshold=threshold), embedder
-        if embedder is None and options.temporal.name not in _WITHOUT_EMBEDDINGS:
+        if embedder is None and options.temporal.takes_embeddings:
             embedder = self._embedder_options().load(None, self._notify)
         elif embedder is None and options.embedder.weights is not None:
             self._notify(
@@ -650,10 +650,6 @@ class TrackingRun:
                 "config": config,
             },
         }
-
-
-_WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort"})
-"""Trackers that never look at embeddings, so that no model is loaded for them without a gallery."""
 
 
 def _note(done: int, total: int | None) -> str:

@@ -12,7 +12,24 @@ from numpy.typing import NDArray
 from tracking.boxmot_adapter import BoxmotTracker, temporal_trackers, tracker_parameters
 from tracking.errors import OptionError, TrackerError
 
-__all__ = ["TemporalOptions", "TemporalTracker"]
+__all__ = ["DEFAULT_TEMPORAL", "TemporalOptions", "TemporalTracker", "available_temporal"]
+
+DEFAULT_TEMPORAL = "botsort_motion"
+
+# By motion alone, tracks cost no embeddings. BoT-SORT's Kalman filter (of width and height, where ByteTrack has height
+# and aspect ratio; Aharon et al., 2022) follows people better than ByteTrack's, its matching without the detection
+# score does not: docs/benchmarks.md has the figures.
+_PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    DEFAULT_TEMPORAL: ("botsort", {"use_embeddings": False, "use_cmc": False, "fuse_first_associate": True}),
+}
+
+
+_WITHOUT_EMBEDDINGS = frozenset({DEFAULT_TEMPORAL, "bytetrack", "ocsort", "sfsort"})
+
+
+def available_temporal() -> tuple[str, ...]:
+    """The names that `TemporalOptions` takes, the default first: gtrack's presets, and every BoxMOT tracker."""
+    return (*_PRESETS, *temporal_trackers())
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +37,8 @@ class TemporalOptions:
     """Options of temporal association, in the same words for every tracker.
 
     Attributes:
-        name: A BoxMOT tracker, one of `temporal_trackers`.
+        name: One of `available_temporal`: a BoxMOT tracker, or ``"botsort_motion"``, which is BotSort without
+            embeddings and camera motion compensation, and with the detection score in its first matching.
         track_thresh: Score from which a detection may start a track, in [0, 1].
         match_thresh: Highest association cost (1 - IoU, fused with the score) that still links a
             detection to a track: higher accepts more. ByteTrack and BotSort have such a gate.
@@ -31,7 +49,7 @@ class TemporalOptions:
         extra: Further keyword arguments of the tracker's own constructor.
     """
 
-    name: str = "bytetrack"
+    name: str = DEFAULT_TEMPORAL
     track_thresh: float = 0.45
     match_thresh: float = 0.8
     track_buffer: int = 25
@@ -46,9 +64,9 @@ class TemporalOptions:
         Raises:
             OptionError: A value out of range, or an unknown tracker.
         """
-        if self.name not in temporal_trackers():
+        if self.name not in available_temporal():
             raise OptionError(
-                f"unknown temporal tracker {self.name!r}; expected one of {', '.join(temporal_trackers())}."
+                f"unknown temporal tracker {self.name!r}; expected one of {', '.join(available_temporal())}."
             )
         for name, value in (("track-thresh", self.track_thresh), ("match-thresh", self.match_thresh)):
             if not 0.0 <= value <= 1.0:
@@ -61,13 +79,24 @@ class TemporalOptions:
             if number < 1:
                 raise OptionError(f"--{name} must be at least 1, got {number}.")
 
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether the tracker may look at embeddings; loads no tracker."""
+        return bool(self.extra.get("use_embeddings", self.name not in _WITHOUT_EMBEDDINGS))
+
+    @property
+    def boxmot_name(self) -> str:
+        """The BoxMOT tracker that does it."""
+        return _PRESETS[self.name][0] if self.name in _PRESETS else self.name
+
     def constructor_arguments(self) -> dict[str, Any]:
         """The options in the chosen tracker's own words.
 
         Raises:
             OptionError: `extra` names something that the tracker does not take.
         """
-        parameters = tracker_parameters(self.name)
+        name, preset = self.boxmot_name, _PRESETS.get(self.name, ("", {}))[1]
+        parameters = tracker_parameters(name)
         # A tracker without ByteTrack's buffer counts its patience in frames of this video.
         max_age = max(1, round(self.frame_rate / 30.0 * self.track_buffer))
         wanted: dict[str, dict[str, Any]] = {
@@ -104,7 +133,7 @@ class TemporalOptions:
                 f"it takes {', '.join(sorted(parameters))}."
             )
         # BoxMOT needs more observations than max_age, and would say so on stderr at every start.
-        return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[self.name], **self.extra}
+        return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[name], **preset, **self.extra}
 
 
 class TemporalTracker:
@@ -123,17 +152,17 @@ class TemporalTracker:
     def __init__(self, options: TemporalOptions, *, have_embeddings: bool) -> None:
         options.validate()
         arguments = options.constructor_arguments()
-        if "use_embeddings" in tracker_parameters(options.name) and "use_embeddings" not in options.extra:
-            arguments["use_embeddings"] = have_embeddings
+        if "use_embeddings" in tracker_parameters(options.boxmot_name):
+            arguments.setdefault("use_embeddings", have_embeddings)
         self._options = options
-        self._make: Callable[[], BoxmotTracker] = lambda: BoxmotTracker(options.name, arguments)
+        self._make: Callable[[], BoxmotTracker] = lambda: BoxmotTracker(options.boxmot_name, arguments)
         first = self._make()
         self.uses_embeddings = first.uses_embeddings
         self.uses_frame = first.uses_frame
         if self.uses_embeddings and not have_embeddings:
             raise TrackerError(
                 f"temporal tracker {options.name!r} needs ReID embeddings.",
-                hint="Give --reid-weights (or 'builtin'), or choose --temporal bytetrack.",
+                hint="Give --reid-weights (or 'builtin'), or choose --temporal {DEFAULT_TEMPORAL}.",
             )
         self._threshold = np.float32(options.track_thresh)
         # BoxMOT refuses negative class ids and per-class mode knows 80 classes: it sees dense codes.

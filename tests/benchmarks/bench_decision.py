@@ -66,10 +66,10 @@ class SingleLook:
                 self._names = {t: n for t, n in self._names.items() if n.identity != name or t not in track_ids}
                 self._names[track_ids[row]] = Named(name, float(distances[row, column]))
 
-    def names(self, frame: int, track_ids: Sequence[int]) -> list[Named | None]:
+    def names(self, frame: int, track_ids: Sequence[int], *ignored: object) -> list[Named | None]:
         return [self._names.get(track_id) for track_id in track_ids]
 
-    def status(self, track_id: int) -> Status:
+    def status(self, track_id: int, *ignored: object) -> Status:
         return "known" if track_id in self._names else "unknown"
 
     def stretches(self) -> list[NamedStretch]:
