@@ -24,9 +24,13 @@ _MOST_SUSPECTS = 5  # that are told one by one
 def calibrate(
     gallery: GalleryPath,
     far: Annotated[
-        float,
-        typer.Option("--far", help="Wanted false accept rate: the share of strangers' looks that may get a name."),
-    ] = 0.05,
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            "--far",
+            help="Wanted false accept rate: the share of strangers' looks that may get a name. Without it 0.05, and of "
+            "fewer than 20 identities nothing is kept that does not rule out the default threshold.",
+        ),
+    ] = None,
     looks: Annotated[
         int, typer.Option("--looks", min=2, help="Looks in the mean that stands for a track's evidence.")
     ] = 5,
@@ -60,7 +64,14 @@ def calibrate(
     Each identity in turn is taken for a stranger, and each appearance of known people is matched without itself.
     docs/calibration.md tells how, and how far to trust it.
     """
-    from gallery_db import Gallery, GalleryError, calibrate_gallery, plot_calibrations, store_calibrations
+    from gallery_db import (
+        Gallery,
+        GalleryError,
+        calibrate_gallery,
+        plot_calibrations,
+        store_calibrations,
+        stored_thresholds,
+    )
     from tracking.errors import OptionError
 
     if sum((show, reset, threshold is not None)) > 1:
@@ -70,14 +81,15 @@ def calibrate(
             raise OptionError("--plot shows what a calibration measures; leave --threshold, --show and --reset away.")
         _keep_books(gallery, collection, class_name, threshold, reset, as_json)
         return
-    if not 0.0 < far < 0.5:
+    if far is not None and not 0.0 < far < 0.5:
         raise OptionError(f"--far must be between 0 and 0.5, such as 0.05, got {far}.")
     with Gallery.open(gallery, collection=collection, write=store) as source:
         tell_notices(source)
         found = calibrate_gallery(source, far=far, looks=looks, class_name=class_name)
-        sure = [one for one in found if one.chosen is not None and (force or not one.problems)]
+        sure = [one for one in found if one.chosen is not None and (force or not (one.problems or one.default_stands))]
         if store and sure:
             store_calibrations(source, sure)
+        kept_before = stored_thresholds(source)
     for one in found:
         kept = store and one in sure
         if as_json:
@@ -90,10 +102,13 @@ def calibrate(
     if plot is not None:
         plot_calibrations(plot, found)
         say(f"plot: {plot}")
-    for one in sure:
-        if store and one.chosen is not None:
-            say(f"{one.class_name}: kept {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}")
-    unsure = [one for one in found if one not in sure]
+    for one in found:
+        if one in sure and one.chosen is not None:
+            if store:
+                say(f"{one.class_name}: kept {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}")
+        elif one.default_stands and not one.problems:
+            _tell_default_stands(one, kept_before.get(one.class_name.casefold()))
+    unsure = [one for one in found if one not in sure and one.problems]
     if unsure:
         raise GalleryError(
             "; ".join(f"no threshold for {one.class_name}: {' and '.join(one.problems)}" for one in unsure) + ".",
@@ -220,6 +235,23 @@ def _tell_suspects(one: Calibration) -> None:
         say(f"warning: {len(lines) - _MOST_SUSPECTS} more; `gtrack gallery list --suspects` shows all")
 
 
+def _tell_default_stands(one: Calibration, kept: StoredThreshold | None) -> None:
+    from gallery_db import DEFAULT_THRESHOLD
+
+    assert one.chosen is not None
+    at, far = one.chosen.threshold, one.chosen.far
+    goes_on = (
+        f"runs go on with {DEFAULT_THRESHOLD}"
+        if kept is None
+        else f"runs go on with {kept.threshold:.3f}, kept at {kept.at} (--reset: with {DEFAULT_THRESHOLD})"
+    )
+    say(
+        f"{one.class_name}: {one.identities} identities do not rule out the default, {DEFAULT_THRESHOLD}: for {far:g} "
+        f"the threshold may lie anywhere from {at.low:.3f} to {at.high:.3f}. Nothing was kept; {goes_on}. To have "
+        f"{at.estimate:.3f} kept, ask for its rate: --far {far:g}"
+    )
+
+
 def _document(one: Calibration, kept: bool) -> dict[str, Any]:
     return {
         "class": one.class_name,
@@ -234,6 +266,7 @@ def _document(one: Calibration, kept: bool) -> dict[str, Any]:
         "single": _curve(one.single),
         "mean": _curve(one.mean),
         "problems": list(one.problems),
+        "default_stands": one.default_stands,
         "notes": list(one.notes),
         "suspects": {
             "alike": [asdict(found) for found in one.suspects.alike],

@@ -22,6 +22,7 @@ from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError
 from gallery_db.gallery import Gallery
 from gallery_db.suspects import Suspects, find_suspects
+from gallery_db.thresholds import DEFAULT_THRESHOLD
 from gallery_db.view import TRACK_PENALTY, GalleryView
 
 __all__ = [
@@ -43,7 +44,7 @@ DEFAULT_LOOKS = 5
 MIN_IDENTITIES = 5
 MIN_PROBES = 10
 FEW_IDENTITIES = 20
-"""Below, thresholds are told with a word of caution."""
+"""Below, thresholds are told with a word of caution, and the default may stand."""
 COUNTED_FROM = 2
 """False accepts that must be expected for a rate to be counted: the nearest alone may be a wrong label."""
 FIT_REACH = 4
@@ -166,6 +167,9 @@ class Calibration:
         chosen: For the wanted rate, of means where there are any; None where the data cannot tell at all.
         points: For usual rates, as far as the data tells.
         problems: Why the threshold should not be relied on; nothing where it may.
+        default_stands: Whether runs should rather go on with `DEFAULT_THRESHOLD`: no rate was asked for, there are
+            fewer than `FEW_IDENTITIES`, the default lies in the interval of the threshold, and at the default most of
+            them, taken for strangers, get no name.
         notes: What else a user should know.
         suspects: What looks wrong among the entries.
     """
@@ -180,18 +184,20 @@ class Calibration:
     chosen: OperatingPoint | None
     points: tuple[OperatingPoint, ...]
     problems: tuple[str, ...]
+    default_stands: bool
     notes: tuple[str, ...]
     suspects: Suspects
 
 
 def calibrate_gallery(
-    gallery: Gallery, *, far: float = DEFAULT_FAR, looks: int = DEFAULT_LOOKS, class_name: str | None = None
+    gallery: Gallery, *, far: float | None = None, looks: int = DEFAULT_LOOKS, class_name: str | None = None
 ) -> tuple[Calibration, ...]:
     """Calibrate the open collection, each class apart.
 
     Args:
         gallery: Open.
-        far: The wanted false accept rate, between 0 and 0.5.
+        far: The wanted false accept rate, between 0 and 0.5; None for `DEFAULT_FAR`, unless the default threshold
+            stands (see `Calibration`).
         looks: Looks in the mean that stands for a track's evidence, at least 2.
         class_name: Only this class.
 
@@ -211,12 +217,12 @@ def calibrate_view(
     view: GalleryView,
     entries: Sequence[Entry],
     *,
-    far: float = DEFAULT_FAR,
+    far: float | None = None,
     looks: int = DEFAULT_LOOKS,
     class_name: str | None = None,
 ) -> tuple[Calibration, ...]:
     """`calibrate_gallery` for a view and its entries, by row."""
-    if not 0.0 < far < 0.5:
+    if far is not None and not 0.0 < far < 0.5:
         raise GalleryError(f"Expected a false accept rate between 0 and 0.5, found {far}.", hint="Such as 0.05.")
     if looks < 2:
         raise GalleryError(f"Expected a mean of at least 2 looks, found {looks}.", hint="Such as 5.")
@@ -256,14 +262,15 @@ class _Class:
         view: GalleryView,
         entries: Sequence[Entry],
         columns: NDArray[np.intp],
-        far: float,
+        far: float | None,
         looks: int,
         suspects: Suspects,
     ) -> None:
         self._view = view
         self._columns = columns
         self._name = view.identity_classes[columns[0]]
-        self._far = far
+        self._far = DEFAULT_FAR if far is None else far
+        self._asked = far is not None
         self._looks = looks
         self._suspects = suspects
         of = view.row_columns
@@ -315,9 +322,16 @@ class _Class:
             chosen=chosen,
             points=tuple(points),
             problems=tuple(problems),
+            default_stands=not self._asked and self._default_stands(basis, chosen),
             notes=tuple(self._notes(basis, mean, chosen)),
             suspects=self._suspects,
         )
+
+    def _default_stands(self, basis: _Trials | None, chosen: OperatingPoint | None) -> bool:
+        if basis is None or chosen is None or len(self._columns) >= FEW_IDENTITIES:
+            return False
+        at = chosen.threshold
+        return at.low <= DEFAULT_THRESHOLD <= at.high and basis.false_accept_rate(DEFAULT_THRESHOLD) <= 0.5
 
     def _problems(self, basis: _Trials | None) -> list[str]:
         problems = []
@@ -521,6 +535,10 @@ class _Trials:
         estimate, drawn = self._rate(self.others[:, None] <= thresholds)
         return self._grow(estimate), self._grow(drawn)
 
+    def false_accept_rate(self, threshold: float) -> float:
+        """Of the strangers, as counted."""
+        return float(self._false_accepts(np.asarray([threshold]))[0][0])
+
     def _misses(self, thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         own, others = self.own[self.known][:, None], self.others[self.known][:, None]
         return self._rate((own > thresholds) | (others < own), self.known)
@@ -602,7 +620,7 @@ class _Trials:
             fpir=Rate(estimate, float(rate_low.min()), float(rate_high.max())),
             fnir=fnir,
             wrong=wrong,
-            single_fpir=None if single is None else float(single._false_accepts(here)[0][0]),
+            single_fpir=None if single is None else single.false_accept_rate(at),
             single_fnir=None if single is None or not single.known.any() else float(single._misses(here)[0][0]),
         )
 

@@ -281,6 +281,22 @@ def test_classes_are_apart() -> None:
     assert only.chosen == both[0].chosen
 
 
+def test_few_people_leave_the_default_alone_unless_they_rule_it_out() -> None:
+    def stands(people: int, *, nearer: float = 0.0, **options: Any) -> bool:
+        world = World(4, people)
+        vectors = unit(world.vectors + nearer * unit(world.common))
+        return calibrated(world.entries, vectors, **options)[0].default_stands
+
+    assert stands(8)
+    assert stands(19)
+    assert not stands(20), "enough to say something"
+    assert not stands(8, far=0.05), "a rate was asked for"
+    assert not stands(10, nearer=0.3), "the default is outside the interval"
+    assert not stands(6, nearer=0.5), "inside, but most of the others would get a name at the default"
+    with_far, without = (calibrated(World(4, 8).entries, World(4, 8).vectors, **o)[0] for o in ({"far": 0.05}, {}))
+    assert with_far.chosen == without.chosen
+
+
 def test_blocks_and_limits_change_little(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(4, people=12)
     (whole,) = calibrated(world.entries, world.vectors, far=0.1)

@@ -237,7 +237,13 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     assert 0 < found["threshold"] < 1
     assert (tmp_path / "p.png").stat().st_size > 5000
     assert "0.25" in gtrack("gallery", "calibrate", "-g", gallery, "--show").stdout
+    # Six people rule nothing out: the default stands, unless a rate is asked for.
     done = gtrack("gallery", "calibrate", "-g", gallery)
+    assert found["default_stands"]
+    assert "do not rule out the default, 0.25" in done.stderr
+    assert "runs go on with 0.25" in done.stderr
+    assert gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout == ""
+    done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.05)
     assert "means of up to 5" in done.stdout
     assert "single looks" in done.stdout
     assert f"{found['threshold']:.4f}" in done.stderr
@@ -249,6 +255,8 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
         name = opened.collection
     stats = {one["collection"]: one for one in _lines(gtrack("gallery", "stats", "-g", gallery, "--json"))}
     assert stats[name]["match_thresholds"] == {"person": round(found["threshold"], 6)}
+    assert f"runs go on with {found['threshold']:.3f}" in gtrack("gallery", "calibrate", "-g", gallery).stderr
+    assert json.loads(gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout) == kept
     # Too little is said to be too little; --force takes it nevertheless.
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.001, code=1)
     assert "0.001 was wanted" in done.stderr
