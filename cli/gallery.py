@@ -393,14 +393,19 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
 
     Example: gtrack gallery stats --gallery gallery
     """
-    from gallery_db import DEFAULT_THRESHOLD, Gallery, outgrown, stored_thresholds
+    from gallery_db import DEFAULT_THRESHOLD, Gallery, GalleryError, StoredThreshold, outgrown, stored_thresholds
 
+    failure: GalleryError | None = None
     with Gallery.open(gallery) as first:
         collections = [c.name for c in first.collections()]
     for name in collections:
         with Gallery.open(gallery, collection=name) as source:
             found = source.stats()
-            thresholds = stored_thresholds(source)
+            thresholds: dict[str, StoredThreshold] = {}
+            try:
+                thresholds = stored_thresholds(source)
+            except GalleryError as error:  # the other collections, and all else, can be told
+                failure = failure or error
             old = [words for one in thresholds.values() if (words := outgrown(source, one)) is not None]
         row: dict[str, Any] = {
             "collection": found.collection,
@@ -427,6 +432,8 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
             print_table(str(row.pop("collection")), ["fact", "value"], list(row.items()))
         for words in old:
             say(f"warning: {words}")
+    if failure is not None:
+        raise failure
 
 
 @app.command()

@@ -205,17 +205,18 @@ def test_coco_vid(tmp_path: Path) -> None:
     assert [a["instance_id"] for a in content["annotations"]] == [2, 1, 3, 2, 3, 1]
 
 
-def test_titles_are_of_the_video_that_the_run_read(scene: Scene, tmp_path: Path) -> None:
+def test_titles_and_times_are_of_the_video_that_the_run_read(scene: Scene, tmp_path: Path) -> None:
     """Detections may come from a copy, or from another rendering, of another name."""
     detections = json.loads(scene.detections.read_text())
-    detections["video"]["path"] = "/elsewhere/before.mov"
+    detections["video"] |= {"path": "/elsewhere/before.mov", "fps": 1000.0}
     result = track_video(dets_json=detections, video=scene.video, frame_range=(0, 10), no_progress=True)
     assert result.payload["video"]["path"] == "/elsewhere/before.mov", "what the detections say stays as it is"
     assert result.payload["tracker"]["config"]["video"] == str(scene.video)
     jsonschema.validate(result.payload, load_schema("track-v1"))
     coco, report = tmp_path / "a.json", tmp_path / "a.html"
     export_tracks(result, [coco, report])
-    assert json.loads(coco.read_text())["videos"][0]["name"] == scene.video.name
+    (told,) = json.loads(coco.read_text())["videos"]
+    assert (told["name"], told["fps"]) == (scene.video.name, pytest.approx(scene.config.fps))
     assert f"<title>{scene.video.name}: who was there</title>" in report.read_text()
 
 

@@ -404,7 +404,7 @@ def test_a_threshold_that_no_server_heard_of_waits(folder: Path) -> None:
         serving.kill()
         set_threshold(gallery, 0.2)
         assert match_threshold(gallery).value == 0.2
-    assert "1 changes could not be stored" in gallery.notices[-1]
+    assert "1 change could not be stored" in gallery.notices[-1]
     with ServedHere(folder, serving.port):
         assert [(one.delivered, one.left) for one in flush_journals()] == [(1, 0)]
     with Gallery.open(folder) as gallery:

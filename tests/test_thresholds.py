@@ -265,6 +265,16 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.001, "--force")
     (shown,) = gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout.splitlines()
     assert json.loads(shown)["settings"]["far"] == 0.001
+    # What cannot be read of the thresholds hides nothing else.
+    if isinstance(gallery, Path):
+        with Gallery.open(gallery, write=True) as opened:
+            before = opened.record.setting(opened.collection_key, "thresholds")
+            opened.record.set_meta(f"thresholds:{opened.collection_key}", "nonsense")
+        done = gtrack("gallery", "stats", "-g", gallery, "--json", code=1)
+        assert next(iter(_lines(done)))["entries"] == 36
+        assert "--reset" in done.stderr
+        with Gallery.open(gallery, write=True) as opened:
+            opened.record.set_meta(f"thresholds:{opened.collection_key}", before or "")
     # The gallery becomes another one.
     for who in ("amber", "blake"):
         gtrack("gallery", "remove", "--identity", who, "-g", gallery, "--no-progress")

@@ -627,6 +627,7 @@ class TrackingRun:
             config["backfill"] = True
         # `video` of the header is the detections' own account, which may name another file.
         config["video"] = public_name(self._source)
+        config["video_fps"] = None if self._live else reader.fps
         config["gtrack_version"] = version("gtrack")
         if options.search != "auto":
             config["search"] = options.search

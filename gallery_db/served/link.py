@@ -360,10 +360,10 @@ class Link:
                 with suppress(GtrackError):
                     self.push()
             if left := self._ledger.waiting():
+                what, they = ("1 change", "it waits") if left == 1 else (f"{left} changes", "they wait")
                 self._say(
-                    f"{left} changes could not be stored at {self.address.server}; they wait in the journal "
-                    f"{self._record.path} and are delivered when the gallery is opened next, or by "
-                    "`gtrack gallery flush`."
+                    f"{what} could not be stored at {self.address.server}; {they} in the journal {self._record.path} "
+                    f"for the next time that the gallery is opened, or for `gtrack gallery flush`."
                 )
         finally:
             client, self._client = self._client, None

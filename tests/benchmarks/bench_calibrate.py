@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db import Entry, GalleryView, read_image
+from gallery_db import DEFAULT_THRESHOLD, Entry, GalleryView, read_image
 from gallery_db.calibration import calibrate_view
 from tracking import load_embedder
 
@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.data / "reid" / "market1501-test-subset"
     print(
-        f"{'embedder':10s} {'people':>6s} {'wanted':>7s} {'how':>8s} {'threshold':>10s} | strangers named: "
+        f"{'embedder':10s} {'people':>6s} {'wanted':>7s} {'how':>13s} {'threshold':>10s} | strangers named: "
         f"{'mean':>6s} {'10-90 %':>13s} {'<= upper end':>12s} | missed: {'foretold':>8s} {'found':>6s} {'<= upper':>8s}"
     )
     for weights in (str(arguments.data / "weights" / "osnet_x0_25_msmt17.onnx"), "builtin"):
@@ -58,7 +58,7 @@ def main() -> None:
             seen[name[:4]][name[6]].append(row)
         people = sorted(seen)
         for number in arguments.people:
-            found: dict[float, list[tuple[object, ...]]] = defaultdict(list)
+            found: dict[float | None, list[tuple[object, ...]]] = defaultdict(list)
             for split in range(arguments.splits):
                 generator = np.random.default_rng(split)
                 known = sorted(generator.choice(people, number, replace=False).tolist())
@@ -69,12 +69,12 @@ def main() -> None:
                     [e.identity for e in entries], vectors[rows], ids=[e.id for e in entries]
                 )
                 by_id = {e.id: e for e in entries}
-                for far in (0.1, 0.05, 0.01):
+                for far in (0.1, 0.05, 0.01, None):
                     (result,) = calibrate_view(view, [by_id[i] for i in view.entry_ids], far=far, looks=LOOKS)
                     point = result.chosen
                     assert point is not None
                     assert point.fnir is not None
-                    threshold = point.threshold.estimate
+                    threshold = DEFAULT_THRESHOLD if result.default_stands else point.threshold.estimate
                     strangers, missed = [], []
                     for who in people:
                         for camera, some in seen[who].items():
@@ -97,16 +97,17 @@ def main() -> None:
                     miss = float(np.mean(missed)) if missed else np.nan
                     found[far].append((
                         threshold, named, named <= point.fpir.high,
-                        point.fnir.estimate, miss, miss <= point.fnir.high, point.how,
+                        point.fnir.estimate, miss, miss <= point.fnir.high,
+                        "default" if result.default_stands else point.how,
                     ))  # fmt: skip
             for far, lines in found.items():
                 threshold, named, inside, foretold, miss, inside_too = (
                     np.asarray([line[column] for line in lines], float) for column in range(6)
                 )
-                fitted = sum(line[6] == "fitted" for line in lines)
+                hows = " ".join(f"{sum(line[6] == how for line in lines)} {how[:3]}" for how in ("fitted", "default"))
                 low, high = np.quantile(named, [0.1, 0.9])
                 print(
-                    f"{Path(weights).stem[:10]:10s} {number:6d} {far:7.3f} {f'{fitted} fit':>8s} "
+                    f"{Path(weights).stem[:10]:10s} {number:6d} {far or 'none':>7} {hows:>13s} "
                     f"{np.median(threshold):10.3f} | {'':16s} {named.mean():6.3f} {low:6.3f}-{high:.3f} "
                     f"{inside.mean():12.2f} | {'':7s} {np.nanmean(foretold):8.3f} {np.nanmean(miss):6.3f} "
                     f"{inside_too.mean():8.2f}"

@@ -2,7 +2,8 @@
 
 ``python tests/benchmarks/bench_own_pipeline.py --data ../shared/data``
 
-The pipeline is ByteTrack over the detections, and an embedding of each box, in every frame or every few frames.
+The pipeline is gtrack's default tracker over the detections, and an embedding of each box, in every frame or every few
+frames.
 
 1. The gallery holds eight people from the video's first half; names of the second half, as bench_names.py has them.
 2. Both halves as two cameras at once, nobody known beforehand: whom the identities show in the end.

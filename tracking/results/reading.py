@@ -111,8 +111,8 @@ class TrackReader:
 
     @property
     def fps(self) -> float | None:
-        """Frames per second of the video, None where the header does not say."""
-        return _positive(self.video.get("fps"))
+        """Frames per second of the video that the run read, else as the detections say; None where neither is known."""
+        return _positive(self.config.get("video_fps")) or _positive(self.video.get("fps"))
 
     @property
     def size(self) -> tuple[int, int] | None:

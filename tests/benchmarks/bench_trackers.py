@@ -1,0 +1,153 @@
+"""How rightly people are named on the tracks of each temporal tracker, and how good the tracks are.
+
+``python tests/benchmarks/bench_trackers.py --data ../shared/data``
+
+PETS09-S2L1 from frame 400 on with the gallery of its first half; its mirror, which is the first half with a gallery cut
+from the second; and five drawn clips, three of them of people in similar clothes. OSNet x0.25, as it runs and with
+`--backfill`, counted as `gtrack eval identity` does it: share (and number) of person-frames named rightly, share named
+wrongly, frames in which strangers got somebody's name, [crops]; then name changes, and how many of them the tracker's.
+The tracks themselves as `gtrack eval tracks` has them (needs trackeval): all of PETS, by track_id against appearances.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from bench_decision import HARD
+
+from gallery_db import Gallery, ingest_folder
+from tracking import load_embedder, track_video
+from tracking.boxes import iou
+from tracking.demo_scene import SceneConfig, render_scene
+from tracking.evaluation import Truth, evaluate_identity, evaluate_tracks, read_tracks, read_truth
+from tracking.temporal import available_temporal
+from tracking.video import VideoReader
+
+HALF = 400
+CROPS = 10
+SCENES = {
+    "demo": SceneConfig(),
+    "demo 8": SceneConfig(seed=8, frames=500),
+    "hard 31": HARD,
+    "hard 5": SceneConfig(seed=5, people=10, strangers=5, similar_clothes=0.5, frames=600),
+    "hard 77": SceneConfig(seed=77, people=10, strangers=5, similar_clothes=0.5, frames=600),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run, and the truth of it."""
+
+    arguments: Mapping[str, Any]
+    truth: Truth
+    known: frozenset[str]
+
+
+def cut_gallery(folder: Path, video: Path, truth: Truth) -> Path:
+    """One folder a person, of crops evenly spread over the frames where nobody else is in the box."""
+    assert truth.persons is not None
+    good: dict[str, list[tuple[int, np.ndarray[Any, np.dtype[np.float64]]]]] = {}
+    for frame in np.unique(truth.frames).tolist():
+        rows = np.flatnonzero((truth.frames == frame) & truth.counts)
+        for row in rows.tolist():
+            box, others = truth.xyxy[row], truth.xyxy[rows[rows != row]]
+            if (not len(others) or iou(box, others).max() < 0.15) and box[0] > 2 and box[2] < 766:
+                good.setdefault(truth.people[truth.persons[row]], []).append((frame, box))
+    wanted: dict[int, list[tuple[str, int, np.ndarray[Any, np.dtype[np.float64]]]]] = {}
+    for who, looks in good.items():
+        (folder / who).mkdir(parents=True)
+        for number in range(CROPS):
+            frame, box = looks[number * (len(looks) - 1) // (CROPS - 1)]
+            wanted.setdefault(frame, []).append((who, number, box))
+    with VideoReader(video) as reader:
+        while reader.advance():
+            for who, number, box in wanted.get(reader.frame, ()):
+                x1, y1, x2, y2 = box.round().astype(int).clip(0).tolist()
+                cv2.imwrite(str(folder / who / f"{number}.png"), reader.image()[y1:y2, x1:x2])
+    return folder
+
+
+def cases(data: Path, place: Path, weights: str) -> dict[str, Case]:
+    """All runs, by name."""
+    embedder = load_embedder(weights)
+
+    def gallery_of(name: str, images: Path) -> Path:
+        with Gallery.open_or_create(place / f"gallery-{name}", embedder.model) as gallery:
+            ingest_folder(gallery, images, embedder)
+        return place / f"gallery-{name}"
+
+    sequence = data / "mot" / "PETS09-S2L1"
+    truth = read_truth(sequence, sequence / "people.csv")
+    pets = {
+        "dets_json": data / "video" / "pets09-s2l1.detections.json",
+        "video": data / "video" / "pets09-s2l1.avi",
+    }
+    first = data / "galleries" / "pets09-first-half"
+    second = cut_gallery(place / "second-half", Path(pets["video"]), truth.between((HALF, None)))
+    found = {}
+    for name, images, frames in (("PETS", first, (HALF, None)), ("mirror", second, (0, HALF))):
+        arguments: dict[str, Any] = {**pets, "gallery": gallery_of(name, images), "frame_range": frames}
+        found[name] = Case(arguments, truth.between(frames), frozenset(path.name for path in images.iterdir()))
+    for name, config in SCENES.items():
+        scene = render_scene(place / name, config)
+        arguments = {
+            "dets_json": scene.detections,
+            "video": scene.video,
+            "gallery": gallery_of(name, scene.gallery),
+            "frame_rate": round(config.fps),
+        }
+        drawn = read_truth(scene.truth)
+        found[name] = Case(arguments, drawn, frozenset(drawn.known or ()))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--trackers", nargs="+", default=list(available_temporal()))
+    arguments = parser.parse_args()
+    data: Path = arguments.data
+    weights = str(data / "weights" / "osnet_x0_25_msmt17.onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = cases(data, Path(folder), weights)
+        for tracker in arguments.trackers:
+            print(tracker)
+            for backfill in (False, True):
+                changes = swaps = 0
+                cells = []
+                for name, case in runs.items():
+                    result = track_video(
+                        **case.arguments, reid_weights=weights, temporal=tracker, backfill=backfill, no_progress=True
+                    )
+                    report = evaluate_identity(read_tracks(result.payload), case.truth, case.known)
+                    right, wrong = (sum(getattr(p, what) for p in report.known) for what in ("right", "wrong"))
+                    frames = sum(p.frames for p in report.known)
+                    strangers = sum(p.wrong for p in report.strangers)
+                    cells.append(
+                        f"{name} {right / frames:.3f} ({right}) {wrong / frames:.3f} {strangers} "
+                        f"[{result.stats['crops']:.0f}]"
+                    )
+                    found = report.name_changes or ()
+                    changes, swaps = changes + len(found), swaps + sum(change.swapped for change in found)
+                print(f"  {'backfill' if backfill else 'as it runs'}: {', '.join(cells)}; changes {changes} ({swaps})")
+            whole = {key: runs["PETS"].arguments[key] for key in ("dets_json", "video")}
+            result = track_video(**whole, reid_weights=weights, temporal=tracker, no_progress=True)
+            sequence = data / "mot" / "PETS09-S2L1"
+            metrics = evaluate_tracks(read_tracks(result.payload), read_truth(sequence)).metrics
+            hota = float(np.mean(metrics["HOTA"]["HOTA"]))
+            print(
+                f"  tracks: HOTA {100 * hota:.1f}, MOTA {100 * metrics['CLEAR']['MOTA']:.1f}, "
+                f"IDF1 {100 * metrics['Identity']['IDF1']:.1f}, IDSW {metrics['CLEAR']['IDSW']:.0f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
