@@ -145,6 +145,22 @@ def test_a_name_that_follows_the_track_to_another_person(tmp_path: Path) -> None
     assert {(c.track_id, c.frame): c.swapped for c in found.name_changes} == {("7", 5): True, ("8", 4): False}
 
 
+@pytest.mark.parametrize("named", [3, 4, 5, 6, 7], ids=lambda frame: f"in frame {frame}")
+def test_a_name_may_follow_early_or_late(tmp_path: Path, named: int) -> None:
+    """A track goes over from ann to bob in frame 5."""
+    gt = [(f, 1, 100.0) for f in range(10)] + [(f, 2, 200.0) for f in range(10)]
+    rows: list[Row] = [(f, "7", 100.0 if f < 5 else 200.0, "ann" if f < named else "bob") for f in range(10)]
+    found = report(tmp_path, gt, rows)
+    assert [(c.frame, c.swapped) for c in found.name_changes or ()] == [(named, True)]
+
+
+def test_a_name_that_flips_has_followed_nobody(tmp_path: Path) -> None:
+    gt = [(f, 1, 100.0) for f in range(8)] + [(f, 2, 200.0) for f in range(8)]
+    rows: list[Row] = [(f, "7", 100.0, "bob" if f in (3, 4) else "ann") for f in range(7)] + [(7, "7", 200.0, "ann")]
+    found = report(tmp_path, gt, rows)
+    assert [(c.frame, c.swapped) for c in found.name_changes or ()] == [(3, False), (5, False)]
+
+
 @pytest.mark.parametrize(
     ("before", "names", "expected", "shared"),
     [

@@ -112,11 +112,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--trackers", nargs="+", default=list(available_temporal()))
+    parser.add_argument("--clips", nargs="+", default=["PETS", "mirror", *SCENES])
     arguments = parser.parse_args()
     data: Path = arguments.data
     weights = str(data / "weights" / "osnet_x0_25_msmt17.onnx")
     with tempfile.TemporaryDirectory() as folder:
-        runs = cases(data, Path(folder), weights)
+        every = cases(data, Path(folder), weights)
+        runs = {name: every[name] for name in arguments.clips}
         for tracker in arguments.trackers:
             print(tracker)
             for backfill in (False, True):
@@ -137,7 +139,7 @@ def main() -> None:
                     found = report.name_changes or ()
                     changes, swaps = changes + len(found), swaps + sum(change.swapped for change in found)
                 print(f"  {'backfill' if backfill else 'as it runs'}: {', '.join(cells)}; changes {changes} ({swaps})")
-            whole = {key: runs["PETS"].arguments[key] for key in ("dets_json", "video")}
+            whole = {key: every["PETS"].arguments[key] for key in ("dets_json", "video")}
             result = track_video(**whole, reid_weights=weights, temporal=tracker, no_progress=True)
             sequence = data / "mot" / "PETS09-S2L1"
             metrics = evaluate_tracks(read_tracks(result.payload), read_truth(sequence)).metrics

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,8 +136,8 @@ class NameChange:
         track_id: The track.
         frame: The first with the new name.
         before, after: The names.
-        swapped: Whether the track itself went over to somebody else meanwhile, from the last frame with the old name
-            on: the change is the tracker's then, and the name followed it.
+        swapped: Whether the track itself went over to somebody else: whom it covers most from the new name on is not
+            whom it covered most from the old one on. The change is the tracker's then, and the name followed it.
     """
 
     track_id: str
@@ -440,31 +441,22 @@ class _Evaluation:
         if not tracks.has_tracks:
             return None
         who = dict(zip(self._cover.tolist(), self._who.tolist(), strict=True))
-        last: dict[int, int] = {}
-        met: dict[int, set[int]] = {}
-        changes = []
+        # Of each track: its names in turn, each with its first row and how often whom it covers until the next.
+        turns: dict[int, list[tuple[int, int, Counter[int]]]] = {}
         for row in np.argsort(tracks.frames, kind="stable").tolist():
-            name, track = int(tracks.names[row]), int(tracks.tracks[row])
-            # Whom it covered since it last had its name, that frame included.
-            people = met.setdefault(track, set())
-            if row in who:
-                people.add(who[row])
-            if name < 0:
-                continue
-            before = last.setdefault(track, name)
-            if before != name:
-                changes.append(
-                    NameChange(
-                        tracks.track_ids[track],
-                        int(tracks.frames[row]),
-                        tracks.gallery_ids[before],
-                        tracks.gallery_ids[name],
-                        len(people) > 1,
-                    )
-                )
-                last[track] = name
-            met[track] = {who[row]} if row in who else set()
-        return tuple(changes)
+            name = int(tracks.names[row])
+            mine = turns.setdefault(int(tracks.tracks[row]), [])
+            if name >= 0 and (not mine or mine[-1][0] != name):
+                mine.append((name, row, Counter()))
+            if mine and row in who:
+                mine[-1][2][who[row]] += 1
+        changes = []
+        for track, mine in turns.items():
+            for (before, _, whom), (after, row, whom_then) in pairwise(mine):
+                swapped = bool(whom and whom_then) and whom.most_common(1)[0][0] != whom_then.most_common(1)[0][0]
+                names = tracks.gallery_ids[before], tracks.gallery_ids[after]
+                changes.append(NameChange(tracks.track_ids[track], int(tracks.frames[row]), *names, swapped))
+        return tuple(sorted(changes, key=lambda change: change.frame))
 
     def _duplicates(self) -> tuple[Duplicate, ...]:
         tracks = self._tracks
