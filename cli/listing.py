@@ -35,7 +35,7 @@ def list_names(
     columns: list[str]
     rows: list[tuple[Any, ...]]
     if what is What.trackers:
-        from tracking.temporal import DEFAULT_TEMPORAL, available_temporal
+        from tracking.temporal import DEFAULT_TEMPORAL, TemporalOptions, available_temporal
         from tracking.trackers import available_trackers
 
         columns = ["name", "option", "what"]
@@ -44,16 +44,14 @@ def list_names(
             "gallery_only": "names every detection of every frame by itself",
         }
         rows = [(name, "--tracker", about[name]) for name in available_trackers()]
-        rows += [
-            (
-                name,
-                "--temporal",
-                "BotSort by motion alone, for gallery_hybrid (default)"
-                if name == DEFAULT_TEMPORAL
-                else "BoxMOT tracker for gallery_hybrid",
-            )
-            for name in available_temporal()
-        ]
+        for name in available_temporal():
+            if name == DEFAULT_TEMPORAL:
+                words = "for gallery_hybrid: BotSort by motion alone (default)"
+            elif TemporalOptions(name=name).takes_embeddings:
+                words = "for gallery_hybrid: BoxMOT's, which looks at every box"
+            else:
+                words = "for gallery_hybrid: BoxMOT's, by motion"
+            rows.append((name, "--temporal", words))
     elif what is What.detectors:
         from tracking.detectors import available_detectors
 
