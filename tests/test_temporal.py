@@ -206,8 +206,9 @@ def test_bad_options(options: TemporalOptions, words: str) -> None:
 
 
 def test_a_tracker_that_needs_embeddings_says_so() -> None:
-    with pytest.raises(TrackerError, match="needs ReID embeddings"):
+    with pytest.raises(TrackerError, match="needs ReID embeddings") as raised:
         TemporalTracker(TemporalOptions(name="strongsort"), have_embeddings=False)
+    assert f"--temporal {DEFAULT_TEMPORAL}." in str(raised.value.hint)
 
 
 def test_options_of_the_trackers_own() -> None:

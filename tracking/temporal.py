@@ -23,8 +23,7 @@ _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     DEFAULT_TEMPORAL: ("botsort", {"use_embeddings": False, "use_cmc": False, "fuse_first_associate": True}),
 }
 
-
-_WITHOUT_EMBEDDINGS = frozenset({DEFAULT_TEMPORAL, "bytetrack", "ocsort", "sfsort"})
+_WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort"})
 
 
 def available_temporal() -> tuple[str, ...]:
@@ -82,12 +81,17 @@ class TemporalOptions:
     @property
     def takes_embeddings(self) -> bool:
         """Whether the tracker may look at embeddings; loads no tracker."""
-        return bool(self.extra.get("use_embeddings", self.name not in _WITHOUT_EMBEDDINGS))
+        chosen = {**self._preset, **self.extra}
+        return bool(chosen.get("use_embeddings", self.name not in _WITHOUT_EMBEDDINGS))
 
     @property
     def boxmot_name(self) -> str:
         """The BoxMOT tracker that does it."""
         return _PRESETS[self.name][0] if self.name in _PRESETS else self.name
+
+    @property
+    def _preset(self) -> Mapping[str, Any]:
+        return _PRESETS[self.name][1] if self.name in _PRESETS else {}
 
     def constructor_arguments(self) -> dict[str, Any]:
         """The options in the chosen tracker's own words.
@@ -95,7 +99,7 @@ class TemporalOptions:
         Raises:
             OptionError: `extra` names something that the tracker does not take.
         """
-        name, preset = self.boxmot_name, _PRESETS.get(self.name, ("", {}))[1]
+        name = self.boxmot_name
         parameters = tracker_parameters(name)
         # A tracker without ByteTrack's buffer counts its patience in frames of this video.
         max_age = max(1, round(self.frame_rate / 30.0 * self.track_buffer))
@@ -133,7 +137,7 @@ class TemporalOptions:
                 f"it takes {', '.join(sorted(parameters))}."
             )
         # BoxMOT needs more observations than max_age, and would say so on stderr at every start.
-        return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[name], **preset, **self.extra}
+        return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[name], **self._preset, **self.extra}
 
 
 class TemporalTracker:
@@ -162,7 +166,7 @@ class TemporalTracker:
         if self.uses_embeddings and not have_embeddings:
             raise TrackerError(
                 f"temporal tracker {options.name!r} needs ReID embeddings.",
-                hint="Give --reid-weights (or 'builtin'), or choose --temporal {DEFAULT_TEMPORAL}.",
+                hint=f"Give --reid-weights (or 'builtin'), or choose --temporal {DEFAULT_TEMPORAL}.",
             )
         self._threshold = np.float32(options.track_thresh)
         # BoxMOT refuses negative class ids and per-class mode knows 80 classes: it sees dense codes.
