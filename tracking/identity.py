@@ -455,11 +455,12 @@ class TrackIdentities:
                 answer.append(None)
                 continue
             track.seen(frame)
-            status = self.status(track_id, class_names[i] if class_names is not None else None)
-            named = self._named(track.stretch) if status == "known" else None
+            kind = class_names[i] if class_names is not None else None
+            withheld = track.doubtful or are_different_classes(kind, track.stretch.class_name)
+            named = None if withheld else self._named(track.stretch)
             answer.append(named)
             if self._explain:
-                said = (status, None if named is None else named.identity)
+                said = (self.status(track_id, kind), None if named is None else named.identity)
                 if not track.answers or track.answers[-1][1:] != said:
                     track.answers.append((frame, *said))
         if frame // self.FORGET_EVERY != self._thousand:  # frames may be missing
