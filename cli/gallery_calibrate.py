@@ -89,7 +89,8 @@ def calibrate(
         sure = [one for one in found if one.chosen is not None and (force or not (one.problems or one.default_stands))]
         if store and sure:
             store_calibrations(source, sure)
-        kept_before = stored_thresholds(source)
+        default_stands = [one for one in found if one.default_stands and one not in sure and not one.problems]
+        kept_before = stored_thresholds(source) if default_stands else {}
     for one in found:
         kept = store and one in sure
         if as_json:
@@ -102,12 +103,11 @@ def calibrate(
     if plot is not None:
         plot_calibrations(plot, found)
         say(f"plot: {plot}")
-    for one in found:
-        if one in sure and one.chosen is not None:
-            if store:
-                say(f"{one.class_name}: kept {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}")
-        elif one.default_stands and not one.problems:
-            _tell_default_stands(one, kept_before.get(one.class_name.casefold()))
+    for one in sure:
+        if store and one.chosen is not None:
+            say(f"{one.class_name}: kept {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}")
+    for one in default_stands:
+        _tell_default_stands(one, kept_before.get(one.class_name.casefold()))
     unsure = [one for one in found if one not in sure and one.problems]
     if unsure:
         raise GalleryError(
