@@ -131,6 +131,17 @@ def write_mot(table: Any, path: Path) -> Path:
     return path
 
 
+def test_seconds_are_of_the_video_that_the_run_read() -> None:
+    """As exports count them; the detections may be of another rendering."""
+    document = track_v1([(0, "1", 100.0, None)])
+    assert read_tracks(document).fps == 10.0, "what the detections say, where the run says nothing"
+    document["tracker"]["config"]["video_fps"] = 25.0
+    assert read_tracks(document).fps == 25.0
+    document["video"]["fps"] = float("nan")
+    document["tracker"]["config"]["video_fps"] = None
+    assert read_tracks(document).fps is None
+
+
 @pytest.mark.data
 def test_bytetrack_on_pets_scores_as_trackeval_says(data: Path, tmp_path: Path) -> None:
     place = data / "mot" / "PETS09-S2L1"

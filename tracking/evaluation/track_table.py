@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tracking.errors import EvaluationError
 from tracking.json_stream import JsonStream, JsonStreamError, show
 from tracking.mot_text import MAX_FRAME, read_mot
+from tracking.results.reading import run_fps
 
 __all__ = ["FrameRange", "TrackTable", "in_range", "read_tracks", "rows_by_frame"]
 
@@ -61,7 +62,7 @@ class TrackTable:
         gallery_ids: Names of identities, sorted.
         distances: (N,) float64, cosine distance to the identity; NaN where unknown.
         covered: (first, last) frame that the result has an entry for, also an empty one; None without any.
-        fps: Frames per second of the video, None where unknown.
+        fps: Frames per second of the video; see `run_fps`. None where unknown.
         has_tracks: False where track ids mean nothing from frame to frame (``gallery_only``).
         other_classes: Tracked boxes that were left out, by their class.
     """
@@ -252,8 +253,6 @@ class _Collector:
             self.fail(
                 "expected track-v1 with its schema_version, found none", "Give tracked.json of gtrack run --json."
             )
-        video = self._header.get("video")
-        fps = _number_or(video.get("fps") if isinstance(video, Mapping) else None, 0.0)
         tracker = self._header.get("tracker")
         xyxy = np.frombuffer(self._boxes, np.float64).reshape(-1, 4).copy()
         sorted_names = tuple(sorted(self._name_codes))
@@ -273,7 +272,7 @@ class _Collector:
             gallery_ids=sorted_names,
             distances=np.array(self._distances, np.float64),
             covered=(min(self._entries), max(self._entries)) if self._entries else None,
-            fps=fps if fps > 0 else None,
+            fps=run_fps(self._header),
             has_tracks=not (isinstance(tracker, Mapping) and tracker.get("name") == "gallery_only"),
             other_classes=dict(self._others),
         )

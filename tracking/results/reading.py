@@ -18,7 +18,7 @@ from tracking.errors import TracksError
 from tracking.json_stream import JsonStream, JsonStreamError, show
 from tracking.result import TrackResult
 
-__all__ = ["Source", "TrackFrame", "TrackReader", "read_tracks", "run_video", "video_name"]
+__all__ = ["Source", "TrackFrame", "TrackReader", "read_tracks", "run_fps", "run_video", "video_name"]
 
 _CHUNK_BYTES = 1 << 20
 _MAX_FRAME = 2**31 - 1
@@ -107,12 +107,12 @@ class TrackReader:
     @property
     def config(self) -> Mapping[str, Any]:
         """The tracker's settings."""
-        return _mapping(self.tracker.get("config"))
+        return _config(self.header)
 
     @property
     def fps(self) -> float | None:
         """Frames per second of the video that the run read, else as the detections say; None where neither is known."""
-        return _positive(self.config.get("video_fps")) or _positive(self.video.get("fps"))
+        return run_fps(self.header)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -357,9 +357,17 @@ def run_video(header: Mapping[str, Any]) -> str | None:
     gtrack notes it among the tracker's settings: ``video`` is what the detections say of theirs, which may have been
     another file. Documents of others have that alone.
     """
-    config = _mapping(_mapping(header.get("tracker")).get("config"))
-    path = config.get("video") or _mapping(header.get("video")).get("path")
+    path = _config(header).get("video") or _mapping(header.get("video")).get("path")
     return str(path) if path else None
+
+
+def run_fps(header: Mapping[str, Any]) -> float | None:
+    """Frames per second of that video, likewise; None where neither is known."""
+    return _positive(_config(header).get("video_fps")) or _positive(_mapping(header.get("video")).get("fps"))
+
+
+def _config(header: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(_mapping(header.get("tracker")).get("config"))
 
 
 def video_name(header: Mapping[str, Any]) -> str | None:
