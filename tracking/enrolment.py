@@ -447,12 +447,13 @@ class Enroller:
 
     def _of_another_camera(self, track: _Open) -> str | None:
         """The name that is reserved for a stranger in sight of another camera, if that is surely the same one."""
+        mean = track.mean
         distances: dict[str, float] = {}
         for owner, tracks in self._company.open.items():
             for other in tracks.values() if owner != id(self) else ():
                 if other.reserved is None or other.identity is not None or other.class_name != track.class_name:
                     continue
-                distance = 1.0 - float(track.mean @ other.mean)
+                distance = 1.0 - float(mean @ other.mean)
                 distances[other.reserved] = min(distance, distances.get(other.reserved, distance))
         best = sorted(distances, key=lambda name: (distances[name], name))[:2]
         if not best or distances[best[0]] > self.SURE * self._threshold:
@@ -552,9 +553,8 @@ class Enroller:
         elif track.quality < self.MIN_QUALITY:
             counts.too_poor += 1
         else:
-            norm = float(np.linalg.norm(track.total))
-            if norm > _TINY:
-                self._decide(track, (track.total / np.float32(norm)).astype(np.float32))
+            if float(np.linalg.norm(track.total)) > _TINY:
+                self._decide(track, track.mean)
             else:  # looks that cancel out show nobody
                 counts.too_poor += 1
         if track.identity is not None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ SCENES = {
     "demo": SceneConfig(),
     "demo 8": SceneConfig(seed=8, frames=500),
     "hard 31": HARD,
-    "hard 5": SceneConfig(seed=5, people=10, strangers=5, similar_clothes=0.5, frames=600),
-    "hard 77": SceneConfig(seed=77, people=10, strangers=5, similar_clothes=0.5, frames=600),
+    "hard 5": replace(HARD, seed=5, frames=600),
+    "hard 77": replace(HARD, seed=77, frames=600),
 }
 
 
