@@ -21,6 +21,7 @@ from tracking.association import Person, associate, settle
 from tracking.enrolment import Enrol, Enroller, EnrolmentCounts, is_unknown
 from tracking.errors import OptionError, VideoError
 from tracking.evidence import DecisionRule
+from tracking.following import GalleryNotices
 from tracking.galleries import EmbedderOptions, KnownPeople
 from tracking.gallery_writer import GalleryWriter
 
@@ -125,6 +126,7 @@ class RunEnrolment:
         people: The known people, without what the same run enrolled before.
         enroller: What the tracker tells of its looks.
         threshold: At which a name is given.
+        notices: Passes on what the gallery comes to say during the run.
         is_shared: Whether others may change the gallery during the run.
     """
 
@@ -169,8 +171,8 @@ class RunEnrolment:
             view.prepare()
             found = match_threshold(gallery, threshold, kinds)
             numbers = gallery.stranger_numbers()
-            self._told = 0
-            self._tell(gallery)
+            self.notices = GalleryNotices(gallery, notify)
+            self.notices.tell()
             self._writer = GalleryWriter(
                 gallery,
                 [entry for entry, _ in earlier.values()],
@@ -307,7 +309,7 @@ class RunEnrolment:
             failure, complete = failure or error, False
         last = None if complete else self.enroller.last_frame
         failure = self._writer.finish(last_frame=last, sync=complete, progress=progress, check=self._check) or failure
-        self._tell(self._writer.gallery)
+        self.notices.tell()
         return failure
 
     def abort(self) -> None:
@@ -322,15 +324,6 @@ class RunEnrolment:
     def _check(self, gallery: Gallery, written: frozenset[str]) -> None:
         for line in misplaced_lines(gallery, written):
             self._notify(line)
-
-    def tell(self) -> None:
-        """Pass on what the gallery has had to say since."""
-        self._tell(self._writer.gallery)
-
-    def _tell(self, gallery: Gallery) -> None:
-        for notice in gallery.notices[self._told :]:
-            self._notify(notice)
-        self._told = len(gallery.notices)
 
 
 class _Places:

@@ -1,4 +1,4 @@
-"""Following a gallery while names are given from it: what others change there is taken in, at bounded cost."""
+"""Following a gallery while names are given from it: what others change there, at bounded cost, and what it says."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from gallery_db.errors import GalleryError
 
 if TYPE_CHECKING:
-    from gallery_db import GalleryView, ViewChange
+    from gallery_db import Gallery, GalleryView, ViewChange
 
-__all__ = ["GalleryFollower"]
+__all__ = ["GalleryFollower", "GalleryNotices"]
 
 
 class GalleryFollower:
@@ -64,3 +64,25 @@ class GalleryFollower:
             if str(error) not in self._complaints:
                 self._complaints.add(str(error))
                 self._notify(f"warning: names go on with the gallery as it was: {error}")
+
+
+class GalleryNotices:
+    """Passes on what a gallery comes to say, each notice once.
+
+    Args:
+        gallery: Open.
+        notify: Takes one-line messages.
+        told: How many of its notices have been passed on already.
+    """
+
+    def __init__(self, gallery: Gallery, notify: Callable[[str], None], *, told: int = 0) -> None:
+        self._gallery = gallery
+        self._notify = notify
+        self._told = told
+
+    def tell(self) -> None:
+        """Pass on what is new."""
+        notices = self._gallery.notices
+        for notice in notices[self._told :]:
+            self._notify(notice)
+        self._told = len(notices)

@@ -26,7 +26,7 @@ from tracking.detectors.loader import load_detector
 from tracking.enrolment_run import RunEnrolment
 from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
 from tracking.explain_sheet import explanations, write_explanations
-from tracking.following import GalleryFollower
+from tracking.following import GalleryFollower, GalleryNotices
 from tracking.galleries import EmbedderOptions, load_known_people
 from tracking.hindsight import Hindsight
 from tracking.identity import NamedStretch, TrackIdentities
@@ -89,7 +89,7 @@ class TrackingRun:
         self._check_inputs(options)
         self._options = options
         self._notify = notify or (lambda message: None)
-        self._noticed = 0
+        self._notices: GalleryNotices | None = None
         self.result: TrackResult | None = None
         """Set when the artefacts are complete, also after an error or Ctrl-C on the way."""
 
@@ -161,6 +161,7 @@ class TrackingRun:
                 enrolment = self._enrolment(source, reader, selected, names)
                 outer.callback(enrolment.abort)
                 people: KnownPeople | None = enrolment.people
+                self._notices = enrolment.notices
             else:
                 people = self._people(stack, source, selected, names, ingest_progress)
             embedder = people.embedder if people else None
@@ -182,7 +183,7 @@ class TrackingRun:
             told: _Told | None = None
             try:
                 follower = self._follower(people, enrolment, tracker)
-                look = self._look_at_gallery(people, enrolment, follower)
+                look = self._look_at_gallery(follower)
                 try:
                     self._loop(
                         source,
@@ -231,8 +232,8 @@ class TrackingRun:
                     self.result = TrackResult(
                         artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, fps, counts
                     )
-        if people is not None and enrolment is None:
-            self._tell_notices(people)
+        if self._notices is not None:
+            self._notices.tell()
         for warning in warnings:
             self._notify(f"warning: {warning}")
         if failure is not None:
@@ -309,7 +310,7 @@ class TrackingRun:
             notify=self._notify,
             progress=progress,
         )
-        self._noticed = len(people.gallery.notices)
+        self._notices = GalleryNotices(people.gallery, self._notify, told=len(people.gallery.notices))
         stack.callback(people.gallery.close)
         known = {c.casefold() for c in people.view.identity_classes}
         tracked = {name.casefold() for name in kinds}
@@ -531,27 +532,18 @@ class TrackingRun:
 
         return GalleryFollower(people.view, changed, self._notify)
 
-    def _look_at_gallery(
-        self, people: KnownPeople | None, enrolment: RunEnrolment | None, follower: GalleryFollower | None
-    ) -> Callable[[], None] | None:
+    def _look_at_gallery(self, follower: GalleryFollower | None) -> Callable[[], None] | None:
         """What is to be done every `_REFRESH_EVERY` frames."""
-        if people is None or follower is None:
-            return None if enrolment is None else enrolment.tell
+        notices = self._notices
+        if notices is None:
+            return None
 
         def look() -> None:
-            follower.look()
-            if enrolment is None:
-                self._tell_notices(people)
-            else:
-                enrolment.tell()
+            if follower is not None:
+                follower.look()
+            notices.tell()
 
         return look
-
-    def _tell_notices(self, people: KnownPeople) -> None:
-        """Say what the gallery has come to say since the last time."""
-        for notice in people.gallery.notices[self._noticed :]:
-            self._notify(notice)
-        self._noticed = len(people.gallery.notices)
 
     def _check_end(self, source: DetectionFeed, reader: FrameReader) -> list[str]:
         """Whether the video held every frame that the detections speak of."""

@@ -23,7 +23,7 @@ from tracking.enrolment import Company, Enrol, Enroller, EnrolmentCounts
 from tracking.enrolment_run import check_enrolment_gallery, misplaced_lines
 from tracking.errors import OptionError, SightingError
 from tracking.evidence import Status
-from tracking.following import GalleryFollower
+from tracking.following import GalleryFollower, GalleryNotices
 from tracking.gallery_writer import GalleryWriter
 from tracking.identity import TrackIdentities
 from tracking.quality import crowding
@@ -159,7 +159,6 @@ class TrackEnroller:
         self._cameras: dict[str, _Camera] = {}
         self._stays: dict[str, int] = {}
         self._ended = EnrolmentCounts()
-        self._told = 0
         self._looked = time.monotonic()
         self._closed = False
         self._run_id = secrets.token_hex(6)
@@ -182,7 +181,8 @@ class TrackEnroller:
                 self._notify(f"warning: the gallery {place} is empty, so that nobody can be named.")
             self._gallery = opened
             self._shared = is_address(opened.location)
-            self._tell()
+            self._notices = GalleryNotices(opened, self._notify)
+            self._notices.tell()
             if enroll != "off":
                 self._numbers = opened.stranger_numbers()
                 words = "enrol tracks of a pipeline" + (f", session {session}" if session else "")
@@ -314,7 +314,7 @@ class TrackEnroller:
         if now - self._looked < _FOLLOW_SECONDS:
             return
         self._looked = now
-        self._tell()
+        self._notices.tell()
         if self._writer is None or self._shared:  # else nobody else writes to the folder
             self._follower.look()
 
@@ -324,11 +324,6 @@ class TrackEnroller:
                 camera.enroller.follow(change)
             if change.anew:
                 camera.recognition.gallery_changed(before, change.renamed)
-
-    def _tell(self) -> None:
-        for notice in self._gallery.notices[self._told :]:
-            self._notify(notice)
-        self._told = len(self._gallery.notices)
 
     def close(self, *, complete: bool = True, progress: Callable[[int, int], None] | None = None) -> EnrolmentCounts:
         """End all tracks, store what is to be stored, and let go of the gallery. Closing twice is fine.
@@ -365,7 +360,7 @@ class TrackEnroller:
                     self._gallery.close()
                 else:
                     self._writer.abort()
-            self._tell()
+            self._notices.tell()
             if failure is not None:
                 raise failure
             return self._ended
