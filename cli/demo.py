@@ -24,7 +24,7 @@ def demo(
     People walk, cross, hide one another, leave and come back. Six of them are in the gallery; the others are
     strangers, who must stay unnamed.
     """
-    from tracking.demo import run_demo
+    from tracking.demo.run import run_demo
     from tracking.progress import progress_bar
 
     report = run_demo(out, notify=say, bar=lambda title, unit: progress_bar(title, unit, enabled=not no_progress))

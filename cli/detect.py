@@ -27,7 +27,7 @@ from cli.output import say
 from cli.run import read_class_ids
 
 if TYPE_CHECKING:
-    from tracking.detect import DetectResult
+    from tracking.detection_run import DetectResult
 
 __all__ = ["detect"]
 
@@ -96,11 +96,11 @@ def detect(
 
     Ctrl-C keeps what is done: the file is complete up to the last frame, and says so.
     """
-    from tracking.detect import DetectionRun
+    from tracking.detection_run import DetectionRun
     from tracking.detectors import DetectorOptions
     from tracking.options import parse_range, read_class_names
     from tracking.progress import progress_bar
-    from tracking.sources import LiveOptions
+    from tracking.video.sources import LiveOptions
 
     options = DetectorOptions(
         weights=weights,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cli.gallery import Collection, bar
+from cli.gallery.commands import Collection, bar
 from cli.options import Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
 from cli.output import print_json_lines, print_table, say
 
@@ -227,7 +227,7 @@ def identity(
 def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[str] | None:
     """The names whom the gallery knew; None for what the truth says itself."""
     from gallery_db import Gallery, GalleryNotFoundError, is_gallery
-    from tracking.enrolment import is_unknown
+    from tracking.enrolment.enroller import is_unknown
     from tracking.errors import OptionError
 
     if truth.persons is None:
@@ -508,7 +508,7 @@ def reid(
     never right. A gallery without --queries needs no model: its own entries are asked for.
     """
     from tracking.evaluation import evaluate_reid
-    from tracking.galleries import EmbedderOptions
+    from tracking.identification.gallery_source import EmbedderOptions
 
     options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download)
     with (

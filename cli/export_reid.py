@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cli.gallery import bar
+from cli.gallery.commands import bar
 from cli.options import Download, ModelsDir, NoProgress
 from cli.output import print_error, print_json_lines, print_table, say
 
 if TYPE_CHECKING:
-    from tracking.reid.export import ExportReport
+    from tracking.reid.export.exporter import ExportReport
 
 __all__ = ["reid"]
 
@@ -126,7 +126,7 @@ def reid(
         _lists(list_formats, list_reid_models, list_reid_weights, models_dir, as_json)
         return
     from tracking.errors import OptionError
-    from tracking.reid.export import ExportOptions, export_reid
+    from tracking.reid.export.exporter import ExportOptions, export_reid
     from tracking.reid.resolve import resolve_weights
 
     if weights is None:
@@ -151,7 +151,7 @@ def reid(
         path = resolve_weights(weights, models_dir, download=download, progress=progress)
     report = export_reid(path, options, notify=say)
     if as_json:
-        from tracking.reid.export import export_fields
+        from tracking.reid.export.exporter import export_fields
 
         print_json_lines(export_fields(item) for item in report.exports)
     else:
@@ -167,7 +167,7 @@ def _lists(formats: bool, models: bool, weights: bool, models_dir: Path, as_json
     from cli.listing import What, list_names
 
     if formats:
-        from tracking.reid.export_formats import FORMATS
+        from tracking.reid.export.formats import FORMATS
 
         columns = ["format", "suffix", "what", "missing"]
         rows: list[tuple[Any, ...]] = []
@@ -185,7 +185,7 @@ def _lists(formats: bool, models: bool, weights: bool, models_dir: Path, as_json
 
 
 def _print(report: ExportReport) -> None:
-    from tracking.reid.export_check import BATCHES
+    from tracking.reid.export.comparison import BATCHES
 
     def rates(found: dict[int, float] | None) -> list[str]:
         return [f"{found[batch]:.0f}" if found else "-" for batch in BATCHES]

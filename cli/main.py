@@ -18,15 +18,12 @@ from cli import (
     detect,
     evaluate,
     export,
-    gallery_calibrate,
-    gallery_exchange,
-    gallery_people,
-    gallery_serve,
     importing,
     listing,
     run,
     schema,
 )
+from cli.gallery import calibrate, curate, serve, transfer
 from cli.output import print_error
 from gallery_db.errors import GtrackError
 
@@ -63,17 +60,17 @@ app.command("run")(run.run)
 app.command("detect")(detect.detect)
 app.command("demo")(demo.demo)
 # gallery.app, with the commands of all these modules.
-app.add_typer(gallery_people.app, name="gallery")
-gallery_people.app.command("calibrate")(gallery_calibrate.calibrate)
-gallery_people.app.command("export")(gallery_exchange.export)
-gallery_people.app.command("import")(gallery_exchange.import_)
-gallery_people.app.command("reembed")(gallery_exchange.reembed)
+app.add_typer(curate.app, name="gallery")
+curate.app.command("calibrate")(calibrate.calibrate)
+curate.app.command("export")(transfer.export)
+curate.app.command("import")(transfer.import_)
+curate.app.command("reembed")(transfer.reembed)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(export.app, name="export")
 app.add_typer(importing.app, name="import")
 app.add_typer(export.app, name="export")
-gallery_people.app.command("serve")(gallery_serve.serve)
-gallery_people.app.command("flush")(gallery_serve.flush)
+curate.app.command("serve")(serve.serve)
+curate.app.command("flush")(serve.flush)
 app.command("list")(listing.list_names)
 app.command("schema")(schema.schema)
 

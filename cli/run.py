@@ -33,7 +33,7 @@ from cli.options import (
 from cli.output import print_table, say
 
 if TYPE_CHECKING:
-    from tracking.result import TrackResult
+    from tracking.outputs.result import TrackResult
 
 __all__ = ["print_result", "read_class_ids", "run"]
 
@@ -45,7 +45,7 @@ _SAVING = "Saving (nothing is written unless asked)"
 
 
 class Enroll(str, Enum):
-    """Whom to enrol; the words are those of `tracking.enrolment.Enrol`."""
+    """Whom to enrol; the words are those of `tracking.enrolment.enroller.Enrol`."""
 
     off = "off"
     unknown = "unknown"
@@ -381,13 +381,13 @@ def run(
         )
     if dets_json is not None and detect is not None:
         raise OptionError("--dets-json and --detect exclude each other.")
-    from tracking.artifacts import OutputOptions
     from tracking.detectors import DetectorOptions
-    from tracking.galleries import EmbedderOptions
+    from tracking.identification.gallery_source import EmbedderOptions
     from tracking.options import RunOptions, parse_range, read_class_names
+    from tracking.outputs.run_outputs import OutputOptions
     from tracking.pipeline import DetectionInput, TrackingRun
-    from tracking.sources import LiveOptions
-    from tracking.temporal import TemporalOptions
+    from tracking.trackers.temporal import TemporalOptions
+    from tracking.video.sources import LiveOptions
 
     options = RunOptions(
         tracker=tracker,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.address import parse_address
+from gallery_db.atomic_files import check_writable
 from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry, Match
 from gallery_db.errors import (
@@ -29,17 +30,16 @@ from gallery_db.errors import (
     GalleryServerError,
     ModelMismatchError,
 )
-from gallery_db.files import check_writable
-from gallery_db.lock import DEFAULT_LOCK_TIMEOUT, LOCK_NAME, WriterLock
+from gallery_db.index.embedded import EmbeddedIndex
 from gallery_db.model import EmbeddingModel
-from gallery_db.record import RECORD_NAME, Change, CollectionRow, Operation, Record
-from gallery_db.search_index import EmbeddedIndex
-from gallery_db.view import GalleryView, Search
+from gallery_db.search.view import GalleryView, Search
+from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, LOCK_NAME, WriterLock
+from gallery_db.store.record import RECORD_NAME, Change, CollectionRow, Operation, Record
 
 if TYPE_CHECKING:
-    from gallery_db.chroma_index import Progress
-    from gallery_db.index_keeper import VerifyReport
-    from gallery_db.search_index import SearchIndex
+    from gallery_db.index.chroma_index import Progress
+    from gallery_db.index.embedded import SearchIndex
+    from gallery_db.index.maintenance import VerifyReport
 
 __all__ = [
     "DEFAULT_COLLECTION",
@@ -550,7 +550,7 @@ class Gallery:
 
     def last_stranger_number(self) -> int:
         """The highest number that a stranger's name has, or is reserved for one, as far as it is known here."""
-        from gallery_db.people import stranger_number
+        from gallery_db.curation import stranger_number
 
         numbers = (stranger_number(identity) or 0 for identity, _, _, _ in self._record.counts(self._row.id))
         return max(int(self._record.meta("reserved_numbers") or 0), max(numbers, default=0))
@@ -868,7 +868,7 @@ class _ViewIndex:
     def nearest(
         self, probes: NDArray[np.float32], count: int, generation: int
     ) -> tuple[list[list[str]], list[list[float]]] | None:
-        """See `gallery_db.view.EntryIndex`."""
+        """See `gallery_db.search.view.EntryIndex`."""
         try:
             return self._gallery._index.search_at(probes, count, generation)
         except GalleryError as error:

@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from served_support import PlainServer
+from support.served import PlainServer
 
-from tracking.demo_scene import Scene, SceneConfig, render_scene
+from tracking.demo.scene import Scene, SceneConfig, render_scene
 
 _ROOT = Path(__file__).resolve().parent.parent
 

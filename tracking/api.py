@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gallery_db.view import Search
-from tracking.artifacts import OutputOptions
-from tracking.detections import DetectionSource
+from gallery_db.search.view import Search
+from tracking.detections.reader import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
-from tracking.enrolment import Enrol
+from tracking.enrolment.enroller import Enrol
 from tracking.errors import OptionError
-from tracking.galleries import EmbedderOptions
+from tracking.identification.gallery_source import EmbedderOptions
 from tracking.options import RunOptions, read_class_names
+from tracking.outputs.result import TrackResult
+from tracking.outputs.run_outputs import OutputOptions
 from tracking.pipeline import DetectionInput, TrackingRun
-from tracking.result import TrackResult
-from tracking.sources import LiveOptions
-from tracking.temporal import DEFAULT_TEMPORAL, TemporalOptions
+from tracking.trackers.temporal import DEFAULT_TEMPORAL, TemporalOptions
+from tracking.video.sources import LiveOptions
 
 __all__ = ["track_video"]
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import get_args
 
 from gallery_db.address import location_of
-from gallery_db.view import Search
-from tracking.artifacts import OutputOptions
-from tracking.enrolment import Enrol
-from tracking.enrolment_run import check_enrolment_gallery
+from gallery_db.search.view import Search
+from tracking.enrolment.enroller import Enrol
+from tracking.enrolment.run_enrolment import check_enrolment_gallery
 from tracking.errors import OptionError
-from tracking.galleries import EmbedderOptions
-from tracking.sources import LiveOptions
-from tracking.temporal import TemporalOptions
-from tracking.trackers import available_trackers
+from tracking.identification.gallery_source import EmbedderOptions
+from tracking.outputs.run_outputs import OutputOptions
+from tracking.trackers.temporal import TemporalOptions
+from tracking.trackers.trackers import available_trackers
+from tracking.video.sources import LiveOptions
 
 __all__ = ["FrameRange", "RunOptions", "parse_range", "read_class_names"]
 

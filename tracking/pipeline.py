@@ -17,30 +17,30 @@ import numpy as np
 from gallery_db import match_threshold
 from gallery_db.address import location_of
 from gallery_db.errors import GtrackError
-from tracking.artifacts import Artefacts
-from tracking.detect import check_range, read_ahead
-from tracking.detection_feed import DetectionFeed, DetectorFeed, IterableFeed, video_facts
-from tracking.detections import DetectionSource, FrameDetections, check_against_video, open_detections
+from tracking.detection_run import check_range, read_ahead
+from tracking.detections.feeds import DetectionFeed, DetectorFeed, IterableFeed, video_facts
+from tracking.detections.reader import DetectionSource, FrameDetections, check_against_video, open_detections
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
-from tracking.enrolment_run import RunEnrolment
+from tracking.enrolment.run_enrolment import RunEnrolment
 from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
-from tracking.explain_sheet import explanations, write_explanations
-from tracking.following import GalleryFollower, GalleryNotices
-from tracking.galleries import EmbedderOptions, load_known_people
-from tracking.hindsight import Hindsight
-from tracking.identity import NamedStretch, TrackIdentities
+from tracking.identification.backfill import Hindsight
+from tracking.identification.gallery_source import EmbedderOptions, load_known_people
+from tracking.identification.gallery_sync import GalleryFollower, GalleryNotices
+from tracking.identification.identifier import NamedStretch, TrackIdentities
 from tracking.options import RunOptions
+from tracking.outputs.explain_sheet import explanations, write_explanations
+from tracking.outputs.result import Tally, TrackResult, frame_document
+from tracking.outputs.run_outputs import Artefacts
 from tracking.progress import progress_bar
-from tracking.result import Tally, TrackResult, frame_document
-from tracking.sources import FrameReader, LiveReader, open_video, public_name, short_name
-from tracking.temporal import TemporalTracker
-from tracking.trackers import GalleryOnly, Hybrid, Sight, Tracker
+from tracking.trackers.temporal import TemporalTracker
+from tracking.trackers.trackers import GalleryOnly, Hybrid, Sight, Tracker
+from tracking.video.sources import FrameReader, LiveReader, open_video, public_name, short_name
 
 if TYPE_CHECKING:
     from gallery_db import MatchThreshold, ViewChange
     from gallery_db.model import Embedder
-    from tracking.galleries import KnownPeople
+    from tracking.identification.gallery_source import KnownPeople
 
 __all__ = ["DetectionInput", "TrackingRun"]
 

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.address import Address
-from gallery_db.chroma_client import chroma_errors, close_client, open_folder
+from gallery_db.curation import stranger_number
 from gallery_db.entry import Entry, utc_now
 from gallery_db.errors import GalleryError, GalleryIndexError
-from gallery_db.lock import user_at_host
-from gallery_db.people import stranger_number
-from gallery_db.record import CollectionRow, Record
+from gallery_db.index.chroma_client import chroma_errors, close_client, open_folder
 from gallery_db.served.ledger import Ledger, LogState
 from gallery_db.served.log import SERVER, ServedLog, check_log_name, create_log, find_logs, log_name
 from gallery_db.served.rows import LOG_FORMAT, LogRow, OperationFacts, pictures_of
+from gallery_db.store.lock import user_at_host
+from gallery_db.store.record import CollectionRow, Record
 
 __all__ = ["Tail", "absorb", "gallery_id", "prepare_logs"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gallery_db.address import Address, parse_address
-from gallery_db.chroma_client import close_client, open_server
 from gallery_db.errors import GalleryError, GtrackError
+from gallery_db.index.chroma_client import close_client, open_server
 from gallery_db.served.gallery import deliver
 from gallery_db.served.log import LogInfo, find_logs
 from gallery_db.served.replicas import Journal, journals

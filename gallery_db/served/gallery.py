@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.address import Address
-from gallery_db.chroma_client import close_client, open_server
-from gallery_db.chroma_index import BATCH_SIZE
 from gallery_db.errors import (
     GalleryError,
     GalleryIndexError,
@@ -23,9 +21,10 @@ from gallery_db.errors import (
     ModelMismatchError,
 )
 from gallery_db.gallery import CollectionInfo, Gallery
-from gallery_db.index_keeper import VerifyReport
+from gallery_db.index.chroma_client import close_client, open_server
+from gallery_db.index.chroma_index import BATCH_SIZE
+from gallery_db.index.maintenance import VerifyReport
 from gallery_db.model import EmbeddingModel
-from gallery_db.record import CollectionRow, Record
 from gallery_db.served.link import Link
 from gallery_db.served.log import CLIENTS, SERVER, LogInfo, create_log, find_logs, not_there
 from gallery_db.served.replicas import (
@@ -37,6 +36,7 @@ from gallery_db.served.replicas import (
     take_replica,
     waiting_in,
 )
+from gallery_db.store.record import CollectionRow, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -290,7 +290,7 @@ class ServedGallery(Gallery):
 
 
 class ServedIndex:
-    """The collection that a server searches; see `gallery_db.search_index.SearchIndex` for its methods."""
+    """The collection that a server searches; see `gallery_db.index.embedded.SearchIndex` for its methods."""
 
     def __init__(self, link: Link, replica: Replica, row: CollectionRow, notices: list[str]) -> None:
         self._link = link

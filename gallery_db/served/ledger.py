@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.analysis.thresholds import THRESHOLDS, as_of_now, for_others
+from gallery_db.curation import stranger_number
 from gallery_db.entry import Entry, utc_now
-from gallery_db.lock import user_at_host
-from gallery_db.people import stranger_number
-from gallery_db.record import CollectionRow, Record, entry_from_facts, facts_of
 from gallery_db.served.rows import LogRow, OperationFacts, keep_pictures
-from gallery_db.thresholds import THRESHOLDS, as_of_now, for_others
+from gallery_db.store.lock import user_at_host
+from gallery_db.store.record import CollectionRow, Record, entry_from_facts, facts_of
 
 __all__ = ["Ledger", "LogState", "forget_logs", "forget_serving"]
 
@@ -182,7 +182,7 @@ class Ledger:
         vectors: NDArray[np.float32] | None,
         operation: int,
     ) -> None:
-        """Put a change into the journal; see `gallery_db.record.Journal`."""
+        """Put a change into the journal; see `gallery_db.store.record.Journal`."""
         if collection != self._key:
             return
         pictured = any(entry.extra.get("crop") for entry in entries) and vectors is not None
@@ -202,7 +202,7 @@ class Ledger:
             )
 
     def note_setting(self, collection: int, name: str, value: str) -> None:
-        """Put a fact about the collection into the journal; see `gallery_db.record.Journal`."""
+        """Put a fact about the collection into the journal; see `gallery_db.store.record.Journal`."""
         if collection != self._key:
             return
         facts = {"name": name, "value": value, "who": user_at_host(), "at": utc_now()}

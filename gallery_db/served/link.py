@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.address import Address
-from gallery_db.chroma_client import CollectionGoneError, close_client, open_server
-from gallery_db.chroma_index import BATCH_SIZE, ChromaIndex
 from gallery_db.entry import Entry, utc_now
 from gallery_db.errors import GalleryError, GalleryIndexError, GalleryServerError, GtrackError, ModelMismatchError
-from gallery_db.lock import user_at_host
-from gallery_db.record import CollectionRow, Record
+from gallery_db.index.chroma_client import CollectionGoneError, close_client, open_server
+from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex
 from gallery_db.served.ledger import Ledger
 from gallery_db.served.log import CLIENTS, LogInfo, ServedLog, find_logs, not_there
 from gallery_db.served.rows import LogRow, OperationFacts, pictures_of
+from gallery_db.store.lock import user_at_host
+from gallery_db.store.record import CollectionRow, Record
 
 __all__ = ["Link"]
 
@@ -88,15 +88,15 @@ class Link:
         vectors: NDArray[np.float32] | None,
         operation: int,
     ) -> None:
-        """See `gallery_db.record.Journal`."""
+        """See `gallery_db.store.record.Journal`."""
         self._ledger.note(action, collection, entries, vectors, operation)
 
     def note_setting(self, collection: int, name: str, value: str) -> None:
-        """See `gallery_db.record.Journal`."""
+        """See `gallery_db.store.record.Journal`."""
         self._ledger.note_setting(collection, name, value)
 
     def committed(self) -> None:
-        """See `gallery_db.record.Journal`: bring it to the server, if that answers."""
+        """See `gallery_db.store.record.Journal`: bring it to the server, if that answers."""
         if self.holding or (self._away and time.monotonic() < self._retry_at):
             return
         with suppress(GalleryError):
@@ -309,7 +309,7 @@ class Link:
         with self._asking():
             self._index = None
             client = self.client()
-            from gallery_db.chroma_client import chroma_errors
+            from gallery_db.index.chroma_client import chroma_errors
 
             with chroma_errors(self.address, "making the index anew"):
                 if self.info.collection in [collection.name for collection in client.list_collections()]:

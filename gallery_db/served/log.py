@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gallery_db.address import Address
-from gallery_db.chroma_client import CollectionGoneError, chroma_errors
-from gallery_db.chroma_index import model_facts
 from gallery_db.entry import utc_now
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryServerError
+from gallery_db.index.chroma_client import CollectionGoneError, chroma_errors
+from gallery_db.index.chroma_index import model_facts
 from gallery_db.model import EmbeddingModel
 from gallery_db.served.rows import LOG_FORMAT, LogRow, decode_row, encode_row, row_size
 

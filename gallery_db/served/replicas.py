@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gallery_db.address import Address, state_dir
+from gallery_db.atomic_files import atomic_path
 from gallery_db.errors import GalleryError, GalleryLockedError, GalleryReadOnlyError
-from gallery_db.files import atomic_path
-from gallery_db.lock import WriterLock
-from gallery_db.record import RECORD_NAME, Record
 from gallery_db.served.log import LogInfo
+from gallery_db.store.lock import WriterLock
+from gallery_db.store.record import RECORD_NAME, Record
 
 __all__ = [
     "Journal",

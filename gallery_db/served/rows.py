@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryFormatError
-from gallery_db.pictures import crop_place, image_suffix
-from gallery_db.record import entry_from_facts, facts_of
+from gallery_db.media.entry_pictures import crop_place, image_suffix
+from gallery_db.store.record import entry_from_facts, facts_of
 
 __all__ = [
     "LOG_FORMAT",
@@ -202,7 +202,7 @@ def keep_pictures(folder: Path, row: LogRow) -> None:
             if place.is_file() and place.read_bytes() == data:
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
-            from gallery_db.files import atomic_path
+            from gallery_db.atomic_files import atomic_path
 
             with atomic_path(place) as beside:
                 beside.write_bytes(data)

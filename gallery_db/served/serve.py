@@ -16,15 +16,15 @@ from types import TracebackType
 from typing import Any
 
 from gallery_db.address import Address
-from gallery_db.chroma_client import CollectionGoneError, close_client, is_alive, open_server, server_command
-from gallery_db.chroma_index import ChromaIndex, Progress
+from gallery_db.atomic_files import check_writable
 from gallery_db.errors import GalleryIndexError, GalleryServerError, GtrackError
-from gallery_db.files import check_writable
 from gallery_db.gallery import check_is_gallery
-from gallery_db.index_keeper import IndexKeeper, follow_on_server
-from gallery_db.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
-from gallery_db.record import RECORD_NAME, Record
+from gallery_db.index.chroma_client import CollectionGoneError, close_client, is_alive, open_server, server_command
+from gallery_db.index.chroma_index import ChromaIndex, Progress
+from gallery_db.index.maintenance import IndexKeeper, follow_on_server
 from gallery_db.served.absorb import Tail, prepare_logs, tails
+from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
+from gallery_db.store.record import RECORD_NAME, Record
 
 __all__ = ["GalleryServer"]
 

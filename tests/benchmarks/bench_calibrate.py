@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import DEFAULT_THRESHOLD, Entry, GalleryView, read_image
-from gallery_db.calibration import calibrate_view
+from gallery_db.analysis.calibration import calibrate_view
 from tracking import load_embedder
 
 LOOKS = 5

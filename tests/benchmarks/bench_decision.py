@@ -23,10 +23,10 @@ from scipy.optimize import linear_sum_assignment
 
 from gallery_db import Gallery, ingest_folder
 from tracking import TrackResult, load_embedder, track_video
-from tracking.demo_scene import SceneConfig, render_scene
+from tracking.demo.scene import SceneConfig, render_scene
 from tracking.evaluation import Truth, evaluate_identity, read_tracks, read_truth
-from tracking.evidence import Status
-from tracking.identity import IdentitySource, Named, NamedStretch
+from tracking.identification.identifier import IdentitySource, Named, NamedStretch
+from tracking.identification.track_evidence import Status
 
 HARD = SceneConfig(seed=31, people=10, strangers=5, similar_clothes=0.5, frames=800)
 FIRST = 400

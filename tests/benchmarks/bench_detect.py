@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking import DetectorOptions, LiveOptions, RunOptions, TrackingRun, load_detector, track_video
-from tracking.boxes import iou
-from tracking.video import VideoReader
+from tracking.geometry import iou
+from tracking.video.files import VideoReader
 
 Rows = dict[int, NDArray[Any]]
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tracking.detections import open_detections
+from tracking.detections.reader import open_detections
 
 __all__ = ["main", "write_detections"]
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from gallery_db import Gallery
 from tracking import TrackResult, track_video
-from tracking.boxes import iou
 from tracking.evaluation import Truth, evaluate_identity, read_tracks, read_truth
+from tracking.geometry import iou
 
 HALF = 400
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tracking.evaluation import evaluate_reid
-from tracking.galleries import EmbedderOptions
+from tracking.identification.gallery_source import EmbedderOptions
 
 
 def main() -> None:

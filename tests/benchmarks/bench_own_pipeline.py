@@ -29,10 +29,10 @@ from gallery_db import Gallery, ingest_folder, read_image
 from tracking import Sighting, TrackEnroller, load_embedder, open_detections, track_video
 from tracking.evaluation import evaluate_identity, read_tracks, read_truth
 from tracking.reid.crops import CropBatch, crop
+from tracking.reid.input_spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from tracking.reid.onnx_embedder import open_session
-from tracking.reid.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from tracking.temporal import TemporalOptions, TemporalTracker
-from tracking.video import VideoReader
+from tracking.trackers.temporal import TemporalOptions, TemporalTracker
+from tracking.video.files import VideoReader
 
 
 @dataclass

@@ -23,8 +23,8 @@ import numpy as np
 
 from gallery_db import Gallery, ingest_folder
 from tracking import RunOptions, TrackingRun, load_embedder, open_detections, track_video
-from tracking.demo_scene import SceneConfig, render_scene
-from tracking.galleries import EmbedderOptions
+from tracking.demo.scene import SceneConfig, render_scene
+from tracking.identification.gallery_source import EmbedderOptions
 from tracking.reid import CropBatch, default_preprocessing
 from tracking.reid.crops import crop
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from helpers_gallery import entries_named, model_named
+from support.gallery import entries_named, model_named
 
 from gallery_db import Gallery, GalleryServer
 
@@ -33,7 +33,7 @@ WORKER = """
 import sys, time
 sys.path.insert(0, sys.argv[3])
 from bench_served import clustered
-from helpers_gallery import entries_named
+from support.gallery import entries_named
 from gallery_db import Gallery
 url, number, batches = sys.argv[1], int(sys.argv[2]), int(sys.argv[4])
 with Gallery.open(url, write=True) as gallery:

@@ -21,7 +21,7 @@ import numpy as np
 
 from tracking import open_detections
 from tracking.reid.crops import crop
-from tracking.video import VideoReader
+from tracking.video.files import VideoReader
 
 
 def child(*words: object) -> float:

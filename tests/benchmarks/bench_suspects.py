@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import GalleryView, Suspects, find_suspects, read_image
-from tracking.galleries import EmbedderOptions
+from tracking.identification.gallery_source import EmbedderOptions
 
 Names = list[str]
 Draw = Callable[[np.random.Generator, Names], tuple[Names, Callable[[Suspects], tuple[int, int]]]]

@@ -24,11 +24,11 @@ from bench_decision import HARD
 
 from gallery_db import Gallery, ingest_folder
 from tracking import load_embedder, track_video
-from tracking.boxes import iou
-from tracking.demo_scene import SceneConfig, render_scene
+from tracking.demo.scene import SceneConfig, render_scene
 from tracking.evaluation import Truth, evaluate_identity, evaluate_tracks, read_tracks, read_truth
-from tracking.temporal import available_temporal
-from tracking.video import VideoReader
+from tracking.geometry import iou
+from tracking.trackers.temporal import available_temporal
+from tracking.video.files import VideoReader
 
 HALF = 400
 CROPS = 10

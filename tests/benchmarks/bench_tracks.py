@@ -19,7 +19,7 @@ import orjson
 _JOB = """
 import resource, sys, time
 from tracking import export_tracks, read_tracks, timeline
-from tracking.results.moments import Moments
+from tracking.results.best_crops import Moments
 source, job, target = sys.argv[1:]
 started = time.process_time()
 if job == "read":

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.deepstream.reader import DeepStreamFrame, DeepStreamObject, DeepStreamReader, EmbeddingOrigin
+from tracking.enrolment.track_enroller import Sighting, TrackEnroller, TrackName
 from tracking.reid.crops import crop
-from tracking.track_enroller import Sighting, TrackEnroller, TrackName
 
 __all__ = ["DeepStreamFeed", "DeepStreamNames"]
 

@@ -4,36 +4,7 @@
 this package is cheap: OpenCV, ONNX Runtime and Ultralytics are loaded where they are used.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tracking.detectors.base import Detector as Detector
-    from tracking.detectors.base import DetectorOptions as DetectorOptions
-    from tracking.detectors.base import StageSeconds as StageSeconds
-    from tracking.detectors.loader import available_detectors as available_detectors
-    from tracking.detectors.loader import load_detector as load_detector
-
-_HOMES = {
-    "Detector": "tracking.detectors.base",
-    "DetectorOptions": "tracking.detectors.base",
-    "StageSeconds": "tracking.detectors.base",
-    "available_detectors": "tracking.detectors.loader",
-    "load_detector": "tracking.detectors.loader",
-}
-
-__all__ = ["Detector", "DetectorOptions", "StageSeconds", "available_detectors", "load_detector"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# The public names and their modules stand in `__init__.pyi`, once; each module is imported when first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

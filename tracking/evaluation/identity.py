@@ -31,11 +31,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.boxes import iou
-from tracking.enrolment import is_unknown
+from tracking.enrolment.enroller import is_unknown
 from tracking.errors import EvaluationError
 from tracking.evaluation.track_table import FrameRange, TrackTable, rows_by_frame
 from tracking.evaluation.truth import Truth
+from tracking.geometry import iou
 
 __all__ = [
     "MIN_OVERLAP",

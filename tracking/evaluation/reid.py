@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import IMAGE_SUFFIXES, Embedder, Entry, Gallery, ImageError, is_gallery, read_image
-from gallery_db.market_names import DISTRACTOR, JUNK, market_name
+from gallery_db.media.market_names import DISTRACTOR, JUNK, market_name
 from tracking.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from tracking.galleries import EmbedderOptions
+    from tracking.identification.gallery_source import EmbedderOptions
 
 __all__ = ["RANKS", "Exactness", "Labelled", "ReidReport", "ReidScores", "evaluate_reid", "score_rankings"]
 

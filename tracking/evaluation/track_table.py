@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.detections.mot_text import MAX_FRAME, read_mot
 from tracking.errors import EvaluationError
 from tracking.json_stream import JsonStream, JsonStreamError, show
-from tracking.mot_text import MAX_FRAME, read_mot
 from tracking.results.reading import run_fps
 
 __all__ = ["FrameRange", "TrackTable", "in_range", "read_tracks", "rows_by_frame"]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.detections.mot_text import find_mot_sequence, read_mot
 from tracking.errors import EvaluationError
 from tracking.evaluation.track_table import FrameRange, in_range
-from tracking.mot_text import find_mot_sequence, read_mot
 
 __all__ = ["Truth", "read_people", "read_truth", "scene_truth"]
 

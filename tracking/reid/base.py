@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gallery_db.model import EmbeddingModel
 from tracking.errors import EmbedderError
 from tracking.reid.crops import CropBatch
-from tracking.reid.preprocessing import Preprocessing
+from tracking.reid.input_spec import Preprocessing
 from tracking.reid.stamp import weights_identity
 
 __all__ = ["CPU_BATCH", "GPU_BATCH", "NetworkEmbedder", "unit_rows"]

@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from gallery_db.files import atomic_path
+from gallery_db.atomic_files import atomic_path
 from tracking.errors import WeightsError
 
 __all__ = ["cache_dir", "openvino_xml", "remembered_weights", "weights_sha256"]

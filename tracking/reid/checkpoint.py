@@ -11,7 +11,7 @@ from typing import Any
 
 from tracking.boxmot_adapter import build_backbone, reid_architectures
 from tracking.errors import WeightsError
-from tracking.reid.preprocessing import read_sidecar
+from tracking.reid.input_spec import read_sidecar
 from tracking.reid.reasons import reason
 
 __all__ = ["architecture_of", "is_torchscript", "load_network", "read_state_dict"]

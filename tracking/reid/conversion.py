@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.files import atomic_path
+from gallery_db.atomic_files import atomic_path
 from tracking.errors import EmbedderError, WeightsError
 from tracking.reid.cache import cache_dir, weights_sha256
 from tracking.reid.checkpoint import architecture_of, load_network
 from tracking.reid.devices import default_threads
+from tracking.reid.input_spec import Preprocessing, resolve_preprocessing
 from tracking.reid.onnx_embedder import open_session
-from tracking.reid.preprocessing import Preprocessing, resolve_preprocessing
 from tracking.reid.reasons import reason
 
 __all__ = ["PARITY", "convert_checkpoint", "converted_path", "write_onnx"]

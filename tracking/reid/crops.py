@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tracking.errors import EmbedderError
-from tracking.reid.preprocessing import Preprocessing
+from tracking.reid.input_spec import Preprocessing
 
 __all__ = ["MIN_SIDE", "CropBatch", "clip_boxes", "crop"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tracking.errors import EmbedderError, WeightsError
 from tracking.reid.base import NetworkEmbedder
 from tracking.reid.devices import Device, accelerator_likely, default_threads, parse_device
-from tracking.reid.preprocessing import resolve_preprocessing
+from tracking.reid.input_spec import resolve_preprocessing
 from tracking.reid.reasons import reason
 
 __all__ = ["OnnxEmbedder", "choose_providers", "open_session"]

@@ -14,7 +14,7 @@ from tracking.errors import EmbedderError, WeightsError
 from tracking.reid.base import NetworkEmbedder
 from tracking.reid.cache import openvino_xml
 from tracking.reid.devices import default_threads, parse_device
-from tracking.reid.preprocessing import resolve_preprocessing
+from tracking.reid.input_spec import resolve_preprocessing
 from tracking.reid.reasons import reason
 
 __all__ = ["OpenVinoEmbedder"]

@@ -1,7 +1,7 @@
 """What an exported model says of itself: whose embeddings it gives, and what turns a crop into its input.
 
 A gallery knows its model by the hash of the weights, and an export is another file with another hash. So
-`tracking.reid.export` compares it with its source and writes a stamp into it: ONNX ``metadata_props``, a file in the
+`tracking.reid.export.exporter` compares it with its source and writes a stamp into it: ONNX ``metadata_props``, a file in the
 TorchScript archive, ``rt_info`` in OpenVINO's XML; TensorRT engines and TFLite models have it in their sidecar. A
 model with a stamp that vouches for it counts as its source.
 
@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gallery_db.files import atomic_path
+from gallery_db.atomic_files import atomic_path
 from tracking.errors import WeightsError
 from tracking.reid.cache import openvino_xml, weights_sha256
-from tracking.reid.preprocessing import Preprocessing, sidecar_path
+from tracking.reid.input_spec import Preprocessing, sidecar_path
 
 __all__ = ["OPENVINO_EMPTY", "OPENVINO_KEYS", "STAMP_KEY", "Stamp", "read_stamp", "weights_identity", "write_stamp"]
 

@@ -13,7 +13,7 @@ from tracking.errors import EmbedderError, WeightsError
 from tracking.reid.base import NetworkEmbedder
 from tracking.reid.checkpoint import architecture_of, load_network
 from tracking.reid.devices import default_threads, parse_device, torch_device
-from tracking.reid.preprocessing import resolve_preprocessing
+from tracking.reid.input_spec import resolve_preprocessing
 from tracking.reid.reasons import reason
 from tracking.reid.stamp import read_stamp
 

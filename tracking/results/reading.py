@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tracking.errors import TracksError
 from tracking.json_stream import JsonStream, JsonStreamError, show
-from tracking.result import TrackResult
+from tracking.outputs.result import TrackResult
 
 __all__ = ["Source", "TrackFrame", "TrackReader", "read_tracks", "run_fps", "run_video", "video_name"]
 

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from tracking.errors import OptionError
-from tracking.results.doubts import NEAR, Doubt
-from tracking.results.moments import Moment, Moments, Picture, cut_pictures, open_video, spread
+from tracking.results.best_crops import Moment, Moments, Picture, cut_pictures, open_video, spread
+from tracking.results.issues import NEAR, Doubt
 from tracking.results.plot import SURE, surety
 from tracking.results.presence import Kind, Presence, clock
 from tracking.results.reading import TrackFrame, video_name
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
-from tracking.video import VideoReader
+from tracking.video.files import VideoReader
 
 __all__ = ["MAX_THUMBNAILS", "ReportSink", "report_sink"]
 

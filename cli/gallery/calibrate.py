@@ -1,0 +1,301 @@
+"""`gtrack gallery calibrate`: the distance at which a name is given, from the gallery itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from cli.gallery.commands import AsJson, Collection, tell_notices
+from cli.options import GalleryPath
+from cli.output import print_json_lines, print_table, say
+
+if TYPE_CHECKING:
+    from gallery_db import Calibration, Curve, Gallery, OperatingPoint, Rate, StoredThreshold
+
+__all__ = ["calibrate"]
+
+_MOST_SUSPECTS = 5  # that are told one by one
+
+
+def calibrate(
+    gallery: GalleryPath,
+    far: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            "--far",
+            help="Wanted false accept rate: the share of strangers' looks that may get a name. Without it 0.05, and of "
+            "fewer than 20 identities nothing is kept that does not rule out the default threshold.",
+        ),
+    ] = None,
+    looks: Annotated[
+        int, typer.Option("--looks", min=2, help="Looks in the mean that stands for a track's evidence.")
+    ] = 5,
+    class_name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--class", help="Only this class. Default: every class, each apart."),
+    ] = None,
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--plot", help="Save a picture of the distances and of the error rates (.png, .svg or .pdf)."),
+    ] = None,
+    store: Annotated[
+        bool, typer.Option("--store/--no-store", help="Keep the threshold in the gallery; its runs take it then.")
+    ] = True,
+    force: Annotated[bool, typer.Option("--force", help="Keep it even where the data is too little for it.")] = False,
+    threshold: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--threshold", help="Keep this threshold instead of measuring one (cosine distance, 0 to 2)."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show what is kept, and change nothing.")] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Forget what is kept; runs take the default again (0.25).")
+    ] = False,
+    as_json: AsJson = False,
+    collection: Collection = None,
+) -> None:
+    """Find the match threshold that suits a gallery, and keep it there as the default of its runs.
+
+    Example: gtrack gallery calibrate --gallery gallery --far 0.05 --plot calibration.png
+
+    Each identity in turn is taken for a stranger, and each appearance of known people is matched without itself.
+    docs/calibration.md tells how, and how far to trust it.
+    """
+    from gallery_db import (
+        Gallery,
+        GalleryError,
+        calibrate_gallery,
+        plot_calibrations,
+        store_calibrations,
+        stored_thresholds,
+    )
+    from tracking.errors import OptionError
+
+    if sum((show, reset, threshold is not None)) > 1:
+        raise OptionError("--threshold, --show and --reset are three different things; give one.")
+    if show or reset or threshold is not None:
+        if plot is not None:
+            raise OptionError("--plot shows what a calibration measures; leave --threshold, --show and --reset away.")
+        _keep_books(gallery, collection, class_name, threshold, reset, as_json)
+        return
+    if far is not None and not 0.0 < far < 0.5:
+        raise OptionError(f"--far must be between 0 and 0.5, such as 0.05, got {far}.")
+    with Gallery.open(gallery, collection=collection, write=store) as source:
+        tell_notices(source)
+        found = calibrate_gallery(source, far=far, looks=looks, class_name=class_name)
+        sure = [one for one in found if one.chosen is not None and (force or not (one.problems or one.default_stands))]
+        if store and sure:
+            store_calibrations(source, sure)
+        default_stands = [one for one in found if one.default_stands and one not in sure and not one.problems]
+        kept_before = stored_thresholds(source) if default_stands else {}
+    for one in found:
+        kept = store and one in sure
+        if as_json:
+            print_json_lines([_document(one, kept)])
+        else:
+            _print(one)
+        for note in one.notes:
+            say(f"{one.class_name}: {note}")
+        _tell_suspects(one)
+    if plot is not None:
+        plot_calibrations(plot, found)
+        say(f"plot: {plot}")
+    for one in sure:
+        if store and one.chosen is not None:
+            say(f"{one.class_name}: kept {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}")
+    for one in default_stands:
+        _tell_default_stands(one, kept_before.get(one.class_name.casefold()))
+    unsure = [one for one in found if one not in sure and one.problems]
+    if unsure:
+        raise GalleryError(
+            "; ".join(f"no threshold for {one.class_name}: {' and '.join(one.problems)}" for one in unsure) + ".",
+            hint="Put more people into the gallery, ask for a greater --far"
+            + (", or pass --force to keep it nevertheless." if any(one.chosen for one in unsure) else ".")
+            + " Without one, runs take 0.25.",
+        )
+
+
+def _keep_books(
+    path: str, collection: str | None, class_name: str | None, threshold: float | None, reset: bool, as_json: bool
+) -> None:
+    from gallery_db import Gallery, reset_thresholds, set_threshold
+
+    with Gallery.open(path, collection=collection, write=threshold is not None or reset) as gallery:
+        tell_notices(gallery)
+        if threshold is not None:
+            set_threshold(gallery, threshold, class_name)
+        count = reset_thresholds(gallery, class_name) if reset else 0
+        _show(gallery, class_name, as_json)
+    if reset:
+        say(f"forgot {count} {'threshold' if count == 1 else 'thresholds'}")
+
+
+def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
+    from gallery_db import DEFAULT_THRESHOLD, outgrown, stored_thresholds
+
+    stored = stored_thresholds(gallery)
+    kept = [one for name, one in stored.items() if class_name is None or name == class_name.casefold()]
+    if as_json:
+        print_json_lines({**asdict(one), "calibrate_again": outgrown(gallery, one) is not None} for one in kept)
+    elif kept:
+        print_table(
+            None,
+            ["class", "threshold", "by", "settings", "entries", "identities", "at", "who"],
+            [(o.class_name, o.threshold, o.by, _settings(o), o.entries, o.identities, o.at, o.who) for o in kept],
+        )
+    else:
+        print(f"nothing is kept; runs take the default, {DEFAULT_THRESHOLD}")
+    for one in kept:
+        if (old := outgrown(gallery, one)) is not None:
+            say(f"warning: {old}")
+
+
+def _settings(one: StoredThreshold) -> str:
+    if one.by == "hand":
+        return ""
+    facts = one.settings
+    return f"far {facts['far']:g}, {facts['how']}, " + (
+        "single looks" if facts["looks"] == 1 else f"means of {facts['looks']}"
+    )
+
+
+def _per_cent(rate: Rate | float | None) -> str:
+    if rate is None:
+        return "unknown"
+    if isinstance(rate, float):
+        return f"{100 * rate:.1f} %"
+    return f"{100 * rate.estimate:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+
+
+def _print(one: Calibration) -> None:
+    kind = "single looks" if one.mean is None else f"means of up to {one.looks} looks"
+    print(f"{one.class_name}: {one.entries} entries of {one.identities} identities, told apart by {_KINDS[one.apart]}")
+    for curve in (one.single, one.mean):
+        if curve is None:
+            continue
+        what = "single looks" if curve.looks == 1 else f"means of up to {curve.looks}"
+        equal = "unknown"
+        if curve.equal_error is not None:
+            equal = f"{_per_cent(curve.equal_error)} at {curve.equal_error_threshold:.3f}"
+        print(
+            f"  {what}: {curve.probes} probes of {curve.identities} identities, {curve.known_probes} with another "
+            f"appearance to be known by; equal error {equal}"
+        )
+    if one.points:
+        print_table(
+            f"Thresholds for {kind} (95 % intervals in brackets)",
+            [
+                "wanted",
+                "threshold",
+                "how",
+                "strangers named",
+                "known missed",
+                "of them misnamed",
+                "single: named",
+                "missed",
+            ],
+            [_row(point, point.far == (one.chosen.far if one.chosen else None)) for point in one.points],
+        )
+
+
+def _row(point: OperatingPoint, chosen: bool) -> tuple[str, ...]:
+    at = point.threshold
+    return (
+        f"{100 * point.far:g} %{' *' if chosen else ''}",
+        f"{at.estimate:.3f} ({at.low:.3f} to {at.high:.3f})",
+        point.how,
+        _per_cent(point.fpir),
+        _per_cent(point.fnir),
+        _per_cent(point.wrong),
+        _per_cent(point.single_fpir),
+        _per_cent(point.single_fnir),
+    )
+
+
+_KINDS = {
+    "camera": "camera",
+    "source": "source and time",
+    "file_order": "the order of their files",
+    "nothing": "nothing",
+}
+
+
+def _tell_suspects(one: Calibration) -> None:
+    found = one.suspects
+    lines = [f"{a.identity} and {a.other} may be one ({a.distance:.3f})" for a in found.alike]
+    lines += [f"{m.entry_id} of {m.identity} looks like {m.other}" for m in found.misplaced]
+    lines += [f"{m.identity} may be two people ({m.distance:.3f})" for m in found.mixed]
+    lines += [f"{d.entry_id} of {d.identity} is nearly {d.other_id} of {d.other}" for d in found.duplicates]
+    for line in lines[:_MOST_SUSPECTS]:
+        say(f"warning: {one.class_name}: {line}")
+    if len(lines) > _MOST_SUSPECTS:
+        say(f"warning: {len(lines) - _MOST_SUSPECTS} more; `gtrack gallery list --suspects` shows all")
+
+
+def _tell_default_stands(one: Calibration, kept: StoredThreshold | None) -> None:
+    from gallery_db import DEFAULT_THRESHOLD
+
+    assert one.chosen is not None
+    at, far = one.chosen.threshold, one.chosen.far
+    goes_on = (
+        f"runs go on with {DEFAULT_THRESHOLD}"
+        if kept is None
+        else f"runs go on with {kept.threshold:.3f}, kept at {kept.at} (--reset: with {DEFAULT_THRESHOLD})"
+    )
+    say(
+        f"{one.class_name}: {one.identities} identities do not rule out the default, {DEFAULT_THRESHOLD}: for {far:g} "
+        f"the threshold may lie anywhere from {at.low:.3f} to {at.high:.3f}. Nothing was kept; {goes_on}. To have "
+        f"{at.estimate:.3f} kept, ask for its rate: --far {far:g}"
+    )
+
+
+def _document(one: Calibration, kept: bool) -> dict[str, Any]:
+    return {
+        "class": one.class_name,
+        "entries": one.entries,
+        "identities": one.identities,
+        "apart": one.apart,
+        "looks": one.looks,
+        "threshold": None if one.chosen is None else one.chosen.threshold.estimate,
+        "stored": kept,
+        "chosen": None if one.chosen is None else asdict(one.chosen),
+        "points": [asdict(point) for point in one.points],
+        "single": _curve(one.single),
+        "mean": _curve(one.mean),
+        "problems": list(one.problems),
+        "default_stands": one.default_stands,
+        "notes": list(one.notes),
+        "suspects": {
+            "alike": [asdict(found) for found in one.suspects.alike],
+            "misplaced": [asdict(found) for found in one.suspects.misplaced],
+            "mixed": [asdict(found) for found in one.suspects.mixed],
+            "duplicates": [asdict(found) for found in one.suspects.duplicates],
+        },
+    }
+
+
+def _curve(curve: Curve | None) -> dict[str, Any] | None:
+    if curve is None:
+        return None
+
+    def numbers(values: Any) -> Sequence[float | None]:
+        # NaN is no JSON.
+        return [None if value != value else round(float(value), 6) for value in values]
+
+    return {
+        "looks": curve.looks,
+        "probes": curve.probes,
+        "identities": curve.identities,
+        "known_probes": curve.known_probes,
+        "known_identities": curve.known_identities,
+        "smallest_far": curve.smallest_far,
+        "equal_error": None if curve.equal_error is None else asdict(curve.equal_error),
+        "equal_error_threshold": curve.equal_error_threshold,
+        **{
+            name: numbers(getattr(curve, name))
+            for name in ("thresholds", "fpir", "fpir_low", "fpir_high", "fnir", "fnir_low", "fnir_high", "wrong")
+        },
+    }

@@ -1,0 +1,94 @@
+"""`gtrack gallery serve` and `flush`: one gallery for many processes."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cli.gallery.commands import AsJson, bar
+from cli.options import NoProgress
+from cli.output import print_json_lines, print_table, say
+
+__all__ = ["flush", "serve"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    gallery: Annotated[
+        Path, typer.Option("--gallery", "-g", envvar="GTRACK_GALLERY", help="The gallery's folder.", metavar="PATH")
+    ],
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen on. Nobody is asked for a password.")
+    ] = "127.0.0.1",
+    no_progress: NoProgress = False,
+) -> None:
+    """Serve a gallery to any number of processes, until Ctrl-C; they give its address to --gallery.
+
+    Example: gtrack gallery serve --gallery gallery --port 8000
+
+    Then, on any machine that reaches it: gtrack run clip.mp4 --dets-json clip.json -g http://HOST:8000 --enroll unknown
+    """
+    import threading
+
+    from gallery_db import GalleryServer
+    from gallery_db.address import is_address
+    from tracking.errors import OptionError
+
+    if is_address(str(gallery)):
+        raise OptionError(f"expected the folder of a gallery, got the address {gallery}.")
+    if host not in _LOOPBACK:
+        say(
+            f"warning: whoever reaches {host} may read and change the gallery: Chroma's server asks for no password. "
+            "Put a proxy in front of it that does."
+        )
+    with bar("indexing", "entries", no_progress) as progress:
+        server = GalleryServer(gallery, host=host, port=port, notify=say, progress=progress)
+    try:
+        print(f"serving {gallery} at {server.address}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(threading.Event())
+    finally:
+        say("stopping: taking in what is left and checking the index")
+        with bar("checking", "entries", no_progress) as progress:
+            server.close(progress)
+    print(f"{gallery} is no longer served")
+
+
+def flush(
+    gallery: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--gallery",
+            "-g",
+            envvar="GTRACK_GALLERY",
+            metavar="URL",
+            help="Where the gallery is served. Default: wherever those with something to deliver were served last.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring to a served gallery what it could not be told when it was away.
+
+    Example: gtrack gallery flush --gallery http://127.0.0.1:8000
+
+    Exit code 1 if something is still waiting.
+    """
+    from gallery_db import flush_journals
+
+    flushed = flush_journals(gallery)
+    rows = [(one.server, one.collection, one.delivered, one.left, one.problem or "") for one in flushed]
+    if as_json:
+        print_json_lines(
+            {"server": s, "collection": c, "delivered": d, "left": left, "problem": p} for s, c, d, left, p in rows
+        )
+    elif rows:
+        print_table(None, ["server", "collection", "delivered", "left", "problem"], rows)
+    else:
+        print("nothing is waiting")
+    if any(one.left for one in flushed):
+        raise typer.Exit(1)

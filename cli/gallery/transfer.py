@@ -1,0 +1,174 @@
+"""`gtrack gallery export`, `import` and `reembed`: taking a gallery elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.gallery.commands import Collection, bar, tell_notices
+from cli.options import Device, Download, GalleryPath, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
+from cli.output import print_table
+
+__all__ = ["export", "import_", "reembed"]
+
+
+def _print_missing(title: str, missing: Sequence[tuple[str, str]]) -> None:
+    if missing:
+        print_table(title, ["entry", "why"], missing)
+
+
+def export(
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE.parquet", help="The file to write; with --folders, the folder.")
+    ],
+    gallery: GalleryPath,
+    crops: Annotated[
+        bool, typer.Option("--crops", help="Also the pictures, in the column crop: kept crops, or the source images.")
+    ] = False,
+    folders: Annotated[
+        bool,
+        typer.Option("--folders", help="Write a tree of image folders instead, one an identity, to be ingested again."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --folders: the folder may hold something already.")
+    ] = False,
+    collection: Collection = None,
+    no_progress: NoProgress = False,
+) -> None:
+    """Write a gallery's embeddings to a Parquet file, or its pictures to image folders.
+
+    Example: gtrack gallery export people.parquet --gallery gallery --crops
+
+    The file is complete or not there; pandas, polars and others read it (docs/gallery-parquet.md).
+    """
+    from gallery_db import Gallery, export_folders, export_parquet
+    from tracking.errors import OptionError
+
+    if folders and crops:
+        raise OptionError("--crops is for a Parquet file; --folders always writes the pictures.")
+    if not folders and target.suffix.lower() != ".parquet":
+        raise OptionError(
+            f"expected a file name that ends in .parquet, got {str(target)!r}.",
+            hint="Give --folders to write a tree of image folders.",
+        )
+    with Gallery.open(gallery, collection=collection) as source, bar("exporting", "entries", no_progress) as progress:
+        if folders:
+            tree = export_folders(source, target, overwrite=overwrite, progress=progress)
+        else:
+            report = export_parquet(source, target, pictures=crops, progress=progress)
+    if folders:
+        _print_missing("Not written", tree.missing)
+        print(
+            f"{tree.written} images of {tree.identities} identities written to {tree.folder}, "
+            f"{len(tree.missing)} not written"
+        )
+        if tree.missing and not tree.written:
+            raise typer.Exit(1)
+        return
+    _print_missing("Without a picture", report.missing)
+    shown = f", {report.pictures} of them with a picture" if crops else ""
+    print(f"{report.entries} entries{shown}, written to {report.path}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="What gtrack gallery export wrote.")],
+    gallery: GalleryPath,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Entries that the gallery has with other content give way.")
+    ] = False,
+    new_collection: Annotated[
+        bool,
+        typer.Option("--new-collection", help="If the gallery belongs to another model, start a further collection."),
+    ] = False,
+    no_index: Annotated[
+        bool, typer.Option("--no-index", help="Leave the Chroma index for later; its next use brings it up to date.")
+    ] = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Bring the entries of a Parquet file into a gallery, all or none; an absent gallery is made.
+
+    Example: gtrack gallery import people.parquet --gallery gallery
+
+    Entries that are there already, just so, are counted and left alone.
+    """
+    from gallery_db import import_parquet
+
+    with (
+        bar("checking", "entries", no_progress) as check_progress,
+        bar("importing", "entries", no_progress) as progress,
+        bar("indexing", "entries", no_progress) as index_progress,
+    ):
+        report = import_parquet(
+            gallery,
+            file,
+            replace=replace,
+            new_collection=new_collection,
+            index=not no_index,
+            check_progress=check_progress,
+            progress=progress,
+            index_progress=index_progress,
+        )
+    print(
+        f"{report.added} added, {report.unchanged} already there, {report.replaced} replaced, "
+        f"{report.pictures} pictures kept; in the collection {report.collection} of "
+        f"{gallery}{' (new)' if report.created else ''}"
+    )
+
+
+def reembed(
+    gallery: GalleryPath,
+    reid_weights: ReidWeights = None,
+    collection: Collection = None,
+    models_dir: ModelsDir = Path("models"),
+    device: Device = "auto",
+    half: Half = False,
+    runtime: Runtime = "auto",
+    threads: Threads = None,
+    download: Download = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures in one batch and transaction.")] = 64,
+    no_progress: NoProgress = False,
+) -> None:
+    """Embed a gallery's entries again, with another model, into a collection of that model.
+
+    Example: gtrack gallery reembed --gallery gallery --reid-weights osnet_x1_0_msmt17.onnx
+
+    From kept crops, source images and videos; those that are gone are listed. The old collection stays. It may
+    be stopped at any moment: the next run goes on.
+    """
+    from gallery_db import Gallery, ImageError, reembed_gallery
+    from tracking.errors import OptionError
+    from tracking.identification.gallery_source import EmbedderOptions
+    from tracking.video.frames import VideoFrames
+
+    if reid_weights is None:
+        raise OptionError("no new model given.", hint="Give its weights with --reid-weights.")
+    with Gallery.open(gallery, collection=collection) as source:
+        tell_notices(source)
+    embedder = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download).load(None, None)
+    with (
+        VideoFrames() as frames,
+        bar("embedding", "entries", no_progress) as progress,
+        bar("indexing", "entries", no_progress) as index_progress,
+    ):
+        report = reembed_gallery(
+            gallery,
+            embedder,
+            collection=collection,
+            frames=frames,
+            batch_size=batch_size,
+            progress=progress,
+            index_progress=index_progress,
+        )
+    _print_missing("Not embedded", report.missing)
+    print(
+        f"{report.added} embedded, {report.present} already there, {len(report.missing)} not embedded; from "
+        f"{report.source} into {report.collection or 'no collection'} of {gallery}, model {embedder.model.name}"
+    )
+    if not report.added + report.present:
+        raise ImageError(
+            f"nothing of {gallery} could be embedded again.",
+            hint="Its pictures are gone; ingest the images again with the new model and --new-collection.",
+        )

@@ -1,0 +1,1 @@
+"""What the entries of a gallery say about it: calibration, thresholds, anomalies."""

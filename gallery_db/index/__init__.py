@@ -1,0 +1,1 @@
+"""What is derived from the record: the Chroma collection, its maintenance, and the check of its files."""

@@ -1,0 +1,1 @@
+"""Images in and out: reading, the pictures of entries, contact sheets."""

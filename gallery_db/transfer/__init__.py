@@ -1,0 +1,1 @@
+"""Entries in and out of a gallery: image folders, Parquet, another embedding model."""

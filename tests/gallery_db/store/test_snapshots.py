@@ -1,0 +1,302 @@
+"""Snapshots of a gallery: taking them, putting one back, and what readers make of that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.gallery import entries_named, model_named, unit_vectors
+
+from gallery_db import (
+    Gallery,
+    GalleryError,
+    GalleryFormatError,
+    GalleryLockedError,
+    GalleryNotFoundError,
+    People,
+    SnapshotError,
+    UndoError,
+    list_snapshots,
+    restore_snapshot,
+    take_snapshot,
+)
+
+MODEL = model_named()
+COUNT = 300
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery with a snapshot "first", and one person fewer since."""
+    path = tmp_path_factory.mktemp("made") / "g"
+    with Gallery.create(path, MODEL) as gallery:
+        gallery.add(entries_named(COUNT), unit_vectors(COUNT))
+        take_snapshot(gallery, "first")
+        People(gallery).remove_identity("who0000")
+    return path
+
+
+@pytest.fixture
+def path(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "g")
+    return tmp_path / "g"
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(path)): p.read_bytes()
+        for p in sorted(path.rglob("*"))
+        if p.is_file() and not p.name.startswith("gallery.lock")
+    }
+
+
+def test_a_snapshot_is_restored_and_what_was_before_is_kept(path: Path) -> None:
+    done: list[tuple[int, int]] = []
+    restored = restore_snapshot(path, "first", progress=lambda now, total: done.append((now, total)))
+    assert (restored.name, restored.entries) == ("first", COUNT)
+    assert restored.kept_as is not None
+    assert done[-1] == (COUNT, COUNT)
+    found = {s.name: s.entries for s in list_snapshots(path)}
+    assert found == {"first": COUNT, restored.kept_as: COUNT - 5}
+    with Gallery.open(path, write=True) as gallery:
+        assert [entry.id for entry in gallery.entries()] == [entry.id for entry in entries_named(COUNT)]
+        assert gallery.get("e00003")[1] == pytest.approx(unit_vectors(COUNT)[3], abs=1e-6)
+        assert gallery.verify().ok
+        assert gallery.query(unit_vectors(COUNT)[3], search="hnsw")[0][0].entry.id == "e00003"
+        assert [o.action for o in gallery.operations()] == ["restore", "add"]
+        assert restored.kept_as in gallery.operations(1)[0].words
+        with pytest.raises(UndoError, match="whole snapshot"):
+            People(gallery).undo()
+        People(gallery).rename("who0000", "a")
+        People(gallery).undo()
+        with pytest.raises(UndoError, match="whole snapshot"):
+            People(gallery).undo(3)
+        assert gallery.notices == []
+    assert sorted(p.name for p in path.iterdir()) == ["chroma", "gallery.lock", "gallery.sqlite3", "snapshots"]
+    restore_snapshot(path, restored.kept_as)
+    with Gallery.open(path) as gallery:
+        assert len(gallery) == COUNT - 5
+
+
+def test_whoever_has_it_open_sees_the_restored_one(path: Path) -> None:
+    probe = unit_vectors(COUNT)[2]
+    with Gallery.open(path) as reader:
+        view = reader.view()
+        assert len(view) == COUNT - 5
+        assert reader.query(probe, top_k=1, search="hnsw")[0][0].distance > 1e-3
+        generation = reader.generation
+        restore_snapshot(path, "first")
+        assert reader.generation > generation
+        assert view.refresh()
+        assert not view.refresh()
+        assert view.identities[0] == "who0000"
+        assert len(reader) == COUNT
+        assert reader.query(probe, top_k=1, search="hnsw")[0][0].entry.id == "e00002"
+        assert reader.query(probe, top_k=1, search="exact")[0][0].entry.id == "e00002"
+        later = reader.generation
+        restore_snapshot(path, "first")  # the same content, and yet a change
+        assert reader.generation > later
+        assert reader.notices == []
+
+
+def test_numbers_are_never_given_out_again(path: Path) -> None:
+    with Gallery.open(path, write=True) as gallery:
+        gallery.add(entries_named(9, "n"), unit_vectors(9, seed=1))
+        before = gallery.record.sequences()
+        gallery.close(sync=False)
+    restore_snapshot(path, "first")
+    with Gallery.open(path) as gallery:
+        after = gallery.record.sequences()
+    assert all(after[table] >= number for table, number in before.items())
+    assert after["operations"] > before["operations"]
+
+
+def test_a_collection_that_the_snapshot_does_not_have(path: Path) -> None:
+    other = model_named("other", 24)
+    with Gallery.open_or_create(path, other, new_collection=True) as gallery:
+        gallery.add(entries_named(4), unit_vectors(4, 24))
+    with Gallery.open(path, model=other) as reader:
+        view = reader.view()
+        restore_snapshot(path, "first")
+        with pytest.raises(GalleryError, match="no longer has the collection"):
+            view.refresh()
+        with pytest.raises(GalleryError, match="no longer has the collection"):
+            reader.stats()
+    with Gallery.open(path) as gallery:
+        assert len(gallery.collections()) == 1
+
+
+def test_the_snapshot_alone_is_a_gallery(path: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(path / "snapshots" / "first.sqlite3", alone / "gallery.sqlite3")
+    with Gallery.open(alone, write=True) as gallery:
+        assert len(gallery) == COUNT
+        gallery.rebuild()
+        assert gallery.verify().ok
+
+
+def test_a_snapshot_is_taken_beside_a_writer(path: Path) -> None:
+    with Gallery.open(path, write=True) as writer, Gallery.open(path) as reader:
+        with writer.transaction():
+            People(writer).clear()
+            taken = take_snapshot(reader)  # of the last moment when all was whole
+        assert taken.entries == COUNT - 5
+        assert take_snapshot(reader).entries == 0
+        with pytest.raises(GalleryLockedError):
+            restore_snapshot(path, "first", lock_timeout=0.1)
+        writer.close(sync=False)
+    assert len(list_snapshots(path)) == 3
+    assert not list((path / "snapshots").glob("*-wal"))
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 101, "ü"])
+def test_names_that_are_none(path: Path, name: str) -> None:
+    before = files(path)
+    with Gallery.open(path) as gallery, pytest.raises(SnapshotError, match="cannot be a snapshot's name"):
+        take_snapshot(gallery, name)
+    with pytest.raises(SnapshotError, match="cannot be a snapshot's name"):
+        restore_snapshot(path, name)
+    assert files(path) == before
+
+
+def test_what_is_there_is_not_overwritten(path: Path) -> None:
+    before = files(path)
+    with Gallery.open(path) as gallery, pytest.raises(SnapshotError, match="already"):
+        take_snapshot(gallery, "first")
+    assert files(path) == before
+
+
+def _absent(file: Path) -> None:
+    file.unlink()
+
+
+def _nonsense(file: Path) -> None:
+    file.write_bytes(b"nonsense" * 5000)
+
+
+def _empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _truncated(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.truncate(50_000)
+
+
+def _page(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(30_000)
+        opened.write(b"\xff" * 40_000)
+
+
+def _vectors(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("DELETE FROM vectors WHERE seq % 7 = 0")
+        connection.commit()
+
+
+def _other(file: Path) -> None:
+    file.unlink()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+
+
+def _newer(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "absent": _absent,
+    "nonsense": _nonsense,
+    "empty": _empty,
+    "truncated": _truncated,
+    "pages": _page,
+    "vectors gone": _vectors,
+    "another file": _other,
+    "newer format": _newer,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_snapshot_changes_nothing(path: Path, name: str) -> None:
+    DAMAGE[name](path / "snapshots" / "first.sqlite3")
+    before = files(path)
+    with pytest.raises(SnapshotError) as caught:
+        restore_snapshot(path, "first")
+    assert caught.value.hint
+    assert files(path) == before
+    assert [s.entries for s in list_snapshots(path)] in ([None], [], [COUNT])
+
+
+@pytest.mark.parametrize("name", [name for name in DAMAGE if name != "newer format"])
+def test_a_damaged_record_is_restored(path: Path, name: str) -> None:
+    DAMAGE[name](path / "gallery.sqlite3")
+    restored = restore_snapshot(path, "first")
+    assert restored.entries == COUNT
+    with Gallery.open(path, write=True) as gallery:
+        assert len(gallery) == COUNT
+        assert gallery.record.check_integrity() == ()
+        assert gallery.verify().ok
+        People(gallery).rename("who0001", "a")
+    if name == "absent":
+        assert restored.kept_as is None
+    else:
+        assert restored.kept_as is not None
+        assert (path / restored.kept_as).is_file() or restored.kept_as.startswith("before-restore-")
+
+
+def test_a_gallery_of_a_newer_gtrack_is_left_alone(path: Path) -> None:
+    _newer(path / "gallery.sqlite3")
+    before = files(path)
+    with pytest.raises(GalleryFormatError, match="newer gtrack"):
+        restore_snapshot(path, "first")
+    assert files(path) == before
+
+
+def test_a_damaged_index_is_made_anew(path: Path) -> None:
+    shutil.rmtree(path / "chroma")
+    restore_snapshot(path, "first")
+    with Gallery.open(path) as gallery:
+        assert gallery.verify().ok
+
+
+def test_no_gallery(tmp_path: Path) -> None:
+    with pytest.raises(GalleryNotFoundError):
+        restore_snapshot(tmp_path / "none", "first")
+    assert list_snapshots(tmp_path) == []
+
+
+KILLED = """
+import sys
+from gallery_db import restore_snapshot
+print("started", flush=True)
+restore_snapshot(sys.argv[1], "first", progress=lambda *done: print("indexing", flush=True))
+"""
+
+
+@pytest.mark.parametrize("wait", [0.01, 0.02, 0.03, 0.05, 0.08, 0.15, 0.4])
+def test_a_kill_leaves_the_one_or_the_other(path: Path, wait: float) -> None:
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    time.sleep(wait)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    with Gallery.open(path) as gallery:
+        assert len(gallery) in (COUNT, COUNT - 5)
+        assert gallery.record.check_integrity() == ()
+    with Gallery.open(path, write=True) as gallery:
+        gallery.sync_index()
+        assert gallery.verify().ok
+    assert restore_snapshot(path, "first").entries == COUNT

@@ -1,0 +1,6 @@
+"""Shared parts of the tests."""
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+ROOT = TESTS.parent

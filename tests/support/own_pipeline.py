@@ -1,0 +1,60 @@
+"""A pipeline of somebody's own: its tracker and its embeddings, over a clip and its detections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db import EmbeddingModel
+from gallery_db.model import Embedder
+from tracking import Sighting
+from tracking.detections.reader import open_detections
+from tracking.reid.crops import crop
+from tracking.trackers.temporal import TemporalOptions, TemporalTracker
+from tracking.video.files import VideoReader
+
+SIZE = 8
+TOY = EmbeddingModel("toy", "0" * 64, SIZE, "none")
+"""A model whose embeddings tests make up."""
+
+
+def axis(number: int) -> NDArray[np.float32]:
+    return np.eye(SIZE, dtype=np.float32)[number]
+
+
+@dataclass(frozen=True)
+class OwnFrame:
+    """What such a pipeline knows of a frame."""
+
+    frame: int
+    size: tuple[int, int]
+    sightings: list[Sighting]
+
+
+def own_frames(video: Path, detections: Path, embedder: Embedder, class_id: int = 0) -> Iterator[OwnFrame]:
+    """Each frame with all boxes of a class, those that have a track first, all of them embedded."""
+    source = open_detections(detections)
+    tracker = TemporalTracker(TemporalOptions(), have_embeddings=True)
+    with VideoReader(video) as reader:
+        while reader.advance():
+            found = source.at(reader.frame)
+            rows = np.flatnonzero(found.class_ids == class_id)
+            boxes, scores = found.boxes[rows], found.scores[rows]
+            ids, taken, _ = tracker.update(boxes, scores, found.class_ids[rows])
+            image = reader.image()
+            parts, kept = crop(image, boxes)
+            copies = [part.copy() for part in parts]  # so that no whole frame is kept
+            embeddings = dict(zip(kept.tolist(), zip(embedder.embed(parts), copies, strict=True), strict=True))
+            tracks = {int(row): int(track_id) for row, track_id in zip(taken, ids, strict=True)}
+            order = [*tracks, *(row for row in range(len(rows)) if row not in tracks)]
+            sightings = []
+            for row in order:
+                embedding, part = embeddings.get(row, (None, None))
+                extra: dict[str, Any] = {"score": float(scores[row]), "class_name": "person", "crop": part}
+                sightings.append(Sighting(tracks.get(row), embedding, boxes[row], **extra))
+            yield OwnFrame(reader.frame, (reader.width, reader.height), sightings)

@@ -1,0 +1,316 @@
+"""Names written on earlier frames: by hand, and through the whole run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.traces import A, B, D, Known, mix, observe
+
+from gallery_db import ingest_folder
+from gallery_db.gallery import Gallery
+from tracking import load_embedder, track_video
+from tracking.demo.run import compare_with_truth
+from tracking.demo.scene import Scene
+from tracking.errors import OptionError
+from tracking.geometry import iou, pairwise_iou
+from tracking.identification.backfill import Hindsight
+from tracking.identification.identifier import Named, NamedStretch, TrackIdentities
+from tracking.identification.quality import box_quality, crowding, look_quality, max_overlap
+from tracking.identification.track_evidence import TrackEvidence
+from tracking.options import RunOptions
+from tracking.outputs.run_outputs import TrackFile
+from tracking.video.files import VideoReader
+
+
+def stretch(track: int, first: int, last: int, name: str | None, *, sure: int = 0, since: int = 0) -> NamedStretch:
+    named = None if name is None else Named(name, 0.01 * (track + 1))
+    return NamedStretch(track, first, max(first, sure), max(first, since), last, named)
+
+
+def mended(stretches: list[NamedStretch], ran: dict[int, str], frame: int = 10) -> tuple[dict[int, str], int]:
+    """The names of tracks 0 to 2 in one frame, and how many changed; `ran` is what the run said."""
+    detections: list[dict[str, Any]] = [{"bbox": [0, 0, 1, 1], "class_id": 0}]
+    for track in range(3):
+        detection = {"bbox": [0, 0, 1, 1], "class_id": 0, "track_id": str(track), "identity_status": "undecided"}
+        if track in ran:
+            detection |= {"gallery_id": ran[track], "gallery_distance": 0.2, "identity_status": "known"}
+        detections.append(detection)
+    changed = Hindsight(stretches).mend({"frame": frame, "detections": detections})
+    assert detections[0] == {"bbox": [0, 0, 1, 1], "class_id": 0}
+    for detection in detections[1:]:
+        assert (
+            ("gallery_id" in detection)
+            == (detection["identity_status"] == "known")
+            == ("gallery_distance" in detection)
+        )
+    return {int(d["track_id"]): d["gallery_id"] for d in detections[1:] if "gallery_id" in d}, changed
+
+
+@pytest.mark.parametrize(
+    ("stretches", "ran", "expected"),
+    [
+        pytest.param([stretch(0, 5, 40, "ann")], {}, {0: "ann"}, id="a name decided later"),
+        pytest.param([stretch(0, 5, 40, "ann")], {0: "ann"}, {0: "ann"}, id="named as it ran"),
+        pytest.param([stretch(0, 5, 40, None)], {}, {}, id="never named"),
+        pytest.param([stretch(0, 11, 40, "ann")], {}, {}, id="the track was not there yet"),
+        pytest.param([stretch(0, 0, 9, "ann"), stretch(0, 11, 40, "ann")], {}, {}, id="between two stretches"),
+        pytest.param(
+            [stretch(0, 0, 7, "ann"), stretch(0, 8, 40, "bob", since=14)],
+            {0: "ann"},
+            {0: "bob"},
+            id="after a swap that was seen later",
+        ),
+        pytest.param(
+            [stretch(0, 0, 7, "ann"), stretch(0, 8, 40, None, since=14)],
+            {0: "ann"},
+            {},
+            id="after a swap to a stranger",
+        ),
+        pytest.param([stretch(0, 0, 12, "ann"), stretch(0, 13, 40, "bob")], {0: "ann"}, {0: "ann"}, id="before a swap"),
+        pytest.param([stretch(0, 0, 40, None, since=5)], {0: "ann"}, {0: "ann"}, id="a name lost in the end stays"),
+        pytest.param(
+            [stretch(0, 0, 40, "ann"), stretch(1, 0, 40, "ann")], {1: "ann"}, {1: "ann"}, id="who had it keeps it"
+        ),
+        pytest.param(
+            [stretch(0, 0, 40, "ann"), stretch(1, 0, 40, "ann")], {}, {0: "ann"}, id="else whom it fits better"
+        ),
+        pytest.param(
+            [stretch(0, 0, 40, "bob"), stretch(1, 0, 40, "ann")],
+            {0: "ann", 1: "bob"},
+            {0: "bob", 1: "ann"},
+            id="two that were mixed up",
+        ),
+        pytest.param([stretch(0, 0, 40, "ann", sure=11)], {}, {}, id="a look that does not show the person"),
+    ],
+)
+def test_mend(stretches: list[NamedStretch], ran: dict[int, str], expected: dict[int, str]) -> None:
+    found, changed = mended(stretches, ran)
+    assert found == expected
+    assert changed == sum(ran.get(t) != expected.get(t) for t in range(3))
+
+
+def test_boxes_of_another_class_get_no_name() -> None:
+    person = NamedStretch(1, 0, 0, 0, 40, Named("ann", 0.1), "person")
+    boxes = [
+        {"class_id": 2, "class_name": "car"},
+        {"class_id": 2},
+        {"class_id": 0, "class_name": "Person"},
+        {"class_id": 0},
+        {"class_id": 7},
+    ]
+    detections = [{"bbox": [0, 0, 1, 1], "track_id": "1", "identity_status": "undecided", **box} for box in boxes]
+    for detection in detections:
+        Hindsight([person], {0: "person", 2: "car"}).mend({"frame": 10, "detections": [detection]})
+    assert [d.get("gallery_id") for d in detections] == [None, None, "ann", "ann", "ann"]
+
+
+def test_stretches_of_a_swap() -> None:
+    """Ann's track goes over to bob behind somebody at frame 5, which is seen at frame 8."""
+    identities = TrackIdentities(Known(), threshold=0.25, every=1, keep=True)
+    for frame in range(12):
+        identities.due(frame, [3], [1.0], [0.6 if frame == 5 else 0.0])
+        if frame not in (5, 6):
+            observe(identities, frame, {3: A if frame < 5 else B})
+        identities.names(frame, [3])
+    first, second = identities.stretches()
+    assert (first.first, first.last) == (0, 4)
+    assert (second.first, second.since, second.last) == (5, 8, 11)
+    assert first.named is not None
+    assert first.named.identity == "ann"
+    assert second.named is not None
+    assert second.named.identity == "bob"
+
+
+def test_a_stretch_that_begins_with_nobody() -> None:
+    """A box around two people at first: the name begins with the first look that shows the person."""
+    identities = TrackIdentities(Known(), threshold=0.25, every=1, keep=True)
+    for frame in range(14):
+        identities.due(frame, [3])
+        observe(identities, frame, {3: mix(A, D, 0.4) if frame < 4 else mix(A, D, 0.12)})
+        identities.names(frame, [3])
+    (only,) = identities.stretches()
+    assert only.named is not None
+    assert (only.first, only.sure) == (0, 4)
+
+
+def test_stretches_are_not_kept_unless_asked() -> None:
+    identities = TrackIdentities(Known(), threshold=0.25, every=1)
+    observe(identities, 0, {3: A})
+    identities.names(0, [3])
+    assert identities.stretches() == []
+
+
+def test_evidence_is_bounded() -> None:
+    identities = TrackIdentities(Known(), threshold=0.25, every=1)
+    for frame in range(500):
+        identities.due(frame, [3], [1.0], [0.6 * (frame % 3 == 0)])
+        observe(identities, frame, {3: (A, B, D)[frame // 7 % 3]})
+        identities.names(frame, [3])
+    evidence = identities.evidence(3)
+    assert evidence is not None
+    assert len(evidence.journal) <= 32
+    assert len(evidence.held) <= TrackEvidence.PATIENCE_UNPROVOKED
+    assert len(evidence.stretch.early) <= evidence.stretch.EARLY
+
+
+# -- quality: one definition ---------------------------------------------------------------------------------
+
+
+def test_crowding_is_the_largest_overlap() -> None:
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [90, 90, 99, 99.0]])
+    assert crowding(boxes).tolist() == pytest.approx(
+        [max_overlap(b, np.delete(boxes, i, 0)) for i, b in enumerate(boxes)]
+    )
+    assert crowding(np.empty((0, 4))).tolist() == []
+    assert crowding(boxes[:1]).tolist() == [0.0]
+    np.testing.assert_allclose(pairwise_iou(boxes), np.stack([iou(box, boxes) for box in boxes]))
+
+
+def test_what_a_box_tells_is_part_of_the_quality() -> None:
+    box = (10.0, 10.0, 30.0, 60.0)
+    assert look_quality(0.9, box, (200, 200), overlap=0.2, sharp=0.5) == pytest.approx(
+        0.5 * box_quality(0.9, box, (200, 200), overlap=0.2)
+    )
+
+
+# -- the run -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run_of(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Runs the scene, with a gallery of its own."""
+    place = tmp_path_factory.mktemp("hindsight")
+    embedder = load_embedder("builtin")
+    with Gallery.open_or_create(place / "gallery", embedder.model) as gallery:
+        ingest_folder(gallery, scene.gallery, embedder)
+
+    def run(name: str, **arguments: Any) -> Any:
+        defaults: dict[str, Any] = {
+            "dets_json": scene.detections,
+            "video": scene.video,
+            "gallery": place / "gallery",
+            "frame_rate": 25,
+            "no_progress": True,
+            "out_dir": place,
+            "run_name": name,
+            "frame_range": (0, 120),
+        }
+        return track_video(**{**defaults, **arguments})
+
+    return run
+
+
+def without_names(payload: dict[str, Any]) -> list[Any]:
+    hidden = {"gallery_id", "gallery_distance", "identity_status", "identity_backfilled"}
+    return [[{k: v for k, v in d.items() if k not in hidden} for d in f["detections"]] for f in payload["frames"]]
+
+
+def test_backfill(run_of: Any, scene: Scene) -> None:
+    plain = run_of("plain", save_json_flag=True)
+    filled = run_of("filled", save_json_flag=True, save_video="named.mp4", save_frames=True, backfill=True)
+    assert without_names(filled.payload) == without_names(plain.payload)
+    assert filled.stats["crops"] == plain.stats["crops"]
+    assert filled.stats["backfilled"] > 0
+    assert "backfilled" not in plain.stats
+    assert filled.payload["tracker"]["config"]["backfill"] is True
+    truth = json.loads(scene.truth.read_text())
+    truth["frames"] = truth["frames"][:120]
+    before, after = (compare_with_truth(run.payload, truth) for run in (plain, filled))
+    assert sum(p.right for p in after) > sum(p.right for p in before)
+    assert sum(p.wrong for p in after) <= sum(p.wrong for p in before) + 2
+    counts: Counter[str] = Counter()
+    for frame in filled.payload["frames"]:
+        names = [d["gallery_id"] for d in frame["detections"] if "gallery_id" in d]
+        assert len(names) == len(set(names)), frame["frame"]
+        counts.update(names)
+        for detection in frame["detections"]:
+            assert ("identity_status" in detection) == ("track_id" in detection)
+    assert {s.identity: s.frames for s in filled.seen} == dict(counts)
+    assert filled.stats["named"] == sum(counts.values())
+    with VideoReader(filled.paths.video_path) as reader:
+        frames = 0
+        while reader.advance():
+            frames += 1
+    assert frames == len(list(filled.paths.frames_dir.iterdir())) == 120
+
+
+def test_backfill_without_files_is_the_same(run_of: Any) -> None:
+    kept = run_of("kept", save_json_flag=True, backfill=True)
+    unsaved = run_of("unsaved", backfill=True)
+    assert unsaved.payload["frames"] == kept.payload["frames"]
+    assert unsaved.paths.run_dir is None
+
+
+def test_backfill_comes_before_the_filter(run_of: Any) -> None:
+    filled = run_of("all", backfill=True, classes=[0]).payload["frames"]
+    filtered = run_of("filtered", backfill=True, filter_gallery=True, classes=[0]).payload["frames"]
+    named = [[d for d in f["detections"] if "gallery_id" in d and d["class_id"] == 0] for f in filled]
+    assert [[d for d in f["detections"] if d["class_id"] == 0] for f in filtered] == named
+    assert any(d["class_id"] != 0 for f in filtered for d in f["detections"]), "other classes pass through"
+
+
+def test_a_second_pass_that_is_stopped_loses_nothing(
+    run_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plain = run_of("ran", save_json_flag=True)
+    mend, calls = Hindsight.mend, []
+
+    def stop(self: Hindsight, document: dict[str, Any]) -> int:
+        calls.append(document["frame"])
+        if len(calls) > 50:
+            raise KeyboardInterrupt
+        return mend(self, document)
+
+    monkeypatch.setattr(Hindsight, "mend", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_of("stopped", save_json_flag=True, backfill=True, out_dir=tmp_path)
+    found = json.loads((tmp_path / "stopped" / "tracked.json").read_text())
+    assert found["frames"] == plain.payload["frames"], "as it ran, and whole"
+    assert [p.name for p in (tmp_path / "stopped").iterdir()] == ["tracked.json"]
+
+
+def test_an_error_on_the_way_is_backfilled_too(run_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    full = run_of("full", backfill=True, frame_range=(0, 60)).payload["frames"]
+    observe = TrackIdentities.names
+
+    def fail(self: TrackIdentities, frame: int, *others: Any) -> Any:
+        if frame == 60:
+            raise KeyboardInterrupt
+        return observe(self, frame, *others)
+
+    monkeypatch.setattr(TrackIdentities, "names", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run_of("cut", save_json_flag=True, backfill=True, out_dir=tmp_path)
+    found = json.loads((tmp_path / "cut" / "tracked.json").read_text())["frames"]
+    assert [f["frame"] for f in found] == list(range(60))
+    assert any("identity_backfilled" in d for f in found for d in f["detections"])
+    assert without_names({"frames": found}) == without_names({"frames": full})
+
+
+@pytest.mark.parametrize("options", [{"gallery": None}, {"gallery": "g", "tracker": "gallery_only"}])
+def test_backfill_needs_tracks_and_names(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="--backfill"):
+        RunOptions(backfill=True, **options).validate()
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_rewriting_keeps_the_header(tmp_path: Path, saved: bool) -> None:
+    file = TrackFile({"a": "]}", "b": [1]}, tmp_path / "t.json" if saved else None)
+    for number in range(3):
+        file.write({"frame": number, "detections": [], "note": "],"})
+
+    def mend(document: dict[str, Any]) -> None:
+        document["note"] += str(document["frame"])
+
+    file.rewrite(mend)
+    assert [f["note"] for f in file.documents()] == ["],0", "],1", "],2"]
+    assert file.payload["a"] == "]}"
+    assert [f["note"] for f in file.payload["frames"]] == ["],0", "],1", "],2"]
+    empty = TrackFile({"a": 1}, tmp_path / "e.json" if saved else None)
+    empty.rewrite(mend)
+    assert empty.payload == {"a": 1, "frames": []}

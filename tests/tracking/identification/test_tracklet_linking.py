@@ -1,0 +1,265 @@
+"""Strangers' lasting ids: golden traces of what is put together in the end, and real runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support.traces import A, B, C, mix
+
+from gallery_db import Gallery
+from tracking import track_video
+from tracking.demo.scene import Scene
+from tracking.errors import OptionError
+from tracking.identification.identifier import Named, NamedStretch
+from tracking.identification.track_evidence import DecisionRule, Moment, Stretch, TrackEvidence, keep_moment
+from tracking.identification.tracklet_linking import associate, settle
+from tracking.options import RunOptions
+
+RULE = DecisionRule.of(0.25)
+Vector = NDArray[np.float32]
+
+
+def stretch(
+    track: int, first: int, last: int, *looks: Vector, name: str | None = None, kind: str | None = "person"
+) -> NamedStretch:
+    """Looks spread evenly over its frames."""
+    frames = np.linspace(first, last, len(looks)).astype(int).tolist()
+    moments = tuple(Moment(f, f, look * np.float32(0.5), 0.5) for f, look in zip(frames, looks, strict=True))
+    named = None if name is None else Named(name, 0.1)
+    return NamedStretch(track, first, first, first, last, named, kind, moments, ((first, last),))
+
+
+def groups(stretches: Sequence[NamedStretch], *anchors: str | None, out: Any = ()) -> list[list[int]]:
+    people = associate(stretches, RULE, anchors or [None] * len(stretches), out)
+    return [sorted(person.members) for person in people]
+
+
+def test_the_same_stranger_is_one() -> None:
+    assert groups([stretch(1, 0, 9, A), stretch(2, 50, 59, B), stretch(3, 100, 109, mix(A, C, 0.2))]) == [[0, 2], [1]]
+
+
+@pytest.mark.parametrize(("distance", "one"), [(0.29, True), (0.31, False)])
+def test_no_further_apart_than_a_stranger(distance: float, one: bool) -> None:
+    assert (len(groups([stretch(1, 0, 9, A), stretch(2, 50, 59, mix(A, B, distance))])) == 1) == one
+
+
+@pytest.mark.parametrize(("distance", "one"), [(0.24, True), (0.26, False)])
+def test_a_known_person_takes_in_only_what_would_be_named(distance: float, one: bool) -> None:
+    pair = [stretch(1, 0, 9, A, name="ann"), stretch(2, 50, 59, mix(A, B, distance))]
+    assert (len(groups(pair, "ann", None)) == 1) == one
+
+
+@pytest.mark.parametrize(("begins", "one"), [(8, True), (7, False)], ids=["two frames", "three"])
+def test_nobody_is_in_two_places(begins: int, one: bool) -> None:
+    """A new track may begin in the frames in which the old one still ends."""
+    assert (len(groups([stretch(1, 0, 9, A), stretch(2, begins, 59, A)])) == 1) == one
+
+
+def test_nor_by_way_of_a_third() -> None:
+    """1 and 2 are there at once; 3 fits both, and goes with the nearer."""
+    three = [stretch(1, 0, 50, A), stretch(2, 0, 50, mix(A, B, 0.2)), stretch(3, 60, 90, mix(A, B, 0.02))]
+    assert groups(three) == [[0, 2], [1]]
+
+
+def test_it_is_the_mean_over_all_that_counts() -> None:
+    """A chain of likenesses does not make one person of its ends."""
+    angles = (0.0, 0.6, 1.2, 1.8)
+    chain = [stretch(n, 100 * n, 100 * n + 9, np.cos(a) * A + np.sin(a) * B) for n, a in enumerate(angles)]
+    assert groups(chain) == [[0, 1], [2, 3]]
+
+
+def test_two_names_two_classes_and_a_rejected_name_stay_apart() -> None:
+    pair = [stretch(1, 0, 9, A), stretch(2, 50, 59, A)]
+    assert groups(pair, "ann", "bob") == [[0], [1]]
+    assert groups(pair, "ann", "ann") == [[0, 1]]
+    assert groups([pair[0], stretch(2, 50, 59, A, kind="dog")]) == [[0], [1]]
+    assert groups([pair[0], stretch(2, 50, 59, A, kind="Person")]) == [[0, 1]]
+    assert groups(pair, "ann", None, out=[frozenset(), frozenset({"ann"})]) == [[0], [1]]
+    assert groups(pair, "ann", None, out=[frozenset(), frozenset({"bob"})]) == [[0, 1]]
+
+
+def test_nothing_is_no_trouble() -> None:
+    assert associate([], RULE, []) == []
+
+
+def settled(stretches: Sequence[NamedStretch], names: Sequence[str | None]) -> list[tuple[int, int, int, str | None]]:
+    people = associate(stretches, RULE, [None] * len(stretches))
+    found = settle(stretches, people, names, RULE)
+    return [(s.track_id, s.first, s.last, None if s.named is None else s.named.identity) for s in found]
+
+
+def test_a_swap_that_nobody_noticed_is_cut() -> None:
+    """Track 1 shows A, and from its sixth look on B, who has tracks of her own before and after."""
+    looks = [A, A, A, A, A, B, B, B]
+    found = settled([stretch(1, 0, 70, *looks), stretch(2, 200, 300, B, B, B, B, B, B)], ["a", "b"])
+    assert found == [(1, 0, 45, "a"), (1, 46, 70, "b"), (2, 200, 300, "b")]
+
+
+def test_one_look_at_somebody_else_is_no_swap() -> None:
+    looks = [A, A, A, mix(B, A, 0.6), A, A]
+    found = settled([stretch(1, 0, 50, *looks), stretch(2, 200, 300, B, B, B)], ["a", "b"])
+    assert found == [(1, 0, 50, "a"), (2, 200, 300, "b")]
+
+
+def test_named_tracks_are_left_as_they_are() -> None:
+    pair = [stretch(1, 0, 70, A, A, B, B, name="ann"), stretch(2, 200, 300, B, B)]
+    people = associate(pair, RULE, ["ann", None])
+    found = settle(pair, people, [person.anchor for person in people], RULE)
+    assert found[0] is pair[0]
+    assert found[1].settled
+    assert found[1].named is None
+
+
+def test_moments_and_runs_are_bounded() -> None:
+    moments: list[Moment] = []
+    for frame in (0, 1, 50, 100, 150):
+        keep_moment(moments, Moment(frame, frame, A, 1.0), 3)
+    assert [(m.first, m.last, m.weight) for m in moments] == [(0, 50, 3.0), (100, 100, 1.0), (150, 150, 1.0)]
+    track = TrackEvidence(RULE, Stretch(0, 0, A, A, A), 0, 0)
+    for frame in [*range(10), *range(20, 1000, 2), 2000]:
+        track.seen(frame)
+    assert len(track.runs) == TrackEvidence.RUNS
+    assert (track.runs[0][0], track.runs[-1]) == (0, [2000, 2000])
+
+
+# -- real runs -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    place = tmp_path_factory.mktemp("association")
+    result = track_video(
+        dets_json=scene.detections,
+        video=scene.video,
+        gallery=place / "gallery",
+        reid_weights="builtin",
+        classes=[0],
+        frame_rate=25,
+        enroll="unknown",
+        backfill=True,
+        explain=True,
+        save_json_flag=True,
+        out_dir=place,
+        no_progress=True,
+    )
+    return place / "gallery", result
+
+
+def idf1(payload: dict[str, Any], truth: dict[int, list[tuple[str, list[float]]]], key: str) -> float:
+    """The best one-to-one correspondence of ids, IoU >= 0.5; TrackEval's Identity, in a few lines."""
+    from collections import Counter
+
+    from scipy.optimize import linear_sum_assignment
+
+    from tracking.geometry import iou
+
+    both: Counter[tuple[str, str]] = Counter()
+    people: Counter[str] = Counter()
+    ids: Counter[str] = Counter()
+    for frame in payload["frames"]:
+        found = [d for d in frame["detections"] if "track_id" in d]
+        called = [d.get(key) or f"#{d['track_id']}" for d in found]
+        ids.update(called)
+        for name, box in truth.get(frame["frame"], []):
+            people[name] += 1
+            if found:
+                overlaps = iou(box, np.array([d["bbox"] for d in found]))
+                both.update((name, called[i]) for i in np.flatnonzero(overlaps >= 0.5))
+    rows, columns = sorted(people), sorted(ids)
+    table = np.array([[both[row, column] for column in columns] for row in rows])
+    matched = table[linear_sum_assignment(-table)].sum()
+    return float(2 * matched / (sum(people.values()) + sum(ids.values())))
+
+
+def test_strangers_have_one_id_over_the_whole_clip(run: Any, scene: Scene) -> None:
+    gallery, result = run
+    truth = {
+        frame["frame"]: [(p["name"], p["box"]) for p in frame["people"] if p["visible"] >= 0.3]
+        for frame in json.loads(scene.truth.read_text())["frames"]
+    }
+    by_name, by_track = (idf1(result.payload, truth, key) for key in ("gallery_id", "track_id"))
+    # Hardly anybody comes back in so short a clip.
+    assert by_name > max(0.9, by_track), (by_name, by_track)
+    with Gallery.open(gallery) as opened:
+        known = {entry.identity for entry in opened.entries()}
+    for frame in result.payload["frames"]:
+        names = [d["gallery_id"] for d in frame["detections"] if "gallery_id" in d]
+        assert len(names) == len(set(names))
+        assert set(names) <= known, "every name stands in the gallery, for the next video"
+
+
+def test_the_next_run_knows_them(run: Any, scene: Scene, tmp_path: Path) -> None:
+    """Read only, as another camera: who was enrolled is named, by the same names."""
+    gallery, result = run
+    again = track_video(
+        dets_json=scene.detections, video=scene.video, gallery=gallery, classes=[0], frame_rate=25, no_progress=True
+    )
+    same = total = 0
+    for before, after in zip(result.payload["frames"], again.payload["frames"], strict=True):
+        names = {d["det_ind"]: d.get("gallery_id") for d in before["detections"]}
+        for detection in after["detections"]:
+            if "gallery_id" in detection and names[detection["det_ind"]] is not None:
+                total += 1
+                same += detection["gallery_id"] == names[detection["det_ind"]]
+    assert total > 100
+    assert same / total > 0.9
+
+
+def test_explanations(run: Any) -> None:
+    import jsonschema
+    from PIL import Image
+
+    from tracking.schemas import load_schema
+
+    _, result = run
+    jsonschema.Draft202012Validator(load_schema("track-v1")).validate(result.payload)
+    told = result.payload["explanations"]
+    assert {e["track_id"] for e in told} <= {
+        d["track_id"] for f in result.payload["frames"] for d in f["detections"] if "track_id" in d
+    }
+    assert len(told) > 3
+    for explanation in told:
+        assert explanation["reason"]
+        assert sum(explanation["votes"].values()) <= len(explanation["journal"])
+        distances = [n["supported"] for n in explanation["neighbours"]]
+        assert distances == sorted(distances)
+    with Image.open(result.paths.explain_path) as picture:
+        assert picture.height > 260 * min(len(told), 40)
+    assert [f["frame"] for f in json.loads(result.paths.json_path.read_text())["frames"]] == list(
+        range(len(result.payload["frames"]))
+    )
+
+
+@pytest.mark.parametrize("options", [{"gallery": None}, {"gallery": "g", "tracker": "gallery_only"}, {"gallery": "g"}])
+def test_explain_needs_tracks_names_and_a_folder(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="--explain"):
+        RunOptions(explain=True, **options).validate()
+
+
+@pytest.mark.data
+def test_pets_from_an_empty_gallery(data: Path, tmp_path: Path) -> None:
+    """A perfect tracker reaches .615 by track_id; what the tracks' boxes allow is .920."""
+    result = track_video(
+        dets_json=data / "video" / "pets09-s2l1.detections.json",
+        video=data / "video" / "pets09-s2l1.avi",
+        gallery=tmp_path / "gallery",
+        reid_weights=data / "weights" / "osnet_x0_25_msmt17.onnx",
+        enroll="unknown",
+        backfill=True,
+        no_progress=True,
+    )
+    folder = data / "mot" / "PETS09-S2L1"
+    with (folder / "people.csv").open() as stream:
+        who = {int(row["gt_id"]): row["person"] for row in csv.DictReader(stream)}
+    truth: dict[int, list[tuple[str, list[float]]]] = {}
+    for line in (folder / "gt" / "gt.txt").read_text().splitlines():
+        frame, number, x, y, width, height = map(float, line.split(",")[:6])
+        truth.setdefault(int(frame) - 1, []).append((who[int(number)], [x, y, x + width, y + height]))
+    assert idf1(result.payload, truth, "gallery_id") > 0.88

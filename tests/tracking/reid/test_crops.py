@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from support.reid import crops as make_crops
+
+from tracking.errors import EmbedderError
+from tracking.reid.crops import CropBatch, clip_boxes, crop
+from tracking.reid.input_spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        pytest.param((10.4, 20.6, 30.5, 40.2), (10, 21, 30, 40), id="rounded-half-to-even"),
+        pytest.param((-5, -7, 30, 40), (0, 0, 30, 40), id="clipped-at-zero"),
+        pytest.param((90, 40, 150, 80), (90, 40, 100, 60), id="clipped-at-the-far-side"),
+        pytest.param((-1e30, -1e30, 1e30, 1e30), (0, 0, 100, 60), id="enormous"),
+        pytest.param((10, 10, 12, 12), (10, 10, 12, 12), id="two-pixels"),
+        pytest.param((10, 10, 11, 20), None, id="one-pixel-wide"),
+        pytest.param((99, 10, 140, 20), None, id="one-pixel-after-clipping"),
+        pytest.param((10, 10, 10, 20), None, id="empty"),
+        pytest.param((30, 40, 10, 20), None, id="reversed"),
+        pytest.param((200, 10, 240, 50), None, id="off-the-frame-right"),
+        pytest.param((-50, 10, -10, 50), None, id="off-the-frame-left"),
+        pytest.param((NAN, 10, 20, 30), None, id="nan"),
+        pytest.param((10, 10, INF, 30), None, id="infinite"),
+        pytest.param((-INF, -INF, INF, INF), None, id="infinite-all"),
+    ],
+)
+def test_clip_boxes(box: tuple[float, ...], expected: tuple[int, ...] | None) -> None:
+    clipped, keep = clip_boxes([box], 100, 60)
+    assert clipped.dtype == np.int64
+    assert keep.tolist() == [expected is not None]
+    assert tuple(clipped[0]) == (expected or (0, 0, 0, 0))
+
+
+def test_no_boxes() -> None:
+    clipped, keep = clip_boxes([], 100, 60)
+    assert clipped.shape == (0, 4)
+    assert keep.shape == (0,)
+
+
+def test_boxes_of_another_shape() -> None:
+    with pytest.raises(ValueError, match=r"\(N, 4\), found \(2, 3\)"):
+        clip_boxes(np.zeros((2, 3)), 10, 10)
+
+
+def test_crop_gives_views_and_their_indices() -> None:
+    frame = np.arange(60 * 100 * 3, dtype=np.uint32).reshape(60, 100, 3).astype(np.uint8)
+    images, kept = crop(frame, [[1, 2, 11, 22], [NAN, 0, 1, 1], [5, 5, 9, 8]])
+    assert kept.tolist() == [0, 2]
+    assert [image.shape for image in images] == [(20, 10, 3), (3, 4, 3)]
+    assert all(np.shares_memory(image, frame) for image in images)
+    assert np.array_equal(images[0], frame[2:22, 1:11])
+
+
+def _reference(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    rgb = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB).astype(np.float32) / np.float32(255)
+    return ((rgb - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)).transpose(2, 0, 1)
+
+
+def test_batch_equals_the_arithmetic() -> None:
+    batch = CropBatch(Preprocessing(), 6)
+    images = make_crops(6)
+    result = batch.fill(images)
+    assert result.shape == (6, 3, 256, 128)
+    assert result.dtype == np.float32
+    for image, row in zip(images, result, strict=True):
+        np.testing.assert_allclose(row, _reference(image, 256, 128), atol=1e-6)
+
+
+def test_batch_equals_boxmot() -> None:
+    torch = pytest.importorskip("torch")
+    from boxmot.reid.core.crops import build_crop_batch
+    from boxmot.reid.core.preprocessing import resize
+
+    frame = cv2.resize(np.random.default_rng(3).integers(0, 256, (30, 40, 3), dtype=np.uint8), (400, 300))
+    boxes = np.array([[10.5, 20.5, 60.2, 180.7], [-20, 5, 33.3, 90], [350, 200, 420, 320]], dtype=np.float32)
+    expected = build_crop_batch(
+        boxes,
+        frame,
+        input_shape=(256, 128),
+        device=torch.device("cpu"),
+        half=False,
+        preprocess_fn=resize,
+        mean=torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1),
+        std=torch.tensor(IMAGENET_STD).view(1, 3, 1, 1),
+    )
+    images, kept = crop(frame, boxes)
+    assert kept.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(CropBatch(Preprocessing(), 3).fill(images), expected.numpy(), atol=1e-6)
+
+
+def test_buffer_is_reused() -> None:
+    batch = CropBatch(Preprocessing(32, 16), 3)
+    first = batch.fill(make_crops(3))
+    assert np.shares_memory(first, batch.fill(make_crops(1)))
+    assert batch.pad(1, 3)[1:].any() == np.False_
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({"color": "bgr"}, (10.0, 20.0, 30.0), id="bgr"),
+        pytest.param({"color": "rgb"}, (30.0, 20.0, 10.0), id="rgb"),
+        pytest.param({"color": "rgb", "scale": 1 / 10}, (3.0, 2.0, 1.0), id="scale"),
+        pytest.param({"color": "rgb", "mean": (1.0, 2.0, 3.0), "std": (2.0, 3.0, 7.0)}, (14.5, 6.0, 1.0), id="mean"),
+    ],
+)
+def test_fields(fields: dict, expected: tuple[float, ...]) -> None:
+    neutral = {"scale": 1.0, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    image = np.full((7, 5, 3), (10, 20, 30), dtype=np.uint8)
+    result = CropBatch(Preprocessing(4, 4, **{**neutral, **fields}), 1).fill([image])
+    np.testing.assert_allclose(result[0, :, 1, 1], expected, rtol=1e-6)
+    assert result.std(axis=(2, 3)).max() == 0
+
+
+def test_padding_keeps_the_aspect_ratio_and_is_the_mean() -> None:
+    image = np.full((40, 40, 3), 255, dtype=np.uint8)
+    result = CropBatch(Preprocessing(resize="pad"), 1).fill([image])[0]
+    assert abs(result[:, 0]).max() < 0.01  # the mean, rounded to a whole pixel value
+    assert abs(result[:, -1]).max() < 0.01
+    assert result[:, 64:192].min() > 2
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(np.zeros((0, 5, 3), np.uint8), id="empty"),
+        pytest.param(np.zeros((5, 5), np.uint8), id="gray"),
+        pytest.param(np.zeros((5, 5, 4), np.uint8), id="alpha"),
+        pytest.param(np.zeros((5, 5, 3), np.float32), id="float"),
+    ],
+)
+def test_wrong_crops_are_named(image: np.ndarray) -> None:
+    good = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(EmbedderError, match="crop 11: expected a"):
+        CropBatch(Preprocessing(), 2).fill([good, image], first=10)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from support.reid import DIMENSION, HEIGHT, WIDTH, crops, make_onnx, write_sidecar
+
+from gallery_db.model import Embedder
+from tracking.errors import EmbedderError, OptionError, WeightsError
+from tracking.reid.base import unit_rows
+from tracking.reid.crops import CropBatch
+from tracking.reid.input_spec import Preprocessing
+from tracking.reid.onnx_embedder import OnnxEmbedder
+
+
+def test_identity_and_protocol(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "tiny.onnx")
+    with OnnxEmbedder(path, device="cpu") as embedder:
+        assert isinstance(embedder, Embedder)
+        model = embedder.model
+        assert (model.name, model.dimension, model.metric) == ("tiny.onnx", DIMENSION, "cosine")
+        assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert model.preprocessing == str(Preprocessing(HEIGHT, WIDTH))
+        assert model.path == str(path.resolve())
+        assert (embedder.device, embedder.runtime, embedder.half) == ("cpu", "onnx", False)
+        assert embedder.notices == []
+
+
+def test_equals_the_runtime_on_the_preprocessed_crops(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "tiny.onnx")
+    images = crops(11)
+    inputs = CropBatch(Preprocessing(HEIGHT, WIDTH), 11).fill(images)
+    raw = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"images": inputs})[0]
+    expected = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    found = OnnxEmbedder(path, device="cpu", batch_size=4, threads=1).embed(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "tail", "step"),
+    [
+        pytest.param("batch", "flatten", 8, id="free"),
+        pytest.param(1, "flatten", 8, id="one-made-free"),
+        pytest.param(1, "reshape", 1, id="one-baked-in"),
+        pytest.param(4, "flatten", 4, id="four-filled-up"),
+    ],
+)
+def test_every_batch_gives_the_same(tmp_path: Path, batch: int | str, tail: str, step: int) -> None:
+    images = crops(9)
+    expected = OnnxEmbedder(make_onnx(tmp_path / "free.onnx"), device="cpu").embed(images)
+    embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx", batch, tail=tail), device="cpu")
+    assert embedder.batch_size == step
+    np.testing.assert_allclose(embedder.embed(images), expected, atol=1e-5)
+    np.testing.assert_allclose(embedder.embed(images[:1]), expected[:1], atol=1e-5)
+
+
+def test_no_crops(tmp_path: Path) -> None:
+    assert OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu").embed([]).shape == (0, DIMENSION)
+
+
+def test_half_model_and_half_asked(tmp_path: Path) -> None:
+    images = crops(3)
+    full = OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu", half=True)
+    assert len(full.notices) == 1
+    assert full.half is False
+    half = OnnxEmbedder(make_onnx(tmp_path / "h.onnx", half=True), device="cpu")
+    assert half.half is True
+    assert (half.embed(images) * full.embed(images)).sum(axis=1).min() > 0.999
+
+
+def test_free_size_takes_the_sidecar(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "w.onnx", size=("h", "w"))
+    assert (OnnxEmbedder(path, device="cpu").preprocessing.height) == 256
+    write_sidecar(path, height=48, width=32)
+    assert OnnxEmbedder(path, device="cpu").model.preprocessing.startswith("48x32 ")
+
+
+def test_contradicting_sidecar(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "w.onnx")
+    write_sidecar(path, height=48)
+    with pytest.raises(WeightsError, match=r"height: the model w\.onnx has 64 fixed"):
+        OnnxEmbedder(path, device="cpu")
+
+
+def test_outputs_that_are_no_embeddings(tmp_path: Path) -> None:
+    with pytest.raises(EmbedderError, match=r"expected the model to return \(1, D\) for 1 crops, found \(1, 8, 1, 1\)"):
+        OnnxEmbedder(make_onnx(tmp_path / "map.onnx", tail="map"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        pytest.param({"bias": float("nan")}, "crop 0: the model returned values that are not finite", id="nan"),
+        pytest.param({"bias": 0.0, "zero": True}, "crop 0: the model returned a zero vector", id="zero"),
+    ],
+)
+def test_outputs_without_direction(tmp_path: Path, fields: dict, message: str) -> None:
+    embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx", **fields), device="cpu")
+    with pytest.raises(EmbedderError, match=message):
+        embedder.embed(crops(2))
+
+
+def test_bad_rows_name_their_crop() -> None:
+    rows = np.ones((5, 3), dtype=np.float32)
+    rows[2] = 0
+    rows[4, 1] = np.inf
+    with pytest.raises(EmbedderError, match=r"crop 102: the model returned a zero vector \(2 of 5 crops\)"):
+        unit_rows(rows, 100)
+
+
+def test_wrong_crop_in_a_later_batch_is_named(tmp_path: Path) -> None:
+    embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu", batch_size=2)
+    with pytest.raises(EmbedderError, match="crop 4: expected a"):
+        embedder.embed([*crops(4), np.zeros((3, 3), np.uint8)])
+
+
+def test_closed(tmp_path: Path) -> None:
+    embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu")
+    embedder.close()
+    embedder.close()
+    with pytest.raises(EmbedderError, match="closed"):
+        embedder.embed([])
+
+
+def test_not_onnx(tmp_path: Path) -> None:
+    path = tmp_path / "w.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(WeightsError, match="ONNX Runtime cannot load it"):
+        OnnxEmbedder(path, device="cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "0"])
+def test_cuda_without_its_provider(tmp_path: Path, device: str) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(EmbedderError, match=r"no CUDA provider .* onnxruntime-gpu"):
+        OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device=device)
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:", "cuda:x", "-1", "cpu:0"])
+def test_devices_that_make_no_sense(tmp_path: Path, device: str) -> None:
+    with pytest.raises(OptionError, match="device: expected auto, cpu, cuda"):
+        OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device=device)
+
+
+def test_importing_and_running_loads_only_what_is_needed(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "w.onnx")
+    code = (
+        "import sys, tracking.reid as r, tracking.reid.loader\n"
+        "heavy = {'torch', 'onnxruntime', 'boxmot', 'cv2', 'onnx', 'openvino'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert all(hasattr(r, name) for name in r.__all__)\n"
+        f"r.load_embedder({str(path)!r}, device='cpu').model\n"
+        "assert 'torch' not in sys.modules and 'boxmot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,203 @@
+"""Reading track-v1: what is in it, what is refused, and in how much memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from support.tracks import document, save, seen
+
+from tracking import read_tracks, track_video
+from tracking.demo.scene import Scene
+from tracking.errors import TracksError
+from tracking.results.reading import run_video, video_name
+from tracking.schemas import load_schema
+
+GOOD = document(
+    {
+        3: [seen("7", "ann", 0.125, box=(1, 2, 30.5, 40)), seen(None, score=0.25, class_id=2, class_name=None)],
+        5: [],
+        9: [seen("8", det_ind=4, score=None, class_id=-1)],
+    }
+)
+
+
+def test_frames_are_arrays(tmp_path: Path) -> None:
+    jsonschema.validate(GOOD, load_schema("track-v1"))
+    for source in (save(tmp_path / "t.json", GOOD), GOOD, read_tracks(GOOD)):
+        reader = read_tracks(source)
+        assert (reader.fps, reader.size, reader.frame_count, reader.has_tracks) == (10.0, (200, 100), 100, True)
+        assert {key: value for key, value in GOOD.items() if key != "frames"} == reader.header
+        first, second, third = list(reader)
+        assert [f.frame for f in reader] == [3, 5, 9], "a reader can be gone through again"
+        assert (len(first), first.file, first.tracked) == (2, "000003.jpg", [0])
+        assert first.boxes.dtype == np.float64
+        assert first.boxes.tolist() == [[1, 2, 30.5, 40], [10, 20, 30, 60]]
+        assert first.track_ids == ("7", None)
+        assert first.gallery_ids == ("ann", None)
+        assert first.distances[0] == 0.125
+        assert math.isnan(first.distances[1])
+        assert first.class_ids.tolist() == [0, 2]
+        assert first.class_names == ("person", None)
+        assert second.boxes.shape == (0, 4)
+        assert math.isnan(third.scores[0])
+        assert (third.det_inds.tolist(), third.class_ids.tolist()) == ([4], [-1])
+
+
+def test_only_some_classes() -> None:
+    assert [len(f) for f in read_tracks(GOOD, classes=[2])] == [1, 0, 0]
+    assert [len(f) for f in read_tracks(read_tracks(GOOD), classes=[0, -1])] == [1, 0, 1]
+
+
+def test_aliases_and_whole_numbers_as_track_ids() -> None:
+    odd = {"xyxy": [0, 0, 5, 5], "conf": 1, "class": 3, "track_id": 6}
+    content = document([{"frame_index": 4, "detections": [odd]}])
+    (frame,) = read_tracks(content)
+    assert (frame.frame, frame.track_ids, frame.scores.tolist(), frame.class_ids.tolist()) == (4, ("6",), [1.0], [3])
+    assert frame.boxes.tolist() == [[0, 0, 5, 5]]
+
+
+def test_a_header_behind_the_frames_is_found(tmp_path: Path) -> None:
+    turned = {"schema_version": "track-v1", "frames": GOOD["frames"]} | {k: v for k, v in GOOD.items() if k != "frames"}
+    turned = {key: turned[key] for key in ("frames", "video", "tracker", "schema_version")}
+    reader = read_tracks(save(tmp_path / "t.json", turned))
+    assert (reader.fps, reader.tracker["name"]) == (10.0, "gallery_hybrid")
+    assert [f.frame for f in reader] == [3, 5, 9]
+
+
+def test_what_a_run_returned(scene: Scene, tmp_path: Path) -> None:
+    saved: dict[str, Any] = {"save_json_flag": True, "out_dir": tmp_path}
+    for more in ({}, saved):
+        result = track_video(
+            dets_json=scene.detections, video=scene.video, frame_range=(0, 20), no_progress=True, **more
+        )
+        frames = list(read_tracks(result))
+        assert [f.frame for f in frames] == list(range(20))
+        assert sum(len(f.tracked) for f in frames) == result.stats["tracked"] > 20
+
+
+def noted(video: Any, config: Any) -> dict[str, Any]:
+    return {"video": video, "tracker": {"name": "gallery_hybrid", "config": config}}
+
+
+@pytest.mark.parametrize(
+    ("header", "path", "name"),
+    [
+        pytest.param(noted({"path": "a/dets.mp4"}, {"video": "b/run.mp4"}), "b/run.mp4", "run.mp4", id="the run's own"),
+        pytest.param(noted({"path": "a/dets.mp4"}, {}), "a/dets.mp4", "dets.mp4", id="the detections'"),
+        pytest.param(noted(None, {"video": "b/run.mp4"}), "b/run.mp4", "run.mp4", id="the run's alone"),
+        pytest.param(noted({}, {"video": "rtsp://***@x/y?..."}), "rtsp://***@x/y?...", "rtsp://***@x/y?...", id="live"),
+        pytest.param(noted({"path": None}, None), None, None, id="neither"),
+        pytest.param({}, None, None, id="an empty header"),
+    ],
+)
+def test_which_video_a_run_read(header: dict[str, Any], path: str | None, name: str | None) -> None:
+    assert (run_video(header), video_name(header)) == (path, name)
+
+
+def detection(**changes: Any) -> Any:
+    return document({0: [seen("1", "ann", 0.1)], 2: [seen("3"), seen("1", "ann", 0.1) | changes]})
+
+
+# name: (document, what the message says)
+BAD: dict[str, tuple[Any, str]] = {
+    "detections": (document({}, schema_version="det-v1"), "det-v1.*gtrack run"),
+    "another version": (
+        document({}, schema_version="track-v2"),
+        "expected schema_version 'track-v1', found 'track-v2'",
+    ),
+    "no version": (document({}, schema_version=...), "found none"),
+    "frames is an object": (document({}) | {"frames": {"0": []}}, "expected frames as a list"),
+    "frame is a list": (document([[]]), r"expected a frame \(an object\), found \[\]"),
+    "no number": (document([{"detections": []}]), "expected a frame number from 0 on, found None"),
+    "a number below 0": (document([{"frame": -1, "detections": []}]), "found -1"),
+    "a bool for a number": (document([{"frame": True, "detections": []}]), "found True"),
+    "twice a frame": (document([{"frame": 4, "detections": []}] * 2), "frame 4: .* found a second entry"),
+    "frames backwards": (
+        document([{"frame": 4, "detections": []}, {"frame": 2, "detections": []}]),
+        "frame 2: expected frames in ascending order, found it after frame 4",
+    ),
+    "no detections": (document([{"frame": 4}]), "frame 4: expected detections as a list, found None"),
+    "detection is a string": (
+        document([{"frame": 4, "detections": ["x"]}]),
+        "frame 4, detection 0: expected an object",
+    ),
+    "box of three": (detection(bbox=[1, 2, 3]), r"frame 2, detection 1: expected bbox .*found \[1, 2, 3\]"),
+    "box of text": (detection(bbox=["1", 2, 3, 4]), "frame 2, detection 1: expected bbox"),
+    "box turned around": (detection(bbox=[9, 2, 3, 4]), "x2 >= x1"),
+    "score is text": (detection(score="high"), "score as a number, found 'high'"),
+    "class is a fraction": (detection(class_id=0.5), "class_id as a whole number"),
+    "empty track": (detection(track_id=""), "track_id as some text"),
+    "name is a number": (detection(gallery_id=7), "gallery_id as some text, found 7"),
+    "name without a track": (detection(track_id=None), "a track_id beside gallery_id 'ann'"),
+    "distance is text": (detection(gallery_distance="near"), "gallery_distance as a number"),
+    "twice a track": (detection(track_id="3"), "track '3' is in this frame already"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_track_v1_is_named_with_its_place(name: str, tmp_path: Path) -> None:
+    content, message = BAD[name]
+    path = save(tmp_path / "tracked.json", content)
+    for source, called in ((path, str(path)), (content, "the tracks in memory")):
+        with pytest.raises(TracksError, match=message) as caught:
+            list(read_tracks(source))
+        assert str(caught.value).startswith(called)
+        assert caught.value.hint or "version" in name or "frame" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", "found an empty file", id="empty"),
+        pytest.param(b'{"schema_version": "track-v1", "frames": [{"frame": 0, "detec', "cut short", id="cut"),
+        pytest.param(b"\x1f\x8b\x08\x00", "gzip", id="gzip"),
+        pytest.param(b"1,1,2,3,4,5\n", "not JSON", id="text"),
+        pytest.param(b'{"schema_version": "track-v1", "video": {}, "tracker": {}}', "found none", id="no frames"),
+        pytest.param(json.dumps(GOOD).replace("30.5", "NaN").encode(), r"bbox\[2\].*NaN", id="NaN"),
+    ],
+)
+def test_what_is_no_json_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "tracked.json"
+    path.write_bytes(content)
+    with pytest.raises(TracksError, match=message):
+        list(read_tracks(path))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(TracksError, match="no such file"):
+        read_tracks(tmp_path / "none.json")
+    with pytest.raises(TracksError, match="found a folder"):
+        read_tracks(tmp_path)
+    with pytest.raises(TracksError, match="expected a track-v1 file"):
+        read_tracks(7)  # type: ignore[arg-type]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(TracksError, match="regular file"):
+            read_tracks(tmp_path / "pipe")
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tracking.results.reading._CHUNK_BYTES", 1 << 14)
+
+    def peak(frames: int) -> tuple[int, int]:
+        people = [seen(str(track), f"person {track}", 0.1) for track in range(5)]
+        path = save(tmp_path / f"{frames}.json", document(dict.fromkeys(range(frames), people)))
+        reader = read_tracks(path)
+        tracemalloc.start()
+        count = sum(len(frame) for frame in reader)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count == 5 * frames
+        return most, path.stat().st_size
+
+    short, long = peak(100), peak(800)
+    assert long[1] > short[1] + 500_000
+    assert long[0] < short[0] + 50_000

@@ -1,0 +1,280 @@
+"""The report: what is in it, that it needs nothing else, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from support.tracks import document, seen
+
+from tracking import TrackResult, export_tracks, timeline, track_video
+from tracking.demo.scene import Scene
+from tracking.errors import VideoError
+from tracking.results.best_crops import MAX_PICTURE_BYTES, Moment, Moments, cut_pictures, open_video, spread
+from tracking.results.reading import TrackReader, read_tracks
+from tracking.video.files import VideoWriter
+
+EVIL = "<script>document.title='owned'</script>\"'&"
+
+
+class Page(HTMLParser):
+    """What a test asks of a page: its tags with their attributes, and its text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+        self._inside = tag
+
+    def handle_data(self, data: str) -> None:
+        if self._inside not in ("style", "script"):
+            self.text += data
+
+    def all(self, tag: str, css: str | None = None) -> list[dict[str, str]]:
+        return [a for name, a in self.tags if name == tag and (css is None or css in a.get("class", "").split())]
+
+    @property
+    def pictures(self) -> list[bytes]:
+        return [base64.b64decode(a["src"].removeprefix("data:image/jpeg;base64,")) for a in self.all("img")]
+
+
+@pytest.fixture(scope="module")
+def result(scene: Scene) -> TrackResult:
+    return track_video(
+        dets_json=scene.detections, video=scene.video, gallery=scene.gallery, reid_weights="builtin", no_progress=True
+    )
+
+
+@pytest.fixture(scope="module")
+def report(result: TrackResult, scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a real run."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    export_tracks(result, path, video=scene.video)
+    return path
+
+
+def test_it_needs_nothing_else(report: Path) -> None:
+    page = Page(report)
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base", "audio", "video"), tag
+        for key in ("src", "href", "action", "data", "poster", "srcset", "xlink:href"):
+            value = attributes.get(key)
+            assert value is None or value.startswith(("data:image/jpeg;base64,", "#")), (tag, key, value)
+    assert not re.search(r"https?://|@import|url\(", page.source.replace("http-equiv", ""))
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for a in page.all("a")} <= set(ids), "every link leads somewhere"
+
+
+def test_it_shows_who_was_there(report: Path, scene: Scene) -> None:
+    page = Page(report)
+    for words in ("Known people", "Tracks without a name", "Doubtful decisions", "gallery_match_threshold", "amber"):
+        assert words in page.text
+    rows = page.all("div", "row")
+    assert len(rows) == len(page.all("article", "person")) > 6
+    assert all(a["aria-label"] for a in page.all("svg"))
+    images = page.all("img")
+    assert len(images) > 20
+    assert all(re.fullmatch(r".+ at \d:\d\d\.\d", a["alt"]) for a in images)
+    for picture in page.pictures:
+        assert len(picture) <= MAX_PICTURE_BYTES
+        pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
+        assert 8 < max(pixels.shape[:2]) <= 168
+    assert report.stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize("thumbnails", [0, 7])
+def test_pictures_are_limited_and_shared(thumbnails: int, scene: Scene, tmp_path: Path) -> None:
+    width, height = scene.config.width, scene.config.height
+    people = [f"p{n}" for n in range(5)]
+    frames = {
+        n: [seen(str(i), name, 0.01, box=(40.0 * i, 10, 40.0 * i + 30, 80)) for i, name in enumerate(people)]
+        for n in range(30)
+    }
+    content = document(frames, video={"width": width, "height": height, "fps": 25})
+    export_tracks(content, tmp_path / "r.html", video=scene.video, thumbnails=thumbnails)
+    page = Page(tmp_path / "r.html")
+    assert len(page.all("img")) == thumbnails
+    shown = {a["alt"].split(" at ")[0] for a in page.all("img")}
+    assert shown == (set(people) if thumbnails else set()), "everybody has one before anybody has two"
+
+
+def test_without_the_video_it_says_so(tmp_path: Path) -> None:
+    export_tracks(document({n: [seen("1", "ann", 0.1)] for n in range(20)}), tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    assert "made without the video" in page.text
+    assert page.all("img") == []
+    assert "None: no name changed" in page.text
+
+
+def test_text_of_users_is_escaped(tmp_path: Path) -> None:
+    frames = {n: [seen("<b>1", EVIL, 0.24 if n < 9 else 0.1, class_name="<i>"), seen("</style>")] for n in range(40)}
+    content = document(frames, video={"path": f"x/{EVIL}"}, detector={EVIL: [EVIL]}, created_at_utc=EVIL)
+    export_tracks(content, tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    assert len(page.all("script")) == len(page.all("style")) == 1
+    assert not page.all("b")
+    assert not page.all("i", "")
+    assert EVIL in page.text
+    assert [a["data-label"] for a in page.all("div", "row")] == [EVIL, "track </style>"]
+
+
+def test_a_long_document_makes_a_short_report(tmp_path: Path) -> None:
+    frames: dict[int, list[dict[str, Any]]] = {}
+    for n in range(2000):
+        # A name that flickers, and a new nameless track every second frame.
+        frames[n] = [seen("1", f"p{n // 3 % 300}", 0.1), seen(str(100 + n // 2))]
+    export_tracks(document(frames), tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    assert [len([r for r in page.all("div", "row") if r["data-kind"] == k]) for k in ("known", "unnamed")] == [200, 60]
+    assert "100 more, seen for a shorter time" in page.text
+    assert "940 more, seen for a shorter time" in page.text
+    assert len(page.all("article", "doubt")) == 60
+    assert (tmp_path / "r.html").stat().st_size < 1_500_000
+
+
+def film(path: Path, frames: int = 30, size: tuple[int, int] = (160, 120)) -> Path:
+    """A grey clip in which the left half of frames 10 to 19 is a sharp chequerboard."""
+    writer = VideoWriter(path, width=size[0], height=size[1], fps=10, fourcc="MJPG")
+    for number in range(frames):
+        image = np.full((size[1], size[0], 3), 90 + number, np.uint8)
+        if 10 <= number < 20:
+            image[:, : size[0] // 2] = 255 * (np.indices((size[1], size[0] // 2)).sum(0)[..., None] // 8 % 2)
+        writer.write(image)
+    writer.close()
+    return path
+
+
+def test_another_video_is_refused(tmp_path: Path) -> None:
+    clip = film(tmp_path / "clip.avi")
+    content = document({n: [seen("1", "ann", 0.1)] for n in range(40)})
+    with pytest.raises(VideoError, match=r"200 x 100 pixels, but .* has 160 x 120"):
+        export_tracks(content, tmp_path / "r.html", video=clip)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_video_that_ends_early_is_told(tmp_path: Path) -> None:
+    clip = film(tmp_path / "clip.avi")
+    content = document({n: [seen("1", "ann", 0.1)] for n in range(40)}, video={"fps": 10})
+    (done,) = export_tracks(content, tmp_path / "r.html", video=clip)
+    assert "ends at frame 29" in done.notes[0]
+    page = Page(tmp_path / "r.html")
+    assert "ends at frame 29" in page.text
+    assert 0 < len(page.all("img")) < 8
+
+
+def test_sharp_moments_are_preferred(tmp_path: Path) -> None:
+    clip = film(tmp_path / "clip.avi")
+    flat, sharp = Moment(5, (10, 10, 60, 110), 0.5), Moment(15, (10, 10, 60, 110), 0.4)
+    outside, late = Moment(6, (-90, 0, -20, 50), 0.5), Moment(99, (10, 10, 60, 110), 0.5)
+    calls: list[int] = []
+    with open_video(clip, (160, 120), "tracks") as reader:
+        pictures = cut_pictures(reader, [sharp, late, flat, outside], lambda done, total: calls.append(done))
+    assert set(pictures) == {flat, sharp}
+    assert pictures[sharp].quality > pictures[flat].quality
+    assert calls[-1] == 30
+
+
+def test_noise_fits_into_a_picture(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (400, 400, 3), np.uint8)
+    writer = VideoWriter(tmp_path / "n.avi", width=400, height=400, fps=10, fourcc="MJPG")
+    writer.write(noise)
+    writer.close()
+    whole = Moment(0, (0, 0, 400, 400), 1.0)
+    with open_video(tmp_path / "n.avi", None, "tracks") as reader:
+        assert len(cut_pictures(reader, [whole])[whole].jpeg) <= MAX_PICTURE_BYTES
+
+
+def moments_of(reader: TrackReader) -> Moments:
+    moments = Moments(reader.size, has_tracks=reader.has_tracks)
+    for frame in reader:
+        moments.add(frame)
+    return moments
+
+
+def test_moments_are_large_whole_unhidden_and_spread() -> None:
+    frames = {}
+    for n in range(1000):
+        good = n % 100 == 50
+        box = (20, 10, 60, 90) if good else (0, 10, 40, 90)  # cut by the frame's edge unless good
+        frames[n] = [seen("1", "ann", 0.1, box=box, score=0.9)]
+        if n == 150:  # hidden
+            frames[n].append(seen("2", box=(22, 12, 62, 92), score=0.9))
+    kept = moments_of(read_tracks(document(frames))).of("1", "ann")
+    assert len(kept) <= 12
+    best = [m.frame for m in kept if m.quality > 0.5]
+    assert len(best) >= 5
+    assert all(frame % 100 == 50 and frame != 150 for frame in best)
+    assert max(best) - min(best) > 600
+
+
+def test_spread_takes_the_best_of_each_time() -> None:
+    moments = [Moment(n, (0, 0, 1, 1), quality) for n, quality in enumerate([1, 2, 3, 9, 8, 7, 4, 5, 6])]
+    assert [[m.frame for m in group] for group in spread(moments, 3)] == [[2, 1], [3, 4], [8, 7]]
+    assert [len(group) for group in spread(moments, 99)] == [1] * 9
+    assert spread([], 3) == spread(moments, 0) == []
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def browse(page: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    assert CHROMIUM is not None
+    arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
+    profile = f"--user-data-dir={page.parent / 'profile'}"
+    return subprocess.run(
+        [CHROMIUM, *arguments, profile, *words, page.as_uri()], capture_output=True, text=True, timeout=90, check=True
+    )
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_a_browser_shows_it_without_a_complaint(report: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    # A click on the filter, to see that the script works under the page's own policy.
+    look = """<script>addEventListener("load", () => {
+      document.querySelector('[data-kind="unnamed"]').click();
+      const data = document.body.dataset;
+      data.left = document.querySelectorAll(".row:not([hidden])").length;
+      data.images = [...document.images].filter((i) => i.naturalWidth > 0).length;
+      data.wide = document.documentElement.scrollWidth > innerWidth;
+      data.paper = getComputedStyle(document.body).backgroundColor;
+    })</script></body>"""
+    page.write_text(report.read_text(encoding="utf-8").replace("</body>", look), encoding="utf-8")
+    told = timeline_counts(report)
+    dark = ["--window-size=500,900", "--blink-settings=preferredColorScheme=0"]
+    for words, paper in ((["--window-size=1200,900"], "rgb(255, 255, 255)"), (dark, "rgb(21, 24, 29)")):
+        done = browse(page, *words, "--dump-dom")
+        assert "CONSOLE" not in done.stderr, done.stderr
+        assert f'data-left="{told["known"]}"' in done.stdout
+        assert f'data-images="{told["images"]}"' in done.stdout
+        assert 'data-wide="false"' in done.stdout, "nothing is wider than the window"
+        assert f'data-paper="{paper}"' in done.stdout
+
+
+def timeline_counts(report: Path) -> dict[str, int]:
+    page = Page(report)
+    kinds = [row["data-kind"] for row in page.all("div", "row")]
+    assert kinds.count("unnamed") > 0
+    return {"known": kinds.count("known"), "images": len(page.all("img"))}
+
+
+def test_the_timeline_and_the_report_agree(report: Path, result: TrackResult) -> None:
+    told = timeline(result)
+    assert [row["data-label"] for row in Page(report).all("div", "row")] == [p.label for p in told.presences]

@@ -1,0 +1,224 @@
+"""The timeline: every figure of a small document, worked out by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+from support.tracks import document, seen
+
+from tracking import Timeline, export_tracks, timeline
+from tracking.errors import OptionError, OutputError
+from tracking.results.plot import plot_timeline
+from tracking.results.presence import Presence, clock, natural
+
+
+def by_label(told: Timeline) -> dict[str, Presence]:
+    return {presence.label: presence for presence in told.presences}
+
+
+def test_who_when_where_how_surely() -> None:
+    frames: dict[int, list[dict[str, Any]]] = {number: [] for number in range(40)}
+    # Ann walks right in track 2 (frames 2 to 5, nameless in 2), is away for 4 frames, and is back in track 10.
+    for number, distance in ((2, None), (3, 0.1), (4, 0.2), (5, 0.3)):
+        name = None if distance is None else "ann"
+        box = (10.0 * number, 20.0, 10.0 * number + 20, 60.0)
+        frames[number].append(seen("2", name, distance, box=box, score=0.1 * number))
+    for number in range(10, 20):
+        frames[number].append(seen("10", "ann", 0.05, box=(100, 20, 120, 60), score=0.9))
+    for number in (30, 31):
+        frames[number].append(seen("11", "unknown-0003", 0.01))
+    # Track 9 is never named, and is out of sight from 21 to 32: more than one second.
+    for number in (20, 33):
+        frames[number].append(seen("9"))
+    frames[39].append(seen(None))
+    told = timeline(document(frames))
+    assert (told.frames, told.first_frame, told.last_frame) == (40, 0, 39)
+    assert (told.detections, told.tracked, told.named, told.tracks) == (19, 18, 15, 4)
+    assert [p.kind for p in told.presences] == ["known", "unknown", "unnamed"]
+    assert told.max_gap == 10
+    ann = by_label(told)["ann"]
+    assert (ann.first, ann.last, ann.frames, ann.track_ids) == (3, 19, 13, ("2", "10"))
+    assert ann.mean_distance == pytest.approx((0.1 + 0.2 + 0.3 + 10 * 0.05) / 13)
+    assert ann.worst_distance == 0.3
+    assert ann.mean_score == pytest.approx((0.3 + 0.4 + 0.5 + 9.0) / 13)
+    assert (ann.first_box, ann.last_box) == ((30, 20, 50, 60), (100, 20, 120, 60))
+    assert ann.mean_position == pytest.approx(((40 + 50 + 60 + 10 * 110) / 13, 40))
+    assert ann.path[:2] == ((3, 40.0, 60.0), (4, 50.0, 60.0))
+    one, two = ann.stretches
+    assert (one.track_id, one.first, one.last, one.frames, one.worst_frame) == ("2", 3, 5, 3, 5)
+    assert (two.track_id, two.first, two.last, two.mean_distance) == ("10", 10, 19, pytest.approx(0.05))
+    nameless = by_label(told)["track 9"]
+    assert [(s.first, s.last, s.frames) for s in nameless.stretches] == [(20, 20, 1), (33, 33, 1)]
+    assert (nameless.frames, nameless.mean_distance) == (2, None)
+    as_json = ann.as_dict(told.fps)
+    assert (as_json["first_s"], as_json["last_s"], as_json["seconds"]) == (0.3, 2.0, 1.3)
+    assert [s["first_frame"] for s in as_json["stretches"]] == [3, 10]
+    assert "mean_distance" not in nameless.as_dict(None)
+    assert timeline(told) is told
+    assert told.track_names == {"2": ("ann",), "9": (), "10": ("ann",), "11": ("unknown-0003",)}
+
+
+def test_gaps() -> None:
+    frames = {n: [seen("1", "ann", 0.1)] for n in (0, 1, 5, 6)}
+    assert len(timeline(document(frames)).presences[0].stretches) == 1
+    assert [s.first for s in timeline(document(frames), max_gap=2).presences[0].stretches] == [0, 5]
+    assert len(timeline(document(frames), max_gap=3).presences[0].stretches) == 1
+    with pytest.raises(OptionError, match="max_gap"):
+        timeline(document(frames), max_gap=-1)
+    assert timeline(document(frames, fps=None)).max_gap == 30
+
+
+def test_a_path_is_thinned_and_keeps_its_ends() -> None:
+    frames = {n: [seen("1", "ann", 0.1, box=(n, 0, n + 2, 10))] for n in range(5000)}
+    path = timeline(document(frames)).presences[0].path
+    assert 40 < len(path) <= 96
+    assert path[0] == (0, 1.0, 10.0)
+    assert path[-1][0] > 4850
+    steps = {after[0] - before[0] for before, after in pairwise(path)}
+    assert len(steps) == 1
+
+
+STEADY = {n: [seen("1", "ann", 0.1)] for n in range(30)}
+
+
+def two(first: Any, second: Any) -> dict[int, list[dict[str, Any]]]:
+    """Tracks 1 and 2 over 30 frames; each a function of the frame to (name, distance)."""
+    return {n: [seen("1", *first(n)), seen("2", *second(n), box=(90, 20, 110, 60))] for n in range(30)}
+
+
+def nobody(frame: int) -> tuple[None, None]:
+    return None, None
+
+
+# name: (frames, the doubts: (kind, identity, track, frame))
+DOUBTS: dict[str, tuple[dict[int, list[dict[str, Any]]], list[tuple[str, str, str | None, int]]]] = {
+    "none": (STEADY, []),
+    "at the limit of near": ({n: [seen("1", "ann", 0.2)] for n in range(30)}, []),
+    "near": ({n: [seen("1", "ann", 0.201)] for n in range(30)}, [("near", "ann", "1", 0)]),
+    "near for a moment": ({n: [seen("1", "ann", 0.25 if n == 3 else 0.1)] for n in range(30)}, []),
+    "five frames are enough": ({n: [seen("1", "ann", 0.1)] for n in range(5)}, []),
+    "short": ({n: [seen("1", "ann", 0.1)] for n in range(4, 8)}, [("short", "ann", "1", 4)]),
+    "changed": (
+        {n: [seen("1", "ann" if n < 15 else "bob", 0.1)] for n in range(30)},
+        [("changed", "bob", "1", 15)],
+    ),
+    "lost and found again": ({n: [seen("1", *(("ann", 0.1) if n % 20 < 10 else nobody(n)))] for n in range(30)}, []),
+    "changed by way of no name": (
+        {n: [seen("1", *(("ann", 0.1) if n < 10 else ("bob", 0.1) if n >= 20 else nobody(n)))] for n in range(30)},
+        [("changed", "bob", "1", 20)],
+    ),
+    "contested": (
+        two(lambda n: ("ann", 0.1) if n < 15 else (None, None), lambda n: ("ann", 0.1) if n >= 15 else (None, None)),
+        [("contested", "ann", "2", 15)],
+    ),
+    "handed over when gone": (
+        {n: [seen("1" if n < 15 else "2", "ann", 0.1)] for n in range(30)},
+        [],
+    ),
+    "handed over long after": (
+        {n: [seen("1", *(("ann", 0.1) if n < 10 else nobody(n)))] + ([seen("2", "ann", 0.1)] if n > 25 else [])
+         for n in range(60)},
+        [],
+    ),
+    "swapped": (
+        two(lambda n: ("ann" if n < 15 else "bob", 0.1), lambda n: ("bob" if n < 15 else "ann", 0.1)),
+        [
+            ("changed", "ann", "2", 15),
+            ("changed", "bob", "1", 15),
+            ("contested", "ann", "2", 15),
+            ("contested", "bob", "1", 15),
+        ],
+    ),
+    "twice": (
+        two(lambda n: ("ann", 0.1), lambda n: ("ann", 0.1) if 3 <= n < 20 else (None, None)),
+        [("twice", "ann", "2", 3)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+def test_doubts(name: str) -> None:
+    frames, expected = DOUBTS[name]
+    told = timeline(document(frames))
+    assert [(d.kind, d.identity, d.track_id, d.frame) for d in told.doubts] == expected
+    for doubt in told.doubts:
+        assert doubt.identity in doubt.text
+        assert doubt.as_dict()["doubt"] == doubt.kind
+
+
+def test_without_tracks_names_alone_make_lines() -> None:
+    frames = {
+        n: [seen("0", "ann", 0.1), seen("1", "ann" if n == 3 else None, 0.2 if n == 3 else None)] for n in range(9)
+    }
+    told = timeline(document(frames, tracker="gallery_only"))
+    (ann,) = told.presences
+    assert (ann.frames, ann.track_ids, told.tracks, told.has_tracks) == (9, (), 0, False)
+    assert [(d.kind, d.track_id) for d in told.doubts] == [("twice", None)]
+
+
+def test_nothing() -> None:
+    told = timeline(document({}))
+    assert (told.presences, told.doubts, told.first_frame, told.tracked) == ((), (), None, 0)
+    assert timeline(document({0: []})).first_frame == 0
+
+
+def test_only_some_classes() -> None:
+    frames = {n: [seen("1", class_id=0), seen("2", class_id=2, class_name="car")] for n in range(3)}
+    assert [p.class_name for p in timeline(document(frames), classes=[2]).presences] == ["car"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "fps", "text"),
+    [(0, 10, "0:00.0"), (599.6, 10, "1:00.0"), (62.5, 1, "1:02.5"), (3662, 1, "1:01:02"), (7, None, "frame 7")],
+)
+def test_clock(frame: float, fps: float | None, text: str) -> None:
+    assert clock(frame, fps) == text
+
+
+def test_natural_order() -> None:
+    assert sorted(["10", "9", "b", "a2"], key=natural) == ["9", "10", "a2", "b"]
+
+
+def crowd(count: int) -> dict[str, Any]:
+    names = ["ann", "Bob $5^{$", "Юлия", "王小明", "a name that goes on and on and does not end"]
+    frames: dict[int, list[dict[str, Any]]] = {n: [] for n in range(300)}
+    for person in range(count):
+        for n in range(person, 300, 1 + person % 3):
+            frames[n].append(seen(str(person), f"{names[person % 5]} {person}", 0.004 * person))
+    return document(frames)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 60])
+def test_picture(count: int, tmp_path: Path) -> None:
+    told = timeline(crowd(count))
+    assert plot_timeline(told, tmp_path / "t.png").rows == count
+    with Image.open(tmp_path / "t.png") as image:
+        assert image.width == 1320
+        assert image.height > 20 * count
+        colours = image.convert("RGB").getcolors(1 << 24)
+    assert colours is not None
+    common = {colour for number, colour in colours if number > 200}
+    assert ((0x1F, 0x5F, 0xA8) in common) == (count > 0), "sure people are drawn in their colour"
+    assert ((0xE8, 0x87, 0x1E) in common) == (count == 60), "and those near the limit in theirs"
+
+
+def test_picture_has_rows_for_the_longest(tmp_path: Path) -> None:
+    done = plot_timeline(timeline(crowd(20)), tmp_path / "t.svg", most=5)
+    assert done.rows == 5
+    assert "15 more lines" in done.notes[0]
+    assert ElementTree.parse(tmp_path / "t.svg").getroot().tag.endswith("svg")
+
+
+def test_picture_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="expected a picture"):
+        plot_timeline(timeline(crowd(1)), tmp_path / "t.bmp")
+    monkeypatch.setattr("tracking.results.plot.find_spec", lambda name: None)
+    with pytest.raises(OutputError, match="Matplotlib") as caught:
+        export_tracks(crowd(1), tmp_path / "t.png")
+    assert caught.value.hint == "Run: pip install matplotlib"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,229 @@
+"""Detection alone: a video in, a det-v1 file out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracking.detections.feeds import DetectorFeed, FramesAhead
+from tracking.detectors.base import Detector, DetectorOptions
+from tracking.detectors.loader import load_detector
+from tracking.errors import OptionError, OutputError, VideoError
+from tracking.video.sources import FrameReader, LiveOptions, LiveReader, open_video, public_name
+
+if TYPE_CHECKING:
+    from tracking.options import FrameRange
+
+__all__ = ["DetectResult", "DetectionRun", "detect_video"]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectResult:
+    """What a detection run did.
+
+    Attributes:
+        path: The det-v1 file; None where no frame was done.
+        frames: Frames looked at.
+        detections: Number of detections by class id.
+        class_names: Names by class id.
+        seconds: Wall-clock time of the frame loop.
+        cpu_seconds: CPU time of the frame loop by stage: ``decode``; ``pre``, ``inference`` and ``post`` of a
+            detector that tells them apart; ``rest`` (in batches, decoding ahead is part of it).
+        dropped: Frames of a live source that nobody had time for.
+        reconnects: How often a stream was lost and came back.
+    """
+
+    path: Path | None
+    frames: int
+    detections: Mapping[int, int]
+    class_names: Mapping[int, str]
+    seconds: float
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    dropped: int = 0
+    reconnects: int = 0
+
+
+class DetectionRun:
+    """One detection run.
+
+    Args:
+        video: A video file, a camera's index, or the address of a stream.
+        detector: Which detector and how to run it, or one that is loaded.
+        path: The det-v1 file to write.
+        frame_range: First frame and the one after the last (files alone).
+        live: How a live source is read.
+        notify: Takes one-line messages for the user.
+
+    Raises:
+        OptionError: An option, or a combination, that makes no sense.
+    """
+
+    def __init__(
+        self,
+        video: str | Path,
+        detector: DetectorOptions | Detector,
+        path: str | Path,
+        *,
+        frame_range: FrameRange = (None, None),
+        live: LiveOptions | None = None,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        self._video = video
+        self._detector = detector
+        self._path = Path(path)
+        self._range = frame_range
+        self._live = live or LiveOptions()
+        self._notify = notify or (lambda message: None)
+        self.result: DetectResult | None = None
+        """Set when the file is complete, also after an error or Ctrl-C on the way."""
+        if isinstance(detector, DetectorOptions):
+            detector.validate()
+        check_range(video, frame_range, self._live)
+
+    def execute(self, *, progress: Callable[[int, int | None], None] | None = None) -> DetectResult:
+        """Do the run.
+
+        An error or KeyboardInterrupt on the way still completes the file for the frames done, with a ``note``, sets
+        `result`, and is then raised.
+
+        Args:
+            progress: Called with (frames done, total or None).
+
+        Raises:
+            GtrackError: Any leaf of the tree.
+        """
+        if not self._path.parent.is_dir():
+            raise OutputError(f"cannot write {self._path}: there is no folder {self._path.parent}.")
+        start, stop = self._range[0] or 0, self._range[1]
+        name = public_name(self._video)
+        with ExitStack() as stack:
+            source = open_video(self._video, self._live, notify=self._notify)
+            stack.callback(source.close)
+            total = source.frame_count
+            if total is not None and start >= total:
+                raise VideoError(f"video {name} has {total} frames; --range starts at {start}.")
+            detector = self._detector
+            if isinstance(detector, DetectorOptions):
+                detector = load_detector(detector, notify=self._notify)
+            if total is not None:
+                total = (total if stop is None else min(stop, total)) - start
+            reader = read_ahead(source, detector, stop)
+            feed = DetectorFeed(detector, reader, name=name, save=self._path)
+            clock = _Clock(detector)
+            started, done, note = time.perf_counter(), 0, "stopped before the end"
+            try:
+                while (stop is None or reader.frame + 1 < stop) and clock.decode(reader.advance):
+                    if reader.frame < start:
+                        continue
+                    if reader.timestamp is None and not isinstance(reader, FramesAhead):
+                        clock.decode(reader.image)
+                    feed.at(reader.frame)
+                    done += 1
+                    if progress:
+                        progress(done, total)
+                if not done:
+                    raise VideoError(f"video {name} has {reader.frame + 1} frames; --range starts at {start}.")
+                note = ""
+            finally:
+                of = "" if total is None else f" of {total}"
+                feed.close(f"{note}: {done}{of} frames were done" if note else None)
+                self.result = DetectResult(
+                    path=self._path if done else None,
+                    frames=done,
+                    detections=dict(sorted(feed.counts.items())),
+                    class_names=feed.class_names,
+                    seconds=time.perf_counter() - started,
+                    cpu_seconds=clock.shares(),
+                    dropped=source.dropped if isinstance(source, LiveReader) else 0,
+                    reconnects=source.reconnects if isinstance(source, LiveReader) else 0,
+                )
+        return self.result
+
+
+class _Clock:
+    """CPU seconds by stage."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._stages: Any = getattr(detector, "seconds", None)
+        self._before = self._detector()
+        self._started = time.process_time()
+        self._decode = 0.0
+
+    def _detector(self) -> dict[str, float]:
+        return {name: float(getattr(self._stages, name, 0.0)) for name in ("pre", "inference", "post")}
+
+    def decode(self, work: Callable[[], Any]) -> Any:
+        """Do some work that counts as decoding."""
+        started = time.process_time()
+        value = work()
+        self._decode += time.process_time() - started
+        return value
+
+    def shares(self) -> dict[str, float]:
+        """As `DetectResult.cpu_seconds` says."""
+        now = self._detector()
+        found = {"decode": self._decode} | {name: now[name] - self._before[name] for name in now}
+        found["rest"] = max(0.0, time.process_time() - self._started - sum(found.values()))
+        return {name: round(value, 3) for name, value in found.items()}
+
+
+def check_range(video: str | Path, frame_range: FrameRange, live: LiveOptions) -> None:
+    """Refuse a range for what has no fixed frames, and one that is empty.
+
+    Raises:
+        OptionError: So it is; or see `LiveOptions.validate`.
+    """
+    live.validate(video)
+    start, stop = frame_range
+    if (start is not None and start < 0) or (stop is not None and stop <= (start or 0)):
+        raise OptionError(f"--range needs 0 <= A < B, got {start}:{stop}.")
+    if frame_range != (None, None) and live.live(video):
+        raise OptionError(
+            "--range is for video files: a live source numbers its frames as they come.",
+            hint="Limit it with --max-frames or --duration.",
+        )
+
+
+def read_ahead(source: FrameReader, detector: Detector, stop: int | None) -> FrameReader:
+    """The source, read in batches where the detector takes several frames at once and nobody waits for a camera."""
+    size = int(getattr(detector, "batch_size", 1))
+    if size < 2 or isinstance(source, LiveReader):
+        return source
+    return FramesAhead(source, size, stop)
+
+
+def detect_video(
+    *,
+    video: str | Path,
+    weights: str | Path | DetectorOptions | Detector,
+    json_path: str | Path,
+    frame_range: FrameRange = (None, None),
+    live: LiveOptions | None = None,
+    no_progress: bool = False,
+    notify: Callable[[str], None] | None = None,
+) -> DetectResult:
+    """Detect objects in a video and write them as det-v1.
+
+    Args:
+        video: A video file, a camera's index (``"0"``), or the address of a stream.
+        weights: ``builtin``, a ``.onnx`` or ``.pt`` file, options that name one, or a `Detector` of your own.
+        json_path: The file to write.
+        frame_range: First frame and the one after the last.
+        live: How a live source is read.
+        no_progress: No progress bar.
+        notify: Takes one-line messages; they are dropped if None.
+
+    Raises:
+        GtrackError: Any leaf of the tree in `gallery_db.errors`.
+        KeyboardInterrupt: Ctrl-C, after the file is complete for the frames done.
+    """
+    from tracking.progress import progress_bar
+
+    detector = DetectorOptions(weights=weights) if isinstance(weights, (str, Path)) else weights
+    run = DetectionRun(video, detector, json_path, frame_range=frame_range, live=live, notify=notify)
+    with progress_bar("detecting", "frames", enabled=not no_progress) as progress:
+        return run.execute(progress=progress)

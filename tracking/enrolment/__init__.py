@@ -1,0 +1,1 @@
+"""From ended tracks to gallery entries."""

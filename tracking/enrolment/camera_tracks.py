@@ -1,0 +1,197 @@
+"""Who the tracks of one camera are, frame by frame: from boxes and embeddings to names and to enrolment.
+
+The one place where naming and enrolment meet. `tracking.trackers.trackers` feeds it from a video, `tracking.enrolment.track_enroller` from
+whatever pipeline somebody has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.enrolment.enroller import Enroller
+from tracking.identification.identifier import Named, NamedStretch, TrackIdentities
+from tracking.identification.quality import box_quality, look_quality, sharpness
+from tracking.identification.track_evidence import Status
+
+__all__ = ["SIGHTS", "Answers", "Look", "Presence", "Recognition", "Sight"]
+
+Sight = tuple[float, int, tuple[float, ...]]
+"""A look at a track: its quality, its frame, and the box xyxy."""
+
+SIGHTS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Presence:
+    """The tracks that are in a frame.
+
+    Attributes:
+        frame: Its number.
+        track_ids: The N tracks.
+        boxes: (N, 4) xyxy in pixels; a row of NaN where nobody knows the box.
+        scores: N scores of the detections, in [0, 1].
+        class_names: N classes, None where unknown.
+        overlaps: N, the largest overlap of each with another box of the frame; see `crowding`.
+        size: Width and height of the frame in pixels; None where unknown.
+    """
+
+    frame: int
+    track_ids: list[int]
+    boxes: NDArray[np.float64]
+    scores: list[float]
+    class_names: list[str | None]
+    overlaps: list[float]
+    size: tuple[int, int] | None
+
+    def worth(self) -> list[float]:
+        """What is known of looks at the tracks before anybody looks; see `box_quality`."""
+        return [self._worth(position, None) for position in range(len(self.track_ids))]
+
+    def quality(self, position: int, crop: NDArray[np.uint8] | None) -> float:
+        """What a look at one of the tracks is worth; see `look_quality`. Without its picture, it counts as sharp."""
+        return self._worth(position, None if crop is None else sharpness(crop))
+
+    def _worth(self, position: int, sharp: float | None) -> float:
+        box, score, overlap = self.boxes[position].tolist(), self.scores[position], self.overlaps[position]
+        size = self.size
+        if size is None or box[0] != box[0]:
+            # Neither the size nor the edges can be judged: a box far from the edge that is high enough.
+            size, box = (100, 100), [25.0, 25.0, 75.0, 75.0]
+        if sharp is None:
+            return box_quality(score, box, size, overlap=overlap)
+        return look_quality(score, box, size, overlap=overlap, sharp=sharp)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A look at one of the tracks of a frame.
+
+    Attributes:
+        position: Of the track in the frame's `Presence`.
+        embedding: (D,) float32 of unit length.
+        quality: What it is worth, in [0, 1].
+        crop: (H, W, 3) uint8 BGR, what was looked at; None where there is no picture.
+    """
+
+    position: int
+    embedding: NDArray[np.float32]
+    quality: float
+    crop: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Who the N tracks of a frame are.
+
+    Attributes:
+        named: Their identities, None where unknown.
+        statuses: What can be said of each.
+        reserved: For those who are nobody of the gallery, the name that they will be enrolled under, else None; None
+            where nobody is enrolled.
+    """
+
+    named: list[Named | None]
+    statuses: list[Status]
+    reserved: list[str | None] | None
+
+
+class Recognition:
+    """Names the tracks of one camera and enrols them.
+
+    For each frame, in order: `due`, then `observe`.
+
+    Args:
+        identities: Who the tracks are.
+        enroller: Gets every look that the identities get; None to enrol nobody.
+        explain: Remember where the tracks were seen best.
+
+    Attributes:
+        sights: Of each stretch, by track and first frame: its best looks, the best first; None if not asked for.
+    """
+
+    def __init__(self, identities: TrackIdentities, enroller: Enroller | None = None, *, explain: bool = False) -> None:
+        self.sights: dict[tuple[int, int], list[Sight]] | None = {} if explain else None
+        self._identities = identities
+        self._enroller = enroller
+
+    def due(self, present: Presence) -> list[int]:
+        """Which tracks should be looked at in this frame, as positions; see `TrackIdentities.due`."""
+        return self._identities.due(
+            present.frame, present.track_ids, present.worth(), present.overlaps, present.class_names
+        )
+
+    def observe(self, present: Presence, looks: Sequence[Look]) -> Answers:
+        """Take the looks of a frame, and say who its tracks are.
+
+        Args:
+            present: The frame, as `due` was asked of it.
+            looks: At most one at each track.
+        """
+        identities, frame, track_ids = self._identities, present.frame, present.track_ids
+        if looks:
+            identities.observe(
+                frame,
+                [track_ids[look.position] for look in looks],
+                np.stack([look.embedding for look in looks]),
+                [look.quality for look in looks],
+                [present.class_names[look.position] for look in looks],
+            )
+        named = identities.names(frame, track_ids, present.class_names)
+        statuses = [
+            identities.status(track_id, kind) for track_id, kind in zip(track_ids, present.class_names, strict=True)
+        ]
+        if self.sights is not None:
+            for look in looks:
+                self._note_sight(self.sights, present, look)
+        if self._enroller is None:
+            return Answers(named, statuses, None)
+        for look in looks:
+            self._enrol(self._enroller, present, look, named[look.position])
+        self._enroller.seen(frame, track_ids)
+        reserved = [
+            self._enroller.reserve(track_id) if name is None and status == "unknown" else None
+            for track_id, name, status in zip(track_ids, named, statuses, strict=True)
+        ]
+        return Answers(named, statuses, reserved)
+
+    def _note_sight(self, sights: dict[tuple[int, int], list[Sight]], present: Presence, look: Look) -> None:
+        track_id = present.track_ids[look.position]
+        evidence = self._identities.evidence(track_id)
+        if evidence is None or evidence.held:
+            return
+        best = sights.setdefault((track_id, evidence.stretch.first), [])
+        best.append((look.quality, present.frame, tuple(present.boxes[look.position].tolist())))
+        best.sort(key=lambda sight: (-sight[0], sight[1]))
+        del best[SIGHTS:]
+
+    def _enrol(self, enroller: Enroller, present: Presence, look: Look, named: Named | None) -> None:
+        track_id = present.track_ids[look.position]
+        evidence = self._identities.evidence(track_id)
+        if evidence is None or (evidence.journal and evidence.journal[-1].verdict == "poor"):
+            return
+        enroller.observe(
+            present.frame,
+            track_id,
+            look.embedding,
+            look.quality,
+            present.scores[look.position],
+            present.boxes[look.position],
+            present.class_names[look.position],
+            None if named is None else named.identity,
+            None if named is None else named.distance,
+            look.crop,
+            part=evidence.stretch.first,
+            held=bool(evidence.held),
+        )
+
+    def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str]) -> None:
+        """See `TrackIdentities.gallery_changed`."""
+        self._identities.gallery_changed(before, renamed)
+
+    def stretches(self) -> list[NamedStretch]:
+        """See `TrackIdentities.stretches`."""
+        return self._identities.stretches()

@@ -1,0 +1,1 @@
+"""What a run writes: track-v1, annotated video and frames, explanations."""

@@ -1,0 +1,1 @@
+"""Export of ReID models to other runtimes."""

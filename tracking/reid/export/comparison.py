@@ -1,0 +1,135 @@
+"""What an exported ReID model is compared with its source on: crops, cosines, neighbours, and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db.media.images import IMAGE_SUFFIXES, read_image
+from gallery_db.model import Embedder
+from tracking.errors import ExportError
+
+__all__ = ["BATCHES", "CROPS", "Comparison", "compare", "crops_per_second", "drawn_crops", "read_crops"]
+
+BATCHES = (1, 8, 32)
+"""Batch sizes that are timed."""
+CROPS = 1000
+"""Most crops that are compared."""
+
+# Float32 cosines of two crops that look the same differ in their last digit.
+_TIE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How far an exported model's embeddings are its source's.
+
+    Attributes:
+        crops: Number of crops compared.
+        cosine_min: Least cosine between both models' embeddings of one crop.
+        cosine_mean: Their mean.
+        neighbours: Share, 0 to 1, of crops for which the nearest other crop among the source's embeddings is the
+            same, whichever of the models embedded the crop itself: what a gallery made with the source would answer.
+    """
+
+    crops: int
+    cosine_min: float
+    cosine_mean: float
+    neighbours: float
+
+
+def read_crops(folder: Path, most: int = CROPS) -> list[NDArray[np.uint8]]:
+    """The images in a folder and its sub-folders, (H, W, 3) uint8 BGR; of more than `most`, evenly spread ones.
+
+    Raises:
+        ExportError: No folder, or fewer than two images in it.
+        ImageError: An image that cannot be read.
+    """
+    if not folder.is_dir():
+        raise ExportError(f"{folder}: expected a folder of crops, found none there.", hint="Check --crops.")
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+    if len(files) < 2:
+        raise ExportError(
+            f"{folder}: expected at least two images of people, found {len(files)}.",
+            hint="Leave --crops out to compare on crops that gtrack draws.",
+        )
+    if len(files) > most:
+        files = [files[index] for index in np.linspace(0, len(files) - 1, most).round().astype(int)]
+    return [read_image(file) for file in files]
+
+
+def drawn_crops() -> list[NDArray[np.uint8]]:
+    """144 crops of 24 people as `gtrack demo` draws them, (H, W, 3) uint8 BGR; always the same ones."""
+    from tracking.demo.scene import SceneConfig, gallery_crops
+
+    return [image for seed in (7, 8) for _, image in gallery_crops(SceneConfig(people=12, seed=seed))]
+
+
+def compare(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Comparison:
+    """Hold embeddings against those of the source.
+
+    Args:
+        expected: (N, D) float32 unit rows, N at least 2: the source's.
+        found: (N, D), of the same crops.
+
+    Raises:
+        ExportError: Another shape.
+    """
+    if found.shape != expected.shape:
+        raise ExportError(f"it returns embeddings of shape {found.shape}, its source {expected.shape}")
+    source, other = expected.astype(np.float64), found.astype(np.float64)
+    cosines = np.clip((source * other).sum(axis=1), -1.0, 1.0)
+    among, asked = source @ source.T, other @ source.T
+    np.fill_diagonal(among, -np.inf)
+    np.fill_diagonal(asked, -np.inf)
+    rows = np.arange(len(among))
+    same = among[rows, asked.argmax(axis=1)] >= among.max(axis=1) - _TIE
+    return Comparison(len(cosines), float(cosines.min()), float(cosines.mean()), float(same.mean()))
+
+
+def crops_per_second(
+    embedders: Mapping[str, Embedder],
+    crops: Sequence[NDArray[np.uint8]],
+    *,
+    batches: Sequence[int] = BATCHES,
+    seconds: float = 0.3,
+    rounds: int = 3,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, dict[int, float]]:
+    """Time embedders side by side, from the crop to the unit vector.
+
+    Args:
+        embedders: By name.
+        crops: (H, W, 3) uint8 BGR; repeated where a batch needs more.
+        batches: Sizes of the batches.
+        seconds: Least time of each measurement.
+        rounds: Measurements of each, taken in turn; their median counts.
+        clock: ``time.process_time`` for CPU seconds, ``time.perf_counter`` for wall clock.
+
+    Returns:
+        Crops per second, by name and batch size.
+    """
+    rates: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in batches} for name in embedders}
+    for batch in batches:
+        images = [crops[index % len(crops)] for index in range(batch)]
+        for embedder in embedders.values():
+            for _ in range(3):  # Runtimes settle on their kernels for a new shape in the first passes.
+                embedder.embed(images)
+        for _ in range(rounds):
+            for name, embedder in embedders.items():
+                count, start = 0, clock()
+                while (spent := clock() - start) < seconds:
+                    embedder.embed(images)
+                    count += batch
+                rates[name][batch].append(count / spent)
+    return {name: {batch: median(found) for batch, found in of.items()} for name, of in rates.items()}

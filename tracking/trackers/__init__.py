@@ -1,0 +1,1 @@
+"""The trackers `gallery_hybrid` and `gallery_only`, and temporal association."""

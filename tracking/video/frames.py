@@ -1,0 +1,73 @@
+"""Single frames of videos by their number, for those who come back to what a track was enrolled from."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.errors import VideoError
+from tracking.video.files import VideoReader
+
+__all__ = ["VideoFrames"]
+
+
+class VideoFrames:
+    """Frames by path and number. One video is open at a time; going forward in it only decodes on.
+
+    A frame is found by decoding up to it, never by seeking, which is not exact in every container.
+    """
+
+    def __init__(self) -> None:
+        self._reader: VideoReader | None = None
+        self._source = ""
+        self._failed: dict[str, VideoError] = {}
+        self._lengths: dict[str, int] = {}
+
+    def __call__(self, source: str, frame: int) -> NDArray[np.uint8]:
+        """A frame.
+
+        Args:
+            source: The video.
+            frame: Its number, from 0.
+
+        Returns:
+            (H, W, 3) uint8 BGR, valid until the next call.
+
+        Raises:
+            VideoError: There is no such video, or it has no such frame.
+        """
+        if source in self._failed:
+            raise self._failed[source]
+        if not 0 <= frame < self._lengths.get(source, frame + 1):
+            raise VideoError(f"video {source} has no frame {frame}.")
+        reader = self._reader
+        if reader is None or self._source != source or reader.frame > frame:
+            self.close()
+            try:
+                reader = VideoReader(source)
+            except VideoError as error:
+                self._failed[source] = error
+                raise
+            self._reader, self._source = reader, source
+        while reader.frame < frame:
+            if not reader.advance():
+                self._lengths[source] = reader.frame + 1
+                self.close()
+                raise VideoError(f"video {source} ends before frame {frame}.")
+        return reader.image()
+
+    def close(self) -> None:
+        """Release the video."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    def __enter__(self) -> VideoFrames:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
