@@ -76,7 +76,7 @@ app.command("schema")(schema.schema)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
-    # A scheduler's SIGTERM deserves the same care as Ctrl-C: complete the artefacts, then go.
+    # A scheduler's SIGTERM deserves the same care as Ctrl-C: complete the outputs, then go.
     raise KeyboardInterrupt
 
 

@@ -83,7 +83,7 @@ def _temporal_options(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def print_result(result: TrackResult) -> None:
-    """Who was seen when, what was counted, and where the artefacts are; on stdout."""
+    """Who was seen when, what was counted, and where the outputs are; on stdout."""
 
     fps = result.video_fps
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
     from gallery_db.store.record import Operation
 
-__all__ = ["People", "checked_name", "parse_age", "stranger_name", "stranger_number"]
+__all__ = ["Curator", "parse_age", "stranger_name", "unknown_number", "validate_identity_name"]
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST_NAMED = 5  # entry ids written out in the words of an operation
 
 
-def checked_name(name: str) -> str:
+def validate_identity_name(name: str) -> str:
     """A name as an identity may have it, without blanks around it.
 
     Raises:
@@ -54,7 +54,7 @@ def stranger_name(number: int) -> str:
     return f"unknown-{number:04d}"
 
 
-def stranger_number(name: str) -> int | None:
+def unknown_number(name: str) -> int | None:
     """The number in a name that was given to a stranger; None for another name."""
     found = re.fullmatch(r"unknown-(\d{4,})", name)
     return None if found is None else int(found[1])
@@ -90,7 +90,7 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
 
 
-class People:
+class Curator:
     """The identities of an open gallery's collection, and what a person may do to them.
 
     Each method that changes something is one transaction and one operation of the log, which `undo` takes
@@ -178,7 +178,7 @@ class People:
             IdentityExistsError: There is one of the new name already, and `merge` is false.
             GalleryError: The new name cannot be one, or is the old one.
         """
-        name = checked_name(new)
+        name = validate_identity_name(new)
         with self._gallery.transaction():
             entries = self.entries(old, class_name)
             if name == old:
@@ -204,7 +204,7 @@ class People:
             IdentityNotFoundError: One of the identities is not there.
             GalleryError: They are of different classes, there is nothing to merge, or `into` is no name.
         """
-        target = checked_name(into)
+        target = validate_identity_name(into)
         with self._gallery.transaction():
             parts = [name for name in dict.fromkeys(names) if name != target]
             if not parts:
@@ -227,7 +227,7 @@ class People:
             IdentityExistsError: There is one of the new name already; `move` is for that.
             GalleryError: An entry is another identity's, none would be left, or the new name cannot be one.
         """
-        target = checked_name(new)
+        target = validate_identity_name(new)
         with self._gallery.transaction():
             chosen = self.by_ids(ids)
             for entry in chosen:
@@ -265,7 +265,7 @@ class People:
                 false.
             GalleryError: The name cannot be one.
         """
-        target = checked_name(to)
+        target = validate_identity_name(to)
         with self._gallery.transaction():
             chosen = self.by_ids(ids)
             if not new:
@@ -316,7 +316,7 @@ class People:
 
     def unknown_name(self) -> str:
         """A name for a stranger that no identity has, and no run has reserved: the next ``unknown-0007``."""
-        return stranger_name(self._gallery.last_stranger_number() + 1)
+        return stranger_name(self._gallery.last_unknown_number() + 1)
 
     def remove(self, ids: Iterable[str]) -> int:
         """Remove entries; returns how many.

@@ -524,7 +524,7 @@ class Gallery:
         return self._record.changes(self._row.id, limit)
 
     def operations(self, limit: int = 50) -> list[Operation]:
-        """What was done to the collection, the newest first; `gallery_db.People.undo` takes it back."""
+        """What was done to the collection, the newest first; `gallery_db.Curator.undo` takes it back."""
         return self._record.operations(self._row.id, limit)
 
     # -- changing it -----------------------------------------------------------------------------------------
@@ -544,15 +544,15 @@ class Gallery:
     def catch_up(self) -> None:
         """Of a served gallery: see now what others have done, and not within a second."""
 
-    def stranger_numbers(self) -> Iterator[int]:
+    def unknown_numbers(self) -> Iterator[int]:
         """Numbers for the names of strangers (`gallery_db.stranger_name`), which nobody else is given."""
-        return count(self.last_stranger_number() + 1)
+        return count(self.last_unknown_number() + 1)
 
-    def last_stranger_number(self) -> int:
+    def last_unknown_number(self) -> int:
         """The highest number that a stranger's name has, or is reserved for one, as far as it is known here."""
-        from gallery_db.curation import stranger_number
+        from gallery_db.curation import unknown_number
 
-        numbers = (stranger_number(identity) or 0 for identity, _, _, _ in self._record.counts(self._row.id))
+        numbers = (unknown_number(identity) or 0 for identity, _, _, _ in self._record.counts(self._row.id))
         return max(int(self._record.meta("reserved_numbers") or 0), max(numbers, default=0))
 
     @contextmanager

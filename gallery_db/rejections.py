@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
 
-__all__ = ["NOT", "Rejections", "rejected_names", "told_apart"]
+__all__ = ["NOT", "Rejections", "is_rejected_pair", "rejected_names"]
 
 NOT = "not"
 """Key of `Entry.extra`: the identities that the entry does not show."""
@@ -21,7 +21,7 @@ def rejected_names(entry: Entry) -> tuple[str, ...]:
     return tuple(str(name) for name in names) if isinstance(names, (list, tuple)) else ()
 
 
-def told_apart(one: Entry, other: Entry) -> bool:
+def is_rejected_pair(one: Entry, other: Entry) -> bool:
     """Whether a person said of one of two entries that it does not show the identity of the other."""
     return other.identity in rejected_names(one) or one.identity in rejected_names(other)
 

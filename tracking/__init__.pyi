@@ -14,9 +14,9 @@ from .detections.reader import DetectionSource as DetectionSource
 from .detections.reader import open_detections as open_detections
 from .detectors.base import DetectorOptions as DetectorOptions
 from .detectors.loader import load_detector as load_detector
-from .enrolment.track_enroller import Sighting as Sighting
 from .enrolment.track_enroller import TrackEnroller as TrackEnroller
 from .enrolment.track_enroller import TrackName as TrackName
+from .enrolment.track_enroller import TrackObservation as TrackObservation
 from .options import RunOptions as RunOptions
 from .outputs.result import TrackResult as TrackResult
 from .pipeline import TrackingRun as TrackingRun

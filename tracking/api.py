@@ -133,11 +133,11 @@ def track_video(
         notify: Takes one-line messages; they are dropped if None.
 
     Returns:
-        The track-v1 payload, the artefacts' paths, figures, and who was seen when.
+        The track-v1 payload, the outputs' paths, figures, and who was seen when.
 
     Raises:
         GtrackError: Any leaf of the tree in `gallery_db.errors`.
-        KeyboardInterrupt: Ctrl-C, after the artefacts of the frames done are complete.
+        KeyboardInterrupt: Ctrl-C, after the outputs of the frames done are complete.
     """
     if (dets_json is None) == (detect is None):
         raise OptionError("expected either detections (dets_json) or a detector (detect), and not both.")

@@ -12,9 +12,9 @@ __all__ = [
     "EvaluationError",
     "ExportError",
     "MotTextError",
+    "ObservationError",
     "OptionError",
     "OutputError",
-    "SightingError",
     "TrackerError",
     "TracksError",
     "VideoError",
@@ -58,7 +58,7 @@ class TrackerError(GtrackError):
     """A tracker is unknown, or refuses its options."""
 
 
-class SightingError(GtrackError):
+class ObservationError(GtrackError):
     """What a pipeline says of a track cannot be used; names the source, the frame and the track."""
 
 

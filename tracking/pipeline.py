@@ -24,14 +24,14 @@ from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
 from tracking.enrolment.run_enrolment import RunEnrolment
 from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
-from tracking.identification.backfill import Hindsight
-from tracking.identification.gallery_source import EmbedderOptions, load_known_people
-from tracking.identification.gallery_sync import GalleryFollower, GalleryNotices
-from tracking.identification.identifier import NamedStretch, TrackIdentities
+from tracking.identification.backfill import Backfill
+from tracking.identification.gallery_source import EmbedderOptions, open_gallery_source
+from tracking.identification.gallery_sync import GalleryNotices, GallerySync
+from tracking.identification.identifier import NamedTracklet, TrackIdentifier
 from tracking.options import RunOptions
 from tracking.outputs.explain_sheet import explanations, write_explanations
 from tracking.outputs.result import Tally, TrackResult, frame_document
-from tracking.outputs.run_outputs import Artefacts
+from tracking.outputs.run_outputs import RunOutputs
 from tracking.progress import progress_bar
 from tracking.trackers.temporal import TemporalTracker
 from tracking.trackers.trackers import GalleryOnly, Hybrid, Sight, Tracker
@@ -40,14 +40,14 @@ from tracking.video.sources import FrameReader, LiveReader, open_video, public_n
 if TYPE_CHECKING:
     from gallery_db import MatchThreshold, ViewChange
     from gallery_db.model import Embedder
-    from tracking.identification.gallery_source import KnownPeople
+    from tracking.identification.gallery_source import GallerySource
 
 __all__ = ["DetectionInput", "TrackingRun"]
 
 DetectionInput = str | Path | Mapping[str, Any] | DetectionSource | Detector | DetectorOptions | Iterable[Any]
 """What a run takes for detections; see `TrackingRun`."""
 
-_Told = tuple[list[NamedStretch], dict[tuple[int, int], str | None], Mapping[tuple[int, int], list[Sight]]]
+_Told = tuple[list[NamedTracklet], dict[tuple[int, int], str | None], Mapping[tuple[int, int], list[Sight]]]
 _FALLBACK_FPS = 30.0
 _REFRESH_EVERY = 25
 """Frames between two looks at whether the gallery has changed; a look costs one small SQL query."""
@@ -84,14 +84,14 @@ class TrackingRun:
         self._detections = detections
         self._source = video
         self._live = options.live.live(video)
-        # What artefacts and entries are named after; a live source has no path.
+        # What outputs and entries are named after; a live source has no path.
         self._video = Path(short_name(video) if self._live else video)
         self._check_inputs(options)
         self._options = options
         self._notify = notify or (lambda message: None)
         self._notices: GalleryNotices | None = None
         self.result: TrackResult | None = None
-        """Set when the artefacts are complete, also after an error or Ctrl-C on the way."""
+        """Set when the outputs are complete, also after an error or Ctrl-C on the way."""
 
     def _check_inputs(self, options: RunOptions) -> None:
         check_range(self._source, options.frame_range, options.live)
@@ -127,7 +127,7 @@ class TrackingRun:
     ) -> TrackResult:
         """Do the run.
 
-        An error or KeyboardInterrupt while frames are processed still completes the artefacts for
+        An error or KeyboardInterrupt while frames are processed still completes the outputs for
         the frames done, enrols the tracks so far, sets `result`, and is then raised. So is an error of
         the enrolment itself.
 
@@ -160,7 +160,7 @@ class TrackingRun:
             if options.enroll != "off":
                 enrolment = self._enrolment(source, reader, selected, names)
                 outer.callback(enrolment.abort)
-                people: KnownPeople | None = enrolment.people
+                people: GallerySource | None = enrolment.people
                 self._notices = enrolment.notices
             else:
                 people = self._people(stack, source, selected, names, ingest_progress)
@@ -169,7 +169,7 @@ class TrackingRun:
             for words in threshold.words:
                 self._notify(words)
             tracker, embedder = self._tracker(people, embedder, enrolment, threshold.value)
-            artefacts = Artefacts(
+            outputs = RunOutputs(
                 options.output,
                 self._header(source, reader, people, embedder, threshold),
                 self._video,
@@ -178,7 +178,7 @@ class TrackingRun:
                 fps=float(options.output.fps or reader.fps or source.video.get("fps") or _FALLBACK_FPS),
                 labels=names,
             )
-            stack.callback(artefacts.close)
+            stack.callback(outputs.close)
             started, started_cpu = time.perf_counter(), time.process_time()
             told: _Told | None = None
             try:
@@ -192,7 +192,7 @@ class TrackingRun:
                         look,
                         selected,
                         names,
-                        artefacts,
+                        outputs,
                         tally,
                         progress,
                     )
@@ -202,7 +202,7 @@ class TrackingRun:
                         enrolment.catch_up()
                         follower.take_in()
                     if (options.backfill or options.explain) and isinstance(tracker, Hybrid):
-                        told = self._look_back(tracker, selected, names, artefacts, tally, enrolment)
+                        told = self._look_back(tracker, selected, names, outputs, tally, enrolment)
                 warnings += self._check_end(source, reader)
                 complete = True
             finally:
@@ -215,9 +215,9 @@ class TrackingRun:
                         if progress and complete:  # one bar makes room for the next, also where the video ended early
                             progress(tally.frames, tally.frames)
                         failure = enrolment.finish(complete=complete, progress=index_progress)
-                    if told is not None and people is not None and artefacts.paths.run_dir is not None:
+                    if told is not None and people is not None and outputs.paths.run_dir is not None:
                         try:
-                            self._draw_explanations(told, people, artefacts)
+                            self._draw_explanations(told, people, outputs)
                         except GtrackError as error:
                             failure = failure or error
                     if failure is not None and not complete:
@@ -230,7 +230,7 @@ class TrackingRun:
                     # A live source's frames have times of their own, which no rate tells.
                     fps = None if self._live else reader.fps
                     self.result = TrackResult(
-                        artefacts.tracks, artefacts.paths, stats, tally.summary(), warnings, fps, counts
+                        outputs.tracks, outputs.paths, stats, tally.summary(), warnings, fps, counts
                     )
         if self._notices is not None:
             self._notices.tell()
@@ -296,13 +296,13 @@ class TrackingRun:
         selected: set[int] | None,
         names: Mapping[int, str],
         progress: Callable[[int, int], None] | None,
-    ) -> KnownPeople | None:
+    ) -> GallerySource | None:
         options = self._options
         if options.gallery is None:
             return None
         kinds = self._tracked_kinds(source, selected, names)
         class_name = next(iter(kinds)) if len(kinds) == 1 else "person"
-        people = load_known_people(
+        people = open_gallery_source(
             options.gallery,
             self._embedder_options(),
             class_name=class_name,
@@ -379,7 +379,7 @@ class TrackingRun:
 
     def _match_threshold(
         self,
-        people: KnownPeople | None,
+        people: GallerySource | None,
         source: DetectionFeed,
         selected: set[int] | None,
         names: Mapping[int, str],
@@ -391,7 +391,7 @@ class TrackingRun:
 
     def _tracker(
         self,
-        people: KnownPeople | None,
+        people: GallerySource | None,
         embedder: Embedder | None,
         enrolment: RunEnrolment | None,
         threshold: float,
@@ -409,7 +409,7 @@ class TrackingRun:
         temporal = TemporalTracker(options.temporal, have_embeddings=embedder is not None)
         identities = None
         if people is not None:
-            identities = TrackIdentities(
+            identities = TrackIdentifier(
                 people.view,
                 threshold=threshold,
                 every=options.reid_frequency,
@@ -427,7 +427,7 @@ class TrackingRun:
         look: Callable[[], None] | None,
         selected: set[int] | None,
         names: Mapping[int, str],
-        artefacts: Artefacts,
+        outputs: RunOutputs,
         tally: Tally,
         progress: Callable[[int, int | None], None] | None,
     ) -> None:
@@ -457,8 +457,8 @@ class TrackingRun:
             # With hindsight, who is unnamed is known only in the end.
             drop = options.filter_gallery and not options.backfill
             document = frame_document(frame, source.raw(frame), rows, tracks, drop_unnamed=drop)
-            draws = artefacts.displays if options.backfill else artefacts.draws
-            go_on = artefacts.write(document, reader.image() if draws else None, later=options.backfill)
+            draws = outputs.displays if options.backfill else outputs.draws
+            go_on = outputs.write(document, reader.image() if draws else None, later=options.backfill)
             tally.add(frame, len(detections), tracks, temporal=temporal)
             if progress:
                 progress(tally.frames, total)
@@ -470,33 +470,33 @@ class TrackingRun:
         tracker: Hybrid,
         selected: set[int] | None,
         class_names: Mapping[int, str],
-        artefacts: Artefacts,
+        outputs: RunOutputs,
         tally: Tally,
         enrolment: RunEnrolment | None,
     ) -> _Told | None:
         """What can be said only now: who the tracks are in the end, and why."""
-        ran = tracker.stretches()
+        ran = tracker.tracklets()
         settled = ran
         if self._options.backfill and enrolment is not None:
             settled = enrolment.settle(ran)
         told = None
         if self._options.explain:
             final = _final_names(ran, settled)
-            artefacts.tracks.more["explanations"] = explanations(ran, final)
+            outputs.tracks.more["explanations"] = explanations(ran, final)
             told = ran, final, tracker.sights or {}
         if self._options.backfill:
-            self._backfill(Hindsight(settled, class_names), selected, artefacts, tally)
+            self._backfill(Backfill(settled, class_names), selected, outputs, tally)
         return told
 
-    def _draw_explanations(self, told: _Told, people: KnownPeople, artefacts: Artefacts) -> None:
+    def _draw_explanations(self, told: _Told, people: GallerySource, outputs: RunOutputs) -> None:
         ran, final, sights = told
-        assert artefacts.paths.run_dir is not None
-        path = artefacts.paths.run_dir / "explain.jpg"
+        assert outputs.paths.run_dir is not None
+        path = outputs.paths.run_dir / "explain.jpg"
         gallery = people.gallery
         drawn = write_explanations(path, ran, final, sights, self._video, gallery.location, gallery.collection)
-        artefacts.paths = replace(artefacts.paths, explain_path=drawn)
+        outputs.paths = replace(outputs.paths, explain_path=drawn)
 
-    def _backfill(self, hindsight: Hindsight, selected: set[int] | None, artefacts: Artefacts, tally: Tally) -> None:
+    def _backfill(self, hindsight: Backfill, selected: set[int] | None, outputs: RunOutputs, tally: Tally) -> None:
         """The second pass: correct the names of the frames done, and draw them."""
 
         def mend(document: dict[str, Any]) -> None:
@@ -508,18 +508,18 @@ class TrackingRun:
                     if "gallery_id" in d or not (selected is None or d.get("class_id") in selected)
                 ]
 
-        artefacts.tracks.rewrite(mend)
-        tally.recount(artefacts.tracks.documents(), temporal=True)
-        if artefacts.saves_images:
+        outputs.tracks.rewrite(mend)
+        tally.recount(outputs.tracks.documents(), temporal=True)
+        if outputs.saves_images:
             with open_video(self._source, self._options.live) as reader:
-                for document in artefacts.tracks.documents():
+                for document in outputs.tracks.documents():
                     while reader.frame < document["frame"] and reader.advance():
                         pass
-                    artefacts.redraw(document, reader.image())
+                    outputs.redraw(document, reader.image())
 
     def _follower(
-        self, people: KnownPeople | None, enrolment: RunEnrolment | None, tracker: Tracker
-    ) -> GalleryFollower | None:
+        self, people: GallerySource | None, enrolment: RunEnrolment | None, tracker: Tracker
+    ) -> GallerySync | None:
         """Lets the tracker, and whoever enrols, know what others change in the gallery; None where nobody can."""
         if people is None or (enrolment is not None and not enrolment.is_shared):
             return None
@@ -530,9 +530,9 @@ class TrackingRun:
             if change.anew:
                 tracker.gallery_changed(before, change.renamed)
 
-        return GalleryFollower(people.view, changed, self._notify)
+        return GallerySync(people.view, changed, self._notify)
 
-    def _look_at_gallery(self, follower: GalleryFollower | None) -> Callable[[], None] | None:
+    def _look_at_gallery(self, follower: GallerySync | None) -> Callable[[], None] | None:
         """What is to be done every `_REFRESH_EVERY` frames."""
         notices = self._notices
         if notices is None:
@@ -571,7 +571,7 @@ class TrackingRun:
         self,
         source: DetectionFeed,
         reader: FrameReader,
-        people: KnownPeople | None,
+        people: GallerySource | None,
         embedder: Embedder | None,
         threshold: MatchThreshold,
     ) -> dict[str, Any]:
@@ -662,17 +662,17 @@ def _take(detections: FrameDetections, rows: np.ndarray[Any, np.dtype[np.int64]]
     )
 
 
-def _final_names(ran: Sequence[NamedStretch], settled: Sequence[NamedStretch]) -> dict[tuple[int, int], str | None]:
-    """What each stretch, by track and first frame, is called for most of its frames in the end."""
-    parts: dict[int, list[NamedStretch]] = defaultdict(list)
+def _final_names(ran: Sequence[NamedTracklet], settled: Sequence[NamedTracklet]) -> dict[tuple[int, int], str | None]:
+    """What each tracklet, by track and first frame, is called for most of its frames in the end."""
+    parts: dict[int, list[NamedTracklet]] = defaultdict(list)
     for part in settled:
         parts[part.track_id].append(part)
     final: dict[tuple[int, int], str | None] = {}
-    for stretch in ran:
+    for tracklet in ran:
         frames: dict[str | None, int] = defaultdict(int)
-        for part in parts[stretch.track_id]:
+        for part in parts[tracklet.track_id]:
             name = None if part.named is None else part.named.identity
-            frames[name] += max(0, min(part.last, stretch.last) - max(part.first, stretch.first) + 1)
+            frames[name] += max(0, min(part.last, tracklet.last) - max(part.first, tracklet.first) + 1)
         best = max(frames.items(), key=lambda item: item[1], default=(None, 0))
-        final[stretch.track_id, stretch.first] = best[0]
+        final[tracklet.track_id, tracklet.first] = best[0]
     return final

@@ -134,12 +134,14 @@ def _keep_books(
 
 
 def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
-    from gallery_db import DEFAULT_THRESHOLD, outgrown, stored_thresholds
+    from gallery_db import DEFAULT_THRESHOLD, describe_outdated, stored_thresholds
 
     stored = stored_thresholds(gallery)
     kept = [one for name, one in stored.items() if class_name is None or name == class_name.casefold()]
     if as_json:
-        print_json_lines({**asdict(one), "calibrate_again": outgrown(gallery, one) is not None} for one in kept)
+        print_json_lines(
+            {**asdict(one), "calibrate_again": describe_outdated(gallery, one) is not None} for one in kept
+        )
     elif kept:
         print_table(
             None,
@@ -149,7 +151,7 @@ def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
     else:
         print(f"nothing is kept; runs take the default, {DEFAULT_THRESHOLD}")
     for one in kept:
-        if (old := outgrown(gallery, one)) is not None:
+        if (old := describe_outdated(gallery, one)) is not None:
             say(f"warning: {old}")
 
 

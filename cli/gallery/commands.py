@@ -146,9 +146,9 @@ def _match_rows(matches: Sequence[Match]) -> list[tuple[Any, ...]]:
 
 def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:
     """Which neighbours a person told apart from the entry that was asked about; none of an image's."""
-    from gallery_db import told_apart
+    from gallery_db import is_rejected_pair
 
-    return [asked is not None and told_apart(asked, match.entry) for match in matches]
+    return [asked is not None and is_rejected_pair(asked, match.entry) for match in matches]
 
 
 def _where(pairs: Sequence[str]) -> dict[str, str]:
@@ -393,7 +393,14 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
 
     Example: gtrack gallery stats --gallery gallery
     """
-    from gallery_db import DEFAULT_THRESHOLD, Gallery, GalleryError, StoredThreshold, outgrown, stored_thresholds
+    from gallery_db import (
+        DEFAULT_THRESHOLD,
+        Gallery,
+        GalleryError,
+        StoredThreshold,
+        describe_outdated,
+        stored_thresholds,
+    )
 
     failure: GalleryError | None = None
     with Gallery.open(gallery) as first:
@@ -406,7 +413,7 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
                 thresholds = stored_thresholds(source)
             except GalleryError as error:  # the other collections, and all else, can be told
                 failure = failure or error
-            old = [words for one in thresholds.values() if (words := outgrown(source, one)) is not None]
+            old = [words for one in thresholds.values() if (words := describe_outdated(source, one)) is not None]
         row: dict[str, Any] = {
             "collection": found.collection,
             "model": found.model.name,

@@ -102,10 +102,10 @@ def show(
 
     Example: gtrack gallery show alice --gallery gallery --contact-sheet alice.jpg
     """
-    from gallery_db import Gallery, People, write_entry_sheet
+    from gallery_db import Curator, Gallery, write_entry_sheet
 
     with Gallery.open(gallery, collection=collection) as source:
-        entries = People(source).entries(identity, class_name)
+        entries = Curator(source).entries(identity, class_name)
     if contact_sheet is not None:
         write_entry_sheet(contact_sheet, entries, gallery=source.path)
         say(f"contact sheet: {contact_sheet}")
@@ -129,11 +129,11 @@ def rename(
 
     Example: gtrack gallery rename person-7 alice --gallery gallery
     """
-    from gallery_db import People, checked_name
+    from gallery_db import Curator, validate_identity_name
 
-    name = checked_name(new)
+    name = validate_identity_name(new)
     with _changing(gallery, collection, no_progress) as target:
-        people = People(target)
+        people = Curator(target)
         entries = people.entries(old, class_name)
         merging = name != old and people.exists(name, entries[0].class_name)
         if merging:
@@ -158,11 +158,11 @@ def merge(
 
     Example: gtrack gallery merge person-7 person-9 --into alice --gallery gallery
     """
-    from gallery_db import People, checked_name
+    from gallery_db import Curator, validate_identity_name
 
-    name = checked_name(into)
+    name = validate_identity_name(into)
     with _changing(gallery, collection, no_progress) as target:
-        people = People(target)
+        people = Curator(target)
         parts = [part for part in dict.fromkeys(names) if part != name]
         total = sum(len(people.entries(part, class_name)) for part in parts)
         if parts:
@@ -184,10 +184,10 @@ def split(
 
     Example: gtrack gallery split alice img-5d41402abc4b2a76b971 --as bob --gallery gallery
     """
-    from gallery_db import People
+    from gallery_db import Curator
 
     with _changing(gallery, collection, no_progress) as target:
-        count = People(target).split(identity, ids, new)
+        count = Curator(target).split(identity, ids, new)
     print(f"split {_entries(count)} from {identity!r} as {new!r}")
 
 
@@ -204,10 +204,10 @@ def move(
 
     Example: gtrack gallery move img-5d41402abc4b2a76b971 --to bob --gallery gallery
     """
-    from gallery_db import People
+    from gallery_db import Curator
 
     with _changing(gallery, collection, no_progress) as target:
-        count = People(target).move(ids, to, new=new)
+        count = Curator(target).move(ids, to, new=new)
     print(f"moved {_entries(count)} to {to!r}")
 
 
@@ -236,7 +236,7 @@ def reject(
 
     What is nearer to it than to that identity is not called so any more. `gtrack gallery undo` takes it back.
     """
-    from gallery_db import People
+    from gallery_db import Curator
     from tracking.errors import OptionError
 
     if bool(targets) == (tracks is not None) or (tracks is None) != (track is None):
@@ -245,7 +245,7 @@ def reject(
             hint="Example: gtrack gallery reject unknown-0007 --not alice -g gallery",
         )
     with _changing(gallery, collection, no_progress) as target:
-        people = People(target)
+        people = Curator(target)
         if tracks is None:
             ids = []
             for word in targets or []:
@@ -285,13 +285,13 @@ def remove(
 
     An image whose file stays in its folder comes back with the next ingest of that.
     """
-    from gallery_db import People
+    from gallery_db import Curator
     from tracking.errors import OptionError
 
     if (identity is None) == (not ids):
         raise OptionError("expected either entry ids or --identity.", hint="Example: gtrack gallery remove ID...")
     with _changing(gallery, collection, no_progress) as target:
-        people = People(target)
+        people = Curator(target)
         count = people.remove(ids or []) if identity is None else people.remove_identity(identity, class_name)
     print(f"removed {_entries(count)}")
 
@@ -311,7 +311,7 @@ def purge(
 
     Example: gtrack gallery purge --older-than 30d --gallery gallery
     """
-    from gallery_db import GalleryError, People, parse_age
+    from gallery_db import Curator, GalleryError, parse_age
     from tracking.errors import OptionError
 
     try:
@@ -320,7 +320,7 @@ def purge(
         raise OptionError(f"--older-than: {error.message}", hint=error.hint) from None
     origin = None if everything else "track"
     with _changing(gallery, collection, no_progress) as target:
-        people = People(target)
+        people = Curator(target)
         found = people.older_than(moment, origin)
         if found:
             _ask(f"Remove {_entries(len(found))} from before {moment.isoformat(timespec='seconds')}?", yes)
@@ -339,11 +339,11 @@ def clear(
 
     Example: gtrack gallery clear --gallery gallery
     """
-    from gallery_db import People
+    from gallery_db import Curator
 
     with _changing(gallery, collection, no_progress) as target:
         _ask(f"Remove all {_entries(len(target))} of the collection {target.collection}?", yes)
-        count = People(target).clear()
+        count = Curator(target).clear()
     print(f"removed {_entries(count)}")
 
 
@@ -360,10 +360,10 @@ def undo(
 
     An undo is an operation itself: `undo` again brings back what it took.
     """
-    from gallery_db import People
+    from gallery_db import Curator
 
     with _changing(gallery, collection, no_progress) as target:
-        operations, changed = People(target).undo(count)
+        operations, changed = Curator(target).undo(count)
     for operation in operations:
         print(f"taken back: {operation.seq} {operation.words}")
     print(f"{_entries(changed)} changed" if changed else "together they had changed nothing")
@@ -458,10 +458,10 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
     """`gtrack gallery list --suspects`."""
     from dataclasses import asdict
 
-    from gallery_db import Gallery, find_suspects
+    from gallery_db import Gallery, find_anomalies
 
     with Gallery.open(gallery, collection=collection) as source:
-        found = find_suspects(source.view())
+        found = find_anomalies(source.view())
     if as_json:
         for kind, rows in (
             ("alike", found.alike),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gallery_db.errors import GalleryError
 from gallery_db.search.view import GalleryView
 
-__all__ = ["AlikeIdentities", "MisplacedEntry", "MixedIdentity", "NearDuplicate", "Suspects", "find_suspects"]
+__all__ = ["Anomalies", "DuplicateEntries", "MislabelledEntry", "MixedIdentity", "SimilarIdentities", "find_anomalies"]
 
 _LEANING = 2  # entries' worth of the median spread in that of each identity
 _NOBODY = np.float32(-3.0)  # less similar than anything
@@ -22,7 +22,7 @@ _ROUNDS = 16  # of power iteration, and at most of 2-means
 
 
 @dataclass(frozen=True, slots=True)
-class AlikeIdentities:
+class SimilarIdentities:
     """Two identities that may be one.
 
     Attributes:
@@ -43,7 +43,7 @@ class AlikeIdentities:
 
 
 @dataclass(frozen=True, slots=True)
-class MisplacedEntry:
+class MislabelledEntry:
     """An entry that is nearer to another identity than to its own.
 
     Attributes:
@@ -89,7 +89,7 @@ class MixedIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class NearDuplicate:
+class DuplicateEntries:
     """Two entries of different identities that are nearly the same.
 
     Attributes:
@@ -110,7 +110,7 @@ class NearDuplicate:
 
 
 @dataclass(frozen=True, slots=True)
-class Suspects:
+class Anomalies:
     """What looks wrong, the most suspicious first.
 
     Attributes:
@@ -120,19 +120,19 @@ class Suspects:
         duplicates: Pairs of entries that are nearly the same and of different identities.
     """
 
-    alike: tuple[AlikeIdentities, ...]
-    misplaced: tuple[MisplacedEntry, ...]
+    alike: tuple[SimilarIdentities, ...]
+    misplaced: tuple[MislabelledEntry, ...]
     mixed: tuple[MixedIdentity, ...]
-    duplicates: tuple[NearDuplicate, ...]
+    duplicates: tuple[DuplicateEntries, ...]
 
     def __bool__(self) -> bool:
         """Whether anything looks wrong."""
         return bool(self.alike or self.misplaced or self.mixed or self.duplicates)
 
 
-def find_suspects(
+def find_anomalies(
     view: GalleryView, *, alike: float = 0.3, margin: float = 0.1, mixed: float = 0.05, duplicate: float = 0.02
-) -> Suspects:
+) -> Anomalies:
     """Look for mistakes in a gallery by its embeddings alone. Only things of one class are compared.
 
     - Two identities are *alike* when their means are hardly further apart than those of two samples of one
@@ -160,10 +160,10 @@ def find_suspects(
     for name, value in (("alike", alike), ("margin", margin), ("mixed", mixed), ("duplicate", duplicate)):
         if not value >= 0:
             raise GalleryError(f"Expected {name} of at least 0, found {value}.")
-    found_alike: list[AlikeIdentities] = []
-    misplaced: list[MisplacedEntry] = []
+    found_alike: list[SimilarIdentities] = []
+    misplaced: list[MislabelledEntry] = []
     found_mixed: list[MixedIdentity] = []
-    duplicates: list[NearDuplicate] = []
+    duplicates: list[DuplicateEntries] = []
     folded = np.asarray([name.casefold() for name in view.identity_classes], dtype=object)
     for class_name in sorted(set(folded)):
         group = _Group(view, np.flatnonzero(folded == class_name))
@@ -171,7 +171,7 @@ def find_suspects(
         misplaced += group.misplaced(margin)
         found_mixed += group.mixed(mixed)
         duplicates += group.duplicates(duplicate)
-    return Suspects(
+    return Anomalies(
         tuple(sorted(found_alike, key=lambda pair: (pair.distance - pair.spread, pair.identity))),
         tuple(sorted(misplaced, key=lambda entry: (entry.other_distance - entry.own_distance, entry.entry_id))),
         tuple(sorted(found_mixed, key=lambda one: (-min(one.nearer) / one.others, one.identity))),
@@ -234,7 +234,7 @@ class _Group:
             self._other[start:stop] = np.take_along_axis(to_all, nearest[:, None], axis=1)[:, 0]
             self._other_mean[start:stop] = to_means.max(axis=1)
 
-    def alike(self, slack: float) -> list[AlikeIdentities]:
+    def alike(self, slack: float) -> list[SimilarIdentities]:
         """Pairs of identities whose means are nearer than their spread."""
         count = len(self._names)
         if count < 2 or np.isnan(self._spread).any():
@@ -252,7 +252,7 @@ class _Group:
             close = rows[distances[rows, nearest] <= limits[rows, nearest]]
             pairs.update((min(start + r, nearest[r]), max(start + r, nearest[r])) for r in close.tolist())
         return [
-            AlikeIdentities(
+            SimilarIdentities(
                 self._names[one],
                 self._names[two],
                 self._class,
@@ -263,7 +263,7 @@ class _Group:
             for one, two in pairs
         ]
 
-    def misplaced(self, margin: float) -> list[MisplacedEntry]:
+    def misplaced(self, margin: float) -> list[MislabelledEntry]:
         """Entries that are nearer to another identity than to the rest of their own."""
         # Similarity to the mean of the rest: x (S - x) / |S - x|, with |x| = 1.
         sums = self._sums[self._of]
@@ -277,7 +277,7 @@ class _Group:
             & (self._other > _NOBODY)
         )
         return [
-            MisplacedEntry(
+            MislabelledEntry(
                 self._ids[row],
                 self._names[self._of[row]],
                 self._names[self._of[self._nearest[row]]],
@@ -342,12 +342,12 @@ class _Group:
             nearer[rows] = (similar > between[rows // 2, None]).sum(axis=1)
         return nearer.reshape(-1, 2), np.clip(1.0 - between, 0.0, 2.0)
 
-    def duplicates(self, limit: float) -> list[NearDuplicate]:
+    def duplicates(self, limit: float) -> list[DuplicateEntries]:
         """Pairs of entries of different identities that are nearly the same."""
         rows = np.flatnonzero(self._other >= 1.0 - limit - 1e-6)
         pairs = {(min(row, near), max(row, near)) for row, near in zip(rows, self._nearest[rows], strict=True)}
         return [
-            NearDuplicate(
+            DuplicateEntries(
                 self._ids[one],
                 self._names[self._of[one]],
                 self._ids[two],

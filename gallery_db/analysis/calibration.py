@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.analysis.anomalies import Suspects, find_suspects
-from gallery_db.analysis.entry_groups import Apart, Appearances, appearances_of
+from gallery_db.analysis.anomalies import Anomalies, find_anomalies
+from gallery_db.analysis.entry_groups import EntryGroups, Separation, group_entries
 from gallery_db.analysis.thresholds import DEFAULT_THRESHOLD
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError
@@ -186,7 +186,7 @@ class Calibration:
     problems: tuple[str, ...]
     default_stands: bool
     notes: tuple[str, ...]
-    suspects: Suspects
+    suspects: Anomalies
 
 
 def calibrate_gallery(
@@ -238,15 +238,15 @@ def calibrate_view(
         classes = {class_name.casefold(): classes[class_name.casefold()]}
     if not classes:
         raise GalleryError("The gallery is empty; there is nothing to calibrate from.", hint="Ingest images first.")
-    suspects = find_suspects(view)
+    suspects = find_anomalies(view)
     return tuple(
         _Class(view, entries, np.asarray(classes[name]), far, looks, _of_class(suspects, name)).calibration()
         for name in sorted(classes)
     )
 
 
-def _of_class(suspects: Suspects, folded: str) -> Suspects:
-    return Suspects(
+def _of_class(suspects: Anomalies, folded: str) -> Anomalies:
+    return Anomalies(
         tuple(one for one in suspects.alike if one.class_name.casefold() == folded),
         tuple(one for one in suspects.misplaced if one.class_name.casefold() == folded),
         tuple(one for one in suspects.mixed if one.class_name.casefold() == folded),
@@ -264,7 +264,7 @@ class _Class:
         columns: NDArray[np.intp],
         far: float | None,
         looks: int,
-        suspects: Suspects,
+        suspects: Anomalies,
     ) -> None:
         self._view = view
         self._columns = columns
@@ -279,15 +279,15 @@ class _Class:
         stops = np.searchsorted(of[order], columns, side="right")
         self._rows = [order[start:stop] for start, stop in zip(starts, stops, strict=True)]
         self._entries = [[entries[row] for row in rows] for rows in self._rows]
-        self._seen: list[Appearances] = [appearances_of(some, looks) for some in self._entries]
+        self._seen: list[EntryGroups] = [group_entries(some, looks) for some in self._entries]
         self._apart = self._comparable()
 
-    def _comparable(self) -> Apart:
+    def _comparable(self) -> Separation:
         """The best that enough identities offer to compare them with themselves."""
-        for level in (Apart.CAMERA, Apart.SOURCE, Apart.FILE_ORDER):
+        for level in (Separation.CAMERA, Separation.SOURCE, Separation.FILE_ORDER):
             if sum(seen.apart >= level for seen in self._seen) >= MIN_IDENTITIES:
                 return level
-        return max((seen.apart for seen in self._seen), default=Apart.NOTHING)
+        return max((seen.apart for seen in self._seen), default=Separation.NOTHING)
 
     def calibration(self) -> Calibration:
         """All of it."""
@@ -360,12 +360,12 @@ class _Class:
                     f"of {len(self._columns)} identities a fit is mostly caution: the right threshold may well lie "
                     "anywhere in its interval, and more people in the gallery narrow it"
                 )
-        if self._apart is Apart.FILE_ORDER:
+        if self._apart is Separation.FILE_ORDER:
             notes.append(
                 "the entries tell of no camera, source or time, so that known people are compared within what may be "
                 "one burst: expect more misses than told here (the threshold does not depend on them)"
             )
-        if self._apart is Apart.NOTHING or not basis.known.any():
+        if self._apart is Separation.NOTHING or not basis.known.any():
             notes.append("nobody has a second appearance, so that nothing is known of misses")
         if self._suspects.alike or self._suspects.misplaced or self._suspects.duplicates:
             notes.append(
@@ -420,7 +420,7 @@ class _Class:
         self, number: int, probes: NDArray[np.float32], groups: Sequence[tuple[int, ...]]
     ) -> list[float]:
         """Distance of each probe to what its identity has beside the probe's appearance; NaN for nothing."""
-        if self._seen[number].apart < max(self._apart, Apart.FILE_ORDER):
+        if self._seen[number].apart < max(self._apart, Separation.FILE_ORDER):
             return [np.nan] * len(probes)
         similarity = probes @ self._view.embeddings[self._rows[number]].T
         enrolled = np.asarray([entry.origin == "track" for entry in self._entries[number]])

@@ -17,13 +17,13 @@ import numpy as np
 from gallery_db.entry import Entry
 from gallery_db.media.market_names import market_name
 
-__all__ = ["Apart", "Appearances", "appearances_of", "camera_of"]
+__all__ = ["EntryGroups", "Separation", "camera_of", "group_entries"]
 
 _GAP = 10.0  # seconds out of sight, after which somebody is seen anew
 _USUAL_RATE = 25.0  # frames a second, where an entry does not tell
 
 
-class Apart(IntEnum):
+class Separation(IntEnum):
     """What tells the appearances of an identity from one another; the higher, the more they may differ."""
 
     NOTHING = 0
@@ -33,7 +33,7 @@ class Apart(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Appearances:
+class EntryGroups:
     """The entries of one identity, by appearance.
 
     Attributes:
@@ -42,7 +42,7 @@ class Appearances:
     """
 
     groups: tuple[tuple[int, ...], ...]
-    apart: Apart
+    apart: Separation
 
 
 def camera_of(entry: Entry) -> str | None:
@@ -54,7 +54,7 @@ def camera_of(entry: Entry) -> str | None:
     return f"c{named.camera}" if named else None
 
 
-def appearances_of(entries: Sequence[Entry], burst: int) -> Appearances:
+def group_entries(entries: Sequence[Entry], burst: int) -> EntryGroups:
     """Group an identity's entries by what they tell: cameras, else sources and times, else the files' order.
 
     Args:
@@ -64,16 +64,16 @@ def appearances_of(entries: Sequence[Entry], burst: int) -> Appearances:
     order = sorted(range(len(entries)), key=lambda row: _when(entries[row]))
     cameras = [camera_of(entry) for entry in entries]
     if len({camera for camera in cameras if camera is not None}) > 1:
-        return Appearances(
-            _by(order, lambda row: (cameras[row] is None, cameras[row] or _place(entries[row]))), Apart.CAMERA
+        return EntryGroups(
+            _by(order, lambda row: (cameras[row] is None, cameras[row] or _place(entries[row]))), Separation.CAMERA
         )
     moments = _moments(entries, order)
     if len(set(moments.values())) > 1:
-        return Appearances(_by(order, moments.__getitem__), Apart.SOURCE)
+        return EntryGroups(_by(order, moments.__getitem__), Separation.SOURCE)
     if len(entries) > 1:
         blocks = np.array_split(np.asarray(order), max(2, round(len(entries) / burst)))
-        return Appearances(tuple(tuple(block.tolist()) for block in blocks if len(block)), Apart.FILE_ORDER)
-    return Appearances(tuple((row,) for row in order), Apart.NOTHING)
+        return EntryGroups(tuple(tuple(block.tolist()) for block in blocks if len(block)), Separation.FILE_ORDER)
+    return EntryGroups(tuple((row,) for row in order), Separation.NOTHING)
 
 
 def _by(order: Sequence[int], key: Callable[[int], Hashable]) -> tuple[tuple[int, ...], ...]:

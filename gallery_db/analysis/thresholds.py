@@ -26,9 +26,9 @@ __all__ = [
     "MatchThreshold",
     "StoredThreshold",
     "as_of_now",
+    "describe_outdated",
     "for_others",
     "match_threshold",
-    "outgrown",
     "reset_thresholds",
     "set_threshold",
     "store_calibrations",
@@ -256,7 +256,7 @@ def _made(gallery: Gallery, class_name: str, threshold: float, by: By, settings:
     )
 
 
-def outgrown(gallery: Gallery, stored: StoredThreshold) -> str | None:
+def describe_outdated(gallery: Gallery, stored: StoredThreshold) -> str | None:
     """In words, if the gallery is so much another than when it was calibrated that this should be done again."""
     if stored.by == "hand" or (gallery.generation == stored.generation and not stored.changed):
         return None
@@ -305,7 +305,7 @@ def match_threshold(
         return MatchThreshold(DEFAULT_THRESHOLD, "default")
     how = "set by hand" if used.by == "hand" else f"calibrated for a false accept rate of {used.settings['far']:g}"
     words = [f"match threshold {value:.3f}: the gallery's, {how} ({used.at[:10]}, {used.who})"]
-    old = outgrown(gallery, used)
+    old = describe_outdated(gallery, used)
     if old is not None:
         words.append(f"warning: {old}")
     return MatchThreshold(value, used.by, tuple(words))

@@ -98,14 +98,14 @@ class EmbeddedIndex:
     def __init__(
         self, path: Path, record: Record, row: CollectionRow, lock: WriterLock | None, notices: list[str]
     ) -> None:
-        from gallery_db.index.maintenance import IndexKeeper
+        from gallery_db.index.maintenance import IndexMaintenance
 
         self._path = path
         self._record = record
         self._key = row.id
         self._lock = lock
         self._notices = notices
-        self._keeper = IndexKeeper(path, notices)
+        self._keeper = IndexMaintenance(path, notices)
 
     @property
     def folder(self) -> Path:

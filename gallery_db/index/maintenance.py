@@ -27,7 +27,7 @@ from gallery_db.index.hnsw_check import hnsw_damage
 if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
 
-__all__ = ["IndexKeeper", "VerifyReport", "follow_on_server"]
+__all__ = ["IndexMaintenance", "VerifyReport", "follow_on_server"]
 
 _SAMPLES = 32
 _REPAIRABLE = 0.5  # share of the entries; beyond it a fresh index is made sooner than the old one is mended
@@ -112,7 +112,7 @@ def follow_on_server(index: ChromaIndex, record: Record, row: CollectionRow) -> 
     record.note_applied(row.id, plan.until)
 
 
-class IndexKeeper:
+class IndexMaintenance:
     """The index in a gallery's folder. All methods but the state's need the writer lock held.
 
     The record notes ``index_dirty`` before Chroma is opened for writing, and takes it back after the client

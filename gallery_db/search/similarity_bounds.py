@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Pairs", "Sketch"]
+__all__ = ["Pairs", "SimilarityBounds"]
 
 _CHUNK = 16
 """Rows that share one maximum of their bounds; several chunks, a group, share one again."""
@@ -78,7 +78,7 @@ class _Part:
         return cls(start, in_group, -(-chunks // in_group))
 
 
-class Sketch:
+class SimilarityBounds:
     """Rows of unit length by their share in few directions, and the length of what is left of them.
 
     For unit vectors x and y split by an orthogonal projection, ``x.y = Px.Py + Rx.Ry <= Px.Py + |Rx||Ry|``
@@ -122,7 +122,7 @@ class Sketch:
                 table[begin : begin + len(rows)] = short[:, columns]
 
     @classmethod
-    def learn(cls, vectors: NDArray[np.float32], codes: NDArray[np.intp]) -> Sketch | None:
+    def learn(cls, vectors: NDArray[np.float32], codes: NDArray[np.intp]) -> SimilarityBounds | None:
         """A sketch of rows, or None where their directions are too many for one to be of use.
 
         Args:
@@ -235,7 +235,7 @@ class _Asked:
 
     def __init__(
         self,
-        sketch: Sketch,
+        sketch: SimilarityBounds,
         probes: NDArray[np.float32],
         parts: Sequence[_Part],
         columns: NDArray[np.intp],

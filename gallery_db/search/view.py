@@ -14,7 +14,7 @@ from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry
 from gallery_db.errors import EmbeddingError
 from gallery_db.rejections import Rejections
-from gallery_db.search.similarity_bounds import Sketch
+from gallery_db.search.similarity_bounds import SimilarityBounds
 
 if TYPE_CHECKING:
     from gallery_db.search.similarity_bounds import Pairs
@@ -26,7 +26,7 @@ Search = Literal["auto", "hnsw", "exact"]
 """How to search: Chroma's approximate HNSW index, exactly in memory, or what is best."""
 
 SKETCH_FROM = 2000
-"""Entries from which ``auto`` searches by a `Sketch`: below it, one product over all of them is as quick."""
+"""Entries from which ``auto`` searches by a `SimilarityBounds`: below it, one product over all of them is as quick."""
 
 TRACK_PENALTY = 0.03
 """Cosine distance that is added to an entry enrolled from a video, where its identity also has reviewed images.
@@ -91,7 +91,7 @@ class GalleryView:
     Classes are compared without regard to upper and lower case.
 
     Whoever wants to know only the nearest identities (`identity_distances` with a limit, `nearest_identities`)
-    is answered from a `Sketch`, which is made when it is first of use. That changes the time, and no result.
+    is answered from a `SimilarityBounds`, which is made when it is first of use. That changes the time, and no result.
 
     Attributes:
         dimension: D, the length of the vectors.
@@ -199,7 +199,7 @@ class GalleryView:
         self._columns = np.repeat(np.arange(len(names), dtype=np.intp), sizes)
         self._enrolled = np.asarray([origins[row] == "track" for row in order], dtype=bool)
         self._gone: NDArray[np.bool_] | None = None
-        self._sketch: Sketch | None = None
+        self._sketch: SimilarityBounds | None = None
         self._sketched = False
         self._row_of: dict[str, int] | None = None
         # What was appended since: rows behind the others, sorted by column as well.
@@ -639,7 +639,7 @@ class GalleryView:
         if not self._sketched and self.search != "exact":
             self._sketched = True
             if len(self._vectors) >= SKETCH_FROM:
-                self._sketch = Sketch.learn(self._vectors, self._column_codes[self._columns])
+                self._sketch = SimilarityBounds.learn(self._vectors, self._column_codes[self._columns])
 
     def _near(
         self,

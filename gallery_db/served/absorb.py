@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.address import Address
-from gallery_db.curation import stranger_number
+from gallery_db.curation import unknown_number
 from gallery_db.entry import Entry, utc_now
 from gallery_db.errors import GalleryError, GalleryIndexError
 from gallery_db.index.chroma_client import chroma_errors, close_client, open_folder
@@ -165,7 +165,7 @@ def _make(folder: Path, client: Any, record: Record, row: CollectionRow, ledger:
     info = create_log(folder, client, row.name, row.model, gallery=gallery, keeper=SERVER)
     log = ServedLog(folder, client, info)
     last = record.last_change(row.id)
-    numbers = (stranger_number(identity) or 0 for identity, _, _, _ in record.counts(row.id))
+    numbers = (unknown_number(identity) or 0 for identity, _, _, _ in record.counts(row.id))
     reserved = max(int(record.meta("reserved_numbers") or 0), max(numbers, default=0))
     operation = OperationFacts(uuid.uuid4().hex, "serve", f"serve {row.name}", user_at_host(), utc_now())
     base = LogRow(uuid.uuid4().hex, "base", operation, number=reserved)

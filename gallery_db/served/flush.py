@@ -13,11 +13,11 @@ from gallery_db.served.gallery import deliver
 from gallery_db.served.log import LogInfo, find_logs
 from gallery_db.served.replicas import Journal, journals
 
-__all__ = ["Flushed", "flush_journals"]
+__all__ = ["FlushReport", "flush_journals"]
 
 
 @dataclass(frozen=True, slots=True)
-class Flushed:
+class FlushReport:
     """What became of the journals of one collection.
 
     Attributes:
@@ -35,7 +35,7 @@ class Flushed:
     problem: str | None
 
 
-def flush_journals(location: str | None = None) -> list[Flushed]:
+def flush_journals(location: str | None = None) -> list[FlushReport]:
     """Bring what waits in journals on this machine to the servers that it is for.
 
     A journal belongs to a gallery, wherever that is served: it is never delivered to another one. Journals of
@@ -80,7 +80,7 @@ def flush_journals(location: str | None = None) -> list[Flushed]:
             client = open_server(address)
             flushed.append(_flush(journal, address, client, find_logs(address, client)))
         except GtrackError as error:
-            flushed.append(Flushed(journal.server or "?", journal.collection, 0, journal.waiting, error.message))
+            flushed.append(FlushReport(journal.server or "?", journal.collection, 0, journal.waiting, error.message))
         finally:
             _close(client)
     return flushed
@@ -92,11 +92,11 @@ def _close(client: Any) -> None:
             close_client(client)
 
 
-def _flush(journal: Journal, address: Address, client: Any, infos: list[LogInfo]) -> Flushed:
+def _flush(journal: Journal, address: Address, client: Any, infos: list[LogInfo]) -> FlushReport:
     info = next((one for one in infos if one.gallery == journal.gallery and one.collection == journal.collection), None)
     if info is None:
         elsewhere = f"{address.server} does not serve that gallery's collection {journal.collection!r} now"
-        return Flushed(address.server, journal.collection, 0, journal.waiting, elsewhere)
+        return FlushReport(address.server, journal.collection, 0, journal.waiting, elsewhere)
     delivered, notices, left = deliver(address, client, info)
     problem: str | None
     if left:
@@ -105,4 +105,4 @@ def _flush(journal: Journal, address: Address, client: Any, infos: list[LogInfo]
         problem, left = "the rest is of a process that runs", journal.waiting - delivered
     else:
         problem = None
-    return Flushed(address.server, journal.collection, delivered, left, problem)
+    return FlushReport(address.server, journal.collection, delivered, left, problem)

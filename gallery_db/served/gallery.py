@@ -268,8 +268,8 @@ class ServedGallery(Gallery):
         self._check_open()
         self._link.pull()
 
-    def stranger_numbers(self) -> Iterator[int]:
-        """See `Gallery.stranger_numbers`: a block of a thousand is reserved at the server at a time."""
+    def unknown_numbers(self) -> Iterator[int]:
+        """See `Gallery.unknown_numbers`: a block of a thousand is reserved at the server at a time."""
         start = self._link.reserve(_BLOCK)
 
         def numbers() -> Iterator[int]:
@@ -284,9 +284,9 @@ class ServedGallery(Gallery):
 
         return numbers()
 
-    def last_stranger_number(self) -> int:
-        """See `Gallery.last_stranger_number`."""
-        return max(super().last_stranger_number(), self._link.reserved())
+    def last_unknown_number(self) -> int:
+        """See `Gallery.last_unknown_number`."""
+        return max(super().last_unknown_number(), self._link.reserved())
 
 
 class ServedIndex:

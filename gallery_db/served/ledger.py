@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.analysis.thresholds import THRESHOLDS, as_of_now, for_others
-from gallery_db.curation import stranger_number
+from gallery_db.curation import unknown_number
 from gallery_db.entry import Entry, utc_now
 from gallery_db.served.rows import LogRow, OperationFacts, keep_pictures
 from gallery_db.store.lock import user_at_host
@@ -314,7 +314,7 @@ class Ledger:
                     if state.resync:
                         self._see(row)
                     self._apply(row, alone)
-                    reserved = max(reserved, *(stranger_number(entry.identity) or 0 for entry in row.entries), 0)
+                    reserved = max(reserved, *(unknown_number(entry.identity) or 0 for entry in row.entries), 0)
                 if row.pictures:
                     keep_pictures(self._folder, row)
             self.put_state(

@@ -16,11 +16,11 @@ from gallery_db.address import is_address
 from gallery_db.atomic_files import atomic_path, fsync_folder
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryReadOnlyError, SnapshotError
 from gallery_db.gallery import Gallery, is_gallery
-from gallery_db.index.maintenance import IndexKeeper
+from gallery_db.index.maintenance import IndexMaintenance
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock, user_at_host
 from gallery_db.store.record import FORMAT_VERSION, RECORD_NAME, RESTORED, Record, sqlite_errors
 
-__all__ = ["Restored", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"]
+__all__ = ["RestoreReport", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"]
 
 _FOLDER = "snapshots"
 _SUFFIX = ".sqlite3"
@@ -47,7 +47,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoreReport:
     """What putting a snapshot back did.
 
     Attributes:
@@ -91,7 +91,7 @@ def restore_snapshot(
     *,
     lock_timeout: float = DEFAULT_LOCK_TIMEOUT,
     progress: Callable[[int, int], None] | None = None,
-) -> Restored:
+) -> RestoreReport:
     """Put a snapshot in the place of a gallery's record, after taking one of the present state.
 
     It happens whole or not at all, also when it is killed. Whoever has the gallery open for reading sees it as
@@ -145,7 +145,7 @@ def restore_snapshot(
         lock.release()
     with Gallery.open(folder, write=True, lock_timeout=lock_timeout) as gallery:
         gallery.rebuild(progress)
-    return Restored(name, entries, kept_as)
+    return RestoreReport(name, entries, kept_as)
 
 
 def _put_back(folder: Path, source: Path, prepared: Path, name: str) -> str | None:
@@ -157,7 +157,7 @@ def _put_back(folder: Path, source: Path, prepared: Path, name: str) -> str | No
         present = None
     if present is not None:
         try:
-            IndexKeeper(folder, []).absorb(present)  # what clients of a killed server stored is of before
+            IndexMaintenance(folder, []).absorb(present)  # what clients of a killed server stored is of before
             kept = _take(folder, present, _free_name(folder, "before-restore-" + _now_name())).name
             floors = _floors(present)
             _advance(prepared, floors, f"restore the snapshot {name!r}; what was before is the snapshot {kept!r}")

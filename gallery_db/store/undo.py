@@ -1,4 +1,4 @@
-"""Taking operations of a gallery back, exactly or not at all. Package-internal; `People.undo` is for users."""
+"""Taking operations of a gallery back, exactly or not at all. Package-internal; `Curator.undo` is for users."""
 
 from __future__ import annotations
 

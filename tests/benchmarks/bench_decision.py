@@ -25,7 +25,7 @@ from gallery_db import Gallery, ingest_folder
 from tracking import TrackResult, load_embedder, track_video
 from tracking.demo.scene import SceneConfig, render_scene
 from tracking.evaluation import Truth, evaluate_identity, read_tracks, read_truth
-from tracking.identification.identifier import IdentitySource, Named, NamedStretch
+from tracking.identification.identifier import IdentitySource, Named, NamedTracklet
 from tracking.identification.track_evidence import Status
 
 HARD = SceneConfig(seed=31, people=10, strangers=5, similar_clothes=0.5, frames=800)
@@ -72,7 +72,7 @@ class SingleLook:
     def status(self, track_id: int, *ignored: object) -> Status:
         return "known" if track_id in self._names else "unknown"
 
-    def stretches(self) -> list[NamedStretch]:
+    def stretches(self) -> list[NamedTracklet]:
         return []
 
 
@@ -92,7 +92,7 @@ def row(title: str, result: TrackResult, truth: Truth, known: Collection[str]) -
 def compare(title: str, truth: Truth, known: Collection[str], **arguments: Any) -> None:
     """Run a clip by both rules, and print the lines."""
     print(title)
-    with patch("tracking.pipeline.TrackIdentities", SingleLook):
+    with patch("tracking.pipeline.TrackIdentifier", SingleLook):
         print(row("single look, sticky", track_video(**arguments, no_progress=True), truth, known))
     print(row("gtrack", track_video(**arguments, no_progress=True), truth, known))
     print(row("gtrack --backfill", track_video(**arguments, no_progress=True, backfill=True), truth, known), flush=True)

@@ -26,7 +26,7 @@ from bench_enrolment import HALF, shown
 from numpy.typing import NDArray
 
 from gallery_db import Gallery, ingest_folder, read_image
-from tracking import Sighting, TrackEnroller, load_embedder, open_detections, track_video
+from tracking import TrackEnroller, TrackObservation, load_embedder, open_detections, track_video
 from tracking.evaluation import evaluate_identity, read_tracks, read_truth
 from tracking.reid.crops import CropBatch, crop
 from tracking.reid.input_spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -41,7 +41,7 @@ class Seen:
 
     frame: int
     size: tuple[int, int]
-    sightings: list[Sighting]
+    observations: list[TrackObservation]
 
 
 def pipeline(data: Path, embedder: Any, first: int, last: int) -> Iterator[Seen]:
@@ -62,7 +62,7 @@ def pipeline(data: Path, embedder: Any, first: int, last: int) -> Iterator[Seen]
                 reader.frame,
                 (reader.width, reader.height),
                 [
-                    Sighting(
+                    TrackObservation(
                         tracks.get(row),
                         vectors.get(row),
                         found.boxes[row],
@@ -75,11 +75,11 @@ def pipeline(data: Path, embedder: Any, first: int, last: int) -> Iterator[Seen]
             )
 
 
-def thinned(seen: Seen, step: int) -> list[Sighting]:
+def thinned(seen: Seen, step: int) -> list[TrackObservation]:
     """Its boxes with embeddings in every so many frames alone."""
     if seen.frame % step == 0:
-        return seen.sightings
-    return [Sighting(s.track_id, None, s.box, s.score, s.class_name) for s in seen.sightings]
+        return seen.observations
+    return [TrackObservation(s.track_id, None, s.box, s.score, s.class_name) for s in seen.observations]
 
 
 def named(payload: Mapping[str, Any], gallery: Path, seconds: list[Seen], every: int, step: int) -> dict[str, Any]:
@@ -140,7 +140,9 @@ def cameras(data: Path, embedder: Any, halves: list[list[Seen]], place: Path) ->
             for source, half in zip("AB", halves, strict=True):
                 if number < len(half):
                     began = time.process_time()
-                    enroller.observe(source, half[number].frame, half[number].sightings, frame_size=half[number].size)
+                    enroller.observe(
+                        source, half[number].frame, half[number].observations, frame_size=half[number].size
+                    )
                     seconds += time.process_time() - began
                     frames += 1
     print(f"\nboth halves at once: {enroller.counts}, {1000 * seconds / frames:.2f} CPU ms a frame")

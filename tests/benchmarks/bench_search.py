@@ -41,7 +41,7 @@ BLOCK = 50_000
 
 @dataclass(frozen=True)
 class World:
-    """People as vectors: `look` draws looks at people who are given by their centres."""
+    """Curator as vectors: `look` draws looks at people who are given by their centres."""
 
     mean: Array
     between: Array

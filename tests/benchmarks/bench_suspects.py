@@ -16,29 +16,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db import GalleryView, Suspects, find_suspects, read_image
+from gallery_db import Anomalies, GalleryView, find_anomalies, read_image
 from tracking.identification.gallery_source import EmbedderOptions
 
 Names = list[str]
-Draw = Callable[[np.random.Generator, Names], tuple[Names, Callable[[Suspects], tuple[int, int]]]]
+Draw = Callable[[np.random.Generator, Names], tuple[Names, Callable[[Anomalies], tuple[int, int]]]]
 _BATCH = 32
 
 
-def misplace(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Suspects], tuple[int, int]]]:
+def misplace(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Anomalies], tuple[int, int]]]:
     """40 entries at a person drawn at random."""
     changed, people = list(names), sorted(set(names))
     rows = {str(row) for row in generator.choice(len(names), 40, replace=False)}
     for row in map(int, rows):
         changed[row] = str(generator.choice([name for name in people if name != names[row]]))
 
-    def count(found: Suspects) -> tuple[int, int]:
+    def count(found: Anomalies) -> tuple[int, int]:
         hits = sum(one.entry_id in rows for one in found.misplaced)
         return hits, len(found.misplaced) - hits
 
     return changed, count
 
 
-def split(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Suspects], tuple[int, int]]]:
+def split(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Anomalies], tuple[int, int]]]:
     """20 people of at least 4 entries, half of them, drawn at random, under a second name."""
     changed = list(names)
     many = [name for name in sorted(set(names)) if names.count(name) >= 4]
@@ -48,19 +48,19 @@ def split(generator: np.random.Generator, names: Names) -> tuple[Names, Callable
         for row in generator.choice(rows, len(rows) // 2, replace=False):
             changed[int(row)] = f"{name}-two"
 
-    def count(found: Suspects) -> tuple[int, int]:
+    def count(found: Anomalies) -> tuple[int, int]:
         hits = sum(pair.other == f"{pair.identity}-two" for pair in found.alike)
         return hits, len(found.alike) - hits
 
     return changed, count
 
 
-def merge(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Suspects], tuple[int, int]]]:
+def merge(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Anomalies], tuple[int, int]]]:
     """20 pairs of people, drawn at random, under one name each."""
     drawn = [str(name) for name in generator.permutation(sorted(set(names)))[:40]]
     into = dict(zip(drawn[20:], drawn[:20], strict=True))
 
-    def count(found: Suspects) -> tuple[int, int]:
+    def count(found: Anomalies) -> tuple[int, int]:
         hits = sum(one.identity in into.values() for one in found.mixed)
         return hits, len(found.mixed) - hits
 
@@ -76,7 +76,7 @@ def main() -> None:
     parts = [embedder.embed([read_image(path) for path in files[i : i + _BATCH]]) for i in range(0, len(files), _BATCH)]
     vectors: NDArray[np.float32] = np.concatenate(parts)
     names, ids = [path.name.split("_")[0] for path in files], [str(row) for row in range(len(files))]
-    untouched = find_suspects(GalleryView.from_arrays(names, vectors, ids=ids))
+    untouched = find_anomalies(GalleryView.from_arrays(names, vectors, ids=ids))
     print(f"{'put in':34s} {'listed':>7s} {'others':>7s} {'as it is':>9s}")
     kinds: list[tuple[str, Draw, int]] = [
         ("40 entries at a wrong person", misplace, len(untouched.misplaced)),
@@ -87,7 +87,7 @@ def main() -> None:
         counts = []
         for seed in range(10):
             changed, count = draw(np.random.default_rng(seed), names)
-            counts.append(count(find_suspects(GalleryView.from_arrays(changed, vectors, ids=ids))))
+            counts.append(count(find_anomalies(GalleryView.from_arrays(changed, vectors, ids=ids))))
         listed, others = np.mean(counts, axis=0)
         print(f"{what:34s} {listed:7.1f} {others:7.1f} {there:9d}")
 

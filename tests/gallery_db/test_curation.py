@@ -21,6 +21,7 @@ from support.gallery import ColourEmbedder, entries_named, make_people, model_na
 
 import gallery_db.store.record
 from gallery_db import (
+    Curator,
     Entry,
     EntryNotFoundError,
     Gallery,
@@ -28,11 +29,10 @@ from gallery_db import (
     GalleryReadOnlyError,
     IdentityExistsError,
     IdentityNotFoundError,
-    People,
     UndoError,
-    checked_name,
     ingest_folder,
     parse_age,
+    validate_identity_name,
 )
 from gallery_db.address import parse_address
 from gallery_db.index.chroma_client import close_client, open_server
@@ -119,7 +119,7 @@ def in_chroma(gallery: Gallery) -> dict[str, str]:
 BASE = {"who0000": 5, "who0001": 5, "who0002": 5, "who0003": 5}
 
 # what is done -> entries changed, identities after, the log's words
-OPERATIONS: dict[str, tuple[Callable[[People], int], int, dict[str, int], str]] = {
+OPERATIONS: dict[str, tuple[Callable[[Curator], int], int, dict[str, int], str]] = {
     "rename": (
         lambda p: p.rename("who0001", " Zoë [b] "),
         5,
@@ -195,7 +195,7 @@ OPERATIONS: dict[str, tuple[Callable[[People], int], int, dict[str, int], str]] 
 def test_each_operation_and_its_way_back_and_forth(place: Path | str, name: str) -> None:
     do, count, expected, words = OPERATIONS[name]
     with Gallery.open(place, write=True) as gallery:
-        people = People(gallery)
+        people = Curator(gallery)
         before = state(gallery)
         assert do(people) == count
         assert names(gallery) == expected
@@ -224,7 +224,7 @@ def test_each_operation_and_its_way_back_and_forth(place: Path | str, name: str)
 
 def test_many_operations_are_taken_back_together(place: Path | str) -> None:
     with Gallery.open(place, write=True) as gallery:
-        people = People(gallery)
+        people = Curator(gallery)
         before = state(gallery)
         people.rename("who0000", "a")
         people.remove(["e00001", "e00007"])
@@ -248,7 +248,7 @@ def test_many_operations_are_taken_back_together(place: Path | str) -> None:
 
 def test_the_log_numbers_what_was_done_and_nothing_else(place: Path | str) -> None:
     with Gallery.open(place, write=True) as gallery:
-        people = People(gallery)
+        people = Curator(gallery)
         with pytest.raises(IdentityNotFoundError):
             people.rename("nobody", "x")
         assert people.move(["e00000"], "who0000") == 0  # it is there already
@@ -274,7 +274,7 @@ def test_two_collections_have_each_its_own_log(path: Path) -> None:
     with Gallery.open_or_create(path, other, new_collection=True) as gallery:
         gallery.add(entries_named(4), unit_vectors(4, 24))
         assert [o.entries for o in gallery.operations()] == [4]
-        People(gallery).undo()
+        Curator(gallery).undo()
         assert len(gallery) == 0
         gallery.close(sync=False)
     with Gallery.open(path) as gallery:
@@ -283,7 +283,7 @@ def test_two_collections_have_each_its_own_log(path: Path) -> None:
 
 # -- what is refused --------------------------------------------------------------------------------------------
 
-REFUSED: dict[str, tuple[Callable[[People], object], type[GalleryError], str]] = {
+REFUSED: dict[str, tuple[Callable[[Curator], object], type[GalleryError], str]] = {
     "rename nobody": (lambda p: p.rename("who000", "x"), IdentityNotFoundError, "Did you mean 'who0003'"),
     "rename to a taken name": (lambda p: p.rename("who0000", "who0001"), IdentityExistsError, "gallery merge who0000"),
     "rename to itself": (lambda p: p.rename("who0000", "who0000"), GalleryError, "called so already"),
@@ -317,7 +317,7 @@ def test_what_is_refused_changes_nothing(place: Path | str, name: str) -> None:
     with Gallery.open(place, write=True) as gallery:
         before = state(gallery)
         with pytest.raises(error) as caught:
-            do(People(gallery))
+            do(Curator(gallery))
         assert words in str(caught.value)
         assert caught.value.hint
         assert state(gallery) == before
@@ -329,18 +329,18 @@ def test_a_reading_handle_changes_nothing(made: Path) -> None:
     with Gallery.open(made) as gallery:
         for do, *_ in OPERATIONS.values():
             with pytest.raises(GalleryReadOnlyError):
-                do(People(gallery))
+                do(Curator(gallery))
         with pytest.raises(GalleryReadOnlyError):
-            People(gallery).undo()
+            Curator(gallery).undo()
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "\x00", "tab\t", "del\x7f", "\udcff", "a\u2028b"], ids=ascii)
 def test_names_that_are_none(name: str) -> None:
     if name == "tab\t":  # blanks around a name are no part of it
-        assert checked_name(name) == "tab"
+        assert validate_identity_name(name) == "tab"
         return
     with pytest.raises(GalleryError):
-        checked_name(name)
+        validate_identity_name(name)
 
 
 NOW = datetime(2026, 5, 31, 12, tzinfo=timezone.utc)
@@ -399,7 +399,7 @@ UNLOGGED: dict[str, tuple[str, str]] = {
 def test_an_undo_is_exact_or_refused(path: Path, name: str) -> None:
     statement, words = UNLOGGED[name]
     with Gallery.open(path, write=True) as gallery:
-        people = People(gallery)
+        people = Curator(gallery)
         people.remove(["e00000"])
         for new in ("a", "b", "c"):
             people.rename({"a": "who0001", "b": "a", "c": "b"}[new], new)
@@ -410,7 +410,7 @@ def test_an_undo_is_exact_or_refused(path: Path, name: str) -> None:
     with Gallery.open(path, write=True) as gallery:
         before = list(gallery.entries())
         with pytest.raises(UndoError, match=words):
-            People(gallery).undo(4)
+            Curator(gallery).undo(4)
         assert list(gallery.entries()) == before
         assert len(gallery.operations()) == 5
         gallery.close(sync=False)
@@ -435,7 +435,7 @@ def whole(gallery: Gallery, folder: Path) -> tuple[Any, ...]:
 def test_an_ingest_is_one_operation_and_can_be_taken_back(tmp_path: Path) -> None:
     folder = make_people(tmp_path / "people")
     with Gallery.create(tmp_path / "g", MODEL) as gallery:
-        people = People(gallery)
+        people = Curator(gallery)
         ingest(gallery, folder, batch_size=5)
         first = whole(gallery, folder)
         (folder / "p0").rename(folder / "Zoë")
@@ -459,19 +459,19 @@ def test_an_ingest_is_one_operation_and_can_be_taken_back(tmp_path: Path) -> Non
         assert gallery.verify().ok
 
 
-def _rename(people: People, ids: list[str]) -> None:
+def _rename(people: Curator, ids: list[str]) -> None:
     people.rename("p0", "Robert")
 
 
-def _move(people: People, ids: list[str]) -> None:
+def _move(people: Curator, ids: list[str]) -> None:
     people.move(ids, "p1")
 
 
-def _split(people: People, ids: list[str]) -> None:
+def _split(people: Curator, ids: list[str]) -> None:
     people.split("p0", ids, "twin")
 
 
-def _merge(people: People, ids: list[str]) -> None:
+def _merge(people: Curator, ids: list[str]) -> None:
     people.merge(["p0"], "p1")
 
 
@@ -500,13 +500,13 @@ def _move_folder(folder: Path) -> None:
 @pytest.mark.parametrize("change", [_nothing, _touch, _copy, _rename_files, _move_folder], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("correct", [_rename, _move, _split, _merge], ids=lambda f: f.__name__)
 def test_no_ingest_undoes_what_a_person_corrected(
-    tmp_path: Path, correct: Callable[[People, list[str]], None], change: Callable[[Path], None]
+    tmp_path: Path, correct: Callable[[Curator, list[str]], None], change: Callable[[Path], None]
 ) -> None:
     folder = make_people(tmp_path / "people")
     with Gallery.create(tmp_path / "g", MODEL) as gallery:
         ingest(gallery, folder)
         ids = [e.id for e in gallery.entries("p0") if e.source.endswith(("0.png", "1.png"))]
-        correct(People(gallery), ids)
+        correct(Curator(gallery), ids)
         corrected = {e.id: e.identity for e in gallery.entries() if e.extra.get("reviewed")}
         assert set(ids) <= set(corrected)
         change(folder)
@@ -526,7 +526,7 @@ def test_an_ingest_tells_what_it_left_alone(tmp_path: Path) -> None:
     folder = make_people(tmp_path / "people")
     with Gallery.create(tmp_path / "g", MODEL) as gallery:
         ingest(gallery, folder)
-        People(gallery).rename("p0", "Robert")
+        Curator(gallery).rename("p0", "Robert")
         _touch(folder)
         assert ingest(gallery, folder).kept == 4
         assert ingest(gallery, folder, class_name="car").kept == 4
@@ -572,8 +572,8 @@ PRAGMA user_version = 1;
 def first_format(path: Path) -> Path:
     """The gallery as a gtrack of format 1 would have it: ten added, one renamed, two removed a second later."""
     with Gallery.open(path, write=True) as gallery:
-        People(gallery).rename("who0001", "b")
-        People(gallery).remove(["e00000", "e00007"])
+        Curator(gallery).rename("who0001", "b")
+        Curator(gallery).remove(["e00000", "e00007"])
         gallery.close(sync=False)
     new = path / "gallery.sqlite3"
     old = path / "newer"
@@ -619,15 +619,15 @@ def test_a_gallery_of_format_1_is_brought_up_to_date_and_its_past_can_be_taken_b
             (21, "update", 5, "10:00:01"),
             (1, "add", 20, "10:00:00"),
         ]
-        People(gallery).rename("who0002", "c")
+        Curator(gallery).rename("who0002", "c")
         assert gallery.operations(1)[0].seq == 27
-        People(gallery).undo(3)
+        Curator(gallery).undo(3)
         assert names(gallery) == BASE
         gallery.sync_index()
         assert gallery.verify().ok
         assert gallery.get("e00007")[1] == pytest.approx(unit_vectors(COUNT)[7], abs=1e-6)
-        People(gallery).undo()
-        People(gallery).undo(6)
+        Curator(gallery).undo()
+        Curator(gallery).undo(6)
         assert len(gallery) == 0
         # What was not noted then: files of entries that are gone are forgotten, so that an ingest brings them back.
         assert state(gallery)["files"] == []
@@ -655,10 +655,10 @@ MANY = 3000
 
 KILLED = """
 import sys, time
-from gallery_db import Gallery, People
+from gallery_db import Gallery, Curator
 from gallery_db.store.record import Record
 gallery = Gallery.open(sys.argv[1], write=True)
-people = People(gallery)
+people = Curator(gallery)
 if sys.argv[3] == "inside":  # all is done but the commit
     touch = Record._touch
     def stop(self, collection):
@@ -682,7 +682,7 @@ def test_a_kill_leaves_all_or_nothing(tmp_path: Path, what: str, when: str | flo
     with Gallery.create(path, MODEL) as gallery:
         gallery.add(entries_named(MANY), unit_vectors(MANY))
         if what == "undo":
-            People(gallery).remove([f"e{number:05d}" for number in range(0, MANY, 2)])
+            Curator(gallery).remove([f"e{number:05d}" for number in range(0, MANY, 2)])
         before = names(gallery)
         operations = len(gallery.operations())
         gallery.close(sync=False)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from support.gallery import DIMENSION, model_named
 from test_cli import gtrack
 
-from gallery_db import Entry, Gallery, GalleryError, IdentityNotFoundError, People, rejected_names
+from gallery_db import Curator, Entry, Gallery, GalleryError, IdentityNotFoundError, rejected_names
 from gallery_db.rejections import Rejections
 from tracking import track_video
 from tracking.demo.scene import Scene
-from tracking.identification.identifier import TrackIdentities
+from tracking.identification.identifier import TrackIdentifier
 
 Vector = NDArray[np.float32]
 
@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> Path:
 
 def name_of(path: Path, probe: Vector) -> str | None:
     with Gallery.open(path) as gallery:
-        identities = TrackIdentities(gallery.view(), threshold=0.25, every=1)
+        identities = TrackIdentifier(gallery.view(), threshold=0.25, every=1)
         for frame in range(4):
             identities.observe(frame, [1], probe[None], [1.0], ["person"])
             (named,) = identities.names(frame, [1])
@@ -66,20 +66,20 @@ def test_what_is_nearer_to_it_is_not_that_person(path: Path) -> None:
     like_twin = mix(TWIN, axis(3), 0.05)
     assert distance_to_ann(path, like_twin) < 0.25
     with Gallery.open(path, write=True) as gallery:
-        assert People(gallery).reject(["t1"], "ann") == (1, None)
-        assert People(gallery).reject(["t1"], "ann") == (0, None), "no news"
+        assert Curator(gallery).reject(["t1"], "ann") == (1, None)
+        assert Curator(gallery).reject(["t1"], "ann") == (0, None), "no news"
         assert rejected_names(gallery.get("t1")[0]) == ("ann",)
     assert distance_to_ann(path, like_twin) == np.inf
     assert name_of(path, like_twin) == "unknown-0003"
     assert name_of(path, mix(ANN, axis(4), 0.05)) == "ann", "she herself still is"
     with Gallery.open(path, write=True) as gallery:
-        People(gallery).undo()
+        Curator(gallery).undo()
     assert distance_to_ann(path, like_twin) < 0.25
 
 
 def test_an_entry_of_hers_leaves_first(path: Path) -> None:
     with Gallery.open(path, write=True) as gallery:
-        people = People(gallery)
+        people = Curator(gallery)
         assert people.reject(["a2"], "ann") == (1, "unknown-0004")
         entry = gallery.get("a2")[0]
         assert (entry.identity, rejected_names(entry)) == ("unknown-0004", ("ann",))
@@ -93,7 +93,7 @@ def test_an_entry_of_hers_leaves_first(path: Path) -> None:
 
 def test_a_new_name_is_still_not_hers(path: Path) -> None:
     with Gallery.open(path, write=True) as gallery:
-        people = People(gallery)
+        people = Curator(gallery)
         people.reject(["t1"], "ann")
         people.rename("ann", "anna")
         assert rejected_names(gallery.get("t1")[0]) == ("anna",)
@@ -115,7 +115,7 @@ def test_another_process_has_it_and_a_running_one_picks_it_up(path: Path) -> Non
 def test_it_counts_where_its_entry_is_left_out_of_the_view(path: Path) -> None:
     """As a run does with the entries that it stored before."""
     with Gallery.open(path, write=True) as gallery:
-        People(gallery).reject(["t1"], "ann")
+        Curator(gallery).reject(["t1"], "ann")
         view = gallery.view(without=["t1"])
         assert view.identities == ("ann",)
         assert view.identity_distances(TWIN[None])[0, 0] == np.inf

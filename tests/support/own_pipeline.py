@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gallery_db import EmbeddingModel
 from gallery_db.model import Embedder
-from tracking import Sighting
+from tracking import TrackObservation
 from tracking.detections.reader import open_detections
 from tracking.reid.crops import crop
 from tracking.trackers.temporal import TemporalOptions, TemporalTracker
@@ -33,7 +33,7 @@ class OwnFrame:
 
     frame: int
     size: tuple[int, int]
-    sightings: list[Sighting]
+    observations: list[TrackObservation]
 
 
 def own_frames(video: Path, detections: Path, embedder: Embedder, class_id: int = 0) -> Iterator[OwnFrame]:
@@ -52,9 +52,9 @@ def own_frames(video: Path, detections: Path, embedder: Embedder, class_id: int 
             embeddings = dict(zip(kept.tolist(), zip(embedder.embed(parts), copies, strict=True), strict=True))
             tracks = {int(row): int(track_id) for row, track_id in zip(taken, ids, strict=True)}
             order = [*tracks, *(row for row in range(len(rows)) if row not in tracks)]
-            sightings = []
+            observations = []
             for row in order:
                 embedding, part = embeddings.get(row, (None, None))
                 extra: dict[str, Any] = {"score": float(scores[row]), "class_name": "person", "crop": part}
-                sightings.append(Sighting(tracks.get(row), embedding, boxes[row], **extra))
-            yield OwnFrame(reader.frame, (reader.width, reader.height), sightings)
+                observations.append(TrackObservation(tracks.get(row), embedding, boxes[row], **extra))
+            yield OwnFrame(reader.frame, (reader.width, reader.height), observations)

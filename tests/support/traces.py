@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.identification.identifier import TrackIdentities
+from tracking.identification.identifier import TrackIdentifier
 
 Look = dict[int, NDArray[np.float32] | None]
 
@@ -53,7 +53,7 @@ class Known:
         return distances
 
 
-def observe(identities: TrackIdentities, frame: int, looks: Look, quality: float = 1.0) -> None:
+def observe(identities: TrackIdentifier, frame: int, looks: Look, quality: float = 1.0) -> None:
     """Look at all of these tracks, due or not."""
     found = {t: look for t, look in looks.items() if look is not None}
     identities.observe(

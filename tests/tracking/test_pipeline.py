@@ -419,14 +419,14 @@ def test_a_car_never_gets_a_persons_name(scene: Scene, tmp_path: Path) -> None:
 
 
 def test_folder_gallery_is_ingested_once(scene: Scene, tmp_path: Path) -> None:
-    from tracking.identification.gallery_source import EmbedderOptions, load_known_people
+    from tracking.identification.gallery_source import EmbedderOptions, open_gallery_source
 
     options = EmbedderOptions(weights="builtin")
     folder = tmp_path / "people"  # of its own: the scene's may be in the cache already
     shutil.copytree(scene.gallery, folder)
-    first = load_known_people(folder, options)
+    first = open_gallery_source(folder, options)
     first.gallery.close()
-    second = load_known_people(folder, options)
+    second = open_gallery_source(folder, options)
     second.gallery.close()
     assert first.ingested is not None
     assert second.ingested is not None

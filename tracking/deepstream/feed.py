@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.deepstream.reader import DeepStreamFrame, DeepStreamObject, DeepStreamReader, EmbeddingOrigin
-from tracking.enrolment.track_enroller import Sighting, TrackEnroller, TrackName
+from tracking.enrolment.track_enroller import TrackEnroller, TrackName, TrackObservation
 from tracking.reid.crops import crop
 
 __all__ = ["DeepStreamFeed", "DeepStreamNames"]
@@ -126,7 +126,7 @@ class DeepStreamFeed:
             buffer: The ``Gst.Buffer`` that it belongs to, for `image`.
 
         Raises:
-            SightingError: Something of it cannot be used; names the source, the frame and the object.
+            ObservationError: Something of it cannot be used; names the source, the frame and the object.
             GtrackError: As of `TrackEnroller.observe`.
         """
         found = []
@@ -143,8 +143,8 @@ class DeepStreamFeed:
             ]
             size = self._frame_size or (frame.size if min(frame.size) > 0 else None)
             picture = None if self._image is None else _Picture(self._image, frame, buffer, size)
-            sightings = [self._sighting(frame.objects[n], picture) for n in chosen]
-            answers = self._enroller.observe(source, frame.frame_num, sightings, frame_size=size)
+            observations = [self._sighting(frame.objects[n], picture) for n in chosen]
+            answers = self._enroller.observe(source, frame.frame_num, observations, frame_size=size)
             self._last[source] = frame.frame_num
             names: list[TrackName | None] = [None] * len(metas)
             for number, name in zip(chosen, answers, strict=True):
@@ -154,7 +154,7 @@ class DeepStreamFeed:
             found.append(DeepStreamNames(source, frame, tuple(names)))
         return found
 
-    def _sighting(self, one: DeepStreamObject, picture: _Picture | None) -> Sighting:
+    def _sighting(self, one: DeepStreamObject, picture: _Picture | None) -> TrackObservation:
         embedding, box = one.embedding, one.box
         if self._lenient:
             if embedding is not None and not _has_direction(embedding):
@@ -162,8 +162,8 @@ class DeepStreamFeed:
                 embedding = None
             if not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
                 self._leave_out("the box has no area")
-                return Sighting(one.object_id if one.tracked else None, score=one.score)
-        return Sighting(
+                return TrackObservation(one.object_id if one.tracked else None, score=one.score)
+        return TrackObservation(
             one.object_id if one.tracked else None,
             embedding,
             box,

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.errors import OptionError, SightingError
+from tracking.errors import ObservationError, OptionError
 
 __all__ = [
     "UNTRACKED",
@@ -166,7 +166,7 @@ class DeepStreamReader:
                 copy.
 
         Raises:
-            SightingError: A tensor that cannot be used; names the source, the frame and the object.
+            ObservationError: A tensor that cannot be used; names the source, the frame and the object.
         """
         return [frame for frame, _ in self.read_with_meta(batch_meta)]
 
@@ -223,7 +223,7 @@ class DeepStreamReader:
         tensors = [pyds.NvDsInferTensorMeta.cast(user.user_meta_data) for user in users]
         makers = sorted({int(tensor.unique_id) for tensor in tensors})
         if self._gie_id is None and len(makers) > 1:
-            raise SightingError(
+            raise ObservationError(
                 f"{where}: there are tensors of the components {', '.join(map(str, makers))}, and nobody says which of "
                 "them holds the embedding.",
                 hint="Give the gie-unique-id of the ReID network as gie_id.",
@@ -239,27 +239,27 @@ class DeepStreamReader:
         layers = [pyds.get_nvds_LayerInfo(tensor, number) for number in range(int(tensor.num_output_layers))]
         names = [str(layer.layerName) for layer in layers]
         if self._layer is None and len(layers) != 1:
-            raise SightingError(
+            raise ObservationError(
                 f"{where}: the network of component {tensor.unique_id} has {len(layers)} output layers "
                 f"({', '.join(names)}), and nobody says which is the embedding.",
                 hint="Give its name as layer.",
             )
         if self._layer is not None and self._layer not in names:
-            raise SightingError(
+            raise ObservationError(
                 f"{where}: the network of component {tensor.unique_id} has no output layer {self._layer!r}; "
                 f"it has {', '.join(names)}.",
             )
         layer = layers[0 if self._layer is None else names.index(self._layer)]
         types = pyds.NvDsInferDataType
         if layer.dataType not in (types.FLOAT, types.HALF):
-            raise SightingError(
+            raise ObservationError(
                 f"{where}: layer {layer.layerName} is of type {_type_name(layer.dataType)}; expected FLOAT or HALF.",
                 hint="Let the network's last layer run in floating point.",
             )
         address = 0 if layer.buffer is None else int(pyds.get_ptr(layer.buffer))
         size = self._checked_size(where, int(layer.inferDims.numElements), f"layer {layer.layerName}")
         if not address:
-            raise SightingError(
+            raise ObservationError(
                 f"{where}: layer {layer.layerName} has no buffer on the host: its tensor is on the device alone.",
                 hint="Leave disable-output-host-copy=1 out of the configuration of nvinfer.",
             )
@@ -271,7 +271,7 @@ class DeepStreamReader:
             return None
         size = self._checked_size(where, int(reid.featureSize), "the tracker's ReID vector")
         if not reid.ptr_host:
-            raise SightingError(
+            raise ObservationError(
                 f"{where}: the tracker's ReID vector is on the device alone.",
                 hint="Take a secondary nvinfer for the embeddings (embeddings='sgie').",
             )
@@ -281,7 +281,7 @@ class DeepStreamReader:
         # Before anything is read: a wrong size would be read beyond the buffer's end.
         if size < 1 or (self._dimension is not None and size != self._dimension):
             expected = self._dimension or "at least 1"
-            raise SightingError(
+            raise ObservationError(
                 f"{where}: {what} has {size} numbers; expected {expected}, as the gallery's model has.",
                 hint="Give the layer and the model that belong together.",
             )

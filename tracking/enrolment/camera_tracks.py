@@ -1,7 +1,7 @@
 """Who the tracks of one camera are, frame by frame: from boxes and embeddings to names and to enrolment.
 
-The one place where naming and enrolment meet. `tracking.trackers.trackers` feeds it from a video, `tracking.enrolment.track_enroller` from
-whatever pipeline somebody has.
+The one place where identification and enrolment meet. `tracking.trackers` feeds it from a video,
+`tracking.enrolment.track_enroller` from a pipeline with its own tracker.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.enrolment.enroller import Enroller
-from tracking.identification.identifier import Named, NamedStretch, TrackIdentities
+from tracking.identification.identifier import Named, NamedTracklet, TrackIdentifier
 from tracking.identification.quality import box_quality, look_quality, sharpness
 from tracking.identification.track_evidence import Status
 
@@ -110,16 +110,16 @@ class Recognition:
         explain: Remember where the tracks were seen best.
 
     Attributes:
-        sights: Of each stretch, by track and first frame: its best looks, the best first; None if not asked for.
+        sights: Of each tracklet, by track and first frame: its best looks, the best first; None if not asked for.
     """
 
-    def __init__(self, identities: TrackIdentities, enroller: Enroller | None = None, *, explain: bool = False) -> None:
+    def __init__(self, identities: TrackIdentifier, enroller: Enroller | None = None, *, explain: bool = False) -> None:
         self.sights: dict[tuple[int, int], list[Sight]] | None = {} if explain else None
         self._identities = identities
         self._enroller = enroller
 
     def due(self, present: Presence) -> list[int]:
-        """Which tracks should be looked at in this frame, as positions; see `TrackIdentities.due`."""
+        """Which tracks should be looked at in this frame, as positions; see `TrackIdentifier.due`."""
         return self._identities.due(
             present.frame, present.track_ids, present.worth(), present.overlaps, present.class_names
         )
@@ -163,7 +163,7 @@ class Recognition:
         evidence = self._identities.evidence(track_id)
         if evidence is None or evidence.held:
             return
-        best = sights.setdefault((track_id, evidence.stretch.first), [])
+        best = sights.setdefault((track_id, evidence.tracklet.first), [])
         best.append((look.quality, present.frame, tuple(present.boxes[look.position].tolist())))
         best.sort(key=lambda sight: (-sight[0], sight[1]))
         del best[SIGHTS:]
@@ -184,14 +184,14 @@ class Recognition:
             None if named is None else named.identity,
             None if named is None else named.distance,
             look.crop,
-            part=evidence.stretch.first,
+            part=evidence.tracklet.first,
             held=bool(evidence.held),
         )
 
     def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str]) -> None:
-        """See `TrackIdentities.gallery_changed`."""
+        """See `TrackIdentifier.gallery_changed`."""
         self._identities.gallery_changed(before, renamed)
 
-    def stretches(self) -> list[NamedStretch]:
-        """See `TrackIdentities.stretches`."""
-        return self._identities.stretches()
+    def tracklets(self) -> list[NamedTracklet]:
+        """See `TrackIdentifier.tracklets`."""
+        return self._identities.tracklets()

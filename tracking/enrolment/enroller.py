@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.curation import stranger_name, stranger_number
+from gallery_db.curation import stranger_name, unknown_number
 from gallery_db.entry import Box, Entry, utc_now
 from gallery_db.rejections import NOT
 
@@ -42,7 +42,7 @@ _TINY = 1e-6
 
 def is_unknown(identity: str) -> bool:
     """Whether a name is one that enrolment gave to a stranger, such as ``unknown-0007``."""
-    return stranger_number(identity) is not None
+    return unknown_number(identity) is not None
 
 
 class GrowingSource(Protocol):
@@ -293,7 +293,7 @@ class Enroller:
         self._fps = fps
         self._run_id = run_id
         self._earlier = dict(earlier or {})
-        given = (stranger_number(name) or 0 for name in names)
+        given = (unknown_number(name) or 0 for name in names)
         self._numbers = count(max(given, default=0) + 1) if numbers is None else numbers
         self._open: dict[tuple[int, int], _Open] = {}
         company.open[id(self)] = self._open
@@ -336,9 +336,9 @@ class Enroller:
             identity: The name that the track now has.
             identity_evidence: Cosine distance to it.
             crop: (H, W, 3) uint8 BGR; may be a view, what is kept is copied.
-            part: Which stretch of the track it shows: the first frame of that. Each is stored for itself, as each
+            part: Which tracklet of the track it shows: the first frame of that. Each is stored for itself, as each
                 shows another person. None for the one of the look before.
-            held: It contradicts what was seen of the stretch. It counts only if the next look begins another.
+            held: It contradicts what was seen of the tracklet. It counts only if the next look begins another.
         """
         if held:
             # `_small` copies, so that no frame is kept for a look at a passer-by.

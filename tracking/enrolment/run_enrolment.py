@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gallery_db import Gallery, find_suspects, is_gallery, match_threshold
+from gallery_db import Gallery, find_anomalies, is_gallery, match_threshold
 from gallery_db.address import is_address
 from gallery_db.errors import GalleryError, GtrackError
 from tracking.enrolment.enroller import Enrol, Enroller, EnrolmentCounts, is_unknown
 from tracking.enrolment.gallery_writer import GalleryWriter
 from tracking.errors import OptionError, VideoError
-from tracking.identification.gallery_source import EmbedderOptions, KnownPeople
+from tracking.identification.gallery_source import EmbedderOptions, GallerySource
 from tracking.identification.gallery_sync import GalleryNotices
 from tracking.identification.track_evidence import DecisionRule
-from tracking.identification.tracklet_linking import Person, associate, settle
+from tracking.identification.tracklet_linking import LinkedPerson, link_tracklets, settle
 
 if TYPE_CHECKING:
     from gallery_db import Search
     from gallery_db.model import EmbeddingModel
-    from tracking.identification.identifier import NamedStretch
+    from tracking.identification.identifier import NamedTracklet
 
 __all__ = ["RunEnrolment", "check_enrolment_gallery", "misplaced_lines", "run_key"]
 
@@ -57,7 +57,7 @@ def run_key(source_id: str, video: Path, frame_range: tuple[int | None, int | No
 
 
 def misplaced_lines(gallery: Gallery, ids: Collection[str]) -> list[str]:
-    """What to say of enrolled entries that look like somebody else's, the worst first; see `find_suspects`.
+    """What to say of enrolled entries that look like somebody else's, the worst first; see `find_anomalies`.
 
     A gallery of more than `_MOST_COMPARED` entries is left to `gtrack gallery list --suspects`: all are compared with
     all.
@@ -68,7 +68,7 @@ def misplaced_lines(gallery: Gallery, ids: Collection[str]) -> list[str]:
     """
     if not ids or len(gallery) > _MOST_COMPARED:
         return []
-    found = [one for one in find_suspects(gallery.view(search="exact")).misplaced if one.entry_id in ids]
+    found = [one for one in find_anomalies(gallery.view(search="exact")).misplaced if one.entry_id in ids]
     lines = [
         f"warning: the enrolled entry {one.entry_id} of {one.identity} is nearer to {one.other} "
         f"({one.other_distance:.2f}) than to {one.identity}'s others ({one.own_distance:.2f}); "
@@ -170,7 +170,7 @@ class RunEnrolment:
             view = gallery.view(without=earlier, search=search)
             view.prepare()
             found = match_threshold(gallery, threshold, kinds)
-            numbers = gallery.stranger_numbers()
+            numbers = gallery.unknown_numbers()
             self.notices = GalleryNotices(gallery, notify)
             self.notices.tell()
             self._writer = GalleryWriter(
@@ -181,7 +181,7 @@ class RunEnrolment:
         except BaseException:
             gallery.close(sync=False)
             raise
-        self.people = KnownPeople(gallery, view, embedder)
+        self.people = GallerySource(gallery, view, embedder)
         self.threshold = found
         self.is_shared = is_address(gallery.location)
         self._failure: GtrackError | None = None
@@ -206,14 +206,14 @@ class RunEnrolment:
         """What became of the tracks so far."""
         return self.enroller.counts
 
-    def settle(self, stretches: Sequence[NamedStretch]) -> list[NamedStretch]:
+    def settle(self, tracklets: Sequence[NamedTracklet]) -> list[NamedTracklet]:
         """Put all tracks of the run together once more, and store and name them accordingly.
 
         Args:
-            stretches: Of all tracks, with their moments.
+            tracklets: Of all tracks, with their moments.
 
         Returns:
-            The stretches with the names that they have in the gallery from now on; as they were where the tracks
+            The tracklets with the names that they have in the gallery from now on; as they were where the tracks
             cannot be judged, which `finish` then says.
         """
         enroller = self.enroller
@@ -221,19 +221,21 @@ class RunEnrolment:
             enroller.finish()
         except GtrackError as error:
             self._failure = error
-            return list(stretches)
-        whole = [stretch for stretch in stretches if stretch.moments]
+            return list(tracklets)
+        whole = [tracklet for tracklet in tracklets if tracklet.moments]
         rule = DecisionRule.of(self.threshold.value)
         place = _Places(whole)
         anchors = [
-            stretch.named.identity if stretch.named is not None and stretch.named.identity in enroller.prior else None
-            for stretch in whole
+            tracklet.named.identity
+            if tracklet.named is not None and tracklet.named.identity in enroller.prior
+            else None
+            for tracklet in whole
         ]
         for judged in enroller.judged.values():
             position = place.of(judged.track_id, judged.frame)
             if judged.fixed and position is not None:
                 anchors[position] = judged.name
-        people = associate(whole, rule, anchors, self._out(whole))
+        people = link_tracklets(whole, rule, anchors, self._out(whole))
         settled = settle(whole, people, self._names(people, place), rule)
         place = _Places(settled)
 
@@ -243,21 +245,21 @@ class RunEnrolment:
             return None if named is None else named.identity
 
         enroller.settle(name_of)
-        return settled + [stretch for stretch in stretches if not stretch.moments]
+        return settled + [tracklet for tracklet in tracklets if not tracklet.moments]
 
-    def _out(self, stretches: Sequence[NamedStretch]) -> list[frozenset[str]]:
-        """Whom each stretch is not, by what people said of entries like it."""
-        if not stretches:
+    def _out(self, tracklets: Sequence[NamedTracklet]) -> list[frozenset[str]]:
+        """Whom each tracklet is not, by what people said of entries like it."""
+        if not tracklets:
             return []
         view = self.people.view
-        means = np.stack([np.sum([moment.total for moment in stretch.moments], axis=0) for stretch in stretches])
+        means = np.stack([np.sum([moment.total for moment in tracklet.moments], axis=0) for tracklet in tracklets])
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
         # A mean of looks that cancel out has no direction, and so no distances.
         means[np.linalg.norm(means, axis=1) < 0.5] = np.eye(1, means.shape[1])
         distances = view.identity_distances(means)
         return [frozenset(view.identities[c] for c in np.flatnonzero(np.isinf(row))) for row in distances]
 
-    def _names(self, people: Sequence[Person], place: _Places) -> list[str | None]:
+    def _names(self, people: Sequence[LinkedPerson], place: _Places) -> list[str | None]:
         """What each of the people is called: as surely known, as an earlier run did, as most of their entries are.
 
         People with nothing worth storing have no name, and so have those whose tracks are all like somebody whom
@@ -327,12 +329,12 @@ class RunEnrolment:
 
 
 class _Places:
-    """Which of some stretches a track is in at a frame."""
+    """Which of some tracklets a track is in at a frame."""
 
-    def __init__(self, stretches: Sequence[NamedStretch]) -> None:
+    def __init__(self, tracklets: Sequence[NamedTracklet]) -> None:
         self._of: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-        for position, stretch in enumerate(stretches):
-            self._of[stretch.track_id].append((stretch.first, stretch.last, position))
+        for position, tracklet in enumerate(tracklets):
+            self._of[tracklet.track_id].append((tracklet.first, tracklet.last, position))
         for spans in self._of.values():
             spans.sort()
 

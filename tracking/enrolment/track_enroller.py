@@ -23,9 +23,9 @@ from tracking.enrolment.camera_tracks import Look, Presence, Recognition
 from tracking.enrolment.enroller import Company, Enrol, Enroller, EnrolmentCounts
 from tracking.enrolment.gallery_writer import GalleryWriter
 from tracking.enrolment.run_enrolment import check_enrolment_gallery, misplaced_lines
-from tracking.errors import OptionError, SightingError
-from tracking.identification.gallery_sync import GalleryFollower, GalleryNotices
-from tracking.identification.identifier import TrackIdentities
+from tracking.errors import ObservationError, OptionError
+from tracking.identification.gallery_sync import GalleryNotices, GallerySync
+from tracking.identification.identifier import TrackIdentifier
 from tracking.identification.quality import crowding
 from tracking.identification.track_evidence import Status
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gallery_db import MatchThreshold, Search, ViewChange
     from gallery_db.model import EmbeddingModel
 
-__all__ = ["Sighting", "TrackEnroller", "TrackName"]
+__all__ = ["TrackEnroller", "TrackName", "TrackObservation"]
 
 _FOLLOW_SECONDS = 1.0
 """Between two looks at what others did in the gallery; a look costs one small SQL query."""
@@ -41,7 +41,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sighting:
+class TrackObservation:
     """One box in one frame, as a tracker reports it.
 
     Attributes:
@@ -96,8 +96,8 @@ class TrackEnroller:
 
         with TrackEnroller("gallery", model=embedding_model("osnet_x0_25_msmt17.onnx")) as enroller:
             for frame, tracks in my_pipeline:
-                sightings = [Sighting(t.id, t.embedding, box=t.box, score=t.score) for t in tracks]
-                for name in enroller.observe("door", frame, sightings, frame_size=(1920, 1080)):
+                observations = [TrackObservation(t.id, t.embedding, box=t.box, score=t.score) for t in tracks]
+                for name in enroller.observe("door", frame, observations, frame_size=(1920, 1080)):
                     ...
 
     Any thread may call any method at any time; calls wait for one another. Nothing waits for a disk or a network: a
@@ -173,7 +173,7 @@ class TrackEnroller:
             self._earlier = {entry.id: (entry, vector) for entry, vector in zip(entries, vectors, strict=True)}
             self._view = opened.view(without=self._earlier, search=search)
             self._view.prepare()
-            self._follower = GalleryFollower(self._view, self._gallery_changed, self._notify)
+            self._follower = GallerySync(self._view, self._gallery_changed, self._notify)
             self._threshold = match_threshold(opened, gallery_match_threshold, classes)
             for words in self._threshold.words:
                 self._notify(words)
@@ -184,7 +184,7 @@ class TrackEnroller:
             self._notices = GalleryNotices(opened, self._notify)
             self._notices.tell()
             if enroll != "off":
-                self._numbers = opened.stranger_numbers()
+                self._numbers = opened.unknown_numbers()
                 words = "enrol tracks of a pipeline" + (f", session {session}" if session else "")
                 self._writer = GalleryWriter(opened, entries, words=words)
         except BaseException:
@@ -223,7 +223,7 @@ class TrackEnroller:
         self,
         source: str,
         frame: int,
-        sightings: Iterable[Sighting],
+        observations: Iterable[TrackObservation],
         *,
         frame_size: tuple[int, int] | None = None,
     ) -> list[TrackName | None]:
@@ -235,15 +235,15 @@ class TrackEnroller:
         Args:
             source: The camera's name.
             frame: Number of the frame, counted by each source for itself.
-            sightings: All boxes of the frame. Tracks without an embedding are merely seen.
+            observations: All boxes of the frame. Tracks without an embedding are merely seen.
             frame_size: Width and height of the frame in pixels, in which the boxes are; None where unknown.
 
         Returns:
-            A name for each sighting, in order; None for those without a track.
+            A name for each observation, in order; None for those without a track.
 
         Raises:
-            SightingError: An embedding of another length, not finite or zero, a box without area, a frame that is not
-                later than the one before, a track twice, and the like. Nothing of the frame was taken then (unless it
+            ObservationError: An embedding of another length, not finite or zero, a box without area, a frame that is
+                not later than the one before, a track twice, and the like. Nothing of the frame was taken then (unless it
                 is a crop that a function gave, which is asked for last).
             GalleryError: It was closed.
         """
@@ -252,11 +252,11 @@ class TrackEnroller:
             frame, size = _checked_frame(source, frame, frame_size)
             last = self._cameras[source].last if source in self._cameras else -1
             if frame <= last:
-                raise SightingError(
+                raise ObservationError(
                     f"source {source}: frame {frame} came after frame {last}; expected a later one, once.",
                     hint="Where a source starts again, say so with `end(source)`.",
                 )
-            seen = _Frame.of(source, frame, list(sightings), size, self.model)
+            seen = _Frame.of(source, frame, list(observations), size, self.model)
             self._follow()
             camera = self._cameras.get(source)
             if camera is None:
@@ -284,7 +284,7 @@ class TrackEnroller:
             self._ended = _sum([self._ended, camera.enroller.finish()])
 
     def _camera(self, source: str) -> _Camera:
-        identities = TrackIdentities(self._view, threshold=self._threshold.value, every=self._every)
+        identities = TrackIdentifier(self._view, threshold=self._threshold.value, every=self._every)
         enroller = None
         if self._writer is not None:
             stay = self._stays[source] = self._stays.get(source, -1) + 1
@@ -423,7 +423,7 @@ class _Frame:
         places: Which of them have a track.
         present: Those.
         embeddings: Of those that have one, by position: (D,) of unit length.
-        sightings: Those, by position.
+        observations: Those, by position.
     """
 
     where: str
@@ -431,58 +431,63 @@ class _Frame:
     places: list[int]
     present: Presence
     embeddings: dict[int, NDArray[np.float32]]
-    sightings: list[Sighting]
+    observations: list[TrackObservation]
 
     @classmethod
     def of(
-        cls, source: str, frame: int, sightings: Sequence[Sighting], size: tuple[int, int] | None, model: EmbeddingModel
+        cls,
+        source: str,
+        frame: int,
+        observations: Sequence[TrackObservation],
+        size: tuple[int, int] | None,
+        model: EmbeddingModel,
     ) -> _Frame:
-        boxes = np.full((len(sightings), 4), np.nan)
+        boxes = np.full((len(observations), 4), np.nan)
         places: list[int] = []
         track_ids: list[int] = []
         start = f"source {source}, frame {frame}"
-        for place, sighting in enumerate(sightings):
-            where = f"{start}, track {sighting.track_id}"
-            boxes[place] = _checked_box(where, sighting.box)
-            _check_share(where, "score", sighting.score)
-            if sighting.track_id is None:
+        for place, observation in enumerate(observations):
+            where = f"{start}, track {observation.track_id}"
+            boxes[place] = _checked_box(where, observation.box)
+            _check_share(where, "score", observation.score)
+            if observation.track_id is None:
                 continue
             places.append(place)
-            track_ids.append(_checked_track(where, sighting.track_id))
+            track_ids.append(_checked_track(where, observation.track_id))
             if track_ids[-1] in track_ids[:-1]:
-                raise SightingError(f"{where}: stands twice in the frame; expected each track once.")
-        overlaps = np.zeros(len(sightings))
+                raise ObservationError(f"{where}: stands twice in the frame; expected each track once.")
+        overlaps = np.zeros(len(observations))
         known = np.flatnonzero(~np.isnan(boxes[:, 0]))
         overlaps[known] = crowding(boxes[known])
         present = Presence(
             frame,
             track_ids,
             boxes[places],
-            [float(sightings[place].score) for place in places],
-            [sightings[place].class_name for place in places],
+            [float(observations[place].score) for place in places],
+            [observations[place].class_name for place in places],
             overlaps[places].tolist(),
             size,
         )
         embeddings = {}
         for position, place in enumerate(places):
-            sighting = sightings[place]
-            if sighting.embedding is None:
+            observation = observations[place]
+            if observation.embedding is None:
                 continue
-            where = f"{start}, track {sighting.track_id}"
-            embeddings[position] = _checked_embedding(where, sighting.embedding, model)
-            if sighting.quality is not None:
-                _check_share(where, "quality", sighting.quality)
-            if not callable(sighting.crop):
-                _checked_crop(where, sighting.crop)
-        return cls(start, len(sightings), places, present, embeddings, [sightings[place] for place in places])
+            where = f"{start}, track {observation.track_id}"
+            embeddings[position] = _checked_embedding(where, observation.embedding, model)
+            if observation.quality is not None:
+                _check_share(where, "quality", observation.quality)
+            if not callable(observation.crop):
+                _checked_crop(where, observation.crop)
+        return cls(start, len(observations), places, present, embeddings, [observations[place] for place in places])
 
     def look(self, position: int) -> Look:
         """The look at a track that has an embedding."""
-        sighting = self.sightings[position]
-        crop = sighting.crop
+        observation = self.observations[position]
+        crop = observation.crop
         if callable(crop):
-            crop = _checked_crop(f"{self.where}, track {sighting.track_id}", crop())
-        quality = self.present.quality(position, crop) if sighting.quality is None else float(sighting.quality)
+            crop = _checked_crop(f"{self.where}, track {observation.track_id}", crop())
+        quality = self.present.quality(position, crop) if observation.quality is None else float(observation.quality)
         return Look(position, self.embeddings[position], quality, crop)
 
 
@@ -491,18 +496,20 @@ class _Frame:
 
 def _checked_frame(source: str, frame: int, frame_size: tuple[int, int] | None) -> tuple[int, tuple[int, int] | None]:
     if not isinstance(source, str) or not source.strip():
-        raise SightingError(f"source: expected a camera's name, found {source!r}.")
+        raise ObservationError(f"source: expected a camera's name, found {source!r}.")
     try:
         number = operator.index(frame)
     except TypeError:
         number = -1
     if number < 0:
-        raise SightingError(f"source {source}: expected a frame number, 0 or more, found {frame!r}.")
+        raise ObservationError(f"source {source}: expected a frame number, 0 or more, found {frame!r}.")
     if frame_size is None:
         return number, None
     width, height = frame_size
     if not (width >= 1 and height >= 1):
-        raise SightingError(f"source {source}, frame {number}: expected a frame_size in pixels, found {frame_size!r}.")
+        raise ObservationError(
+            f"source {source}, frame {number}: expected a frame_size in pixels, found {frame_size!r}."
+        )
     return number, (int(width), int(height))
 
 
@@ -510,7 +517,7 @@ def _checked_track(where: str, track_id: Any) -> int:
     try:
         return operator.index(track_id)
     except TypeError:
-        raise SightingError(
+        raise ObservationError(
             f"{where}: expected a whole number as track_id, found {track_id!r}.",
             hint="Number the tracks of each source, or leave it None for a box without a track.",
         ) from None
@@ -524,7 +531,7 @@ def _checked_box(where: str, box: Any) -> NDArray[np.float64]:
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.shape != (4,) or not np.isfinite(array).all() or array[2] <= array[0] or array[3] <= array[1]:
-        raise SightingError(
+        raise ObservationError(
             f"{where}: expected a box x1, y1, x2, y2 in pixels with x1 < x2 and y1 < y2, found {box!r}."
         )
     return array
@@ -536,7 +543,7 @@ def _check_share(where: str, what: str, value: Any) -> None:
     except (TypeError, ValueError):
         good = False
     if not good:
-        raise SightingError(f"{where}: expected a {what} from 0 to 1, found {value!r}.")
+        raise ObservationError(f"{where}: expected a {what} from 0 to 1, found {value!r}.")
 
 
 def _checked_embedding(where: str, embedding: Any, model: EmbeddingModel) -> NDArray[np.float32]:
@@ -544,18 +551,18 @@ def _checked_embedding(where: str, embedding: Any, model: EmbeddingModel) -> NDA
     try:
         vector = np.asarray(embedding, np.float64)
     except (TypeError, ValueError):
-        raise SightingError(
+        raise ObservationError(
             f"{where}: expected an embedding of {model.dimension} numbers, found {type(embedding).__name__}."
         ) from None
     if vector.shape != (model.dimension,):
-        raise SightingError(
+        raise ObservationError(
             f"{where}: expected an embedding of shape ({model.dimension},), found {vector.shape}.",
             hint=f"The gallery holds embeddings of {model}.",
         )
     norm = float(np.linalg.norm(vector))
     if not np.isfinite(norm) or norm < _TINY:
         what = "a zero vector" if np.isfinite(norm) else "values that are not finite"
-        raise SightingError(
+        raise ObservationError(
             f"{where}: the embedding is {what}.",
             hint="Leave it out (embedding=None) where the network gave nothing of use.",
         )
@@ -567,7 +574,7 @@ def _checked_crop(where: str, crop: Any) -> NDArray[np.uint8] | None:
         return None
     array: NDArray[np.uint8] = np.asarray(crop)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
-        raise SightingError(f"{where}: expected a crop (H, W, 3) uint8 BGR, found {array.shape} {array.dtype}.")
+        raise ObservationError(f"{where}: expected a crop (H, W, 3) uint8 BGR, found {array.shape} {array.dtype}.")
     return array
 
 

@@ -7,30 +7,30 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tracking.identification.identifier import NamedStretch
+from tracking.identification.identifier import NamedTracklet
 from tracking.identification.track_evidence import are_different_classes
 
-__all__ = ["Hindsight"]
+__all__ = ["Backfill"]
 
 
-class Hindsight:
+class Backfill:
     """Corrects track-v1 frames with what was decided later.
 
-    A stretch of a track that has a name in the end has it from its first frame on, and the frames between a
+    A tracklet of a track that has a name in the end has it from its first frame on, and the frames between a
     swap and its discovery no longer carry the name of the person before. In a frame, a name goes to whoever
     had it as the run went, else to whoever it fits best; the others have none there. A box of another class than
-    the stretch has none either.
+    the tracklet has none either.
 
     Args:
-        stretches: Of all tracks; see `TrackIdentities.stretches`.
+        tracklets: Of all tracks; see `TrackIdentifier.tracklets`.
         class_names: Of class ids, for detections that do not name their class.
     """
 
-    def __init__(self, stretches: Sequence[NamedStretch], class_names: Mapping[int, str] | None = None) -> None:
+    def __init__(self, tracklets: Sequence[NamedTracklet], class_names: Mapping[int, str] | None = None) -> None:
         self._class_names = class_names or {}
-        self._stretches: dict[str, list[NamedStretch]] = defaultdict(list)
-        for stretch in sorted(stretches, key=lambda s: s.first):
-            self._stretches[str(stretch.track_id)].append(stretch)
+        self._stretches: dict[str, list[NamedTracklet]] = defaultdict(list)
+        for tracklet in sorted(tracklets, key=lambda s: s.first):
+            self._stretches[str(tracklet.track_id)].append(tracklet)
         self._starts = {track: [s.first for s in parts] for track, parts in self._stretches.items()}
 
     def mend(self, document: dict[str, Any]) -> int:
@@ -47,19 +47,19 @@ class Hindsight:
         tracked = [d for d in document["detections"] if "track_id" in d]
         for row, detection in enumerate(tracked):
             ran = detection.get("gallery_id")
-            stretch = self._at(detection["track_id"], frame)
-            if stretch is not None and are_different_classes(self._class_of(detection), stretch.class_name):
+            tracklet = self._at(detection["track_id"], frame)
+            if tracklet is not None and are_different_classes(self._class_of(detection), tracklet.class_name):
                 continue
-            if stretch is not None and stretch.settled:
-                if stretch.named is not None:
-                    identity = stretch.named.identity
-                    claims.append((ran != identity, stretch.named.distance, row, identity))
-            elif stretch is None or (stretch.named is None and frame >= stretch.since):
+            if tracklet is not None and tracklet.settled:
+                if tracklet.named is not None:
+                    identity = tracklet.named.identity
+                    claims.append((ran != identity, tracklet.named.distance, row, identity))
+            elif tracklet is None or (tracklet.named is None and frame >= tracklet.since):
                 if ran is not None:
                     claims.append((False, float(detection.get("gallery_distance", 0.0)), row, ran))
-            elif stretch.named is not None and (frame >= stretch.sure or ran == stretch.named.identity):
-                identity = stretch.named.identity
-                claims.append((ran != identity, stretch.named.distance, row, identity))
+            elif tracklet.named is not None and (frame >= tracklet.sure or ran == tracklet.named.identity):
+                identity = tracklet.named.identity
+                claims.append((ran != identity, tracklet.named.distance, row, identity))
         given: dict[int, tuple[str, float]] = {}
         taken: set[str] = set()
         for _, distance, row, identity in sorted(claims):
@@ -87,9 +87,9 @@ class Hindsight:
     def _class_of(self, detection: Mapping[str, Any]) -> str | None:
         return detection.get("class_name") or self._class_names.get(int(detection.get("class_id", -1)))
 
-    def _at(self, track_id: str, frame: int) -> NamedStretch | None:
+    def _at(self, track_id: str, frame: int) -> NamedTracklet | None:
         place = bisect_right(self._starts.get(track_id, []), frame) - 1
         if place < 0:
             return None
-        stretch = self._stretches[track_id][place]
-        return stretch if frame <= stretch.last else None
+        tracklet = self._stretches[track_id][place]
+        return tracklet if frame <= tracklet.last else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.identification.track_evidence import DecisionRule, Look, Status, Stretch, TrackEvidence
+from tracking.identification.track_evidence import DecisionRule, Look, Status, TrackEvidence, Tracklet
 
 __all__ = ["Explanation", "explain"]
 
@@ -20,7 +20,7 @@ MOST = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """What the decision on a stretch of a track rests on.
+    """What the decision on a tracklet of a track rests on.
 
     Attributes:
         status, name: What was decided, as it ran.
@@ -72,33 +72,33 @@ class Explanation:
         }
 
 
-def explain(track: TrackEvidence, stretch: Stretch, identities: Sequence[str], rule: DecisionRule) -> Explanation:
-    """Say what the decision on a stretch rests on.
+def explain(track: TrackEvidence, tracklet: Tracklet, identities: Sequence[str], rule: DecisionRule) -> Explanation:
+    """Say what the decision on a tracklet rests on.
 
     Args:
         track: The track.
-        stretch: One of its stretches, as it is now.
+        tracklet: One of its tracklets, as it is now.
         identities: The names of the columns.
         rule: The limits.
     """
-    order = [int(c) for c in np.argsort(stretch.supported, kind="stable") if np.isfinite(stretch.distances[c])][:MOST]
-    neighbours = tuple((identities[c], float(stretch.distances[c]), float(stretch.supported[c])) for c in order)
-    last = stretch.last if stretch.last >= 0 else track.last_seen
+    order = [int(c) for c in np.argsort(tracklet.supported, kind="stable") if np.isfinite(tracklet.distances[c])][:MOST]
+    neighbours = tuple((identities[c], float(tracklet.distances[c]), float(tracklet.supported[c])) for c in order)
+    last = tracklet.last if tracklet.last >= 0 else track.last_seen
     journal = tuple(
         (look, identities[look.nearest] if 0 <= look.nearest < len(identities) else None)
         for look in track.journal
-        if stretch.first <= look.frame <= last
+        if tracklet.first <= look.frame <= last
     )
     votes = Counter(name for _, name in journal if name is not None)
-    name = identities[stretch.name] if stretch.name >= 0 else None
+    name = identities[tracklet.name] if tracklet.name >= 0 else None
     far = not neighbours or min(near for _, near, _ in neighbours) > rule.reject
     status: Status = (
-        "known" if name is not None else "unknown" if far and stretch.looks >= TrackEvidence.ENOUGH else "undecided"
+        "known" if name is not None else "unknown" if far and tracklet.looks >= TrackEvidence.ENOUGH else "undecided"
     )
-    reason, slack = _reason(name, neighbours, stretch.looks, rule)
-    answers = tuple(answer for answer in track.answers if stretch.first <= answer[0] <= last)
+    reason, slack = _reason(name, neighbours, tracklet.looks, rule)
+    answers = tuple(answer for answer in track.answers if tracklet.first <= answer[0] <= last)
     ranked = dict(sorted(votes.items(), key=lambda item: (-item[1], item[0])))
-    return Explanation(status, name, reason, stretch.looks, neighbours, ranked, journal, answers, slack, stretch.mean)
+    return Explanation(status, name, reason, tracklet.looks, neighbours, ranked, journal, answers, slack, tracklet.mean)
 
 
 def _reason(

@@ -19,7 +19,7 @@ from tracking.reid.loader import load_embedder
 if TYPE_CHECKING:
     from gallery_db import GalleryView, IngestReport, Search
 
-__all__ = ["EmbedderOptions", "KnownPeople", "cached_gallery_path", "load_known_people"]
+__all__ = ["EmbedderOptions", "GallerySource", "cached_gallery_path", "open_gallery_source"]
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -59,7 +59,7 @@ class EmbedderOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPeople:
+class GallerySource:
     """An open gallery, what its view answers, and the model that it belongs to."""
 
     gallery: Gallery
@@ -74,7 +74,7 @@ def cached_gallery_path(folder: Path, class_name: str) -> Path:
     return cache_dir() / "galleries" / f"{folder.resolve().name or 'root'}-{key}"
 
 
-def load_known_people(
+def open_gallery_source(
     path: str | Path,
     options: EmbedderOptions,
     *,
@@ -82,7 +82,7 @@ def load_known_people(
     search: Search = "auto",
     notify: Notify | None = None,
     progress: Progress | None = None,
-) -> KnownPeople:
+) -> GallerySource:
     """Open a gallery for matching.
 
     Args:
@@ -144,4 +144,4 @@ def load_known_people(
     except BaseException:
         gallery.close()
         raise
-    return KnownPeople(gallery, view, embedder, report)
+    return GallerySource(gallery, view, embedder, report)

@@ -11,10 +11,10 @@ from gallery_db.errors import GalleryError
 if TYPE_CHECKING:
     from gallery_db import Gallery, GalleryView, ViewChange
 
-__all__ = ["GalleryFollower", "GalleryNotices"]
+__all__ = ["GalleryNotices", "GallerySync"]
 
 
-class GalleryFollower:
+class GallerySync:
     """Refreshes the view of a gallery, and tells whoever keeps identities of it what has changed.
 
     A gallery that cannot be read is told of once; the view stays as it was.

@@ -18,16 +18,16 @@ from tracking.identification.track_evidence import (
     DecisionRule,
     Moment,
     Status,
-    Stretch,
     TrackEvidence,
+    Tracklet,
     are_different_classes,
 )
 
 __all__ = [
     "IdentitySource",
     "Named",
-    "NamedStretch",
-    "TrackIdentities",
+    "NamedTracklet",
+    "TrackIdentifier",
     "assign_identities",
     "name_detections",
 ]
@@ -81,7 +81,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedStretch:
+class NamedTracklet:
     """A part of a track that shows one person, and who that is.
 
     Attributes:
@@ -165,7 +165,7 @@ def name_detections(
     return [Named(source.identities[c], float(distances[r, c])) if c >= 0 else None for r, c in enumerate(columns)]
 
 
-class TrackIdentities:
+class TrackIdentifier:
     """Says who each track is: known, unknown or not yet decided, no name twice in a frame.
 
     Looks at a track add up to evidence (`TrackEvidence`), and its mean is matched. A name needs a mean within
@@ -182,7 +182,7 @@ class TrackIdentities:
         source: The gallery.
         threshold: Largest accepted cosine distance of the mean.
         every: Frames between two looks at a track, on average.
-        keep: Remember the stretches of all tracks, for `stretches`.
+        keep: Remember the tracklets of all tracks, for `tracklets`.
         explain: Remember what each decision rests on, too.
     """
 
@@ -227,7 +227,7 @@ class TrackIdentities:
         self._credit = 0.0
         self._thousand = -1
         self._keep = keep
-        self._done: list[NamedStretch] = []
+        self._done: list[NamedTracklet] = []
 
     # -- whom to look at -------------------------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ class TrackIdentities:
             risk += min(0.5 + 0.05 * gap, 1.0)
         if risk > track.risk:
             track.risk, track.risk_frame = risk, frame
-        other = are_different_classes(class_name, track.stretch.class_name)
+        other = are_different_classes(class_name, track.tracklet.class_name)
         track.otherwise = track.otherwise + 1 if other else 0
         if track.otherwise == self.OTHERWISE:
             track.risk, track.risk_frame = max(track.risk, 1.0), frame - self.OTHERWISE + 1
@@ -305,7 +305,7 @@ class TrackIdentities:
         if track.risk > 0.5 and age > 1 and (clear or age >= 2 * self._every):
             return 1.0 - 0.1 * track.risk
         if status == "undecided":
-            patience = min(self._every, track.stretch.looks)
+            patience = min(self._every, track.tracklet.looks)
             return 2.0 if age >= patience and (clear or age >= 2 * patience) else None
         if track.risk > 0.0:
             return 3.0 - 0.1 * track.risk if (clear and age > 1) or age >= 2 * self._every else None
@@ -341,7 +341,7 @@ class TrackIdentities:
             if track is None:
                 first = self._unseen.pop(track_id, frame)
                 moments: list[Moment] | None = [] if self._keep else None
-                stretch = Stretch(
+                tracklet = Tracklet(
                     first,
                     first,
                     np.zeros_like(embeddings[i]),
@@ -350,7 +350,7 @@ class TrackIdentities:
                     moments=moments,
                     class_name=class_names[i],
                 )
-                track = TrackEvidence(self._rule, stretch, frame, frame)
+                track = TrackEvidence(self._rule, tracklet, frame, frame)
                 if first < frame:
                     track.seen(first)
                 self._tracks[track_id] = track
@@ -359,18 +359,18 @@ class TrackIdentities:
             before = track.before
             if track.take(frame, embeddings[i], qualities[i], looks[i], class_names[i]) and before is not None:
                 self._close(track_id, track, before)
-            means[i] = track.stretch.mean
-        kinds = [self._tracks[t].stretch.class_name for t in track_ids]
+            means[i] = track.tracklet.mean
+        kinds = [self._tracks[t].tracklet.class_name for t in track_ids]
         for track_id, near, supported in zip(
             track_ids, *self._compare(means, kinds, self._held(track_ids)), strict=True
         ):
-            stretch = self._tracks[track_id].stretch
-            stretch.distances, stretch.supported = near, supported
+            tracklet = self._tracks[track_id].tracklet
+            tracklet.distances, tracklet.supported = near, supported
         self._stale = True
 
     def _held(self, track_ids: Sequence[int]) -> list[int]:
         """The columns of the names that tracks have, -1 for none."""
-        return [self._tracks[t].stretch.name if t in self._tracks else -1 for t in track_ids]
+        return [self._tracks[t].tracklet.name if t in self._tracks else -1 for t in track_ids]
 
     def _compare(
         self,
@@ -416,11 +416,11 @@ class TrackIdentities:
             renamed: Those that are called otherwise now, the old name to the new one.
         """
         renamed = renamed or {}
-        for place, stretch in enumerate(self._done):
-            if stretch.named is not None and stretch.named.identity in renamed:
-                named = replace(stretch.named, identity=renamed[stretch.named.identity])
-                self._done[place] = replace(stretch, named=named)
-        parts = [(t, part) for t in self._tracks.values() for part in (t.stretch, t.before) if part is not None]
+        for place, tracklet in enumerate(self._done):
+            if tracklet.named is not None and tracklet.named.identity in renamed:
+                named = replace(tracklet.named, identity=renamed[tracklet.named.identity])
+                self._done[place] = replace(tracklet, named=named)
+        parts = [(t, part) for t in self._tracks.values() for part in (t.tracklet, t.before) if part is not None]
         if not parts:
             return
         means = np.stack([part.mean for _, part in parts])
@@ -463,8 +463,8 @@ class TrackIdentities:
                 continue
             track.seen(frame)
             kind = class_names[i] if class_names is not None else None
-            withheld = track.doubtful or are_different_classes(kind, track.stretch.class_name)
-            named = None if withheld else self._named(track.stretch)
+            withheld = track.doubtful or are_different_classes(kind, track.tracklet.class_name)
+            named = None if withheld else self._named(track.tracklet)
             answer.append(named)
             if self._explain:
                 said = (self.status(track_id, kind), None if named is None else named.identity)
@@ -484,7 +484,7 @@ class TrackIdentities:
                 nothing of it.
         """
         track = self._tracks.get(track_id)
-        if track is None or are_different_classes(class_name, track.stretch.class_name):
+        if track is None or are_different_classes(class_name, track.tracklet.class_name):
             return "undecided"
         return track.status
 
@@ -492,10 +492,10 @@ class TrackIdentities:
         """All that is known of a track, to be looked at and not changed; None where it has not been seen."""
         return self._tracks.get(track_id)
 
-    def _named(self, stretch: Stretch) -> Named | None:
-        if stretch.name < 0:
+    def _named(self, tracklet: Tracklet) -> Named | None:
+        if tracklet.name < 0:
             return None
-        return Named(self._source.identities[stretch.name], float(stretch.distances[stretch.name]))
+        return Named(self._source.identities[tracklet.name], float(tracklet.distances[tracklet.name]))
 
     def _decide(self, track_ids: Sequence[int]) -> None:
         known = [self._tracks[t] for t in track_ids if t in self._tracks]
@@ -503,25 +503,25 @@ class TrackIdentities:
             return
         rule = self._rule
         # An identity may have joined the gallery since a track was looked at; that look says nothing of it.
-        width = max(len(track.stretch.distances) for track in known)
+        width = max(len(track.tracklet.distances) for track in known)
         near, supported = np.full((2, len(known), width), np.inf)
         for row, track in enumerate(known):
-            stretch = track.stretch
-            near[row, : len(stretch.distances)] = stretch.distances
-            supported[row, : len(stretch.supported)] = stretch.supported
-            if stretch.name >= 0 and supported[row].min() < supported[row, stretch.name] - rule.margin / 2:
-                stretch.name = -1  # all looks together have come to say somebody else
-        held = {track.stretch.name: row for row, track in enumerate(known) if track.stretch.name >= 0}
+            tracklet = track.tracklet
+            near[row, : len(tracklet.distances)] = tracklet.distances
+            supported[row, : len(tracklet.supported)] = tracklet.supported
+            if tracklet.name >= 0 and supported[row].min() < supported[row, tracklet.name] - rule.margin / 2:
+                tracklet.name = -1  # all looks together have come to say somebody else
+        held = {track.tracklet.name: row for row, track in enumerate(known) if track.tracklet.name >= 0}
         costs = np.full((len(known), width), np.inf)
         for row, track in enumerate(known):
-            name = track.stretch.name
+            name = track.tracklet.name
             if name >= 0:
                 # The holder of a name is preferred for it. Beyond the gate, but not for long enough to drop
                 # it, it keeps the name if nobody else takes it.
                 costs[row, name] = min(supported[row, name] - rule.hysteresis, rule.accept)
                 continue
             taken = [c for c, holder in held.items() if supported[holder, c] <= supported[row, c]]
-            column = self._candidate(track.stretch.looks, near[row], supported[row], taken)
+            column = self._candidate(track.tracklet.looks, near[row], supported[row], taken)
             if column >= 0:
                 costs[row, column] = min(supported[row, column], rule.accept)
             best = int(np.argmin(supported[row])) if width else -1
@@ -531,7 +531,7 @@ class TrackIdentities:
                 if rival.last_look < track.last_look and rival.risk == 0.0:
                     rival.risk, rival.risk_frame = 0.6, rival.last_look + 1
         for track, column in zip(known, assign_identities(costs, rule.accept), strict=True):
-            track.stretch.name = int(column)
+            track.tracklet.name = int(column)
 
     def _candidate(
         self, looks: int, near: NDArray[np.float64], supported: NDArray[np.float64], taken: Sequence[int]
@@ -558,54 +558,54 @@ class TrackIdentities:
 
     # -- what was decided ------------------------------------------------------------------------------------
 
-    def stretches(self) -> list[NamedStretch]:
-        """What has been decided on each stretch of each track, in the end; needs `keep`."""
+    def tracklets(self) -> list[NamedTracklet]:
+        """What has been decided on each tracklet of each track, in the end; needs `keep`."""
         for track_id, track in self._tracks.items():
             self._end(track_id, track)
         self._tracks.clear()
         return self._done
 
     def _end(self, track_id: int, track: TrackEvidence) -> None:
-        track.stretch.last = track.last_seen
-        for stretch in (track.before, track.stretch):
-            if stretch is not None:
-                self._close(track_id, track, stretch)
+        track.tracklet.last = track.last_seen
+        for tracklet in (track.before, track.tracklet):
+            if tracklet is not None:
+                self._close(track_id, track, tracklet)
 
-    def _close(self, track_id: int, track: TrackEvidence, stretch: Stretch) -> None:
+    def _close(self, track_id: int, track: TrackEvidence, tracklet: Tracklet) -> None:
         if self._keep:
-            first, since, last = stretch.first, stretch.since, stretch.last
-            sure = self._begins(track, stretch)
+            first, since, last = tracklet.first, tracklet.since, tracklet.last
+            sure = self._begins(track, tracklet)
             runs = tuple((max(a, first), min(b, last)) for a, b in track.runs if a <= last and b >= first)
-            moments = tuple(stretch.moments or ())
-            why = explain_stretch(track, stretch, self._source.identities, self._rule) if self._explain else None
+            moments = tuple(tracklet.moments or ())
+            why = explain_stretch(track, tracklet, self._source.identities, self._rule) if self._explain else None
             self._done.append(
-                NamedStretch(
+                NamedTracklet(
                     track_id,
                     first,
                     sure,
                     since,
                     last,
-                    self._named(stretch),
-                    stretch.class_name,
+                    self._named(tracklet),
+                    tracklet.class_name,
                     moments,
                     runs,
                     why=why,
                 )
             )
 
-    def _begins(self, track: TrackEvidence, stretch: Stretch) -> int:
-        """The frame from which on a stretch surely shows whom it was given the name of.
+    def _begins(self, track: TrackEvidence, tracklet: Tracklet) -> int:
+        """The frame from which on a tracklet surely shows whom it was given the name of.
 
         It may have begun with looks at nobody in particular, such as a box around two people.
         """
-        if stretch.name < 0 or not stretch.early:
-            return stretch.first
-        looks = np.stack([embedding for _, embedding in stretch.early])
-        distances = self._source.identity_distances(looks, [stretch.class_name] * len(looks))[:, stretch.name]
+        if tracklet.name < 0 or not tracklet.early:
+            return tracklet.first
+        looks = np.stack([embedding for _, embedding in tracklet.early])
+        distances = self._source.identity_distances(looks, [tracklet.class_name] * len(looks))[:, tracklet.name]
         fits = np.flatnonzero(distances <= self._rule.accept + 2 * self._rule.hysteresis)
         if not fits.size:
-            return stretch.early[-1][0] + 1
-        return stretch.early[int(fits[0])][0] if fits[0] else stretch.first
+            return tracklet.early[-1][0] + 1
+        return tracklet.early[int(fits[0])][0] if fits[0] else tracklet.first
 
     def _forget(self, frame: int) -> None:
         old = [t for t, track in self._tracks.items() if frame - track.last_seen > self.FORGET_AFTER]

@@ -1,4 +1,4 @@
-"""What the looks at one track say of who it shows: evidence over time, in stretches of one person each.
+"""What the looks at one track say of who it shows: evidence over time, in tracklets of one person each.
 
 This room knows vectors, distances and frame numbers; which track may have which name beside others is
 `tracking.identification.identifier`'s.
@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Decision",
     "DecisionRule",
     "Look",
     "Moment",
     "Status",
-    "Stretch",
     "TrackEvidence",
-    "Verdict",
+    "Tracklet",
     "are_different_classes",
     "keep_moment",
     "two_nearest",
@@ -29,7 +29,7 @@ __all__ = [
 Status = Literal["known", "unknown", "undecided"]
 """Has a name; is nobody of the gallery; cannot be told yet, or not from somebody else."""
 
-Verdict = Literal["for", "against", "poor"]
+Decision = Literal["for", "against", "poor"]
 """A look for the evidence so far; against it, and held back; or against it, but too bad to mean anything."""
 
 _TINY = 1e-3
@@ -91,7 +91,7 @@ class Look:
     nearest: int
     distance: float
     second: float
-    verdict: Verdict
+    verdict: Decision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +125,7 @@ def keep_moment(moments: list[Moment], moment: Moment, most: int) -> None:
 
 
 @dataclass(slots=True, eq=False)
-class Stretch:
+class Tracklet:
     """A part of a track that shows one person: the fading sum of its looks, weighted by their quality.
 
     Attributes:
@@ -179,13 +179,13 @@ class TrackEvidence:
 
     A look that speaks against the evidence so far is held back: somebody passed in front, or the tracker went
     over to another person, and only further looks can tell. Some such looks in a row that show the same person
-    begin a new stretch, from the moment where the track was most at risk of a swap; if the person before is
-    seen again before the new one has got a name, the old stretch goes on. A look at something of another class
+    begin a new tracklet, from the moment where the track was most at risk of a swap; if the person before is
+    seen again before the new one has got a name, the old tracklet goes on. A look at something of another class
     always speaks against the evidence, since a tracker may go over from a person to a car.
 
     Attributes:
         rule: The limits.
-        stretch: The stretch that it is in now.
+        tracklet: The tracklet that it is in now.
         before: The one before.
         last_look, last_for, last_seen: Frames of the last look, of the last that agreed, and of the last sight.
         risk: How likely a swap is since the last good look: 0 for not at all, overlap and time out of sight add
@@ -194,7 +194,7 @@ class TrackEvidence:
         crowd: Largest overlap with another box since then.
         usual: What a look at it is usually worth; see `look_quality`.
         worth: The same without sharpness, from all its boxes; see `box_quality`.
-        otherwise: In how many frames in a row, up to now, its box has been of another class than the stretch.
+        otherwise: In how many frames in a row, up to now, its box has been of another class than the tracklet.
         held: Looks held back.
         journal: Its last looks.
         answers: The last changes of what it is called: (frame, status, name or None).
@@ -203,7 +203,7 @@ class TrackEvidence:
 
     RUNS = 64
     PATIENCE = 2
-    """Contrary looks in a row that begin a new stretch ..."""
+    """Contrary looks in a row that begin a new tracklet ..."""
     PATIENCE_UNPROVOKED = 4
     """... and where nothing happened that could have made the tracker go over to somebody else."""
     ENOUGH = 4
@@ -216,11 +216,11 @@ class TrackEvidence:
     """... and one worth less than this does not show that no swap took place."""
 
     rule: DecisionRule
-    stretch: Stretch
+    tracklet: Tracklet
     last_look: int
     last_seen: int
     last_for: int = -1
-    before: Stretch | None = None
+    before: Tracklet | None = None
     risk: float = 0.0
     risk_frame: int = -1
     crowd: float = 0.0
@@ -252,7 +252,7 @@ class TrackEvidence:
         look: NDArray[np.float32],
         class_name: str | None = None,
     ) -> bool:
-        """Add a look, hold it back, or begin a new stretch.
+        """Add a look, hold it back, or begin a new tracklet.
 
         Args:
             frame: When.
@@ -262,12 +262,12 @@ class TrackEvidence:
             class_name: Of what was looked at; None where unknown.
 
         Returns:
-            Whether a new stretch has begun with it.
+            Whether a new tracklet has begun with it.
         """
         weight = max(quality, _TINY)
         self.last_look = frame
-        other = are_different_classes(class_name, self.stretch.class_name)
-        against = other or (self.stretch.looks > 0 and self._speaks_against(embedding, look))
+        other = are_different_classes(class_name, self.tracklet.class_name)
+        against = other or (self.tracklet.looks > 0 and self._speaks_against(embedding, look))
         poor = against and not other and quality < self.POOR * self.usual
         self.journal.append(
             Look(frame, quality, *two_nearest(look), "poor" if poor else "against" if against else "for")
@@ -277,11 +277,11 @@ class TrackEvidence:
         self.usual = weight if self.usual == 0.0 else 0.8 * self.usual + 0.2 * weight
         if against and self._returns(embedding, look, class_name):
             assert self.before is not None
-            self.stretch, self.before, against = self.before, None, False
+            self.tracklet, self.before, against = self.before, None, False
         if not against:
             self.held.clear()
             self._add(frame, embedding, weight)
-            self.stretch.class_name = self.stretch.class_name or class_name
+            self.tracklet.class_name = self.tracklet.class_name or class_name
             self.last_for = frame
             if quality >= self.CONVINCING * self.usual:
                 self.risk = self.crowd = 0.0
@@ -298,12 +298,12 @@ class TrackEvidence:
         first = self.held[0].frame
         if self.risk > 0.0 and self.last_for < self.risk_frame < first:
             first = self.risk_frame
-        old = self.stretch
+        old = self.tracklet
         old.last = first - 1
         self.before = old
         moments: list[Moment] | None = None if old.moments is None else []
         kind = next((held.class_name for held in self.held if held.class_name is not None), None)
-        self.stretch = Stretch(
+        self.tracklet = Tracklet(
             first, frame, np.zeros_like(old.total), old.distances, old.supported, moments=moments, class_name=kind
         )
         for held in self.held:
@@ -312,18 +312,18 @@ class TrackEvidence:
         self.risk = self.crowd = 0.0
 
     def _add(self, frame: int, embedding: NDArray[np.float32], weight: float) -> None:
-        stretch = self.stretch
-        if len(stretch.early) < Stretch.EARLY:
-            stretch.early.append((frame, embedding))
-        if stretch.moments is not None:
+        tracklet = self.tracklet
+        if len(tracklet.early) < Tracklet.EARLY:
+            tracklet.early.append((frame, embedding))
+        if tracklet.moments is not None:
             moment = Moment(frame, frame, embedding * np.float32(weight), weight)
-            keep_moment(stretch.moments, moment, Stretch.MOMENTS)
-        stretch.total = stretch.total * np.float32(self.MEMORY) + embedding * np.float32(weight)
-        stretch.looks += 1
+            keep_moment(tracklet.moments, moment, Tracklet.MOMENTS)
+        tracklet.total = tracklet.total * np.float32(self.MEMORY) + embedding * np.float32(weight)
+        tracklet.looks += 1
 
     def _speaks_against(self, embedding: NDArray[np.float32], look: NDArray[np.float32]) -> bool:
-        rule, name = self.rule, self.stretch.name
-        own = 1.0 - float(embedding @ self.stretch.mean)
+        rule, name = self.rule, self.tracklet.name
+        own = 1.0 - float(embedding @ self.tracklet.mean)
         if own <= rule.sure:
             return False
         if name < 0 or name >= len(look):
@@ -334,7 +334,7 @@ class TrackEvidence:
     def _returns(self, embedding: NDArray[np.float32], look: NDArray[np.float32], class_name: str | None) -> bool:
         """Whether the track shows again whom it showed before somebody, never named, came in between."""
         before = self.before
-        if before is None or self.stretch.name >= 0 or are_different_classes(class_name, before.class_name):
+        if before is None or self.tracklet.name >= 0 or are_different_classes(class_name, before.class_name):
             return False
         own = 1.0 - float(embedding @ before.mean)
         if before.name < 0 or before.name >= len(look):
@@ -353,14 +353,14 @@ class TrackEvidence:
 
     @property
     def status(self) -> Status:
-        """What can be said of the stretch that it is in."""
-        stretch = self.stretch
+        """What can be said of the tracklet that it is in."""
+        tracklet = self.tracklet
         if self.doubtful:
             return "undecided"
-        if stretch.name >= 0:
+        if tracklet.name >= 0:
             return "known"
-        far = float(stretch.distances.min(initial=np.inf)) > self.rule.reject
-        return "unknown" if far and stretch.looks >= self.ENOUGH else "undecided"
+        far = float(tracklet.distances.min(initial=np.inf)) > self.rule.reject
+        return "unknown" if far and tracklet.looks >= self.ENOUGH else "undecided"
 
 
 def two_nearest(distances: NDArray[np.floating]) -> tuple[int, float, float]:

@@ -4,7 +4,7 @@ A run names as it goes; once it is over, all tracks can be held against each oth
 together by average linkage, with what cannot be (two places at once, two names of the gallery, two classes) kept
 apart, and each track is then read once more, look by look, as a path through the people so found.
 
-This room knows stretches with their looks; it knows nothing of galleries, files or video.
+This room knows tracklets with their looks; it knows nothing of galleries, files or video.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.identification.identifier import Named, NamedStretch
+from tracking.identification.identifier import Named, NamedTracklet
 from tracking.identification.track_evidence import DecisionRule, Moment
 
-__all__ = ["Person", "associate", "settle"]
+__all__ = ["LinkedPerson", "link_tracklets", "settle"]
 
 TOGETHER = 2
-"""Frames that two stretches of one person may share: a new track begins where the old one still ends."""
+"""Frames that two tracklets of one person may share: a new track begins where the old one still ends."""
 SWITCH = 0.4
 """What it costs a track's path to go over to somebody else, in parts of the accepted distance: about one good look
 at somebody who is clearly another."""
@@ -33,11 +33,11 @@ _BLOCK = 1024
 
 
 @dataclass(slots=True, eq=False)
-class Person:
+class LinkedPerson:
     """Stretches that show the same person.
 
     Attributes:
-        members: Positions of the stretches.
+        members: Positions of the tracklets.
         total: (D,) sum of the members' means, weighted.
         weight: Sum of the weights.
         anchor: The name that one of them surely has, or None.
@@ -60,13 +60,13 @@ class Person:
         return self.total / np.float32(max(float(np.linalg.norm(self.total)), 1e-9))
 
 
-def associate(
-    stretches: Sequence[NamedStretch],
+def link_tracklets(
+    tracklets: Sequence[NamedTracklet],
     rule: DecisionRule,
     anchors: Sequence[str | None],
     out: Sequence[frozenset[str]] = (),
-) -> list[Person]:
-    """Put stretches of one person together.
+) -> list[LinkedPerson]:
+    """Put tracklets of one person together.
 
     The two nearest groups become one as long as their members are on average no further apart than what makes
     somebody a stranger (`DecisionRule.reject`); where one of the groups has a name, than what makes a name
@@ -74,17 +74,17 @@ def associate(
     number of pairs that are near each other.
 
     Args:
-        stretches: Each with at least one moment.
+        tracklets: Each with at least one moment.
         rule: The limits.
         anchors: For each, the name that it surely has, or None.
         out: For each, the names that it surely has not; none by default.
     """
-    people: dict[int, Person] = {}
-    for position, (stretch, anchor) in enumerate(zip(stretches, anchors, strict=True)):
-        weight = sum(moment.weight for moment in stretch.moments)
-        kind = None if stretch.class_name is None else stretch.class_name.casefold()
-        people[position] = Person(
-            [position], _mean(stretch.moments) * np.float32(weight), weight, anchor, list(stretch.runs), kind
+    people: dict[int, LinkedPerson] = {}
+    for position, (tracklet, anchor) in enumerate(zip(tracklets, anchors, strict=True)):
+        weight = sum(moment.weight for moment in tracklet.moments)
+        kind = None if tracklet.class_name is None else tracklet.class_name.casefold()
+        people[position] = LinkedPerson(
+            [position], _mean(tracklet.moments) * np.float32(weight), weight, anchor, list(tracklet.runs), kind
         )
         if out:
             people[position].out = out[position]
@@ -105,7 +105,7 @@ def associate(
         if first not in people or second not in people:
             continue
         one, other = people.pop(first), people.pop(second)
-        people[number] = Person(
+        people[number] = LinkedPerson(
             one.members + other.members,
             one.total + other.total,
             one.weight + other.weight,
@@ -125,7 +125,7 @@ def associate(
 
 
 def _offer(
-    queue: list[tuple[float, int, int]], people: Mapping[int, Person], rule: DecisionRule, first: int, second: int
+    queue: list[tuple[float, int, int]], people: Mapping[int, LinkedPerson], rule: DecisionRule, first: int, second: int
 ) -> None:
     one, other = people[first], people[second]
     if one.anchor is not None and other.anchor is not None and one.anchor != other.anchor:
@@ -161,50 +161,50 @@ def _mean(moments: Sequence[Moment]) -> NDArray[np.float32]:
 
 
 def settle(
-    stretches: Sequence[NamedStretch],
-    people: Sequence[Person],
+    tracklets: Sequence[NamedTracklet],
+    people: Sequence[LinkedPerson],
     names: Sequence[str | None],
     rule: DecisionRule,
-) -> list[NamedStretch]:
-    """The stretches with the names of the people they show, cut anew where a track went over unnoticed.
+) -> list[NamedTracklet]:
+    """The tracklets with the names of the people they show, cut anew where a track went over unnoticed.
 
-    A track without anchored stretches is read as a path: each moment costs its distance to the person, weighted by
+    A track without anchored tracklets is read as a path: each moment costs its distance to the person, weighted by
     its quality, and each change of person `SWITCH`.
 
     Args:
-        stretches: As given to `associate`.
+        tracklets: As given to `link_tracklets`.
         people: What it returned.
         names: What each of them is called; None for nothing.
         rule: The limits.
 
     Returns:
-        Settled stretches, which do not overlap in a track.
+        Settled tracklets, which do not overlap in a track.
     """
     person_of = {member: number for number, person in enumerate(people) for member in person.members}
     fixed = {number for number, person in enumerate(people) if person.anchor is not None}
     free = [number for number in range(len(people)) if number not in fixed]
     tracks: dict[int, list[int]] = defaultdict(list)
-    for position, stretch in enumerate(stretches):
-        tracks[stretch.track_id].append(position)
-    settled: list[NamedStretch] = []
+    for position, tracklet in enumerate(tracklets):
+        tracks[tracklet.track_id].append(position)
+    settled: list[NamedTracklet] = []
     for positions in tracks.values():
         if any(person_of[position] in fixed for position in positions):
             for position in positions:
                 number = person_of[position]
-                mean = _mean(stretches[position].moments)
-                settled.append(_named(stretches[position], people[number], names[number], mean))
+                mean = _mean(tracklets[position].moments)
+                settled.append(_named(tracklets[position], people[number], names[number], mean))
             continue
-        settled += _path(sorted((stretches[p] for p in positions), key=lambda s: s.first), people, names, free, rule)
+        settled += _path(sorted((tracklets[p] for p in positions), key=lambda s: s.first), people, names, free, rule)
     return settled
 
 
 def _path(
-    parts: Sequence[NamedStretch],
-    people: Sequence[Person],
+    parts: Sequence[NamedTracklet],
+    people: Sequence[LinkedPerson],
     names: Sequence[str | None],
     free: Sequence[int],
     rule: DecisionRule,
-) -> list[NamedStretch]:
+) -> list[NamedTracklet]:
     moments = sorted((moment for part in parts for moment in part.moments), key=lambda moment: moment.first)
     kind = parts[0].class_name
     choice = [n for n in free if kind is None or people[n].class_name in (None, kind.casefold())]
@@ -224,7 +224,7 @@ def _path(
     for back in reversed(came):
         path.append(int(back[path[-1]]))
     path.reverse()
-    pieces: list[NamedStretch] = []
+    pieces: list[NamedTracklet] = []
     begin = 0
     first = parts[0].first
     for end in range(1, len(path) + 1):
@@ -241,9 +241,9 @@ def _path(
     return pieces
 
 
-def _named(stretch: NamedStretch, person: Person, name: str | None, mean: NDArray[np.float32]) -> NamedStretch:
+def _named(tracklet: NamedTracklet, person: LinkedPerson, name: str | None, mean: NDArray[np.float32]) -> NamedTracklet:
     distance = min(2.0, max(0.0, 1.0 - float(mean @ person.mean)))
-    if person.anchor is not None and stretch.named is not None and stretch.named.identity == name:
-        return stretch  # named by the gallery, and with more care than here
+    if person.anchor is not None and tracklet.named is not None and tracklet.named.identity == name:
+        return tracklet  # named by the gallery, and with more care than here
     named = None if name is None else Named(name, distance)
-    return replace(stretch, named=named, sure=stretch.first, since=stretch.first, settled=True)
+    return replace(tracklet, named=named, sure=tracklet.first, since=tracklet.first, settled=True)

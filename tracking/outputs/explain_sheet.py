@@ -17,7 +17,7 @@ from tracking.video.files import VideoReader
 if TYPE_CHECKING:
     from gallery_db import GalleryView
     from tracking.identification.explanation import Explanation
-    from tracking.identification.identifier import NamedStretch
+    from tracking.identification.identifier import NamedTracklet
     from tracking.trackers.trackers import Sight
 
 __all__ = ["MOST_ROWS", "explanations", "in_order", "write_explanations"]
@@ -28,28 +28,28 @@ _NEIGHBOURS = 3
 _HEIGHT = 192
 
 
-def in_order(stretches: Sequence[NamedStretch]) -> list[tuple[NamedStretch, Explanation]]:
-    """The stretches that have been explained, the doubtful first."""
-    told = [(stretch, stretch.why) for stretch in stretches if stretch.why is not None]
+def in_order(tracklets: Sequence[NamedTracklet]) -> list[tuple[NamedTracklet, Explanation]]:
+    """The tracklets that have been explained, the doubtful first."""
+    told = [(tracklet, tracklet.why) for tracklet in tracklets if tracklet.why is not None]
     return sorted(told, key=lambda pair: (pair[1].slack, pair[0].track_id, pair[0].first))
 
 
 def explanations(
-    stretches: Sequence[NamedStretch], final: Mapping[tuple[int, int], str | None]
+    tracklets: Sequence[NamedTracklet], final: Mapping[tuple[int, int], str | None]
 ) -> list[dict[str, Any]]:
     """What ``tracked.json`` says, the doubtful first.
 
     Args:
-        stretches: With their explanations.
+        tracklets: With their explanations.
         final: What each (by track and first frame) is called in the end.
     """
     found = []
-    for stretch, why in in_order(stretches):
-        name = final.get((stretch.track_id, stretch.first), why.name)
+    for tracklet, why in in_order(tracklets):
+        name = final.get((tracklet.track_id, tracklet.first), why.name)
         document = {
-            "track_id": str(stretch.track_id),
-            "first": stretch.first,
-            "last": stretch.last,
+            "track_id": str(tracklet.track_id),
+            "first": tracklet.first,
+            "last": tracklet.last,
             **({} if name is None else {"identity": name}),
             **why.as_json(),
         }
@@ -66,19 +66,19 @@ def _in_the_end(name: str | None) -> str:
 
 def write_explanations(
     path: Path,
-    stretches: Sequence[NamedStretch],
+    tracklets: Sequence[NamedTracklet],
     final: Mapping[tuple[int, int], str | None],
     sights: Mapping[tuple[int, int], Sequence[Sight]],
     video: Path,
     gallery: Path | str,
     collection: str,
 ) -> Path | None:
-    """Draw the sheet: a row a stretch, at most `MOST_ROWS`, the doubtful first.
+    """Draw the sheet: a row a tracklet, at most `MOST_ROWS`, the doubtful first.
 
     Args:
         path: Where to; written beside and renamed.
-        stretches, final: See `explanations`.
-        sights: The best looks at each stretch.
+        tracklets, final: See `explanations`.
+        sights: The best looks at each tracklet.
         video: What they are of.
         gallery: Whose entries they were held against, a folder or an address; not open for writing here.
         collection: Of it.
@@ -89,34 +89,34 @@ def write_explanations(
     Raises:
         GtrackError: The gallery or the video cannot be read, or the picture cannot be written.
     """
-    told = in_order(stretches)[:MOST_ROWS]
+    told = in_order(tracklets)[:MOST_ROWS]
     if not told:
         return None
     pictures = _pictures(video, {key: sights.get(key, ()) for key in ((s.track_id, s.first) for s, _ in told)})
     rows = []
     with Gallery.open(gallery, collection=collection) as opened:
         view = opened.view()
-        for stretch, why in told:
-            key = (stretch.track_id, stretch.first)
+        for tracklet, why in told:
+            key = (tracklet.track_id, tracklet.first)
             name = final.get(key, why.name)
             called = name or ("undecided" if why.status == "undecided" else "unknown")
             own, *more = pictures[key] or [None]
             words = [
-                f"track {stretch.track_id}, frames {stretch.first} to {stretch.last}: {called}",
+                f"track {tracklet.track_id}, frames {tracklet.first} to {tracklet.last}: {called}",
                 *(why.reason + (_in_the_end(name) if name != why.name else "")).split("; "),
                 "votes: " + (", ".join(f"{who} {count}" for who, count in why.votes.items()) or "none"),
                 *(f"from frame {frame}: {name or status}" for frame, status, name in why.answers[-3:]),
             ]
             kept = [picture for picture in more if picture is not None]
-            caption = f"#{stretch.track_id} {called}"
-            rows.append(ContactRow(own, caption, _nearest(opened, view, stretch, why), kept, words))
+            caption = f"#{tracklet.track_id} {called}"
+            rows.append(ContactRow(own, caption, _nearest(opened, view, tracklet, why), kept, words))
         return write_contact_sheet(path, rows, gallery=opened.path)
 
 
-def _nearest(opened: Gallery, view: GalleryView, stretch: NamedStretch, why: Explanation) -> list[Match]:
+def _nearest(opened: Gallery, view: GalleryView, tracklet: NamedTracklet, why: Explanation) -> list[Match]:
     """Of each neighbour its nearest entry, with the distance that the decision saw."""
     matches = []
-    kind = None if stretch.class_name is None else stretch.class_name.casefold()
+    kind = None if tracklet.class_name is None else tracklet.class_name.casefold()
     for name, near, _ in why.neighbours[:_NEIGHBOURS]:
         columns = [
             column

@@ -41,7 +41,7 @@ class TrackResult:
     """What a run returns.
 
     Attributes:
-        paths: Where the artefacts are; all None if nothing was saved.
+        paths: Where the outputs are; all None if nothing was saved.
         stats: ``frames``, ``fps``, ``seconds`` and ``cpu_seconds`` of the frame loop, ``detections``,
             ``tracked``, ``named``, ``tracks``, ``identities``, ``crops`` and ``warnings``, all numbers; with
             backfill, also ``backfilled``, the detections that it named otherwise.

@@ -27,7 +27,7 @@ from gallery_db.atomic_files import atomic_path
 from tracking.errors import DisplayError, OptionError, OutputError
 from tracking.video.files import VideoWriter
 
-__all__ = ["Artefacts", "Display", "FrameFolder", "OutputOptions", "TrackFile", "TrackPaths"]
+__all__ = ["Display", "FrameFolder", "OutputOptions", "RunOutputs", "TrackFile", "TrackPaths"]
 
 _IN_MEMORY = 4 * 1024 * 1024
 _AT_ONCE = 64 * 1024
@@ -35,7 +35,7 @@ _AT_ONCE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TrackPaths:
-    """Where a run's artefacts are; None for what was not asked for."""
+    """Where a run's outputs are; None for what was not asked for."""
 
     run_dir: Path | None = None
     json_path: Path | None = None
@@ -112,7 +112,7 @@ class OutputOptions:
         return self.out_dir / (self.run_name or _single_name(video.stem, "the video's stem"))
 
     def paths(self, video: Path) -> TrackPaths:
-        """Where the artefacts of a run over that video go; the run folder is made if one is needed.
+        """Where the outputs of a run over that video go; the run folder is made if one is needed.
 
         Raises:
             OutputError: The run folder cannot be made or written.
@@ -139,7 +139,7 @@ class OutputOptions:
         return paths
 
 
-class Artefacts:
+class RunOutputs:
     """All that a run writes, opened together and completed together.
 
     Args:

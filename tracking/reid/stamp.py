@@ -1,8 +1,8 @@
 """What an exported model says of itself: whose embeddings it gives, and what turns a crop into its input.
 
 A gallery knows its model by the hash of the weights, and an export is another file with another hash. So
-`tracking.reid.export.exporter` compares it with its source and writes a stamp into it: ONNX ``metadata_props``, a file in the
-TorchScript archive, ``rt_info`` in OpenVINO's XML; TensorRT engines and TFLite models have it in their sidecar. A
+`tracking.reid.export.exporter` compares it with its source and writes a stamp into it: ONNX ``metadata_props``,
+a file in the TorchScript archive, ``rt_info`` in OpenVINO's XML; TensorRT engines and TFLite models have it in their sidecar. A
 model with a stamp that vouches for it counts as its source.
 
 Other tools change a model and keep its metadata (ONNX Runtime's quantisation does), so a stamp is sealed with a hash

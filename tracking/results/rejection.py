@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db import Entry, Gallery, People, atomic_path
+from gallery_db import Curator, Entry, Gallery, atomic_path
 from gallery_db.rejections import NOT
 from tracking.enrolment.gallery_writer import CROPS
 from tracking.errors import OptionError, VideoError
@@ -120,9 +120,9 @@ def reject_track(
     Raises:
         OptionError: There is no such track.
         VideoError: The video lacks the track's frames.
-        GtrackError: As of `People.reject`.
+        GtrackError: As of `Curator.reject`.
     """
-    people = People(gallery)
+    people = Curator(gallery)
     own = entries_of_track(gallery, document, track_id, name)
     if own:
         _, leaves = people.reject([entry.id for entry in own], name)

@@ -13,7 +13,7 @@ from gallery_db.model import Embedder
 from tracking.detections.reader import FrameDetections
 from tracking.enrolment.camera_tracks import Answers, Look, Presence, Recognition, Sight
 from tracking.enrolment.enroller import Enroller
-from tracking.identification.identifier import IdentitySource, Named, NamedStretch, TrackIdentities, name_detections
+from tracking.identification.identifier import IdentitySource, Named, NamedTracklet, TrackIdentifier, name_detections
 from tracking.identification.quality import crowding
 from tracking.identification.track_evidence import Status
 from tracking.reid.crops import crop
@@ -138,7 +138,7 @@ class Hybrid:
         self,
         temporal: TemporalTracker,
         embedder: Embedder | None = None,
-        identities: TrackIdentities | None = None,
+        identities: TrackIdentifier | None = None,
         enroller: Enroller | None = None,
         *,
         explain: bool = False,
@@ -218,6 +218,6 @@ class Hybrid:
         if self._recognition is not None:
             self._recognition.gallery_changed(before, renamed)
 
-    def stretches(self) -> list[NamedStretch]:
-        """See `TrackIdentities.stretches`."""
-        return [] if self._recognition is None else self._recognition.stretches()
+    def tracklets(self) -> list[NamedTracklet]:
+        """See `TrackIdentifier.tracklets`."""
+        return [] if self._recognition is None else self._recognition.tracklets()

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import gallery_db.analysis.anomalies
-from gallery_db import GalleryError, GalleryView, Suspects, find_suspects
+from gallery_db import Anomalies, GalleryError, GalleryView, find_anomalies
 
 PEOPLE, EACH, DIMENSION = 12, 6, 64
 
@@ -27,15 +27,15 @@ def people(seed: int = 0, noise: float = 0.07) -> tuple[list[str], NDArray[np.fl
 
 def suspects(
     names: list[str], vectors: NDArray[np.float32], ids: list[str], classes: list[str] | None = None, **options: Any
-) -> Suspects:
-    return find_suspects(GalleryView.from_arrays(names, vectors, ids=ids, class_names=classes), **options)
+) -> Anomalies:
+    return find_anomalies(GalleryView.from_arrays(names, vectors, ids=ids, class_names=classes), **options)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_is_found_where_nothing_is_wrong(seed: int) -> None:
     found = suspects(*people(seed))
     assert not found
-    assert found == Suspects((), (), (), ())
+    assert found == Anomalies((), (), (), ())
 
 
 @pytest.mark.parametrize("seed", range(5))

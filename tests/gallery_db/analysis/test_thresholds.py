@@ -15,17 +15,17 @@ from support.gallery import ColourEmbedder, make_people
 
 import cli.main
 from gallery_db import (
+    Curator,
     Entry,
     Gallery,
     GalleryError,
     GalleryReadOnlyError,
-    People,
     calibrate_gallery,
+    describe_outdated,
     export_parquet,
     import_parquet,
     ingest_folder,
     match_threshold,
-    outgrown,
     reembed_gallery,
     reset_thresholds,
     restore_snapshot,
@@ -60,7 +60,7 @@ def test_a_calibration_is_kept_and_found_again(filled: Path | str) -> None:
         assert (kept.settings["far"], kept.settings["looks"]) == (0.2, 5)
         assert kept.generation == gallery.generation
         assert "@" in kept.who
-        assert outgrown(gallery, kept) is None
+        assert describe_outdated(gallery, kept) is None
         used = match_threshold(gallery)
         assert (used.value, used.origin) == (kept.threshold, "calibration")
         (words,) = used.words
@@ -110,10 +110,10 @@ def test_a_gallery_that_has_outgrown_its_calibration_says_so(filled: Path | str)
         (kept,) = store_calibrations(gallery, calibrate_gallery(gallery, far=0.2))
         entries = list(gallery.entries())
         gallery.update([Entry(**{**_fields(entries[0]), "identity": "p1"})])
-        assert outgrown(gallery, kept) is None, "a correction is no other gallery"
-        People(gallery).rename("p5", "somebody")
+        assert describe_outdated(gallery, kept) is None, "a correction is no other gallery"
+        Curator(gallery).rename("p5", "somebody")
         gallery.remove([entry.id for entry in entries[:8]])
-        words = outgrown(gallery, kept)
+        words = describe_outdated(gallery, kept)
         assert words is not None
         assert "36 entries of 6 identities" in words
         assert "28 of" in words
@@ -134,12 +134,12 @@ def test_what_it_goes_with(filled: Path, tmp_path: Path) -> None:
         export_parquet(gallery, tmp_path / "g.parquet")
         reset_thresholds(gallery)
         gallery.remove([entry.id for entry in list(gallery.entries())[:12]])
-        People(gallery).undo()
+        Curator(gallery).undo()
         assert stored_thresholds(gallery) == {}, "an undo of entries leaves it alone"
     restore_snapshot(filled, "then")
     with Gallery.open(filled) as gallery:
         assert stored_thresholds(gallery) == {"person": kept}
-        assert outgrown(gallery, kept) is None, "restored, it is the gallery that was calibrated"
+        assert describe_outdated(gallery, kept) is None, "restored, it is the gallery that was calibrated"
     import_parquet(tmp_path / "other", tmp_path / "g.parquet")
     with Gallery.open(tmp_path / "other") as gallery:
         assert stored_thresholds(gallery) == {}

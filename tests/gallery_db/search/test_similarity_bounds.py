@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from support.gallery import model_named
 
-from gallery_db import EmbeddingError, Entry, Gallery, GalleryError, GalleryView, People
-from gallery_db.search.similarity_bounds import Sketch
+from gallery_db import Curator, EmbeddingError, Entry, Gallery, GalleryError, GalleryView
+from gallery_db.search.similarity_bounds import SimilarityBounds
 from gallery_db.search.view import SKETCH_FROM, TRACK_PENALTY, Search
 from gallery_db.store.lock import WriterLock
-from tracking.identification.identifier import TrackIdentities, name_detections
+from tracking.identification.identifier import TrackIdentifier, name_detections
 
 Array = NDArray[np.float32]
 
@@ -114,7 +114,10 @@ def test_whatever_the_directions_are_a_sketch_is_right() -> None:
     names, vectors, probes = noise(SKETCH_FROM)
     view = GalleryView.from_arrays(names, vectors)
     columns = view.row_columns
-    view._sketched, view._sketch = True, Sketch(view.embeddings, np.zeros_like(columns), np.eye(512, 63).astype("f"))
+    view._sketched, view._sketch = (
+        True,
+        SimilarityBounds(view.embeddings, np.zeros_like(columns), np.eye(512, 63).astype("f")),
+    )
     same(view, GalleryView.from_arrays(names, vectors, search="exact"), probes)
 
 
@@ -124,7 +127,7 @@ def test_bounds_hold_also_where_nothing_is_left_out() -> None:
     inside = unit(random.standard_normal((500, 63)).astype(np.float32) @ basis.T)
     nearly = unit(inside + 1e-4 * random.standard_normal(inside.shape).astype(np.float32))
     vectors = np.concatenate([inside, nearly])
-    sketch = Sketch(vectors, np.zeros(1000, np.intp), basis)
+    sketch = SimilarityBounds(vectors, np.zeros(1000, np.intp), basis)
     exact = vectors[:200].astype(np.float64) @ vectors.T.astype(np.float64)
     for probe in range(200):
         # Asked for all that are at least as similar as the 30th, it must not miss one of them.
@@ -215,7 +218,7 @@ def test_a_sketch_goes_on_after_a_refresh(tmp_path: Path) -> None:
             column = view.nearest_identities(probes[number : number + 1], 1)[0][0, 0]
             assert view.identities[column] == name
         same(view, exact, probes)
-        People(gallery).rename(names[-1], "somebody else")
+        Curator(gallery).rename(names[-1], "somebody else")
         assert view.refresh()
         same(searched(view), gallery.view(search="exact"), probes)
         gallery.close(sync=False)
@@ -336,7 +339,7 @@ def test_tracks_get_the_same_names(search: Search, threshold: float, tmp_path: P
     with Gallery.create(tmp_path / "g", model_named(dimension=128)) as gallery:
         gallery.add([Entry(id=f"e{n}", identity=name) for n, name in enumerate(names)], vectors)
         views = [gallery.view(search=search), gallery.view(search="exact")]
-        tracks = [TrackIdentities(view, threshold=threshold, every=1) for view in views]
+        tracks = [TrackIdentifier(view, threshold=threshold, every=1) for view in views]
         people_seen = random.integers(0, len(vectors), 12)
         wandering = 0.4 * random.standard_normal((12, 128))
         answers = []

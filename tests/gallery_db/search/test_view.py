@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from support.gallery import DIMENSION, entries_named, model_named, unit_vectors
 
 from gallery_db import (
+    Curator,
     EmbeddingError,
     Entry,
     Gallery,
     GalleryView,
-    People,
     ViewChange,
     restore_snapshot,
     take_snapshot,
@@ -243,7 +243,7 @@ def test_a_view_that_follows_is_the_view_made_anew(tmp_path: Path, seed: int) ->
                     gallery.add([new], vectors[:1])
                     number += 1
                 case 1:
-                    People(gallery).move(some, name, new=True)
+                    Curator(gallery).move(some, name, new=True)
                 case 2:
                     gallery.replace([replace(entry, source="new") for entry in there], vectors[: len(there)])
                 case 3:
@@ -287,7 +287,7 @@ def refreshed(view: GalleryView) -> ViewChange:
 
 def test_what_a_refresh_tells(place: Path | str) -> None:
     with Gallery.create(place, model_named()) as gallery:
-        people = People(gallery)
+        people = Curator(gallery)
         gallery.add(entries_named(12, per_identity=4), unit_vectors(12))
         view = gallery.view(without=["e00000"])
         assert view.refresh() is None
@@ -323,16 +323,16 @@ def test_a_name_changes_also_where_an_entry_of_it_is_on_its_way(tmp_path: Path) 
         view = gallery.view()
         late = Entry("late", "who0000", origin="track")
         view.append([late], unit_vectors(1, seed=1))
-        People(gallery).rename("who0000", "ann")
+        Curator(gallery).rename("who0000", "ann")
         assert refreshed(view).renamed == {"who0000": "ann"}
         gallery.add([late], unit_vectors(1, seed=1))
-        People(gallery).move(["e00002", "e00003"], "bob", new=True)
+        Curator(gallery).move(["e00002", "e00003"], "bob", new=True)
         assert refreshed(view).renamed == {"who0001": "bob"}, "nothing was left of it"
         gallery.add(entries_named(2, "f"), unit_vectors(2, seed=3))
         view.append([Entry("last", "who0000", origin="track")], unit_vectors(1, seed=4))
         gallery.add([Entry("last", "who0000", origin="track")], unit_vectors(1, seed=4))
         view.refresh()
-        People(gallery).move(["f00000", "f00001", "late"], "cid", new=True)
+        Curator(gallery).move(["f00000", "f00001", "late"], "cid", new=True)
         assert refreshed(view).renamed == {}, "one by one, and not that one"
         gallery.close(sync=False)
 

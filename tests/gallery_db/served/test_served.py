@@ -20,6 +20,7 @@ from support.gallery import entries_named, model_named, unit_vectors
 from support.served import PlainServer, ServedHere, Serving, finished, free_port, python
 
 from gallery_db import (
+    Curator,
     Gallery,
     GalleryError,
     GalleryLockedError,
@@ -28,14 +29,13 @@ from gallery_db import (
     GalleryServer,
     GalleryServerError,
     ModelMismatchError,
-    People,
     SnapshotError,
     calibrate_gallery,
+    describe_outdated,
     flush_journals,
     is_gallery,
     list_snapshots,
     match_threshold,
-    outgrown,
     reset_thresholds,
     restore_snapshot,
     set_threshold,
@@ -194,10 +194,10 @@ def test_handles_see_each_other(served: str, state: Path) -> None:
         wait_for(lambda: two.generation > before)
         assert view.refresh()
         assert len(view) == 10
-        People(two).rename("who0000", "alice")
+        Curator(two).rename("who0000", "alice")
         one.catch_up()
         assert [o.words for o in one.operations(1)] == ["rename 'who0000' to 'alice'"]
-        People(one).undo()
+        Curator(one).undo()
         two.catch_up()
         assert contents(one) == contents(two)
         assert "alice" not in {person.identity for person in two.identities()}
@@ -206,7 +206,7 @@ def test_handles_see_each_other(served: str, state: Path) -> None:
 
 def test_a_server_is_not_asked_within_a_transaction(served: str, state: Path) -> None:
     with Gallery.create(served, MODEL) as gallery:
-        for ask in (gallery.catch_up, gallery.stranger_numbers, gallery.verify, gallery.rebuild):
+        for ask in (gallery.catch_up, gallery.unknown_numbers, gallery.verify, gallery.rebuild):
             with pytest.raises(GalleryError, match="within a transaction"), gallery.transaction():
                 ask()
         gallery.catch_up()
@@ -259,7 +259,7 @@ def test_a_threshold_is_every_clients(served: str, state: Path) -> None:
         assert match_threshold(one).value == 0.3
         with pytest.raises(GalleryReadOnlyError), Gallery.open(served) as reader:
             set_threshold(reader, 0.1)
-        People(one).undo()
+        Curator(one).undo()
         assert reset_thresholds(one) == 1
         two.catch_up()
         assert match_threshold(two).origin == "default"
@@ -293,7 +293,7 @@ def test_a_snapshot_of_a_replica_is_a_gallery(served: str, state: Path, tmp_path
 
 def test_two_cameras_never_give_one_name(served: str, state: Path) -> None:
     with Gallery.create(served, MODEL) as one, Gallery.open(served, write=True) as two:
-        first, second = one.stranger_numbers(), two.stranger_numbers()
+        first, second = one.unknown_numbers(), two.unknown_numbers()
         numbers = [[next(some) for _ in range(1500)] for some in (first, second)]
         assert numbers[0][0] == 1
         assert len({*numbers[0], *numbers[1]}) == 3000
@@ -316,17 +316,17 @@ def test_a_log_of_an_older_format_is_made_anew(folder: Path, monkeypatch: pytest
 
 def test_a_stranger_by_hand_has_a_number_that_no_camera_has_reserved(folder: Path) -> None:
     with Gallery.open(folder) as gallery:
-        assert People(gallery).unknown_name() == "unknown-0001"
+        assert Curator(gallery).unknown_name() == "unknown-0001"
     with (
         ServedHere(folder) as serving,
         Gallery.open(serving.url) as camera,
         Gallery.open(serving.url, write=True) as gallery,
     ):
-        assert next(camera.stranger_numbers()) == 1
+        assert next(camera.unknown_numbers()) == 1
         gallery.catch_up()
-        assert People(gallery).reject(["e00000"], "who0000") == (1, "unknown-1001")
+        assert Curator(gallery).reject(["e00000"], "who0000") == (1, "unknown-1001")
     with Gallery.open(folder) as gallery:
-        assert People(gallery).unknown_name() == "unknown-1002"
+        assert Curator(gallery).unknown_name() == "unknown-1002"
 
 
 # -- a served folder -----------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_a_folder_is_served_and_keeps_all(folder: Path) -> None:
         with Gallery.open(serving.url, write=True) as gallery, Gallery.open(folder) as reader:
             assert contents(gallery) == contents(reader)
             gallery.add(entries_named(10, "x"), unit_vectors(10, seed=1))
-            People(gallery).merge(["who0000"], "who0001")
+            Curator(gallery).merge(["who0000"], "who0001")
             wait_for(lambda: len(reader) == 30 and reader.operations(1)[0].action == "merge")
             assert contents(gallery) == contents(reader)
             assert gallery.query(unit_vectors(1, seed=1), top_k=1, search="hnsw")[0][0].entry.id == "x00000"
@@ -354,7 +354,7 @@ def test_a_folder_is_served_and_keeps_all(folder: Path) -> None:
         assert gallery.stats().index_current
         assert gallery.verify().ok
         assert len(gallery) == 30
-        People(gallery).undo()  # of what a client did
+        Curator(gallery).undo()  # of what a client did
         gallery.remove(["x00003"])
         whole = contents(gallery)
     with Gallery.open(folder, collection=second) as other:
@@ -419,12 +419,12 @@ def test_a_client_that_comes_later_knows_how_much_has_changed_since(
         gallery.add(entries_named(30, "x"), unit_vectors(30, seed=3))
         store_calibrations(gallery, calibrate_gallery(gallery, far=0.2))
         gallery.replace(entries_named(20), unit_vectors(20, seed=9))
-        old = outgrown(gallery, stored_thresholds(gallery)["person"])
+        old = describe_outdated(gallery, stored_thresholds(gallery)["person"])
         assert old is not None
     monkeypatch.setenv("GTRACK_STATE_DIR", str(folder.parent / "elsewhere"))
     with ServedHere(folder) as serving, Gallery.open(serving.url) as gallery:
         assert len(gallery.operations()) == 1
-        words = outgrown(gallery, stored_thresholds(gallery)["person"])
+        words = describe_outdated(gallery, stored_thresholds(gallery)["person"])
         assert words == old.replace(str(folder), str(gallery.location))
 
 
@@ -432,10 +432,10 @@ EIGHT = """
 import sys, time
 from dataclasses import replace
 from support.gallery import entries_named, model_named, unit_vectors
-from gallery_db import Gallery, People
+from gallery_db import Gallery, Curator
 url, number = sys.argv[1], int(sys.argv[2])
 with Gallery.open(url, write=True) as gallery:
-    names = gallery.stranger_numbers()
+    names = gallery.unknown_numbers()
     vectors = unit_vectors(40, seed=100 + number)  # none that the gallery holds: equals come in no promised order
     mine = [replace(e, identity=f"unknown-{next(names):04d}") for e in entries_named(40, f"c{number}-")]
     for start in range(0, 40, 5):
@@ -446,7 +446,7 @@ with Gallery.open(url, write=True) as gallery:
             entry = gallery.get("e00000")[0]
             gallery.update([replace(entry, extra={**entry.extra, f"c{number}": start})])
     gallery.remove([entry.id for entry in mine[::10]])
-    People(gallery).move([mine[1].id], "everybody", new=True)
+    Curator(gallery).move([mine[1].id], "everybody", new=True)
     assert not gallery._link.waiting(), gallery.notices
     print("stored", len(mine) - 4, flush=True)
     sys.stdin.readline()

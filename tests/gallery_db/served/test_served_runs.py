@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.served import ServedHere
 
-from gallery_db import Entry, Gallery, GalleryView, People, ViewChange
+from gallery_db import Curator, Entry, Gallery, GalleryView, ViewChange
 from tracking import TrackingRun, TrackResult, load_embedder
 from tracking.demo.scene import Scene, SceneConfig, render_scene
 from tracking.identification.gallery_source import EmbedderOptions
@@ -104,11 +104,11 @@ def replicas(folder: Path) -> list[dict[str, str]]:
     return found
 
 
-def correct(folder: Path, url: str, *doings: Callable[[People], Any]) -> None:
+def correct(folder: Path, url: str, *doings: Callable[[Curator], Any]) -> None:
     """Do something to the gallery, as a user does, and wait until every run can know of it."""
     with Gallery.open(url, write=True) as gallery:
         for do in doings:
-            do(People(gallery))
+            do(Curator(gallery))
         after = {entry.id: entry.identity for entry in gallery.entries()}
         wait_for(lambda: all(known == after for known in replicas(folder)))
 

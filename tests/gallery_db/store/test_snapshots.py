@@ -17,12 +17,12 @@ import pytest
 from support.gallery import entries_named, model_named, unit_vectors
 
 from gallery_db import (
+    Curator,
     Gallery,
     GalleryError,
     GalleryFormatError,
     GalleryLockedError,
     GalleryNotFoundError,
-    People,
     SnapshotError,
     UndoError,
     list_snapshots,
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Gallery.create(path, MODEL) as gallery:
         gallery.add(entries_named(COUNT), unit_vectors(COUNT))
         take_snapshot(gallery, "first")
-        People(gallery).remove_identity("who0000")
+        Curator(gallery).remove_identity("who0000")
     return path
 
 
@@ -75,11 +75,11 @@ def test_a_snapshot_is_restored_and_what_was_before_is_kept(path: Path) -> None:
         assert [o.action for o in gallery.operations()] == ["restore", "add"]
         assert restored.kept_as in gallery.operations(1)[0].words
         with pytest.raises(UndoError, match="whole snapshot"):
-            People(gallery).undo()
-        People(gallery).rename("who0000", "a")
-        People(gallery).undo()
+            Curator(gallery).undo()
+        Curator(gallery).rename("who0000", "a")
+        Curator(gallery).undo()
         with pytest.raises(UndoError, match="whole snapshot"):
-            People(gallery).undo(3)
+            Curator(gallery).undo(3)
         assert gallery.notices == []
     assert sorted(p.name for p in path.iterdir()) == ["chroma", "gallery.lock", "gallery.sqlite3", "snapshots"]
     restore_snapshot(path, restored.kept_as)
@@ -148,7 +148,7 @@ def test_the_snapshot_alone_is_a_gallery(path: Path, tmp_path: Path) -> None:
 def test_a_snapshot_is_taken_beside_a_writer(path: Path) -> None:
     with Gallery.open(path, write=True) as writer, Gallery.open(path) as reader:
         with writer.transaction():
-            People(writer).clear()
+            Curator(writer).clear()
             taken = take_snapshot(reader)  # of the last moment when all was whole
         assert taken.entries == COUNT - 5
         assert take_snapshot(reader).entries == 0
@@ -248,7 +248,7 @@ def test_a_damaged_record_is_restored(path: Path, name: str) -> None:
         assert len(gallery) == COUNT
         assert gallery.record.check_integrity() == ()
         assert gallery.verify().ok
-        People(gallery).rename("who0001", "a")
+        Curator(gallery).rename("who0001", "a")
     if name == "absent":
         assert restored.kept_as is None
     else:

@@ -28,14 +28,14 @@ from tracking import (
     DeepStreamObject,
     DeepStreamReader,
     RecordedPyds,
-    Sighting,
     TrackEnroller,
+    TrackObservation,
     load_embedder,
     nvinfer_preprocessing,
 )
 from tracking.deepstream.reader import UNTRACKED, EmbeddingOrigin
 from tracking.demo.scene import Scene, SceneConfig, render_scene
-from tracking.errors import OptionError, SightingError
+from tracking.errors import ObservationError, OptionError
 
 A, B, C, D = (axis(number) for number in range(4))
 BOX = (100.0, 50.0, 140.0, 150.0)
@@ -87,7 +87,7 @@ def recording(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> list[li
                     s.score,
                     embedding=None if s.embedding is None else np.asarray(s.embedding, np.float32),
                 )
-                for s in seen.sightings
+                for s in seen.observations
             ]
             cameras[-1].append(DeepStreamFrame(source, seen.frame, seen.size, tuple(objects), pad_index=source))
     return [list(batch) for batch in zip(*cameras, strict=True)]
@@ -117,11 +117,11 @@ def test_from_the_probe_to_names(
                 (names[one.source_id], one.frame_num) for one in frames
             ]
             for one, answers in zip(frames, found, strict=True):
-                sightings = [
-                    Sighting(o.object_id if o.tracked else None, o.embedding, o.box, o.confidence, "person")
+                observations = [
+                    TrackObservation(o.object_id if o.tracked else None, o.embedding, o.box, o.confidence, "person")
                     for o in one.objects
                 ]
-                expected = plain.observe(answers.source, one.frame_num, sightings, frame_size=one.size)
+                expected = plain.observe(answers.source, one.frame_num, observations, frame_size=one.size)
                 if not half:
                     assert list(answers.names) == expected
                 said += sum(name is not None and name.identity is not None for name in answers.names)
@@ -330,7 +330,7 @@ def test_tensors_that_cannot_be_used(
     batch = pyds.batch([frame(12, person(77), source=3)], **made)
     if change is not None:
         batch = change(pyds, batch)
-    with pytest.raises(SightingError, match=words) as raised:
+    with pytest.raises(ObservationError, match=words) as raised:
         DeepStreamReader(pyds, **options).read(batch)
     assert str(raised.value).startswith("source 3, frame 12, object 77: ")
 
@@ -475,7 +475,7 @@ def test_what_cannot_be_used_is_refused_or_counted(
     pyds: RecordedPyds, enroller: TrackEnroller, bad: DeepStreamObject, words: str
 ) -> None:
     other = person(1, A, box=(300.0, 10.0, 350.0, 120.0))
-    with pytest.raises(SightingError, match=words):
+    with pytest.raises(ObservationError, match=words):
         DeepStreamFeed(enroller, pyds).feed(pyds.batch([frame(3, bad, other)]))
     feed = DeepStreamFeed(enroller, pyds, lenient=True)
     for number in range(4, 14):
@@ -493,7 +493,7 @@ def test_a_frame_that_comes_twice(pyds: RecordedPyds, enroller: TrackEnroller) -
             assert feed.feed(batch) == []
             assert feed.left_out == {"the frame came twice": 1}
         else:
-            with pytest.raises(SightingError, match="frame 3 came after frame 3"):
+            with pytest.raises(ObservationError, match="frame 3 came after frame 3"):
                 feed.feed(batch)
 
 
@@ -540,7 +540,7 @@ def test_an_error_in_the_probe_lets_the_pipeline_run(pyds: RecordedPyds, enrolle
     for one in frames:
         assert feed.probe(None, Info(pyds.buffer(pyds.batch([one])))) == "ok"
     assert told == [f"warning: names and enrolment have stopped: {feed.failure}"]
-    with pytest.raises(SightingError, match="source source-0, frame 1, track 1: the embedding is a zero vector"):
+    with pytest.raises(ObservationError, match="source source-0, frame 1, track 1: the embedding is a zero vector"):
         feed.check()
     assert enroller.observe("source-0", 2, []) == [], "nothing was taken after it"
 

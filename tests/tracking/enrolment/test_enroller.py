@@ -18,13 +18,13 @@ from PIL import Image
 
 from gallery_db import (
     ContactRow,
+    Curator,
     EmbeddingModel,
     Entry,
     Gallery,
     GalleryLockedError,
     GalleryView,
     GtrackError,
-    People,
     ingest_folder,
     write_contact_sheet,
 )
@@ -428,7 +428,7 @@ def test_nothing_comes_under_a_name_that_was_changed(shared: Gallery, mode: Any,
     camera.sees(1, A)
     camera.goes_on()
     camera.sees(2, mix(A, B, 0.05), "unknown-0001")
-    People(shared).rename("unknown-0001", "ann")
+    Curator(shared).rename("unknown-0001", "ann")
     camera.follows()
     camera.goes_on()  # without another look at the track
     assert held(shared) == expected
@@ -440,7 +440,7 @@ def test_what_was_on_its_way_under_the_old_name_follows(shared: Gallery) -> None
     camera.goes_on()
     camera.sees(2, mix(A, B, 0.05), "unknown-0001")
     camera.enroller.finish()  # decided, and not stored
-    People(shared).rename("unknown-0001", "ann")
+    Curator(shared).rename("unknown-0001", "ann")
     camera.follows()
     camera.sink.write()
     assert held(shared) == ["ann", "ann"]
@@ -458,7 +458,7 @@ def test_what_somebody_took_out_stays_out(shared: Gallery) -> None:
     camera.sees(1, A)
     camera.sees(2, B)
     camera.goes_on()
-    People(shared).remove_identity("unknown-0001")
+    Curator(shared).remove_identity("unknown-0001")
     camera.follows()
     assert camera.view.identities == ("unknown-0002",)
     camera.enroller.settle(lambda track, frame: "unknown-0002" if track == 1 else None)
@@ -479,8 +479,8 @@ def test_an_earlier_runs_entries_are_as_somebody_says_now(shared: Gallery) -> No
     camera = Camera(shared, earlier=earlier, numbers=count(9))
     assert len(camera.view) == 0
     ids = list(earlier)
-    People(shared).move([ids[0]], "ann", new=True)
-    People(shared).remove([ids[1]])
+    Curator(shared).move([ids[0]], "ann", new=True)
+    Curator(shared).remove([ids[1]])
     camera.follows()
     shelf = camera.enroller._sink = Shelf()
     camera.sees(1, A)
@@ -516,8 +516,8 @@ def test_names_that_others_use_too_are_known(shared: Gallery) -> None:
     shared.add([Entry("theirs", "unknown-0001", origin="track"), Entry("b", "bob")], np.stack([A, B]))
     camera.follows()
     assert (camera.enroller.prior, camera.enroller.shared) == ({"bob"}, {"unknown-0001"})
-    People(shared).rename("bob", "robert")
-    People(shared).rename("unknown-0001", "ann")
+    Curator(shared).rename("bob", "robert")
+    Curator(shared).rename("unknown-0001", "ann")
     camera.follows()
     assert (camera.enroller.prior, camera.enroller.shared) == ({"robert", "ann"}, set())
 
@@ -542,7 +542,7 @@ def test_the_writer_leaves_what_others_have_said(shared: Gallery) -> None:
     writer = GalleryWriter(shared, entries[:5])
     picture = np.zeros((9, 9, 3), np.uint8)
     _write(writer, _Put(entries[5], vectors[5], picture), _Put(entries[6], vectors[6], None))
-    people = People(shared)
+    people = Curator(shared)
     people.rename("unknown-0000", "ann")
     people.remove(["t1", "t5"])
     people.rename("unknown-0002", "bob")
@@ -708,7 +708,7 @@ def test_a_run_is_one_operation_and_can_be_taken_back(scene: Scene, other_scene:
         assert len(operations) == told + 1
         assert operations[0].action == "enrol"
         assert "yard" in operations[0].words
-        People(gallery).undo()
+        Curator(gallery).undo()
     assert content(copied) == before
 
 

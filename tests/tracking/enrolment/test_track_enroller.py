@@ -18,19 +18,19 @@ from support.own_pipeline import SIZE, TOY, OwnFrame, axis, own_frames
 from support.reid import DIMENSION, make_onnx, write_sidecar
 
 from gallery_db import (
+    Curator,
     EmbeddingModel,
     Entry,
     Gallery,
     GalleryError,
     GalleryLockedError,
     ModelMismatchError,
-    People,
     ingest_folder,
 )
 from tracking import (
-    Sighting,
     TrackEnroller,
     TrackName,
+    TrackObservation,
     embedding_model,
     load_embedder,
     track_enroller,
@@ -38,7 +38,7 @@ from tracking import (
 )
 from tracking.demo.scene import Scene, SceneConfig, render_scene
 from tracking.enrolment.gallery_writer import CROPS, GalleryWriter
-from tracking.errors import OptionError, SightingError, WeightsError
+from tracking.errors import ObservationError, OptionError, WeightsError
 from tracking.reid.input_spec import Preprocessing
 
 A, B, C, D = (axis(number) for number in range(4))
@@ -54,7 +54,7 @@ def walk(
     """Tracks that are in all of the frames, with an embedding in each; who they are in the last."""
     names: list[TrackName | None] = []
     for frame in frames:
-        names = enroller.observe(source, frame, [Sighting(t, v, **more) for t, v in tracks.items()])
+        names = enroller.observe(source, frame, [TrackObservation(t, v, **more) for t, v in tracks.items()])
     return [name for name in names if name is not None]
 
 
@@ -107,8 +107,8 @@ def test_it_does_what_a_run_does(scene: Scene, door: list[OwnFrame], tmp_path: P
     named = 0
     with TrackEnroller(tmp_path / "own", model=embedder.model, enroll=enroll, fps=scene.config.fps) as own:
         for seen, document in zip(door, result.payload["frames"], strict=True):
-            answers = own.observe("door", seen.frame, seen.sightings, frame_size=seen.size)
-            assert [a is None for a in answers] == [s.track_id is None for s in seen.sightings]
+            answers = own.observe("door", seen.frame, seen.observations, frame_size=seen.size)
+            assert [a is None for a in answers] == [s.track_id is None for s in seen.observations]
             got = {a.track_id: (a.identity, a.status, a.distance) for a in answers if a is not None}
             expected = {
                 int(d["track_id"]): (d.get("gallery_id"), d["identity_status"], d.get("gallery_distance"))
@@ -173,8 +173,8 @@ def test_one_person_may_be_in_sight_of_two_cameras_and_has_one_name_in_a_frame(t
         gallery.add([Entry("alice-1", "alice")], A[None])
     with toy(tmp_path / "g", enroll="off") as enroller:
         for frame in range(20):
-            door = enroller.observe("door", frame, [Sighting(1, A), Sighting(2, A)])
-            yard = enroller.observe("yard", frame, [Sighting(1, A)])
+            door = enroller.observe("door", frame, [TrackObservation(1, A), TrackObservation(2, A)])
+            yard = enroller.observe("yard", frame, [TrackObservation(1, A)])
     assert [name.identity if name else None for name in door] == ["alice", None]
     assert [name.identity if name else None for name in yard] == ["alice"]
 
@@ -185,8 +185,8 @@ def test_a_stranger_in_sight_of_two_cameras_has_one_name_from_the_start(tmp_path
     with toy(tmp_path / "g", grace_frames=3) as enroller:
         for frame in range(60):
             for source in names:
-                here = [Sighting(1, A)] if frame < 20 or source != first_to_go else []
-                others = [Sighting(2, A), Sighting(3, B)] if source == "yard" and frame < 20 else []
+                here = [TrackObservation(1, A)] if frame < 20 or source != first_to_go else []
+                others = [TrackObservation(2, A), TrackObservation(3, B)] if source == "yard" and frame < 20 else []
                 found = enroller.observe(source, frame, [*here, *others])
                 names[source] |= {name.identity for name in found if name is not None and name.track_id == 1}
                 said = [name.identity for name in found if name is not None and name.identity is not None]
@@ -201,11 +201,11 @@ def test_tracks_at_once_are_two_people_on_one_camera_and_may_be_one_on_two(tmp_p
     for name, sources in (("one", ("door", "door")), ("two", ("door", "yard"))):
         with toy(tmp_path / name) as enroller:
             for frame in range(40):
-                sightings: dict[str, list[Sighting]] = {source: [] for source in sources}
+                observations: dict[str, list[TrackObservation]] = {source: [] for source in sources}
                 for number, (source, vector) in enumerate(zip(sources, (A, alike), strict=True)):
                     if frame < 30 or number:
-                        sightings[source].append(Sighting(number, vector))
-                for source, found in sightings.items():
+                        observations[source].append(TrackObservation(number, vector))
+                for source, found in observations.items():
                     enroller.observe(source, frame, found)
             enroller.end("door")
     assert len({identity for identity, *_ in stored(tmp_path / "one")}) == 2
@@ -229,8 +229,10 @@ def test_tracks_that_are_merely_seen(tmp_path: Path) -> None:
     with toy(tmp_path / "g") as enroller:
         for frame in range(50):
             embedding = A if frame % 10 == 0 else None
-            (name,) = enroller.observe("door", frame, [Sighting(1, embedding, (10, 10, 30, 60))], frame_size=(100, 90))
-            enroller.observe("yard", frame, [Sighting(1)])
+            (name,) = enroller.observe(
+                "door", frame, [TrackObservation(1, embedding, (10, 10, 30, 60))], frame_size=(100, 90)
+            )
+            enroller.observe("yard", frame, [TrackObservation(1)])
     assert name is not None
     assert name.identity == "unknown-0001"
     (entry,) = entries_of(tmp_path / "g")
@@ -268,10 +270,10 @@ def test_quality_and_boxes_weigh(tmp_path: Path) -> None:
                 "door",
                 frame,
                 [
-                    Sighting(1, high, quality=1.0 if frame % 2 else 0.0),
-                    Sighting(2, low, (60, 10, 90, 80), crop=crop),
-                    Sighting(3, D, boxes[0]),
-                    Sighting(None, None, boxes[1]),  # hides 3
+                    TrackObservation(1, high, quality=1.0 if frame % 2 else 0.0),
+                    TrackObservation(2, low, (60, 10, 90, 80), crop=crop),
+                    TrackObservation(3, D, boxes[0]),
+                    TrackObservation(None, None, boxes[1]),  # hides 3
                 ],
                 frame_size=(100, 100),
             )
@@ -296,9 +298,9 @@ def test_crops_are_asked_for_where_they_are_needed(tmp_path: Path) -> None:
                 asked.append(frame)
                 return crop
 
-            enroller.observe("door", frame, [Sighting(1, A, crop=give), Sighting(2, None, crop=give)])
-        with pytest.raises(SightingError, match="track 3: expected a crop"):
-            enroller.observe("door", 99, [Sighting(3, A, crop=lambda: crop[0])])
+            enroller.observe("door", frame, [TrackObservation(1, A, crop=give), TrackObservation(2, None, crop=give)])
+        with pytest.raises(ObservationError, match="track 3: expected a crop"):
+            enroller.observe("door", 99, [TrackObservation(3, A, crop=lambda: crop[0])])
     (entry,) = entries_of(tmp_path / "g")
     assert len(asked) == entry.extra["num_looks"] < 20
     assert (tmp_path / "g" / entry.extra["crop"]).is_file()
@@ -328,7 +330,7 @@ def test_a_session_again_replaces_its_entries(place: Path | str) -> None:
     run(door=A, yard=B)
     assert {e.id: e.identity for e in entries_of(place)} == first
     with Gallery.open(place, write=True) as gallery:
-        People(gallery).rename("unknown-0001", "alice")
+        Curator(gallery).rename("unknown-0001", "alice")
     run(door=A)
     assert stored(place) == [("alice", "door", 0, 9)], "a name that a person gave stays; the yard was not there again"
 
@@ -358,36 +360,42 @@ BOX = (10.0, 10.0, 30.0, 60.0)
 
 
 @pytest.mark.parametrize(
-    ("sightings", "words"),
+    ("observations", "words"),
     [
-        pytest.param([Sighting(7, [0.1] * (SIZE - 1))], r"track 7: .* shape \(8,\), found \(7,\)", id="too short"),
-        pytest.param([Sighting(7, A[None])], r"shape \(8,\), found \(1, 8\)", id="a batch"),
-        pytest.param([Sighting(7, np.full(SIZE, np.nan))], "track 7: the embedding is values that are not", id="NaN"),
-        pytest.param([Sighting(7, np.zeros(SIZE))], "track 7: the embedding is a zero vector", id="zero"),
-        pytest.param([Sighting(7, "a text")], "expected an embedding of 8 numbers, found str", id="a text"),
-        pytest.param([Sighting(7, A, (10, 10, 10, 60))], "track 7: expected a box", id="no area"),
-        pytest.param([Sighting(None, None, (0, 0, np.inf, 9))], "track None: expected a box", id="infinite box"),
-        pytest.param([Sighting(7, A, (1, 2, 3))], "expected a box", id="three numbers"),
-        pytest.param([Sighting(7, A, "box")], "expected a box", id="no numbers"),
-        pytest.param([Sighting(7, A), Sighting(7, B)], "track 7: stands twice", id="a track twice"),
-        pytest.param([Sighting("x", A)], "whole number as track_id", id="a text for a track"),  # type: ignore[arg-type]
-        pytest.param([Sighting(7, A, score=-0.1)], "a score from 0 to 1, found -0.1", id="score"),
-        pytest.param([Sighting(7, A, score=float("nan"))], "a score from 0 to 1", id="score NaN"),
-        pytest.param([Sighting(7, A, quality=1.5)], "a quality from 0 to 1", id="quality"),
         pytest.param(
-            [Sighting(7, A, crop=np.zeros((9, 9), np.uint8))], r"expected a crop \(H, W, 3\)", id="a grey crop"
+            [TrackObservation(7, [0.1] * (SIZE - 1))], r"track 7: .* shape \(8,\), found \(7,\)", id="too short"
+        ),
+        pytest.param([TrackObservation(7, A[None])], r"shape \(8,\), found \(1, 8\)", id="a batch"),
+        pytest.param(
+            [TrackObservation(7, np.full(SIZE, np.nan))], "track 7: the embedding is values that are not", id="NaN"
+        ),
+        pytest.param([TrackObservation(7, np.zeros(SIZE))], "track 7: the embedding is a zero vector", id="zero"),
+        pytest.param([TrackObservation(7, "a text")], "expected an embedding of 8 numbers, found str", id="a text"),
+        pytest.param([TrackObservation(7, A, (10, 10, 10, 60))], "track 7: expected a box", id="no area"),
+        pytest.param(
+            [TrackObservation(None, None, (0, 0, np.inf, 9))], "track None: expected a box", id="infinite box"
+        ),
+        pytest.param([TrackObservation(7, A, (1, 2, 3))], "expected a box", id="three numbers"),
+        pytest.param([TrackObservation(7, A, "box")], "expected a box", id="no numbers"),
+        pytest.param([TrackObservation(7, A), TrackObservation(7, B)], "track 7: stands twice", id="a track twice"),
+        pytest.param([TrackObservation("x", A)], "whole number as track_id", id="a text for a track"),  # type: ignore[arg-type]
+        pytest.param([TrackObservation(7, A, score=-0.1)], "a score from 0 to 1, found -0.1", id="score"),
+        pytest.param([TrackObservation(7, A, score=float("nan"))], "a score from 0 to 1", id="score NaN"),
+        pytest.param([TrackObservation(7, A, quality=1.5)], "a quality from 0 to 1", id="quality"),
+        pytest.param(
+            [TrackObservation(7, A, crop=np.zeros((9, 9), np.uint8))], r"expected a crop \(H, W, 3\)", id="a grey crop"
         ),
     ],
 )
 def test_what_cannot_be_used_is_named_and_nothing_is_taken(
-    tmp_path: Path, sightings: list[Sighting], words: str
+    tmp_path: Path, observations: list[TrackObservation], words: str
 ) -> None:
     with toy(tmp_path / "g", every=1) as enroller:
         walk(enroller, "door", range(9), {1: A})
-        with pytest.raises(SightingError, match=words) as raised:
-            enroller.observe("door", 9, [Sighting(1, A, BOX), *sightings], frame_size=(100, 100))
+        with pytest.raises(ObservationError, match=words) as raised:
+            enroller.observe("door", 9, [TrackObservation(1, A, BOX), *observations], frame_size=(100, 100))
         assert str(raised.value).startswith("source door, frame 9, track ")
-        enroller.observe("door", 9, [Sighting(1, A)])
+        enroller.observe("door", 9, [TrackObservation(1, A)])
     (entry,) = entries_of(tmp_path / "g")
     assert (entry.extra["num_frames"], entry.extra["num_looks"]) == (10, 10)
 
@@ -407,7 +415,7 @@ def test_what_cannot_be_used_is_named_and_nothing_is_taken(
 def test_frames_that_cannot_be(tmp_path: Path, source: Any, frame: Any, size: Any, words: str) -> None:
     with toy(tmp_path / "g") as enroller:
         walk(enroller, "door", range(5), {1: A})
-        with pytest.raises(SightingError, match=words):
+        with pytest.raises(ObservationError, match=words):
             enroller.observe(source, frame, [], frame_size=size)
         assert enroller.sources == ("door",)
 
@@ -556,7 +564,7 @@ def test_corrections_are_followed(place: Path | str, monkeypatch: pytest.MonkeyP
         (name,) = walk(enroller, "door", range(10), {1: A})
         assert name.identity == "alice"
         with Gallery.open(place, write=True) as gallery:
-            People(gallery).rename("alice", "carol")
+            Curator(gallery).rename("alice", "carol")
             gallery.add([Entry("d", "dave")], D[None])
         frames = iter(range(10, 10_000))
 
@@ -628,7 +636,7 @@ def test_two_clips_side_by_side(scene: Scene, door: list[OwnFrame], tmp_path: Pa
     with TrackEnroller(tmp_path / "g", model=embedder.model) as enroller:
         for pair in zip(*clips, strict=True):
             for source, frame in zip(("door", "yard"), pair, strict=True):
-                names = enroller.observe(source, frame.frame, frame.sightings, frame_size=frame.size)
+                names = enroller.observe(source, frame.frame, frame.observations, frame_size=frame.size)
                 said = [name.identity for name in names if name is not None and name.identity is not None]
                 assert len(said) == len(set(said)), "no name twice in a frame"
     identities: dict[str, set[str]] = {}
@@ -676,7 +684,7 @@ def test_pipelines_on_a_served_gallery_hear_of_one_another_while_they_run(served
         hears_of(other, "yard", stranger)
         assert meets(other, "yard", 2, A) == stranger, "enrolled by the other pipeline"
         with Gallery.open(served, write=True) as gallery:
-            People(gallery).rename(stranger, "ann")
+            Curator(gallery).rename(stranger, "ann")
         # What each has stored under the old name, not having heard of the new one yet, follows.
         tracks = count(10)
         until(lambda: meets(other, "yard", next(tracks), A) == "ann")

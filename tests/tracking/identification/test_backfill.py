@@ -18,8 +18,8 @@ from tracking.demo.run import compare_with_truth
 from tracking.demo.scene import Scene
 from tracking.errors import OptionError
 from tracking.geometry import iou, pairwise_iou
-from tracking.identification.backfill import Hindsight
-from tracking.identification.identifier import Named, NamedStretch, TrackIdentities
+from tracking.identification.backfill import Backfill
+from tracking.identification.identifier import Named, NamedTracklet, TrackIdentifier
 from tracking.identification.quality import box_quality, crowding, look_quality, max_overlap
 from tracking.identification.track_evidence import TrackEvidence
 from tracking.options import RunOptions
@@ -27,12 +27,12 @@ from tracking.outputs.run_outputs import TrackFile
 from tracking.video.files import VideoReader
 
 
-def stretch(track: int, first: int, last: int, name: str | None, *, sure: int = 0, since: int = 0) -> NamedStretch:
+def tracklet(track: int, first: int, last: int, name: str | None, *, sure: int = 0, since: int = 0) -> NamedTracklet:
     named = None if name is None else Named(name, 0.01 * (track + 1))
-    return NamedStretch(track, first, max(first, sure), max(first, since), last, named)
+    return NamedTracklet(track, first, max(first, sure), max(first, since), last, named)
 
 
-def mended(stretches: list[NamedStretch], ran: dict[int, str], frame: int = 10) -> tuple[dict[int, str], int]:
+def mended(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 10) -> tuple[dict[int, str], int]:
     """The names of tracks 0 to 2 in one frame, and how many changed; `ran` is what the run said."""
     detections: list[dict[str, Any]] = [{"bbox": [0, 0, 1, 1], "class_id": 0}]
     for track in range(3):
@@ -40,7 +40,7 @@ def mended(stretches: list[NamedStretch], ran: dict[int, str], frame: int = 10) 
         if track in ran:
             detection |= {"gallery_id": ran[track], "gallery_distance": 0.2, "identity_status": "known"}
         detections.append(detection)
-    changed = Hindsight(stretches).mend({"frame": frame, "detections": detections})
+    changed = Backfill(tracklets).mend({"frame": frame, "detections": detections})
     assert detections[0] == {"bbox": [0, 0, 1, 1], "class_id": 0}
     for detection in detections[1:]:
         assert (
@@ -52,50 +52,52 @@ def mended(stretches: list[NamedStretch], ran: dict[int, str], frame: int = 10) 
 
 
 @pytest.mark.parametrize(
-    ("stretches", "ran", "expected"),
+    ("tracklets", "ran", "expected"),
     [
-        pytest.param([stretch(0, 5, 40, "ann")], {}, {0: "ann"}, id="a name decided later"),
-        pytest.param([stretch(0, 5, 40, "ann")], {0: "ann"}, {0: "ann"}, id="named as it ran"),
-        pytest.param([stretch(0, 5, 40, None)], {}, {}, id="never named"),
-        pytest.param([stretch(0, 11, 40, "ann")], {}, {}, id="the track was not there yet"),
-        pytest.param([stretch(0, 0, 9, "ann"), stretch(0, 11, 40, "ann")], {}, {}, id="between two stretches"),
+        pytest.param([tracklet(0, 5, 40, "ann")], {}, {0: "ann"}, id="a name decided later"),
+        pytest.param([tracklet(0, 5, 40, "ann")], {0: "ann"}, {0: "ann"}, id="named as it ran"),
+        pytest.param([tracklet(0, 5, 40, None)], {}, {}, id="never named"),
+        pytest.param([tracklet(0, 11, 40, "ann")], {}, {}, id="the track was not there yet"),
+        pytest.param([tracklet(0, 0, 9, "ann"), tracklet(0, 11, 40, "ann")], {}, {}, id="between two tracklets"),
         pytest.param(
-            [stretch(0, 0, 7, "ann"), stretch(0, 8, 40, "bob", since=14)],
+            [tracklet(0, 0, 7, "ann"), tracklet(0, 8, 40, "bob", since=14)],
             {0: "ann"},
             {0: "bob"},
             id="after a swap that was seen later",
         ),
         pytest.param(
-            [stretch(0, 0, 7, "ann"), stretch(0, 8, 40, None, since=14)],
+            [tracklet(0, 0, 7, "ann"), tracklet(0, 8, 40, None, since=14)],
             {0: "ann"},
             {},
             id="after a swap to a stranger",
         ),
-        pytest.param([stretch(0, 0, 12, "ann"), stretch(0, 13, 40, "bob")], {0: "ann"}, {0: "ann"}, id="before a swap"),
-        pytest.param([stretch(0, 0, 40, None, since=5)], {0: "ann"}, {0: "ann"}, id="a name lost in the end stays"),
         pytest.param(
-            [stretch(0, 0, 40, "ann"), stretch(1, 0, 40, "ann")], {1: "ann"}, {1: "ann"}, id="who had it keeps it"
+            [tracklet(0, 0, 12, "ann"), tracklet(0, 13, 40, "bob")], {0: "ann"}, {0: "ann"}, id="before a swap"
+        ),
+        pytest.param([tracklet(0, 0, 40, None, since=5)], {0: "ann"}, {0: "ann"}, id="a name lost in the end stays"),
+        pytest.param(
+            [tracklet(0, 0, 40, "ann"), tracklet(1, 0, 40, "ann")], {1: "ann"}, {1: "ann"}, id="who had it keeps it"
         ),
         pytest.param(
-            [stretch(0, 0, 40, "ann"), stretch(1, 0, 40, "ann")], {}, {0: "ann"}, id="else whom it fits better"
+            [tracklet(0, 0, 40, "ann"), tracklet(1, 0, 40, "ann")], {}, {0: "ann"}, id="else whom it fits better"
         ),
         pytest.param(
-            [stretch(0, 0, 40, "bob"), stretch(1, 0, 40, "ann")],
+            [tracklet(0, 0, 40, "bob"), tracklet(1, 0, 40, "ann")],
             {0: "ann", 1: "bob"},
             {0: "bob", 1: "ann"},
             id="two that were mixed up",
         ),
-        pytest.param([stretch(0, 0, 40, "ann", sure=11)], {}, {}, id="a look that does not show the person"),
+        pytest.param([tracklet(0, 0, 40, "ann", sure=11)], {}, {}, id="a look that does not show the person"),
     ],
 )
-def test_mend(stretches: list[NamedStretch], ran: dict[int, str], expected: dict[int, str]) -> None:
-    found, changed = mended(stretches, ran)
+def test_mend(tracklets: list[NamedTracklet], ran: dict[int, str], expected: dict[int, str]) -> None:
+    found, changed = mended(tracklets, ran)
     assert found == expected
     assert changed == sum(ran.get(t) != expected.get(t) for t in range(3))
 
 
 def test_boxes_of_another_class_get_no_name() -> None:
-    person = NamedStretch(1, 0, 0, 0, 40, Named("ann", 0.1), "person")
+    person = NamedTracklet(1, 0, 0, 0, 40, Named("ann", 0.1), "person")
     boxes = [
         {"class_id": 2, "class_name": "car"},
         {"class_id": 2},
@@ -105,19 +107,19 @@ def test_boxes_of_another_class_get_no_name() -> None:
     ]
     detections = [{"bbox": [0, 0, 1, 1], "track_id": "1", "identity_status": "undecided", **box} for box in boxes]
     for detection in detections:
-        Hindsight([person], {0: "person", 2: "car"}).mend({"frame": 10, "detections": [detection]})
+        Backfill([person], {0: "person", 2: "car"}).mend({"frame": 10, "detections": [detection]})
     assert [d.get("gallery_id") for d in detections] == [None, None, "ann", "ann", "ann"]
 
 
 def test_stretches_of_a_swap() -> None:
     """Ann's track goes over to bob behind somebody at frame 5, which is seen at frame 8."""
-    identities = TrackIdentities(Known(), threshold=0.25, every=1, keep=True)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep=True)
     for frame in range(12):
         identities.due(frame, [3], [1.0], [0.6 if frame == 5 else 0.0])
         if frame not in (5, 6):
             observe(identities, frame, {3: A if frame < 5 else B})
         identities.names(frame, [3])
-    first, second = identities.stretches()
+    first, second = identities.tracklets()
     assert (first.first, first.last) == (0, 4)
     assert (second.first, second.since, second.last) == (5, 8, 11)
     assert first.named is not None
@@ -128,25 +130,25 @@ def test_stretches_of_a_swap() -> None:
 
 def test_a_stretch_that_begins_with_nobody() -> None:
     """A box around two people at first: the name begins with the first look that shows the person."""
-    identities = TrackIdentities(Known(), threshold=0.25, every=1, keep=True)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep=True)
     for frame in range(14):
         identities.due(frame, [3])
         observe(identities, frame, {3: mix(A, D, 0.4) if frame < 4 else mix(A, D, 0.12)})
         identities.names(frame, [3])
-    (only,) = identities.stretches()
+    (only,) = identities.tracklets()
     assert only.named is not None
     assert (only.first, only.sure) == (0, 4)
 
 
 def test_stretches_are_not_kept_unless_asked() -> None:
-    identities = TrackIdentities(Known(), threshold=0.25, every=1)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     observe(identities, 0, {3: A})
     identities.names(0, [3])
-    assert identities.stretches() == []
+    assert identities.tracklets() == []
 
 
 def test_evidence_is_bounded() -> None:
-    identities = TrackIdentities(Known(), threshold=0.25, every=1)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     for frame in range(500):
         identities.due(frame, [3], [1.0], [0.6 * (frame % 3 == 0)])
         observe(identities, frame, {3: (A, B, D)[frame // 7 % 3]})
@@ -155,7 +157,7 @@ def test_evidence_is_bounded() -> None:
     assert evidence is not None
     assert len(evidence.journal) <= 32
     assert len(evidence.held) <= TrackEvidence.PATIENCE_UNPROVOKED
-    assert len(evidence.stretch.early) <= evidence.stretch.EARLY
+    assert len(evidence.tracklet.early) <= evidence.tracklet.EARLY
 
 
 # -- quality: one definition ---------------------------------------------------------------------------------
@@ -258,15 +260,15 @@ def test_a_second_pass_that_is_stopped_loses_nothing(
     run_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plain = run_of("ran", save_json_flag=True)
-    mend, calls = Hindsight.mend, []
+    mend, calls = Backfill.mend, []
 
-    def stop(self: Hindsight, document: dict[str, Any]) -> int:
+    def stop(self: Backfill, document: dict[str, Any]) -> int:
         calls.append(document["frame"])
         if len(calls) > 50:
             raise KeyboardInterrupt
         return mend(self, document)
 
-    monkeypatch.setattr(Hindsight, "mend", stop)
+    monkeypatch.setattr(Backfill, "mend", stop)
     with pytest.raises(KeyboardInterrupt):
         run_of("stopped", save_json_flag=True, backfill=True, out_dir=tmp_path)
     found = json.loads((tmp_path / "stopped" / "tracked.json").read_text())
@@ -276,14 +278,14 @@ def test_a_second_pass_that_is_stopped_loses_nothing(
 
 def test_an_error_on_the_way_is_backfilled_too(run_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     full = run_of("full", backfill=True, frame_range=(0, 60)).payload["frames"]
-    observe = TrackIdentities.names
+    observe = TrackIdentifier.names
 
-    def fail(self: TrackIdentities, frame: int, *others: Any) -> Any:
+    def fail(self: TrackIdentifier, frame: int, *others: Any) -> Any:
         if frame == 60:
             raise KeyboardInterrupt
         return observe(self, frame, *others)
 
-    monkeypatch.setattr(TrackIdentities, "names", fail)
+    monkeypatch.setattr(TrackIdentifier, "names", fail)
     with pytest.raises(KeyboardInterrupt):
         run_of("cut", save_json_flag=True, backfill=True, out_dir=tmp_path)
     found = json.loads((tmp_path / "cut" / "tracked.json").read_text())["frames"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from support.traces import A, B, C, D, Known, Look, mix, observe, unit
 
 from gallery_db import GalleryView
-from tracking.identification.identifier import Named, TrackIdentities, assign_identities, name_detections
+from tracking.identification.identifier import Named, TrackIdentifier, assign_identities, name_detections
 from tracking.identification.track_evidence import DecisionRule
 
 INF = float("inf")
@@ -73,9 +73,9 @@ Names = dict[int, str | None]
 Step = tuple[Look, Names] | tuple[Look, Names, float]
 
 
-def replay(steps: Sequence[Step], *, every: int = 1, kind: str = "person") -> TrackIdentities:
+def replay(steps: Sequence[Step], *, every: int = 1, kind: str = "person") -> TrackIdentifier:
     """Feed frames of (track -> embedding, expected names, overlap of all boxes); None as embedding: no look."""
-    identities = TrackIdentities(Known(), threshold=0.25, every=every, keep=True)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=every, keep=True)
     for frame, step in enumerate(steps):
         looks, expected, overlap = step if len(step) == 3 else (*step, 0.0)
         tracks = list(looks)
@@ -183,7 +183,7 @@ def test_track_names(steps: Sequence[Step], every: int) -> None:
 
 
 def test_three_answers() -> None:
-    identities = TrackIdentities(Known(), threshold=0.25, every=1)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     assert identities.status(1) == "undecided", "never seen"
     answers = []
     for frame in range(6):
@@ -196,7 +196,7 @@ def test_three_answers() -> None:
 
 def test_a_second_look_is_needed_without_a_margin() -> None:
     source = GalleryView.from_arrays(["ann", "bob"], np.stack([A, mix(A, B, 0.25)]))
-    identities = TrackIdentities(source, threshold=0.25, every=1)
+    identities = TrackIdentifier(source, threshold=0.25, every=1)
     near = unit(0.79, 0.2, 0.58, 0)
     distances = source.identity_distances(near[None], ["person"])[0]
     assert 0.2 < distances[0] < 0.25
@@ -210,7 +210,7 @@ def test_a_second_look_is_needed_without_a_margin() -> None:
 
 
 def test_a_poor_look_says_nothing_against_a_name() -> None:
-    identities = TrackIdentities(Known(), threshold=0.25, every=1)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     for frame in range(3):
         observe(identities, frame, {1: A}, 0.8)
     for frame in range(3, 12):
@@ -227,7 +227,7 @@ def test_a_single_wrong_entry_does_not_make_a_name() -> None:
     bob = [probe, *(mix(B, D, d) for d in (0.02, 0.05, 0.1, 0.12))]
     source = GalleryView.from_arrays(["ann"] * 5 + ["bob"] * 5, np.stack([*ann, *bob]))
     assert source.identities[int(np.argmin(source.identity_distances(probe[None])[0]))] == "bob"
-    identities = TrackIdentities(source, threshold=0.25, every=1)
+    identities = TrackIdentifier(source, threshold=0.25, every=1)
     for frame in range(3):
         observe(identities, frame, {1: probe})
     (named,) = identities.names(3, [1])
@@ -239,7 +239,7 @@ def test_a_single_wrong_entry_does_not_make_a_name() -> None:
 def test_a_change_of_coats(coat: NDArray[np.float32]) -> None:
     entries = [mix(base, D, d) for base in (A, B) for d in (0.02, 0.05, 0.08)] + [mix(C, D, d) for d in (0.02, 0.05)]
     source = GalleryView.from_arrays(["ann"] * 6 + ["bob"] * 2, np.stack(entries))
-    identities = TrackIdentities(source, threshold=0.25, every=1)
+    identities = TrackIdentifier(source, threshold=0.25, every=1)
     observe(identities, 0, {1: mix(coat, D, 0.1)})
     (named,) = identities.names(0, [1])
     assert named is not None
@@ -248,9 +248,9 @@ def test_a_change_of_coats(coat: NDArray[np.float32]) -> None:
 
 def follow_classes(
     kinds: Sequence[str | None], *, every: int = 1
-) -> tuple[TrackIdentities, list[str | None], list[int]]:
+) -> tuple[TrackIdentifier, list[str | None], list[int]]:
     """One track, a person ann or a car by the class of its box: its names, and the frames of its looks."""
-    identities = TrackIdentities(Known(), threshold=0.25, every=every, keep=True)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=every, keep=True)
     answers: list[str | None] = []
     looked = []
     for frame, kind in enumerate(kinds):
@@ -271,7 +271,7 @@ def test_no_name_on_a_box_of_another_class() -> None:
     identities, answers, looked = follow_classes(kinds)
     assert answers == ["ann"] * 5 + [None, "ann", None, None, "ann", "ann", "ann"]
     assert not {5, 7, 8} & set(looked)
-    assert [s.named and s.named.identity for s in identities.stretches()] == ["ann"]
+    assert [s.named and s.named.identity for s in identities.tracklets()] == ["ann"]
 
 
 @pytest.mark.parametrize("every", [1, 10])
@@ -282,7 +282,7 @@ def test_a_track_that_goes_over_to_another_class(every: int) -> None:
     assert answers[20:23] == [None] * 3
     assert set(answers[23:]) <= {None, "car"}
     assert answers[-1] == "car"
-    first, second = identities.stretches()
+    first, second = identities.tracklets()
     assert (first.class_name, first.named and first.named.identity, first.last) == ("person", "ann", 19)
     assert (second.class_name, second.named and second.named.identity, second.first) == ("car", "car", 20)
 
@@ -294,7 +294,7 @@ def test_the_class_of_a_track_may_come_to_be_known() -> None:
 
 def drive(frames: int, tracks: dict[int, NDArray[np.float32]], overlap: dict[int, float]) -> list[tuple[int, int]]:
     """(frame, track) of the looks that are asked for, every ten frames on average."""
-    identities = TrackIdentities(Known(), threshold=0.25, every=10)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=10)
     taken = []
     for frame in range(frames):
         present = [t for t in tracks if t <= frame]
@@ -315,7 +315,7 @@ def test_settled_tracks_are_looked_at_rarely() -> None:
 def test_undecided_tracks_are_looked_at_soon_and_then_less() -> None:
     frames = [frame for frame, _ in drive(40, {0: D}, {})]
     assert frames[:4] == [0, 1, 3, 6]
-    assert len(frames) <= 1 + 40 / 10 + TrackIdentities.AHEAD
+    assert len(frames) <= 1 + 40 / 10 + TrackIdentifier.AHEAD
 
 
 def test_looks_wait_for_the_end_of_an_overlap() -> None:
@@ -331,11 +331,11 @@ def test_the_cost_is_bounded(overlap: dict[int, float]) -> None:
     tracks = {0: A, 1: unit(0.78, 0.76, 0, 0), 2: D, 3: B, 50: mix(A, D, 0.24), 90: C}
     taken = drive(300, tracks, overlap)
     seen = sum(300 - first for first in tracks)
-    assert len(taken) <= len(tracks) + seen / 10 + TrackIdentities.AHEAD
+    assert len(taken) <= len(tracks) + seen / 10 + TrackIdentifier.AHEAD
 
 
 def test_old_evidence_is_forgotten() -> None:
-    identities = TrackIdentities(Known(), threshold=0.25, every=1)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     for track in range(50):
         observe(identities, 0, {track: A})
         identities.names(0, [track])
@@ -345,14 +345,14 @@ def test_old_evidence_is_forgotten() -> None:
 
 
 def test_distance_is_the_evidence() -> None:
-    identities = TrackIdentities(Known(), threshold=0.25, every=1)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     observe(identities, 0, {7: mix(A, B, 0.1)})
     (named,) = identities.names(0, [7])
     assert named == Named("ann", pytest.approx(0.1, abs=1e-6))
 
 
 def test_evidence_can_be_inspected() -> None:
-    identities = TrackIdentities(Known(), threshold=0.25, every=1)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     for frame, look in enumerate((A, A, B, A)):
         observe(identities, frame, {7: look}, 0.5)
     evidence = identities.evidence(7)
@@ -380,7 +380,7 @@ def test_limits_follow_from_the_accepted_distance() -> None:
 
 
 def test_tracks_are_forgotten_also_where_frames_are_missing() -> None:
-    identities = TrackIdentities(Known(), threshold=0.25, every=10)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=10)
     for frame in range(1, 30_000, 50):  # none of them a multiple of a thousand
         identities.due(frame, [frame])
         observe(identities, frame, {frame: D})
@@ -392,14 +392,14 @@ def test_tracks_are_forgotten_also_where_frames_are_missing() -> None:
 def test_a_name_that_changes_stays_on_its_tracks() -> None:
     """Also where a candidate would not get it, and on what was decided before."""
     before = GalleryView.from_arrays(["ann", "bob"], np.stack([A, B]))
-    tracks = TrackIdentities(before, threshold=0.25, every=1, keep=True)
+    tracks = TrackIdentifier(before, threshold=0.25, every=1, keep=True)
     # Track 1 goes over to somebody else, and again to another: what it showed first is decided for good.
     for frame in range(60):
         observe(tracks, frame, {1: (A, C, D)[frame // 20], 2: mix(B, C, 0.2 if frame < 30 else 0.29)})
         named = tracks.names(frame, [1, 2])
     assert [one and one.identity for one in named] == [None, "bob"]
-    assert [stretch.named and stretch.named.identity for stretch in tracks._done] == ["ann"]
+    assert [tracklet.named and tracklet.named.identity for tracklet in tracks._done] == ["ann"]
     tracks._source = GalleryView.from_arrays(["robert", "zoe"], np.stack([B, A]))
     tracks.gallery_changed(before.identities, {"ann": "zoe", "bob": "robert"})
     assert [one and one.identity for one in tracks.names(60, [1, 2])] == [None, "robert"]
-    assert {stretch.named.identity for stretch in tracks.stretches() if stretch.named} == {"zoe", "robert"}
+    assert {tracklet.named.identity for tracklet in tracks.tracklets() if tracklet.named} == {"zoe", "robert"}

@@ -17,100 +17,103 @@ from gallery_db import Gallery
 from tracking import track_video
 from tracking.demo.scene import Scene
 from tracking.errors import OptionError
-from tracking.identification.identifier import Named, NamedStretch
-from tracking.identification.track_evidence import DecisionRule, Moment, Stretch, TrackEvidence, keep_moment
-from tracking.identification.tracklet_linking import associate, settle
+from tracking.identification.identifier import Named, NamedTracklet
+from tracking.identification.track_evidence import DecisionRule, Moment, TrackEvidence, Tracklet, keep_moment
+from tracking.identification.tracklet_linking import link_tracklets, settle
 from tracking.options import RunOptions
 
 RULE = DecisionRule.of(0.25)
 Vector = NDArray[np.float32]
 
 
-def stretch(
+def tracklet(
     track: int, first: int, last: int, *looks: Vector, name: str | None = None, kind: str | None = "person"
-) -> NamedStretch:
+) -> NamedTracklet:
     """Looks spread evenly over its frames."""
     frames = np.linspace(first, last, len(looks)).astype(int).tolist()
     moments = tuple(Moment(f, f, look * np.float32(0.5), 0.5) for f, look in zip(frames, looks, strict=True))
     named = None if name is None else Named(name, 0.1)
-    return NamedStretch(track, first, first, first, last, named, kind, moments, ((first, last),))
+    return NamedTracklet(track, first, first, first, last, named, kind, moments, ((first, last),))
 
 
-def groups(stretches: Sequence[NamedStretch], *anchors: str | None, out: Any = ()) -> list[list[int]]:
-    people = associate(stretches, RULE, anchors or [None] * len(stretches), out)
+def groups(tracklets: Sequence[NamedTracklet], *anchors: str | None, out: Any = ()) -> list[list[int]]:
+    people = link_tracklets(tracklets, RULE, anchors or [None] * len(tracklets), out)
     return [sorted(person.members) for person in people]
 
 
 def test_the_same_stranger_is_one() -> None:
-    assert groups([stretch(1, 0, 9, A), stretch(2, 50, 59, B), stretch(3, 100, 109, mix(A, C, 0.2))]) == [[0, 2], [1]]
+    assert groups([tracklet(1, 0, 9, A), tracklet(2, 50, 59, B), tracklet(3, 100, 109, mix(A, C, 0.2))]) == [
+        [0, 2],
+        [1],
+    ]
 
 
 @pytest.mark.parametrize(("distance", "one"), [(0.29, True), (0.31, False)])
 def test_no_further_apart_than_a_stranger(distance: float, one: bool) -> None:
-    assert (len(groups([stretch(1, 0, 9, A), stretch(2, 50, 59, mix(A, B, distance))])) == 1) == one
+    assert (len(groups([tracklet(1, 0, 9, A), tracklet(2, 50, 59, mix(A, B, distance))])) == 1) == one
 
 
 @pytest.mark.parametrize(("distance", "one"), [(0.24, True), (0.26, False)])
 def test_a_known_person_takes_in_only_what_would_be_named(distance: float, one: bool) -> None:
-    pair = [stretch(1, 0, 9, A, name="ann"), stretch(2, 50, 59, mix(A, B, distance))]
+    pair = [tracklet(1, 0, 9, A, name="ann"), tracklet(2, 50, 59, mix(A, B, distance))]
     assert (len(groups(pair, "ann", None)) == 1) == one
 
 
 @pytest.mark.parametrize(("begins", "one"), [(8, True), (7, False)], ids=["two frames", "three"])
 def test_nobody_is_in_two_places(begins: int, one: bool) -> None:
     """A new track may begin in the frames in which the old one still ends."""
-    assert (len(groups([stretch(1, 0, 9, A), stretch(2, begins, 59, A)])) == 1) == one
+    assert (len(groups([tracklet(1, 0, 9, A), tracklet(2, begins, 59, A)])) == 1) == one
 
 
 def test_nor_by_way_of_a_third() -> None:
     """1 and 2 are there at once; 3 fits both, and goes with the nearer."""
-    three = [stretch(1, 0, 50, A), stretch(2, 0, 50, mix(A, B, 0.2)), stretch(3, 60, 90, mix(A, B, 0.02))]
+    three = [tracklet(1, 0, 50, A), tracklet(2, 0, 50, mix(A, B, 0.2)), tracklet(3, 60, 90, mix(A, B, 0.02))]
     assert groups(three) == [[0, 2], [1]]
 
 
 def test_it_is_the_mean_over_all_that_counts() -> None:
     """A chain of likenesses does not make one person of its ends."""
     angles = (0.0, 0.6, 1.2, 1.8)
-    chain = [stretch(n, 100 * n, 100 * n + 9, np.cos(a) * A + np.sin(a) * B) for n, a in enumerate(angles)]
+    chain = [tracklet(n, 100 * n, 100 * n + 9, np.cos(a) * A + np.sin(a) * B) for n, a in enumerate(angles)]
     assert groups(chain) == [[0, 1], [2, 3]]
 
 
 def test_two_names_two_classes_and_a_rejected_name_stay_apart() -> None:
-    pair = [stretch(1, 0, 9, A), stretch(2, 50, 59, A)]
+    pair = [tracklet(1, 0, 9, A), tracklet(2, 50, 59, A)]
     assert groups(pair, "ann", "bob") == [[0], [1]]
     assert groups(pair, "ann", "ann") == [[0, 1]]
-    assert groups([pair[0], stretch(2, 50, 59, A, kind="dog")]) == [[0], [1]]
-    assert groups([pair[0], stretch(2, 50, 59, A, kind="Person")]) == [[0, 1]]
+    assert groups([pair[0], tracklet(2, 50, 59, A, kind="dog")]) == [[0], [1]]
+    assert groups([pair[0], tracklet(2, 50, 59, A, kind="LinkedPerson")]) == [[0, 1]]
     assert groups(pair, "ann", None, out=[frozenset(), frozenset({"ann"})]) == [[0], [1]]
     assert groups(pair, "ann", None, out=[frozenset(), frozenset({"bob"})]) == [[0, 1]]
 
 
 def test_nothing_is_no_trouble() -> None:
-    assert associate([], RULE, []) == []
+    assert link_tracklets([], RULE, []) == []
 
 
-def settled(stretches: Sequence[NamedStretch], names: Sequence[str | None]) -> list[tuple[int, int, int, str | None]]:
-    people = associate(stretches, RULE, [None] * len(stretches))
-    found = settle(stretches, people, names, RULE)
+def settled(tracklets: Sequence[NamedTracklet], names: Sequence[str | None]) -> list[tuple[int, int, int, str | None]]:
+    people = link_tracklets(tracklets, RULE, [None] * len(tracklets))
+    found = settle(tracklets, people, names, RULE)
     return [(s.track_id, s.first, s.last, None if s.named is None else s.named.identity) for s in found]
 
 
 def test_a_swap_that_nobody_noticed_is_cut() -> None:
     """Track 1 shows A, and from its sixth look on B, who has tracks of her own before and after."""
     looks = [A, A, A, A, A, B, B, B]
-    found = settled([stretch(1, 0, 70, *looks), stretch(2, 200, 300, B, B, B, B, B, B)], ["a", "b"])
+    found = settled([tracklet(1, 0, 70, *looks), tracklet(2, 200, 300, B, B, B, B, B, B)], ["a", "b"])
     assert found == [(1, 0, 45, "a"), (1, 46, 70, "b"), (2, 200, 300, "b")]
 
 
 def test_one_look_at_somebody_else_is_no_swap() -> None:
     looks = [A, A, A, mix(B, A, 0.6), A, A]
-    found = settled([stretch(1, 0, 50, *looks), stretch(2, 200, 300, B, B, B)], ["a", "b"])
+    found = settled([tracklet(1, 0, 50, *looks), tracklet(2, 200, 300, B, B, B)], ["a", "b"])
     assert found == [(1, 0, 50, "a"), (2, 200, 300, "b")]
 
 
 def test_named_tracks_are_left_as_they_are() -> None:
-    pair = [stretch(1, 0, 70, A, A, B, B, name="ann"), stretch(2, 200, 300, B, B)]
-    people = associate(pair, RULE, ["ann", None])
+    pair = [tracklet(1, 0, 70, A, A, B, B, name="ann"), tracklet(2, 200, 300, B, B)]
+    people = link_tracklets(pair, RULE, ["ann", None])
     found = settle(pair, people, [person.anchor for person in people], RULE)
     assert found[0] is pair[0]
     assert found[1].settled
@@ -122,7 +125,7 @@ def test_moments_and_runs_are_bounded() -> None:
     for frame in (0, 1, 50, 100, 150):
         keep_moment(moments, Moment(frame, frame, A, 1.0), 3)
     assert [(m.first, m.last, m.weight) for m in moments] == [(0, 50, 3.0), (100, 100, 1.0), (150, 150, 1.0)]
-    track = TrackEvidence(RULE, Stretch(0, 0, A, A, A), 0, 0)
+    track = TrackEvidence(RULE, Tracklet(0, 0, A, A, A), 0, 0)
     for frame in [*range(10), *range(20, 1000, 2), 2000]:
         track.seen(frame)
     assert len(track.runs) == TrackEvidence.RUNS
