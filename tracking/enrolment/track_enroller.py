@@ -243,8 +243,8 @@ class TrackEnroller:
 
         Raises:
             ObservationError: An embedding of another length, not finite or zero, a box without area, a frame that is
-                not later than the one before, a track twice, and the like. Nothing of the frame was taken then (unless it
-                is a crop that a function gave, which is asked for last).
+                not later than the one before, a track twice, and the like. Nothing of the frame was taken then (unless
+                it is a crop that a function gave, which is asked for last).
             GalleryError: It was closed.
         """
         with self._lock:

@@ -2,8 +2,8 @@
 
 A gallery knows its model by the hash of the weights, and an export is another file with another hash. So
 `tracking.reid.export.exporter` compares it with its source and writes a stamp into it: ONNX ``metadata_props``,
-a file in the TorchScript archive, ``rt_info`` in OpenVINO's XML; TensorRT engines and TFLite models have it in their sidecar. A
-model with a stamp that vouches for it counts as its source.
+a file in the TorchScript archive, ``rt_info`` in OpenVINO's XML; TensorRT engines and TFLite models
+have it in their sidecar. A model with a stamp that vouches for it counts as its source.
 
 Other tools change a model and keep its metadata (ONNX Runtime's quantisation does), so a stamp is sealed with a hash
 of everything else in the file: what was changed since its comparison vouches for nothing, and is a model of its own.
