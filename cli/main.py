@@ -41,9 +41,9 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
+        from gallery_db.distribution import gtrack_version
 
-        print(f"gtrack {version('gtrack')}")
+        print(f"gtrack {gtrack_version()}")
         raise typer.Exit
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from gallery_db import match_threshold
 from gallery_db.address import location_of
+from gallery_db.distribution import gtrack_version
 from gallery_db.errors import GtrackError
 from tracking.detection_run import check_range, read_ahead
 from tracking.detections.feeds import DetectionFeed, DetectorFeed, IterableFeed, video_facts
@@ -620,7 +620,7 @@ class TrackingRun:
         # `video` of the header is the detections' own account, which may name another file.
         config["video"] = public_name(self._source)
         config["video_fps"] = None if self._live else reader.fps
-        config["gtrack_version"] = version("gtrack")
+        config["gtrack_version"] = gtrack_version()
         if options.search != "auto":
             config["search"] = options.search
         if options.enroll != "off":

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gallery_db.distribution import gtrack_version
 from tracking.errors import OptionError
 from tracking.results.best_crops import Moment, Moments, Picture, cut_pictures, open_video, spread
 from tracking.results.issues import NEAR, Doubt
@@ -140,7 +140,7 @@ class ReportSink:
             "notes": self._notes,
             "pictures": sum(len(self._shown(wish, pictures, named=False)) for wish in (*wishes, *doubt_wishes)),
             "thumbnails": self._thumbnails,
-            "version": version("gtrack"),
+            "version": gtrack_version(),
             "size": self._size,
         }
         return _template(context)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.atomic_files import atomic_path, fsync_folder
+from gallery_db.distribution import gtrack_version
 from gallery_db.errors import GtrackError
 from tracking.errors import ExportError, OptionError, OutputError, WeightsError
 from tracking.reid.cache import weights_sha256
@@ -55,7 +56,7 @@ LEAST_FP16 = 0.99
 
 _OPSETS = (12, 20)
 _BATCH = 32
-_PACKAGES = ("gtrack", "torch", "boxmot", "onnx", "onnxruntime", "openvino", "onnxslim", "onnxsim", "tensorrt")
+_PACKAGES = ("torch", "boxmot", "onnx", "onnxruntime", "openvino", "onnxslim", "onnxsim", "tensorrt")
 _CHECKPOINTS = (".pt", ".pth")
 
 
@@ -236,17 +237,13 @@ def _check_machine(formats: Iterable[ExportFormat], options: ExportOptions) -> D
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    found = {"python": platform.python_version(), "platform": platform.platform(), "gtrack": gtrack_version()}
     for name in _PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
     return found
-
-
-def _gtrack_version() -> str:
-    return _versions().get("gtrack", "unknown")
 
 
 def _same(
@@ -328,7 +325,7 @@ class _Export:
             dimension=model.dimension,
             preprocessing=self.original.preprocessing,
             precision="fp16" if self.options.half else "fp32",
-            gtrack=_gtrack_version(),
+            gtrack=gtrack_version(),
             batch=None if self.options.dynamic else self.options.batch_size,
         )
         # Compared with a stamp that vouches for nothing, for the preprocessing in it.
