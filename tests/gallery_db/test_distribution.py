@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from gallery_db.distribution import DISTRIBUTION
-from support import ROOT
 
 LAUNCH = "from gallery_db.launch import main; main()"
 
