@@ -227,7 +227,7 @@ def identity(
 def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[str] | None:
     """The names whom the gallery knew; None for what the truth says itself."""
     from gallery_db import Gallery, GalleryNotFoundError, is_gallery
-    from tracking.enrolment.enroller import is_unknown
+    from tracking.enrolment.base import is_unknown
     from tracking.errors import OptionError
 
     if truth.persons is None:

@@ -45,7 +45,7 @@ _SAVING = "Saving (nothing is written unless asked)"
 
 
 class Enroll(str, Enum):
-    """Whom to enrol; the words are those of `tracking.enrolment.enroller.Enrol`."""
+    """Whom to enrol; the words are those of `tracking.enrolment.base.EnrolMode`."""
 
     off = "off"
     unknown = "unknown"

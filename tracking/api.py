@@ -9,7 +9,7 @@ from typing import Any
 from gallery_db.search.view import Search
 from tracking.detections.reader import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
-from tracking.enrolment.enroller import Enrol
+from tracking.enrolment.base import EnrolMode
 from tracking.errors import OptionError
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.options import RunOptions, read_class_names
@@ -60,7 +60,7 @@ def track_video(
     runtime: str = "auto",
     threads: int | None = None,
     download: bool = False,
-    enroll: Enrol = "off",
+    enroll: EnrolMode = "off",
     source_id: str | None = None,
     grace_frames: int = 30,
     backfill: bool = False,

@@ -9,7 +9,7 @@ from typing import get_args
 
 from gallery_db.address import location_of
 from gallery_db.search.view import Search
-from tracking.enrolment.enroller import Enrol
+from tracking.enrolment.base import EnrolMode
 from tracking.enrolment.run_enrolment import check_enrolment_gallery
 from tracking.errors import OptionError
 from tracking.identification.gallery_source import EmbedderOptions
@@ -70,7 +70,7 @@ class RunOptions:
     frame_range: tuple[int | None, int | None] = (None, None)
     lenient: bool = False
     output: OutputOptions = field(default_factory=OutputOptions)
-    enroll: Enrol = "off"
+    enroll: EnrolMode = "off"
     source_id: str | None = None
     grace_frames: int = 30
     save_detections: Path | None = None
@@ -114,8 +114,8 @@ class RunOptions:
         self.output.validate()
 
     def _validate_enrolment(self) -> None:
-        if self.enroll not in get_args(Enrol):
-            raise OptionError(f"--enroll must be one of {', '.join(get_args(Enrol))}, got {self.enroll!r}.")
+        if self.enroll not in get_args(EnrolMode):
+            raise OptionError(f"--enroll must be one of {', '.join(get_args(EnrolMode))}, got {self.enroll!r}.")
         if self.grace_frames < 0:
             raise OptionError(f"--grace-frames must be at least 0, got {self.grace_frames}.")
         if self.source_id is not None and (not self.source_id.strip() or not self.source_id.isprintable()):

@@ -34,7 +34,7 @@ from tracking.outputs.result import Tally, TrackResult, frame_document
 from tracking.outputs.run_outputs import RunOutputs
 from tracking.progress import progress_bar
 from tracking.trackers.temporal import TemporalTracker
-from tracking.trackers.trackers import GalleryOnly, Hybrid, Sight, Tracker
+from tracking.trackers.trackers import BestCrop, GalleryOnly, Hybrid, Tracker
 from tracking.video.sources import FrameReader, LiveReader, open_video, public_name, short_name
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ __all__ = ["DetectionInput", "TrackingRun"]
 DetectionInput = str | Path | Mapping[str, Any] | DetectionSource | Detector | DetectorOptions | Iterable[Any]
 """What a run takes for detections; see `TrackingRun`."""
 
-_Told = tuple[list[NamedTracklet], dict[tuple[int, int], str | None], Mapping[tuple[int, int], list[Sight]]]
+_Told = tuple[list[NamedTracklet], dict[tuple[int, int], str | None], Mapping[tuple[int, int], list[BestCrop]]]
 _FALLBACK_FPS = 30.0
 _REFRESH_EVERY = 25
 """Frames between two looks at whether the gallery has changed; a look costs one small SQL query."""
@@ -160,7 +160,7 @@ class TrackingRun:
             if options.enroll != "off":
                 enrolment = self._enrolment(source, reader, selected, names)
                 outer.callback(enrolment.abort)
-                people: GallerySource | None = enrolment.people
+                people: GallerySource | None = enrolment.source
                 self._notices = enrolment.notices
             else:
                 people = self._people(stack, source, selected, names, ingest_progress)
@@ -200,7 +200,7 @@ class TrackingRun:
                     # Also after an error or Ctrl-C: what was written so far is complete only with its names.
                     if enrolment is not None and follower is not None:
                         enrolment.catch_up()
-                        follower.take_in()
+                        follower.refresh()
                     if (options.backfill or options.explain) and isinstance(tracker, Hybrid):
                         told = self._look_back(tracker, selected, names, outputs, tally, enrolment)
                 warnings += self._check_end(source, reader)
@@ -233,7 +233,7 @@ class TrackingRun:
                         outputs.tracks, outputs.paths, stats, tally.summary(), warnings, fps, counts
                     )
         if self._notices is not None:
-            self._notices.tell()
+            self._notices.forward()
         for warning in warnings:
             self._notify(f"warning: {warning}")
         if failure is not None:
@@ -310,7 +310,7 @@ class TrackingRun:
             notify=self._notify,
             progress=progress,
         )
-        self._notices = GalleryNotices(people.gallery, self._notify, told=len(people.gallery.notices))
+        self._notices = GalleryNotices(people.gallery, self._notify, forwarded=len(people.gallery.notices))
         stack.callback(people.gallery.close)
         known = {c.casefold() for c in people.view.identity_classes}
         tracked = {name.casefold() for name in kinds}
@@ -413,7 +413,7 @@ class TrackingRun:
                 people.view,
                 threshold=threshold,
                 every=options.reid_frequency,
-                keep=options.backfill or options.explain,
+                keep_tracklets=options.backfill or options.explain,
                 explain=options.explain,
             )
         enroller = enrolment.enroller if enrolment else None
@@ -478,29 +478,29 @@ class TrackingRun:
         ran = tracker.tracklets()
         settled = ran
         if self._options.backfill and enrolment is not None:
-            settled = enrolment.settle(ran)
+            settled = enrolment.relink(ran)
         told = None
         if self._options.explain:
             final = _final_names(ran, settled)
             outputs.tracks.more["explanations"] = explanations(ran, final)
-            told = ran, final, tracker.sights or {}
+            told = ran, final, tracker.best_crops or {}
         if self._options.backfill:
             self._backfill(Backfill(settled, class_names), selected, outputs, tally)
         return told
 
     def _draw_explanations(self, told: _Told, people: GallerySource, outputs: RunOutputs) -> None:
-        ran, final, sights = told
+        ran, final, best_crops = told
         assert outputs.paths.run_dir is not None
         path = outputs.paths.run_dir / "explain.jpg"
         gallery = people.gallery
-        drawn = write_explanations(path, ran, final, sights, self._video, gallery.location, gallery.collection)
+        drawn = write_explanations(path, ran, final, best_crops, self._video, gallery.location, gallery.collection)
         outputs.paths = replace(outputs.paths, explain_path=drawn)
 
     def _backfill(self, hindsight: Backfill, selected: set[int] | None, outputs: RunOutputs, tally: Tally) -> None:
         """The second pass: correct the names of the frames done, and draw them."""
 
         def mend(document: dict[str, Any]) -> None:
-            tally.backfilled += hindsight.mend(document)
+            tally.backfilled += hindsight.correct(document)
             if self._options.filter_gallery:
                 document["detections"] = [
                     d
@@ -526,7 +526,7 @@ class TrackingRun:
 
         def changed(before: Sequence[str], change: ViewChange) -> None:
             if enrolment is not None:
-                enrolment.enroller.follow(change)
+                enrolment.enroller.gallery_changed(change)
             if change.anew:
                 tracker.gallery_changed(before, change.renamed)
 
@@ -540,8 +540,8 @@ class TrackingRun:
 
         def look() -> None:
             if follower is not None:
-                follower.look()
-            notices.tell()
+                follower.refresh_if_due()
+            notices.forward()
 
         return look
 

@@ -72,7 +72,7 @@ class SingleLook:
     def status(self, track_id: int, *ignored: object) -> Status:
         return "known" if track_id in self._names else "unknown"
 
-    def stretches(self) -> list[NamedTracklet]:
+    def tracklets(self) -> list[NamedTracklet]:
         return []
 
 

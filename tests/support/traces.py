@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tracking.identification.identifier import TrackIdentifier
 
-Look = dict[int, NDArray[np.float32] | None]
+Observations = dict[int, NDArray[np.float32] | None]
 
 
 def unit(*values: float) -> NDArray[np.float32]:
@@ -53,8 +53,8 @@ class Known:
         return distances
 
 
-def observe(identities: TrackIdentifier, frame: int, looks: Look, quality: float = 1.0) -> None:
-    """Look at all of these tracks, due or not."""
+def observe(identities: TrackIdentifier, frame: int, looks: Observations, quality: float = 1.0) -> None:
+    """Observe all of these tracks, due or not."""
     found = {t: look for t, look in looks.items() if look is not None}
     identities.observe(
         frame, list(found), np.stack(list(found.values())), [quality] * len(found), ["person"] * len(found)

@@ -8,25 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracking.enrolment.enroller import Enroller
 from tracking.identification.identifier import Named, NamedTracklet, TrackIdentifier
-from tracking.identification.quality import box_quality, look_quality, sharpness
+from tracking.identification.quality import box_quality, observation_quality, sharpness
 from tracking.identification.track_evidence import Status
 
-__all__ = ["SIGHTS", "Answers", "Look", "Presence", "Recognition", "Sight"]
+__all__ = ["MAX_BEST_CROPS", "BestCrop", "CameraTracks", "FrameIdentities", "Observation", "TracksInFrame"]
 
-Sight = tuple[float, int, tuple[float, ...]]
-"""A look at a track: its quality, its frame, and the box xyxy."""
+MAX_BEST_CROPS = 3
+"""Best crops that are kept of a tracklet."""
 
-SIGHTS = 3
+
+class BestCrop(NamedTuple):
+    """Where a tracklet was seen well.
+
+    Attributes:
+        quality: Of the observation, in [0, 1].
+        frame: Number of the frame.
+        box: xyxy in pixels.
+    """
+
+    quality: float
+    frame: int
+    box: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Presence:
+class TracksInFrame:
     """The tracks that are in a frame.
 
     Attributes:
@@ -47,15 +60,15 @@ class Presence:
     overlaps: list[float]
     size: tuple[int, int] | None
 
-    def worth(self) -> list[float]:
+    def box_qualities(self) -> list[float]:
         """What is known of looks at the tracks before anybody looks; see `box_quality`."""
-        return [self._worth(position, None) for position in range(len(self.track_ids))]
+        return [self._quality(position, None) for position in range(len(self.track_ids))]
 
     def quality(self, position: int, crop: NDArray[np.uint8] | None) -> float:
-        """What a look at one of the tracks is worth; see `look_quality`. Without its picture, it counts as sharp."""
-        return self._worth(position, None if crop is None else sharpness(crop))
+        """Return the quality of an observation of one track; see `observation_quality`. Without a crop, it is sharp."""
+        return self._quality(position, None if crop is None else sharpness(crop))
 
-    def _worth(self, position: int, sharp: float | None) -> float:
+    def _quality(self, position: int, sharp: float | None) -> float:
         box, score, overlap = self.boxes[position].tolist(), self.scores[position], self.overlaps[position]
         size = self.size
         if size is None or box[0] != box[0]:
@@ -63,15 +76,15 @@ class Presence:
             size, box = (100, 100), [25.0, 25.0, 75.0, 75.0]
         if sharp is None:
             return box_quality(score, box, size, overlap=overlap)
-        return look_quality(score, box, size, overlap=overlap, sharp=sharp)
+        return observation_quality(score, box, size, overlap=overlap, sharp=sharp)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class Observation:
     """A look at one of the tracks of a frame.
 
     Attributes:
-        position: Of the track in the frame's `Presence`.
+        position: Of the track in the frame's `TracksInFrame`.
         embedding: (D,) float32 of unit length.
         quality: What it is worth, in [0, 1].
         crop: (H, W, 3) uint8 BGR, what was looked at; None where there is no picture.
@@ -84,7 +97,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class FrameIdentities:
     """Who the N tracks of a frame are.
 
     Attributes:
@@ -99,7 +112,7 @@ class Answers:
     reserved: list[str | None] | None
 
 
-class Recognition:
+class CameraTracks:
     """Names the tracks of one camera and enrols them.
 
     For each frame, in order: `due`, then `observe`.
@@ -110,21 +123,21 @@ class Recognition:
         explain: Remember where the tracks were seen best.
 
     Attributes:
-        sights: Of each tracklet, by track and first frame: its best looks, the best first; None if not asked for.
+        best_crops: Of each tracklet, by track and first frame: its best looks, the best first; None if not asked for.
     """
 
     def __init__(self, identities: TrackIdentifier, enroller: Enroller | None = None, *, explain: bool = False) -> None:
-        self.sights: dict[tuple[int, int], list[Sight]] | None = {} if explain else None
+        self.best_crops: dict[tuple[int, int], list[BestCrop]] | None = {} if explain else None
         self._identities = identities
         self._enroller = enroller
 
-    def due(self, present: Presence) -> list[int]:
+    def due(self, present: TracksInFrame) -> list[int]:
         """Which tracks should be looked at in this frame, as positions; see `TrackIdentifier.due`."""
         return self._identities.due(
-            present.frame, present.track_ids, present.worth(), present.overlaps, present.class_names
+            present.frame, present.track_ids, present.box_qualities(), present.overlaps, present.class_names
         )
 
-    def observe(self, present: Presence, looks: Sequence[Look]) -> Answers:
+    def observe(self, present: TracksInFrame, looks: Sequence[Observation]) -> FrameIdentities:
         """Take the looks of a frame, and say who its tracks are.
 
         Args:
@@ -144,11 +157,11 @@ class Recognition:
         statuses = [
             identities.status(track_id, kind) for track_id, kind in zip(track_ids, present.class_names, strict=True)
         ]
-        if self.sights is not None:
+        if self.best_crops is not None:
             for look in looks:
-                self._note_sight(self.sights, present, look)
+                self._keep_best_crop(self.best_crops, present, look)
         if self._enroller is None:
-            return Answers(named, statuses, None)
+            return FrameIdentities(named, statuses, None)
         for look in looks:
             self._enrol(self._enroller, present, look, named[look.position])
         self._enroller.seen(frame, track_ids)
@@ -156,19 +169,21 @@ class Recognition:
             self._enroller.reserve(track_id) if name is None and status == "unknown" else None
             for track_id, name, status in zip(track_ids, named, statuses, strict=True)
         ]
-        return Answers(named, statuses, reserved)
+        return FrameIdentities(named, statuses, reserved)
 
-    def _note_sight(self, sights: dict[tuple[int, int], list[Sight]], present: Presence, look: Look) -> None:
+    def _keep_best_crop(
+        self, best_crops: dict[tuple[int, int], list[BestCrop]], present: TracksInFrame, look: Observation
+    ) -> None:
         track_id = present.track_ids[look.position]
         evidence = self._identities.evidence(track_id)
         if evidence is None or evidence.held:
             return
-        best = sights.setdefault((track_id, evidence.tracklet.first), [])
-        best.append((look.quality, present.frame, tuple(present.boxes[look.position].tolist())))
-        best.sort(key=lambda sight: (-sight[0], sight[1]))
-        del best[SIGHTS:]
+        best = best_crops.setdefault((track_id, evidence.tracklet.first), [])
+        best.append(BestCrop(look.quality, present.frame, tuple(present.boxes[look.position].tolist())))
+        best.sort(key=lambda kept: (-kept.quality, kept.frame))
+        del best[MAX_BEST_CROPS:]
 
-    def _enrol(self, enroller: Enroller, present: Presence, look: Look, named: Named | None) -> None:
+    def _enrol(self, enroller: Enroller, present: TracksInFrame, look: Observation, named: Named | None) -> None:
         track_id = present.track_ids[look.position]
         evidence = self._identities.evidence(track_id)
         if evidence is None or (evidence.journal and evidence.journal[-1].verdict == "poor"):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,98 +18,19 @@ from numpy.typing import NDArray
 from gallery_db.curation import stranger_name, unknown_number
 from gallery_db.entry import Box, Entry, utc_now
 from gallery_db.rejections import NOT
+from tracking.enrolment.base import EnrolmentCounts, EnrolmentSink, EnrolMode, KnownIdentities, is_unknown
 
 if TYPE_CHECKING:
     from gallery_db import ViewChange
 
 __all__ = [
-    "Company",
-    "Enrol",
     "Enroller",
-    "EnrolmentCounts",
-    "EnrolmentSink",
-    "GrowingSource",
-    "Judged",
-    "is_unknown",
+    "EnrolmentCandidate",
+    "SharedGallery",
 ]
-
-Enrol = Literal["off", "unknown", "all"]
-"""Whom to enrol: nobody; tracks that the gallery has no name for; those, and sure matches of named people."""
 
 _CROP_HEIGHT = 256
 _TINY = 1e-6
-
-
-def is_unknown(identity: str) -> bool:
-    """Whether a name is one that enrolment gave to a stranger, such as ``unknown-0007``."""
-    return unknown_number(identity) is not None
-
-
-class GrowingSource(Protocol):
-    """What enrolment asks of the known identities, and how it adds to them; `gallery_db.GalleryView` is one."""
-
-    @property
-    def identities(self) -> Sequence[str]:
-        """Names, one a column of `identity_distances`. New ones may follow; none is renumbered."""
-        ...
-
-    def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
-        """(P, I) cosine distance of each probe to each identity's nearest entry; inf across classes."""
-        ...
-
-    def enrolled(self, identity: str, class_name: str) -> tuple[Sequence[str], NDArray[np.float32]]:
-        """Ids and embeddings (N, D) of an identity's entries that were enrolled from videos."""
-        ...
-
-    def append(self, entries: Sequence[Entry], embeddings: NDArray[np.float32]) -> None:
-        """Know further entries from now on."""
-        ...
-
-
-class EnrolmentSink(Protocol):
-    """Where enrolled entries go. Its methods return at once and raise nothing for what goes wrong behind them."""
-
-    def put(self, entry: Entry, embedding: NDArray[np.float32], crop: NDArray[np.uint8] | None) -> None:
-        """Store an entry with its embedding (D,) and the picture of it, in place of an earlier one of its id."""
-        ...
-
-    def remove(self, ids: Sequence[str]) -> None:
-        """Drop entries."""
-        ...
-
-    def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
-        """Give an entry that was put here before to another identity.
-
-        Args:
-            id_: The entry.
-            identity: Whose it is from now on.
-            enrolled_as: What the run itself called it, where somebody else has changed that; by default the identity.
-        """
-        ...
-
-
-@dataclass(slots=True)
-class EnrolmentCounts:
-    """What became of the tracks that ended.
-
-    Attributes:
-        enrolled: Stored in the gallery.
-        identities: New identities among them.
-        too_short: Seen in too few frames, or looked at too seldom.
-        too_poor: Of too little quality.
-        unsure: Near a known identity, and not surely that one or another.
-        redundant: Not stored, or taken out again, because their identity has enough that are like it, or because
-            somebody took them out of the gallery meanwhile.
-        named: Named, and nothing asked for prototypes of named people.
-    """
-
-    enrolled: int = 0
-    identities: int = 0
-    too_short: int = 0
-    too_poor: int = 0
-    unsure: int = 0
-    redundant: int = 0
-    named: int = 0
 
 
 @dataclass(slots=True)
@@ -157,7 +78,7 @@ class _Open:
 
 
 @dataclass(slots=True, eq=False)
-class Judged:
+class EnrolmentCandidate:
     """What became of a track that was good enough to be stored, for a second judgement in the end.
 
     Attributes:
@@ -188,7 +109,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Company:
+class SharedGallery:
     """What the enrollers share that fill one gallery in one run, a camera each.
 
     Attributes:
@@ -216,7 +137,7 @@ class Enroller:
     Nothing is stored that may be somebody else, and one person is not in two places at once: a track that is
     merely like an identity, and was there beside it for long, is a new one.
 
-    Others may change the gallery meanwhile: `follow` hears of it, and what they say of an entry stands.
+    Others may change the gallery meanwhile: `gallery_changed` hears of it, and what they say of an entry stands.
 
     Args:
         sink: Where entries go.
@@ -232,7 +153,7 @@ class Enroller:
         earlier: What the same run stored before, by id, with embeddings: its names are given again.
         names: All names that the gallery holds, so that a new one is new.
         numbers: Numbers for new names, which nobody else is given; by default those after the highest in `names`.
-        judge_again: Remember what `settle` needs.
+        judge_again: Remember what `reassign` needs.
         company: Of the enrollers of other cameras in this run, which know the same identities; None for no others.
 
     Attributes:
@@ -259,11 +180,11 @@ class Enroller:
     def __init__(
         self,
         sink: EnrolmentSink,
-        known: GrowingSource,
+        known: KnownIdentities,
         *,
         source_id: str,
         run_key: str,
-        mode: Enrol = "unknown",
+        mode: EnrolMode = "unknown",
         threshold: float = 0.25,
         grace_frames: int = 30,
         source: str = "",
@@ -273,10 +194,10 @@ class Enroller:
         names: Iterable[str] = (),
         numbers: Iterator[int] | None = None,
         judge_again: bool = False,
-        company: Company | None = None,
+        company: SharedGallery | None = None,
     ) -> None:
-        self._company = company = company or Company()
-        self.judged: dict[str, Judged] = {}
+        self._company = company = company or SharedGallery()
+        self.judged: dict[str, EnrolmentCandidate] = {}
         self.prior = set(known.identities)
         self.shared: set[str] = set()
         self._judge_again = judge_again
@@ -329,7 +250,7 @@ class Enroller:
             frame: Frame number; never less than in an earlier call.
             track_id: The track.
             embedding: (D,) of unit length.
-            quality: Of the look, in [0, 1]; see `look_quality`.
+            quality: Of the look, in [0, 1]; see `observation_quality`.
             score: Of the detection.
             box: xyxy in pixels of the frame; NaN where unknown.
             class_name: The class; None where unknown.
@@ -463,7 +384,7 @@ class Enroller:
         # Whoever is in sight of this one beside them is somebody else.
         return None if any(other.reserved == best[0] for other in self._open.values()) else best[0]
 
-    def follow(self, change: ViewChange) -> None:
+    def gallery_changed(self, change: ViewChange) -> None:
         """Go on after others have changed the gallery; what they said of this run's entries is not undone.
 
         Args:
@@ -509,7 +430,7 @@ class Enroller:
         (self.shared if name in self._given else self.prior).add(name)
 
     def _fix(self, id_: str, name: str | None) -> None:
-        """Note what somebody has said of a stored track, for `settle` to leave it so."""
+        """Note what somebody has said of a stored track, for `reassign` to leave it so."""
         if id_ in self.judged:
             self.judged[id_].name, self.judged[id_].fixed = name, True
 
@@ -615,7 +536,7 @@ class Enroller:
         distances = self._known.identity_distances(mean[None], [track.class_name])[0]
         near = [distances[c] for c, name in enumerate(self._known.identities) if name in self.prior]
         waiting = sum(judged.crop is not None for judged in self.judged.values())
-        self.judged[id_] = Judged(
+        self.judged[id_] = EnrolmentCandidate(
             track.track_id,
             track.best_frame,
             track.weight,
@@ -628,7 +549,7 @@ class Enroller:
             track.crop if waiting < self.MOST_CROPS else None,
         )
 
-    def settle(self, name_of: Callable[[int, int], str | None]) -> None:
+    def reassign(self, name_of: Callable[[int, int], str | None]) -> None:
         """Store what is to be stored by what is known in the end; needs `judge_again`, after `finish`.
 
         Entries change their identity where the whole run says another. A track that was not surely one identity or

@@ -17,13 +17,14 @@ import numpy as np
 from gallery_db import Gallery, find_anomalies, is_gallery, match_threshold
 from gallery_db.address import is_address
 from gallery_db.errors import GalleryError, GtrackError
-from tracking.enrolment.enroller import Enrol, Enroller, EnrolmentCounts, is_unknown
+from tracking.enrolment.base import EnrolmentCounts, EnrolMode, is_unknown
+from tracking.enrolment.enroller import Enroller
 from tracking.enrolment.gallery_writer import GalleryWriter
 from tracking.errors import OptionError, VideoError
 from tracking.identification.gallery_source import EmbedderOptions, GallerySource
 from tracking.identification.gallery_sync import GalleryNotices
 from tracking.identification.track_evidence import DecisionRule
-from tracking.identification.tracklet_linking import LinkedPerson, link_tracklets, settle
+from tracking.identification.tracklet_linking import LinkedPerson, link_tracklets, name_tracklets
 
 if TYPE_CHECKING:
     from gallery_db import Search
@@ -115,7 +116,7 @@ class RunEnrolment:
         grace_frames: Frames that a track may be out of sight.
         notify: Takes one-line messages.
         search: How the view of the gallery is to answer.
-        judge_again: Whether `settle` will be asked.
+        judge_again: Whether `relink` will be called.
 
     Raises:
         OptionError: See `check_enrolment_gallery`.
@@ -123,7 +124,7 @@ class RunEnrolment:
         GalleryError: As of `Gallery.open_or_create`.
 
     Attributes:
-        people: The known people, without what the same run enrolled before.
+        source: The gallery, without what the same run enrolled before.
         enroller: What the tracker tells of its looks.
         threshold: At which a name is given.
         notices: Passes on what the gallery comes to say during the run.
@@ -135,7 +136,7 @@ class RunEnrolment:
         path: Path | str,
         options: EmbedderOptions,
         *,
-        mode: Enrol,
+        mode: EnrolMode,
         source_id: str,
         video: Path,
         stream: str | None = None,
@@ -172,7 +173,7 @@ class RunEnrolment:
             found = match_threshold(gallery, threshold, kinds)
             numbers = gallery.unknown_numbers()
             self.notices = GalleryNotices(gallery, notify)
-            self.notices.tell()
+            self.notices.forward()
             self._writer = GalleryWriter(
                 gallery,
                 [entry for entry, _ in earlier.values()],
@@ -181,7 +182,7 @@ class RunEnrolment:
         except BaseException:
             gallery.close(sync=False)
             raise
-        self.people = GallerySource(gallery, view, embedder)
+        self.source = GallerySource(gallery, view, embedder)
         self.threshold = found
         self.is_shared = is_address(gallery.location)
         self._failure: GtrackError | None = None
@@ -206,11 +207,11 @@ class RunEnrolment:
         """What became of the tracks so far."""
         return self.enroller.counts
 
-    def settle(self, tracklets: Sequence[NamedTracklet]) -> list[NamedTracklet]:
+    def relink(self, tracklets: Sequence[NamedTracklet]) -> list[NamedTracklet]:
         """Put all tracks of the run together once more, and store and name them accordingly.
 
         Args:
-            tracklets: Of all tracks, with their moments.
+            tracklets: Of all tracks, with their samples.
 
         Returns:
             The tracklets with the names that they have in the gallery from now on; as they were where the tracks
@@ -222,7 +223,7 @@ class RunEnrolment:
         except GtrackError as error:
             self._failure = error
             return list(tracklets)
-        whole = [tracklet for tracklet in tracklets if tracklet.moments]
+        whole = [tracklet for tracklet in tracklets if tracklet.samples]
         rule = DecisionRule.of(self.threshold.value)
         place = _Places(whole)
         anchors = [
@@ -236,7 +237,7 @@ class RunEnrolment:
             if judged.fixed and position is not None:
                 anchors[position] = judged.name
         people = link_tracklets(whole, rule, anchors, self._out(whole))
-        settled = settle(whole, people, self._names(people, place), rule)
+        settled = name_tracklets(whole, people, self._names(people, place), rule)
         place = _Places(settled)
 
         def name_of(track_id: int, frame: int) -> str | None:
@@ -244,15 +245,15 @@ class RunEnrolment:
             named = None if position is None else settled[position].named
             return None if named is None else named.identity
 
-        enroller.settle(name_of)
-        return settled + [tracklet for tracklet in tracklets if not tracklet.moments]
+        enroller.reassign(name_of)
+        return settled + [tracklet for tracklet in tracklets if not tracklet.samples]
 
     def _out(self, tracklets: Sequence[NamedTracklet]) -> list[frozenset[str]]:
         """Whom each tracklet is not, by what people said of entries like it."""
         if not tracklets:
             return []
-        view = self.people.view
-        means = np.stack([np.sum([moment.total for moment in tracklet.moments], axis=0) for tracklet in tracklets])
+        view = self.source.view
+        means = np.stack([np.sum([sample.total for sample in tracklet.samples], axis=0) for tracklet in tracklets])
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
         # A mean of looks that cancel out has no direction, and so no distances.
         means[np.linalg.norm(means, axis=1) < 0.5] = np.eye(1, means.shape[1])
@@ -311,7 +312,7 @@ class RunEnrolment:
             failure, complete = failure or error, False
         last = None if complete else self.enroller.last_frame
         failure = self._writer.finish(last_frame=last, sync=complete, progress=progress, check=self._check) or failure
-        self.notices.tell()
+        self.notices.forward()
         return failure
 
     def abort(self) -> None:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from gallery_db import Gallery, is_gallery, match_threshold
 from gallery_db.address import is_address, location_of
 from gallery_db.errors import GalleryError, GtrackError
-from tracking.enrolment.camera_tracks import Look, Presence, Recognition
-from tracking.enrolment.enroller import Company, Enrol, Enroller, EnrolmentCounts
+from tracking.enrolment.base import EnrolmentCounts, EnrolMode
+from tracking.enrolment.camera_tracks import CameraTracks, Observation, TracksInFrame
+from tracking.enrolment.enroller import Enroller, SharedGallery
 from tracking.enrolment.gallery_writer import GalleryWriter
 from tracking.enrolment.run_enrolment import check_enrolment_gallery, misplaced_lines
 from tracking.errors import ObservationError, OptionError
@@ -138,7 +139,7 @@ class TrackEnroller:
         gallery: str | Path,
         *,
         model: EmbeddingModel | None = None,
-        enroll: Enrol = "unknown",
+        enroll: EnrolMode = "unknown",
         session: str | None = None,
         gallery_match_threshold: float | None = None,
         classes: Collection[str] = (),
@@ -162,7 +163,7 @@ class TrackEnroller:
         self._looked = time.monotonic()
         self._closed = False
         self._run_id = secrets.token_hex(6)
-        self._company = Company()
+        self._company = SharedGallery()
         self._writer: GalleryWriter | None = None
         place = location_of(gallery)
         opened = _open(place, model, enroll, new_collection)
@@ -182,7 +183,7 @@ class TrackEnroller:
             self._gallery = opened
             self._shared = is_address(opened.location)
             self._notices = GalleryNotices(opened, self._notify)
-            self._notices.tell()
+            self._notices.forward()
             if enroll != "off":
                 self._numbers = opened.unknown_numbers()
                 words = "enrol tracks of a pipeline" + (f", session {session}" if session else "")
@@ -304,7 +305,7 @@ class TrackEnroller:
                 numbers=self._numbers,
                 company=self._company,
             )
-        return _Camera(Recognition(identities, enroller), enroller)
+        return _Camera(CameraTracks(identities, enroller), enroller)
 
     # -- the gallery -----------------------------------------------------------------------------------------
 
@@ -314,14 +315,14 @@ class TrackEnroller:
         if now - self._looked < _FOLLOW_SECONDS:
             return
         self._looked = now
-        self._notices.tell()
+        self._notices.forward()
         if self._writer is None or self._shared:  # else nobody else writes to the folder
-            self._follower.look()
+            self._follower.refresh_if_due()
 
     def _gallery_changed(self, before: Sequence[str], change: ViewChange) -> None:
         for camera in self._cameras.values():
             if camera.enroller is not None:
-                camera.enroller.follow(change)
+                camera.enroller.gallery_changed(change)
             if change.anew:
                 camera.recognition.gallery_changed(before, change.renamed)
 
@@ -360,7 +361,7 @@ class TrackEnroller:
                     self._gallery.close()
                 else:
                     self._writer.abort()
-            self._notices.tell()
+            self._notices.forward()
             if failure is not None:
                 raise failure
             return self._ended
@@ -394,7 +395,7 @@ class TrackEnroller:
 class _Camera:
     """One stay of a source."""
 
-    recognition: Recognition
+    recognition: CameraTracks
     enroller: Enroller | None
     last: int = -1
 
@@ -429,7 +430,7 @@ class _Frame:
     where: str
     count: int
     places: list[int]
-    present: Presence
+    present: TracksInFrame
     embeddings: dict[int, NDArray[np.float32]]
     observations: list[TrackObservation]
 
@@ -459,7 +460,7 @@ class _Frame:
         overlaps = np.zeros(len(observations))
         known = np.flatnonzero(~np.isnan(boxes[:, 0]))
         overlaps[known] = crowding(boxes[known])
-        present = Presence(
+        present = TracksInFrame(
             frame,
             track_ids,
             boxes[places],
@@ -481,14 +482,14 @@ class _Frame:
                 _checked_crop(where, observation.crop)
         return cls(start, len(observations), places, present, embeddings, [observations[place] for place in places])
 
-    def look(self, position: int) -> Look:
+    def look(self, position: int) -> Observation:
         """The look at a track that has an embedding."""
         observation = self.observations[position]
         crop = observation.crop
         if callable(crop):
             crop = _checked_crop(f"{self.where}, track {observation.track_id}", crop())
         quality = self.present.quality(position, crop) if observation.quality is None else float(observation.quality)
-        return Look(position, self.embeddings[position], quality, crop)
+        return Observation(position, self.embeddings[position], quality, crop)
 
 
 # -- checks ---------------------------------------------------------------------------------------------------
@@ -581,8 +582,8 @@ def _checked_crop(where: str, crop: Any) -> NDArray[np.uint8] | None:
 def _check_options(
     enroll: str, session: str | None, threshold: float | None, grace_frames: int, every: int, fps: float | None
 ) -> None:
-    if enroll not in get_args(Enrol):
-        raise OptionError(f"enroll: expected one of {', '.join(get_args(Enrol))}, found {enroll!r}.")
+    if enroll not in get_args(EnrolMode):
+        raise OptionError(f"enroll: expected one of {', '.join(get_args(EnrolMode))}, found {enroll!r}.")
     if session is not None and not session.strip():
         raise OptionError("session: expected a name, or None, found an empty text.")
     if threshold is not None and not 0.0 <= threshold <= 2.0:
@@ -595,7 +596,7 @@ def _check_options(
         raise OptionError(f"fps: expected more than 0, found {fps}.")
 
 
-def _open(place: Path | str, model: EmbeddingModel | None, enroll: Enrol, new_collection: bool) -> Gallery:
+def _open(place: Path | str, model: EmbeddingModel | None, enroll: EnrolMode, new_collection: bool) -> Gallery:
     if enroll == "off":
         return Gallery.open(place, model=model)
     check_enrolment_gallery(place)

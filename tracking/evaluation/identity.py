@@ -31,7 +31,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.enrolment.enroller import is_unknown
+from tracking.enrolment.base import is_unknown
 from tracking.errors import EvaluationError
 from tracking.evaluation.track_table import FrameRange, TrackTable, rows_by_frame
 from tracking.evaluation.truth import Truth

@@ -33,7 +33,7 @@ class Backfill:
             self._stretches[str(tracklet.track_id)].append(tracklet)
         self._starts = {track: [s.first for s in parts] for track, parts in self._stretches.items()}
 
-    def mend(self, document: dict[str, Any]) -> int:
+    def correct(self, document: dict[str, Any]) -> int:
         """Correct one frame, in place.
 
         Args:
@@ -50,14 +50,14 @@ class Backfill:
             tracklet = self._at(detection["track_id"], frame)
             if tracklet is not None and are_different_classes(self._class_of(detection), tracklet.class_name):
                 continue
-            if tracklet is not None and tracklet.settled:
+            if tracklet is not None and tracklet.final:
                 if tracklet.named is not None:
                     identity = tracklet.named.identity
                     claims.append((ran != identity, tracklet.named.distance, row, identity))
-            elif tracklet is None or (tracklet.named is None and frame >= tracklet.since):
+            elif tracklet is None or (tracklet.named is None and frame >= tracklet.known_from):
                 if ran is not None:
                     claims.append((False, float(detection.get("gallery_distance", 0.0)), row, ran))
-            elif tracklet.named is not None and (frame >= tracklet.sure or ran == tracklet.named.identity):
+            elif tracklet.named is not None and (frame >= tracklet.certain_from or ran == tracklet.named.identity):
                 identity = tracklet.named.identity
                 claims.append((ran != identity, tracklet.named.distance, row, identity))
         given: dict[int, tuple[str, float]] = {}

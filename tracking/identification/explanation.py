@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.identification.track_evidence import DecisionRule, Look, Status, TrackEvidence, Tracklet
+from tracking.identification.track_evidence import DecisionRule, ObservationRecord, Status, TrackEvidence, Tracklet
 
 __all__ = ["Explanation", "explain"]
 
@@ -40,7 +40,7 @@ class Explanation:
     looks: int
     neighbours: tuple[tuple[str, float, float], ...]
     votes: dict[str, int]
-    journal: tuple[tuple[Look, str | None], ...]
+    journal: tuple[tuple[ObservationRecord, str | None], ...]
     answers: tuple[tuple[int, Status, str | None], ...]
     slack: float
     mean: NDArray[np.float32]

@@ -27,7 +27,7 @@ class GallerySync:
     """
 
     SHARE = 0.05
-    """Share of the time that `look` may take."""
+    """Share of the time that `refresh_if_due` may take."""
 
     def __init__(
         self,
@@ -41,16 +41,16 @@ class GallerySync:
         self._complaints: set[str] = set()
         self._not_before = 0.0
 
-    def look(self) -> None:
+    def refresh_if_due(self) -> None:
         """Take in what has changed; nothing where the last time took long and is not long ago."""
         began = time.monotonic()
         if began < self._not_before:
             return
-        self.take_in()
+        self.refresh()
         ended = time.monotonic()
         self._not_before = ended + (ended - began) / self.SHARE
 
-    def take_in(self) -> None:
+    def refresh(self) -> None:
         """Take in what has changed, now."""
         before = self._view.identities
         try:
@@ -72,17 +72,17 @@ class GalleryNotices:
     Args:
         gallery: Open.
         notify: Takes one-line messages.
-        told: How many of its notices have been passed on already.
+        forwarded: How many of its notices have been passed on already.
     """
 
-    def __init__(self, gallery: Gallery, notify: Callable[[str], None], *, told: int = 0) -> None:
+    def __init__(self, gallery: Gallery, notify: Callable[[str], None], *, forwarded: int = 0) -> None:
         self._gallery = gallery
         self._notify = notify
-        self._told = told
+        self._forwarded = forwarded
 
-    def tell(self) -> None:
+    def forward(self) -> None:
         """Pass on what is new."""
         notices = self._gallery.notices
-        for notice in notices[self._told :]:
+        for notice in notices[self._forwarded :]:
             self._notify(notice)
-        self._told = len(notices)
+        self._forwarded = len(notices)

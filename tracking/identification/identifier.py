@@ -16,7 +16,7 @@ from tracking.identification.explanation import Explanation
 from tracking.identification.explanation import explain as explain_stretch
 from tracking.identification.track_evidence import (
     DecisionRule,
-    Moment,
+    EvidenceSample,
     Status,
     TrackEvidence,
     Tracklet,
@@ -87,26 +87,26 @@ class NamedTracklet:
     Attributes:
         track_id: The track.
         first, last: Its frames, both included.
-        sure: The frame from which on it surely shows whom it shows in the end.
-        since: The frame from which on it was known to have begun.
+        certain_from: The frame from which on it surely shows whom it shows in the end.
+        known_from: The frame from which on it was known to have begun.
         named: The identity that was decided on at its end, or None.
         class_name: Its class; None where unknown.
-        moments: Its looks.
+        samples: Its looks.
         runs: Frames in which it was seen, (first, last), as far as it goes.
         why: What the decision rests on, where that was asked.
-        settled: Whether `named` was decided from the whole run: what it was called as it ran then counts for nothing.
+        final: Whether `named` was decided from the whole run: what it was called as it ran then counts for nothing.
     """
 
     track_id: int
     first: int
-    sure: int
-    since: int
+    certain_from: int
+    known_from: int
     last: int
     named: Named | None
     class_name: str | None = None
-    moments: tuple[Moment, ...] = ()
+    samples: tuple[EvidenceSample, ...] = ()
     runs: tuple[tuple[int, int], ...] = ()
-    settled: bool = False
+    final: bool = False
     why: Explanation | None = None
 
 
@@ -182,7 +182,7 @@ class TrackIdentifier:
         source: The gallery.
         threshold: Largest accepted cosine distance of the mean.
         every: Frames between two looks at a track, on average.
-        keep: Remember the tracklets of all tracks, for `tracklets`.
+        keep_tracklets: Remember the tracklets of all tracks, for `tracklets`.
         explain: Remember what each decision rests on, too.
     """
 
@@ -199,7 +199,7 @@ class TrackIdentifier:
     CLEAR = 0.15
     """Overlap up to which a look shows the person alone."""
     GOOD = 0.6
-    """A moment is good enough from this part of the usual worth of a look on."""
+    """A sample is good enough from this part of the usual worth of a look on."""
     SUPPORT = 3
     """Entries of an identity that must be near for it to be the best supported one."""
     RIVALS = 5
@@ -214,7 +214,13 @@ class TrackIdentifier:
     """Frames for which a first look at a hidden track is put off."""
 
     def __init__(
-        self, source: IdentitySource, *, threshold: float, every: int, keep: bool = False, explain: bool = False
+        self,
+        source: IdentitySource,
+        *,
+        threshold: float,
+        every: int,
+        keep_tracklets: bool = False,
+        explain: bool = False,
     ) -> None:
         self._explain = explain
         self._source = source
@@ -226,7 +232,7 @@ class TrackIdentifier:
         self._stale = True
         self._credit = 0.0
         self._thousand = -1
-        self._keep = keep
+        self._keep = keep_tracklets
         self._done: list[NamedTracklet] = []
 
     # -- whom to look at -------------------------------------------------------------------------------------
@@ -258,8 +264,8 @@ class TrackIdentifier:
             crowd = overlap[i] if overlap is not None else 0.0
             track = self._tracks.get(track_id)
             if track is None:
-                since = self._unseen.setdefault(track_id, frame)
-                if crowd <= self.RISKY or frame - since >= self.POSTPONE:
+                known_from = self._unseen.setdefault(track_id, frame)
+                if crowd <= self.RISKY or frame - known_from >= self.POSTPONE:
                     first.append(i)
                 continue
             value = worth[i] if worth is not None else 1.0
@@ -329,7 +335,7 @@ class TrackIdentifier:
             frame: Frame number.
             track_ids: N tracks.
             embeddings: (N, D) float32 unit vectors.
-            qualities: N in [0, 1], what each look is worth; see `look_quality`.
+            qualities: N in [0, 1], what each look is worth; see `observation_quality`.
             class_names: N classes, None where unknown.
         """
         if not len(track_ids):
@@ -340,14 +346,14 @@ class TrackIdentifier:
             track = self._tracks.get(track_id)
             if track is None:
                 first = self._unseen.pop(track_id, frame)
-                moments: list[Moment] | None = [] if self._keep else None
+                samples: list[EvidenceSample] | None = [] if self._keep else None
                 tracklet = Tracklet(
                     first,
                     first,
                     np.zeros_like(embeddings[i]),
                     looks[i],
                     looks[i],
-                    moments=moments,
+                    samples=samples,
                     class_name=class_names[i],
                 )
                 track = TrackEvidence(self._rule, tracklet, frame, frame)
@@ -573,21 +579,21 @@ class TrackIdentifier:
 
     def _close(self, track_id: int, track: TrackEvidence, tracklet: Tracklet) -> None:
         if self._keep:
-            first, since, last = tracklet.first, tracklet.since, tracklet.last
-            sure = self._begins(track, tracklet)
+            first, known_from, last = tracklet.first, tracklet.known_from, tracklet.last
+            certain_from = self._begins(track, tracklet)
             runs = tuple((max(a, first), min(b, last)) for a, b in track.runs if a <= last and b >= first)
-            moments = tuple(tracklet.moments or ())
+            samples = tuple(tracklet.samples or ())
             why = explain_stretch(track, tracklet, self._source.identities, self._rule) if self._explain else None
             self._done.append(
                 NamedTracklet(
                     track_id,
                     first,
-                    sure,
-                    since,
+                    certain_from,
+                    known_from,
                     last,
                     self._named(tracklet),
                     tracklet.class_name,
-                    moments,
+                    samples,
                     runs,
                     why=why,
                 )

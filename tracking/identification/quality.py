@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tracking.geometry import iou, pairwise_iou
 
-__all__ = ["box_quality", "crowding", "look_quality", "max_overlap", "sharpness"]
+__all__ = ["box_quality", "crowding", "max_overlap", "observation_quality", "sharpness"]
 
 
 def sharpness(crop: NDArray[np.uint8]) -> float:
@@ -72,7 +72,7 @@ def box_quality(score: float, box: Sequence[float], frame_size: tuple[int, int],
     return quality
 
 
-def look_quality(
+def observation_quality(
     score: float, box: Sequence[float], frame_size: tuple[int, int], *, overlap: float, sharp: float
 ) -> float:
     """How much a look at a track is worth, in [0, 1]: `box_quality` times the sharpness.

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 __all__ = [
     "Decision",
     "DecisionRule",
-    "Look",
-    "Moment",
+    "EvidenceSample",
+    "ObservationRecord",
     "Status",
     "TrackEvidence",
     "Tracklet",
+    "add_sample",
     "are_different_classes",
-    "keep_moment",
     "two_nearest",
 ]
 
@@ -74,7 +74,7 @@ class DecisionRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ObservationRecord:
     """One look at a track, as it was taken.
 
     Attributes:
@@ -95,7 +95,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moment:
+class EvidenceSample:
     """Some looks in a row at one person, kept for what can be said only in the end.
 
     Attributes:
@@ -115,13 +115,15 @@ def are_different_classes(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and one.casefold() != other.casefold()
 
 
-def keep_moment(moments: list[Moment], moment: Moment, most: int) -> None:
-    """Add a moment to a list of at most `most`; for more, the two next to each other in time become one."""
-    moments.append(moment)
-    if len(moments) > most:
-        place = min(range(len(moments) - 1), key=lambda i: moments[i + 1].last - moments[i].first)
-        one, other = moments[place : place + 2]
-        moments[place : place + 2] = [Moment(one.first, other.last, one.total + other.total, one.weight + other.weight)]
+def add_sample(samples: list[EvidenceSample], sample: EvidenceSample, most: int) -> None:
+    """Add a sample to a list of at most `most`; for more, the two next to each other in time become one."""
+    samples.append(sample)
+    if len(samples) > most:
+        place = min(range(len(samples) - 1), key=lambda i: samples[i + 1].last - samples[i].first)
+        one, other = samples[place : place + 2]
+        samples[place : place + 2] = [
+            EvidenceSample(one.first, other.last, one.total + other.total, one.weight + other.weight)
+        ]
 
 
 @dataclass(slots=True, eq=False)
@@ -130,7 +132,7 @@ class Tracklet:
 
     Attributes:
         first: The frame that it begins with.
-        since: The frame from which on that was known: a swap is seen only later.
+        known_from: The frame from which on that was known: a swap is seen only later.
         total: (D,) the sum.
         distances: (I,) of the mean to the nearest entry of each identity.
         supported: (I,) of the mean to several entries of each identity; see `tracking.identification.identifier`.
@@ -138,15 +140,15 @@ class Tracklet:
         name: Column of the identity that was decided on, or -1.
         last: The frame that it ends with, once it has ended.
         early: Its first looks, (frame, embedding), until they tell no more.
-        moments: All its looks, the more of them in one the longer it is; None where nobody wants to know.
+        samples: All its looks, the more of them in one the longer it is; None where nobody wants to know.
         class_name: The class of all of them; None where unknown.
     """
 
     EARLY: ClassVar[int] = 8
-    MOMENTS: ClassVar[int] = 32
+    MAX_SAMPLES: ClassVar[int] = 32
 
     first: int
-    since: int
+    known_from: int
     total: NDArray[np.float32]
     distances: NDArray[np.float32]
     supported: NDArray[np.float32]
@@ -154,7 +156,7 @@ class Tracklet:
     name: int = -1
     last: int = -1
     early: list[tuple[int, NDArray[np.float32]]] = field(default_factory=list)
-    moments: list[Moment] | None = None
+    samples: list[EvidenceSample] | None = None
     class_name: str | None = None
 
     @property
@@ -179,7 +181,7 @@ class TrackEvidence:
 
     A look that speaks against the evidence so far is held back: somebody passed in front, or the tracker went
     over to another person, and only further looks can tell. Some such looks in a row that show the same person
-    begin a new tracklet, from the moment where the track was most at risk of a swap; if the person before is
+    begin a new tracklet, from the sample where the track was most at risk of a swap; if the person before is
     seen again before the new one has got a name, the old tracklet goes on. A look at something of another class
     always speaks against the evidence, since a tracker may go over from a person to a car.
 
@@ -192,7 +194,7 @@ class TrackEvidence:
             up to more.
         risk_frame: When most.
         crowd: Largest overlap with another box since then.
-        usual: What a look at it is usually worth; see `look_quality`.
+        usual: What a look at it is usually worth; see `observation_quality`.
         worth: The same without sharpness, from all its boxes; see `box_quality`.
         otherwise: In how many frames in a row, up to now, its box has been of another class than the tracklet.
         held: Looks held back.
@@ -228,7 +230,7 @@ class TrackEvidence:
     worth: float = 0.0
     otherwise: int = 0
     held: list[_Held] = field(default_factory=list)
-    journal: deque[Look] = field(default_factory=lambda: deque(maxlen=32))
+    journal: deque[ObservationRecord] = field(default_factory=lambda: deque(maxlen=32))
     answers: deque[tuple[int, Status, str | None]] = field(default_factory=lambda: deque(maxlen=16))
     runs: list[list[int]] = field(default_factory=list)
 
@@ -270,7 +272,7 @@ class TrackEvidence:
         against = other or (self.tracklet.looks > 0 and self._speaks_against(embedding, look))
         poor = against and not other and quality < self.POOR * self.usual
         self.journal.append(
-            Look(frame, quality, *two_nearest(look), "poor" if poor else "against" if against else "for")
+            ObservationRecord(frame, quality, *two_nearest(look), "poor" if poor else "against" if against else "for")
         )
         if poor:
             return False
@@ -301,10 +303,10 @@ class TrackEvidence:
         old = self.tracklet
         old.last = first - 1
         self.before = old
-        moments: list[Moment] | None = None if old.moments is None else []
+        samples: list[EvidenceSample] | None = None if old.samples is None else []
         kind = next((held.class_name for held in self.held if held.class_name is not None), None)
         self.tracklet = Tracklet(
-            first, frame, np.zeros_like(old.total), old.distances, old.supported, moments=moments, class_name=kind
+            first, frame, np.zeros_like(old.total), old.distances, old.supported, samples=samples, class_name=kind
         )
         for held in self.held:
             self._add(held.frame, held.embedding, held.weight)
@@ -315,9 +317,9 @@ class TrackEvidence:
         tracklet = self.tracklet
         if len(tracklet.early) < Tracklet.EARLY:
             tracklet.early.append((frame, embedding))
-        if tracklet.moments is not None:
-            moment = Moment(frame, frame, embedding * np.float32(weight), weight)
-            keep_moment(tracklet.moments, moment, Tracklet.MOMENTS)
+        if tracklet.samples is not None:
+            sample = EvidenceSample(frame, frame, embedding * np.float32(weight), weight)
+            add_sample(tracklet.samples, sample, Tracklet.MAX_SAMPLES)
         tracklet.total = tracklet.total * np.float32(self.MEMORY) + embedding * np.float32(weight)
         tracklet.looks += 1
 

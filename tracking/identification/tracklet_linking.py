@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.identification.identifier import Named, NamedTracklet
-from tracking.identification.track_evidence import DecisionRule, Moment
+from tracking.identification.track_evidence import DecisionRule, EvidenceSample
 
-__all__ = ["LinkedPerson", "link_tracklets", "settle"]
+__all__ = ["LinkedPerson", "link_tracklets", "name_tracklets"]
 
 TOGETHER = 2
 """Frames that two tracklets of one person may share: a new track begins where the old one still ends."""
@@ -74,17 +74,17 @@ def link_tracklets(
     number of pairs that are near each other.
 
     Args:
-        tracklets: Each with at least one moment.
+        tracklets: Each with at least one sample.
         rule: The limits.
         anchors: For each, the name that it surely has, or None.
         out: For each, the names that it surely has not; none by default.
     """
     people: dict[int, LinkedPerson] = {}
     for position, (tracklet, anchor) in enumerate(zip(tracklets, anchors, strict=True)):
-        weight = sum(moment.weight for moment in tracklet.moments)
+        weight = sum(sample.weight for sample in tracklet.samples)
         kind = None if tracklet.class_name is None else tracklet.class_name.casefold()
         people[position] = LinkedPerson(
-            [position], _mean(tracklet.moments) * np.float32(weight), weight, anchor, list(tracklet.runs), kind
+            [position], _mean(tracklet.samples) * np.float32(weight), weight, anchor, list(tracklet.runs), kind
         )
         if out:
             people[position].out = out[position]
@@ -155,12 +155,12 @@ def _shared(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, int]])
     return shared
 
 
-def _mean(moments: Sequence[Moment]) -> NDArray[np.float32]:
-    total = np.sum([moment.total for moment in moments], axis=0)
+def _mean(samples: Sequence[EvidenceSample]) -> NDArray[np.float32]:
+    total = np.sum([sample.total for sample in samples], axis=0)
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-9), np.float32)
 
 
-def settle(
+def name_tracklets(
     tracklets: Sequence[NamedTracklet],
     people: Sequence[LinkedPerson],
     names: Sequence[str | None],
@@ -168,7 +168,7 @@ def settle(
 ) -> list[NamedTracklet]:
     """The tracklets with the names of the people they show, cut anew where a track went over unnoticed.
 
-    A track without anchored tracklets is read as a path: each moment costs its distance to the person, weighted by
+    A track without anchored tracklets is read as a path: each sample costs its distance to the person, weighted by
     its quality, and each change of person `SWITCH`.
 
     Args:
@@ -186,16 +186,16 @@ def settle(
     tracks: dict[int, list[int]] = defaultdict(list)
     for position, tracklet in enumerate(tracklets):
         tracks[tracklet.track_id].append(position)
-    settled: list[NamedTracklet] = []
+    final: list[NamedTracklet] = []
     for positions in tracks.values():
         if any(person_of[position] in fixed for position in positions):
             for position in positions:
                 number = person_of[position]
-                mean = _mean(tracklets[position].moments)
-                settled.append(_named(tracklets[position], people[number], names[number], mean))
+                mean = _mean(tracklets[position].samples)
+                final.append(_named(tracklets[position], people[number], names[number], mean))
             continue
-        settled += _path(sorted((tracklets[p] for p in positions), key=lambda s: s.first), people, names, free, rule)
-    return settled
+        final += _path(sorted((tracklets[p] for p in positions), key=lambda s: s.first), people, names, free, rule)
+    return final
 
 
 def _path(
@@ -205,12 +205,12 @@ def _path(
     free: Sequence[int],
     rule: DecisionRule,
 ) -> list[NamedTracklet]:
-    moments = sorted((moment for part in parts for moment in part.moments), key=lambda moment: moment.first)
+    samples = sorted((sample for part in parts for sample in part.samples), key=lambda sample: sample.first)
     kind = parts[0].class_name
     choice = [n for n in free if kind is None or people[n].class_name in (None, kind.casefold())]
     means = np.stack([people[number].mean for number in choice])
-    looks = np.stack([_mean([moment]) for moment in moments])
-    weights = np.array([moment.weight for moment in moments])
+    looks = np.stack([_mean([sample]) for sample in samples])
+    weights = np.array([sample.weight for sample in samples])
     costs = np.minimum(1.0 - looks @ means.T, MOST * rule.accept) * weights[:, None]
     best = costs[0].astype(np.float64)
     came: list[NDArray[np.int64]] = []
@@ -231,11 +231,11 @@ def _path(
         if end < len(path) and path[end] == path[begin]:
             continue
         # The change was somewhere between two looks: half-way is as good a guess as any.
-        last = parts[-1].last if end == len(path) else (moments[end - 1].last + moments[end].first) // 2
+        last = parts[-1].last if end == len(path) else (samples[end - 1].last + samples[end].first) // 2
         last = max(last, first)
         number = choice[path[begin]]
-        inside = tuple(moments[begin:end])
-        piece = replace(parts[0], first=first, last=last, moments=inside)
+        inside = tuple(samples[begin:end])
+        piece = replace(parts[0], first=first, last=last, samples=inside)
         pieces.append(_named(piece, people[number], names[number], _mean(inside)))
         begin, first = end, last + 1
     return pieces
@@ -246,4 +246,4 @@ def _named(tracklet: NamedTracklet, person: LinkedPerson, name: str | None, mean
     if person.anchor is not None and tracklet.named is not None and tracklet.named.identity == name:
         return tracklet  # named by the gallery, and with more care than here
     named = None if name is None else Named(name, distance)
-    return replace(tracklet, named=named, sure=tracklet.first, since=tracklet.first, settled=True)
+    return replace(tracklet, named=named, certain_from=tracklet.first, known_from=tracklet.first, final=True)

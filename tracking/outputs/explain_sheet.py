@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gallery_db import GalleryView
     from tracking.identification.explanation import Explanation
     from tracking.identification.identifier import NamedTracklet
-    from tracking.trackers.trackers import Sight
+    from tracking.trackers.trackers import BestCrop
 
 __all__ = ["MOST_ROWS", "explanations", "in_order", "write_explanations"]
 
@@ -68,7 +68,7 @@ def write_explanations(
     path: Path,
     tracklets: Sequence[NamedTracklet],
     final: Mapping[tuple[int, int], str | None],
-    sights: Mapping[tuple[int, int], Sequence[Sight]],
+    best_crops: Mapping[tuple[int, int], Sequence[BestCrop]],
     video: Path,
     gallery: Path | str,
     collection: str,
@@ -78,7 +78,7 @@ def write_explanations(
     Args:
         path: Where to; written beside and renamed.
         tracklets, final: See `explanations`.
-        sights: The best looks at each tracklet.
+        best_crops: The best looks at each tracklet.
         video: What they are of.
         gallery: Whose entries they were held against, a folder or an address; not open for writing here.
         collection: Of it.
@@ -92,7 +92,7 @@ def write_explanations(
     told = in_order(tracklets)[:MOST_ROWS]
     if not told:
         return None
-    pictures = _pictures(video, {key: sights.get(key, ()) for key in ((s.track_id, s.first) for s, _ in told)})
+    pictures = _pictures(video, {key: best_crops.get(key, ()) for key in ((s.track_id, s.first) for s, _ in told)})
     rows = []
     with Gallery.open(gallery, collection=collection) as opened:
         view = opened.view()
@@ -131,12 +131,14 @@ def _nearest(opened: Gallery, view: GalleryView, tracklet: NamedTracklet, why: E
 
 
 def _pictures(
-    video: Path, sights: Mapping[tuple[int, int], Sequence[Sight]]
+    video: Path, best_crops: Mapping[tuple[int, int], Sequence[BestCrop]]
 ) -> dict[tuple[int, int], list[NDArray[np.uint8] | None]]:
     wanted: dict[int, list[tuple[tuple[int, int], int, tuple[float, ...]]]] = defaultdict(list)
-    found: dict[tuple[int, int], list[NDArray[np.uint8] | None]] = {key: [None] * len(s) for key, s in sights.items()}
-    for key, looks in sights.items():
-        for place, (_, frame, box) in enumerate(looks):
+    found: dict[tuple[int, int], list[NDArray[np.uint8] | None]] = {
+        key: [None] * len(s) for key, s in best_crops.items()
+    }
+    for key, kept in best_crops.items():
+        for place, (_, frame, box) in enumerate(kept):
             wanted[frame].append((key, place, box))
     with VideoReader(video) as reader:
         while wanted and reader.advance():

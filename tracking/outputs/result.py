@@ -11,7 +11,7 @@ import numpy as np
 from tracking.outputs.run_outputs import TrackFile, TrackPaths
 
 if TYPE_CHECKING:
-    from tracking.enrolment.enroller import EnrolmentCounts
+    from tracking.enrolment.base import EnrolmentCounts
     from tracking.trackers.trackers import FrameTracks
 
 __all__ = ["Seen", "Tally", "TrackResult", "frame_document"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tracking.enrolment.enroller import is_unknown
+from tracking.enrolment.base import is_unknown
 from tracking.errors import OptionError
 from tracking.results.issues import Doubt, doubts_of
 from tracking.results.presence import Box, Kind, Presence, Stretch, clock, natural, without_none

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gallery_db.model import Embedder
 from tracking.detections.reader import FrameDetections
-from tracking.enrolment.camera_tracks import Answers, Look, Presence, Recognition, Sight
+from tracking.enrolment.camera_tracks import BestCrop, CameraTracks, FrameIdentities, Observation, TracksInFrame
 from tracking.enrolment.enroller import Enroller
 from tracking.identification.identifier import IdentitySource, Named, NamedTracklet, TrackIdentifier, name_detections
 from tracking.identification.quality import crowding
@@ -19,7 +19,7 @@ from tracking.identification.track_evidence import Status
 from tracking.reid.crops import crop
 from tracking.trackers.temporal import TemporalTracker
 
-__all__ = ["FrameTracks", "GalleryOnly", "Hybrid", "Pixels", "Sight", "Tracker", "available_trackers"]
+__all__ = ["BestCrop", "FrameTracks", "GalleryOnly", "Hybrid", "Pixels", "Tracker", "available_trackers"]
 
 
 def available_trackers() -> list[str]:
@@ -145,12 +145,12 @@ class Hybrid:
     ) -> None:
         self._temporal = temporal
         self._embedder = embedder
-        self._recognition = None if identities is None else Recognition(identities, enroller, explain=explain)
+        self._recognition = None if identities is None else CameraTracks(identities, enroller, explain=explain)
 
     @property
-    def sights(self) -> dict[tuple[int, int], list[Sight]] | None:
-        """See `Recognition`."""
-        return None if self._recognition is None else self._recognition.sights
+    def best_crops(self) -> dict[tuple[int, int], list[BestCrop]] | None:
+        """See `CameraTracks`."""
+        return None if self._recognition is None else self._recognition.best_crops
 
     def update(
         self, frame: int, detections: FrameDetections, class_names: Sequence[str | None], pixels: Pixels
@@ -173,10 +173,10 @@ class Hybrid:
         )
         indices = rows[taken]
         track_ids = [int(t) for t in ids]
-        answers: Answers | None = None
+        answers: FrameIdentities | None = None
         recognition = self._recognition
         if recognition is not None and self._embedder is not None:
-            present = Presence(
+            present = TracksInFrame(
                 frame,
                 track_ids,
                 np.asarray(detections.boxes[indices], np.float64),
@@ -199,7 +199,7 @@ class Hybrid:
             answers = recognition.observe(
                 present,
                 [
-                    Look(position, embedding, present.quality(position, part), part)
+                    Observation(position, embedding, present.quality(position, part), part)
                     for position, embedding, part in zip(looked, looks, crops, strict=True)
                 ],
             )

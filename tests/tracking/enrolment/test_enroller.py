@@ -30,12 +30,13 @@ from gallery_db import (
 )
 from tracking import TrackingRun, TrackResult, load_embedder, track_video
 from tracking.demo.scene import Scene, SceneConfig, render_scene
-from tracking.enrolment.enroller import Company, Enroller, EnrolmentCounts
+from tracking.enrolment.base import EnrolmentCounts
+from tracking.enrolment.enroller import Enroller, SharedGallery
 from tracking.enrolment.gallery_writer import CROPS, GalleryWriter, _Put, _Rename
 from tracking.enrolment.run_enrolment import misplaced_lines
 from tracking.errors import OptionError
 from tracking.identification.gallery_source import EmbedderOptions
-from tracking.identification.quality import look_quality, max_overlap, sharpness
+from tracking.identification.quality import max_overlap, observation_quality, sharpness
 from tracking.options import RunOptions
 
 Vector = NDArray[np.float32]
@@ -280,7 +281,7 @@ def test_a_stranger_in_sight_of_two_cameras(
     vector: Vector, later: Vector, reserved: list[int], stored: list[int]
 ) -> None:
     """While nobody of them is stored, and each camera's enroller knows only of the other's open tracks."""
-    shelf, view, company, numbers = Shelf(), known(), Company(), itertools.count(1)
+    shelf, view, company, numbers = Shelf(), known(), SharedGallery(), itertools.count(1)
     door, yard = (
         Enroller(shelf, view, source_id=cam, run_key=f"{cam}-", numbers=numbers, company=company)
         for cam in ("door", "yard")
@@ -415,7 +416,7 @@ class Camera:
     def follows(self) -> None:
         change = self.view.refresh()
         assert change is not None
-        self.enroller.follow(change)
+        self.enroller.gallery_changed(change)
 
 
 def held(gallery: Gallery) -> list[str]:
@@ -448,7 +449,7 @@ def test_what_was_on_its_way_under_the_old_name_follows(shared: Gallery) -> None
     assert named == {"unknown-0001"}, "a run again knows that it was somebody else who said ann"
     camera.follows()
     assert camera.view.identities == ("ann",)
-    camera.enroller.settle(lambda track, frame: "unknown-0007")
+    camera.enroller.reassign(lambda track, frame: "unknown-0007")
     camera.sink.write()
     assert held(shared) == ["ann", "ann"], "and no second thought takes it back"
 
@@ -461,7 +462,7 @@ def test_what_somebody_took_out_stays_out(shared: Gallery) -> None:
     Curator(shared).remove_identity("unknown-0001")
     camera.follows()
     assert camera.view.identities == ("unknown-0002",)
-    camera.enroller.settle(lambda track, frame: "unknown-0002" if track == 1 else None)
+    camera.enroller.reassign(lambda track, frame: "unknown-0002" if track == 1 else None)
     camera.sink.write()
     assert held(shared) == ["unknown-0002"]
     camera.sees(3, A)
@@ -591,7 +592,7 @@ def test_the_writer_leaves_what_others_have_said(shared: Gallery) -> None:
 )
 def test_quality(changed: dict[str, Any], expected: float) -> None:
     arguments = {"score": 0.8, "box": (100, 50, 130, 110), "overlap": 0.0, "sharp": 1.0, **changed}
-    found = look_quality(arguments.pop("score"), arguments.pop("box"), (400, 200), **arguments)
+    found = observation_quality(arguments.pop("score"), arguments.pop("box"), (400, 200), **arguments)
     assert found == pytest.approx(expected)
 
 

@@ -33,10 +33,10 @@ from tracking import (
     TrackObservation,
     embedding_model,
     load_embedder,
-    track_enroller,
     track_video,
 )
 from tracking.demo.scene import Scene, SceneConfig, render_scene
+from tracking.enrolment import track_enroller
 from tracking.enrolment.gallery_writer import CROPS, GalleryWriter
 from tracking.errors import ObservationError, OptionError, WeightsError
 from tracking.reid.input_spec import Preprocessing

@@ -20,19 +20,21 @@ from tracking.errors import OptionError
 from tracking.geometry import iou, pairwise_iou
 from tracking.identification.backfill import Backfill
 from tracking.identification.identifier import Named, NamedTracklet, TrackIdentifier
-from tracking.identification.quality import box_quality, crowding, look_quality, max_overlap
+from tracking.identification.quality import box_quality, crowding, max_overlap, observation_quality
 from tracking.identification.track_evidence import TrackEvidence
 from tracking.options import RunOptions
 from tracking.outputs.run_outputs import TrackFile
 from tracking.video.files import VideoReader
 
 
-def tracklet(track: int, first: int, last: int, name: str | None, *, sure: int = 0, since: int = 0) -> NamedTracklet:
+def tracklet(
+    track: int, first: int, last: int, name: str | None, *, certain_from: int = 0, known_from: int = 0
+) -> NamedTracklet:
     named = None if name is None else Named(name, 0.01 * (track + 1))
-    return NamedTracklet(track, first, max(first, sure), max(first, since), last, named)
+    return NamedTracklet(track, first, max(first, certain_from), max(first, known_from), last, named)
 
 
-def mended(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 10) -> tuple[dict[int, str], int]:
+def corrected(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 10) -> tuple[dict[int, str], int]:
     """The names of tracks 0 to 2 in one frame, and how many changed; `ran` is what the run said."""
     detections: list[dict[str, Any]] = [{"bbox": [0, 0, 1, 1], "class_id": 0}]
     for track in range(3):
@@ -40,7 +42,7 @@ def mended(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 10)
         if track in ran:
             detection |= {"gallery_id": ran[track], "gallery_distance": 0.2, "identity_status": "known"}
         detections.append(detection)
-    changed = Backfill(tracklets).mend({"frame": frame, "detections": detections})
+    changed = Backfill(tracklets).correct({"frame": frame, "detections": detections})
     assert detections[0] == {"bbox": [0, 0, 1, 1], "class_id": 0}
     for detection in detections[1:]:
         assert (
@@ -60,13 +62,13 @@ def mended(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 10)
         pytest.param([tracklet(0, 11, 40, "ann")], {}, {}, id="the track was not there yet"),
         pytest.param([tracklet(0, 0, 9, "ann"), tracklet(0, 11, 40, "ann")], {}, {}, id="between two tracklets"),
         pytest.param(
-            [tracklet(0, 0, 7, "ann"), tracklet(0, 8, 40, "bob", since=14)],
+            [tracklet(0, 0, 7, "ann"), tracklet(0, 8, 40, "bob", known_from=14)],
             {0: "ann"},
             {0: "bob"},
             id="after a swap that was seen later",
         ),
         pytest.param(
-            [tracklet(0, 0, 7, "ann"), tracklet(0, 8, 40, None, since=14)],
+            [tracklet(0, 0, 7, "ann"), tracklet(0, 8, 40, None, known_from=14)],
             {0: "ann"},
             {},
             id="after a swap to a stranger",
@@ -74,7 +76,9 @@ def mended(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 10)
         pytest.param(
             [tracklet(0, 0, 12, "ann"), tracklet(0, 13, 40, "bob")], {0: "ann"}, {0: "ann"}, id="before a swap"
         ),
-        pytest.param([tracklet(0, 0, 40, None, since=5)], {0: "ann"}, {0: "ann"}, id="a name lost in the end stays"),
+        pytest.param(
+            [tracklet(0, 0, 40, None, known_from=5)], {0: "ann"}, {0: "ann"}, id="a name lost in the end stays"
+        ),
         pytest.param(
             [tracklet(0, 0, 40, "ann"), tracklet(1, 0, 40, "ann")], {1: "ann"}, {1: "ann"}, id="who had it keeps it"
         ),
@@ -87,11 +91,11 @@ def mended(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 10)
             {0: "bob", 1: "ann"},
             id="two that were mixed up",
         ),
-        pytest.param([tracklet(0, 0, 40, "ann", sure=11)], {}, {}, id="a look that does not show the person"),
+        pytest.param([tracklet(0, 0, 40, "ann", certain_from=11)], {}, {}, id="a look that does not show the person"),
     ],
 )
-def test_mend(tracklets: list[NamedTracklet], ran: dict[int, str], expected: dict[int, str]) -> None:
-    found, changed = mended(tracklets, ran)
+def test_correct(tracklets: list[NamedTracklet], ran: dict[int, str], expected: dict[int, str]) -> None:
+    found, changed = corrected(tracklets, ran)
     assert found == expected
     assert changed == sum(ran.get(t) != expected.get(t) for t in range(3))
 
@@ -107,13 +111,13 @@ def test_boxes_of_another_class_get_no_name() -> None:
     ]
     detections = [{"bbox": [0, 0, 1, 1], "track_id": "1", "identity_status": "undecided", **box} for box in boxes]
     for detection in detections:
-        Backfill([person], {0: "person", 2: "car"}).mend({"frame": 10, "detections": [detection]})
+        Backfill([person], {0: "person", 2: "car"}).correct({"frame": 10, "detections": [detection]})
     assert [d.get("gallery_id") for d in detections] == [None, None, "ann", "ann", "ann"]
 
 
 def test_stretches_of_a_swap() -> None:
     """Ann's track goes over to bob behind somebody at frame 5, which is seen at frame 8."""
-    identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep=True)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep_tracklets=True)
     for frame in range(12):
         identities.due(frame, [3], [1.0], [0.6 if frame == 5 else 0.0])
         if frame not in (5, 6):
@@ -121,7 +125,7 @@ def test_stretches_of_a_swap() -> None:
         identities.names(frame, [3])
     first, second = identities.tracklets()
     assert (first.first, first.last) == (0, 4)
-    assert (second.first, second.since, second.last) == (5, 8, 11)
+    assert (second.first, second.known_from, second.last) == (5, 8, 11)
     assert first.named is not None
     assert first.named.identity == "ann"
     assert second.named is not None
@@ -130,14 +134,14 @@ def test_stretches_of_a_swap() -> None:
 
 def test_a_stretch_that_begins_with_nobody() -> None:
     """A box around two people at first: the name begins with the first look that shows the person."""
-    identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep=True)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep_tracklets=True)
     for frame in range(14):
         identities.due(frame, [3])
         observe(identities, frame, {3: mix(A, D, 0.4) if frame < 4 else mix(A, D, 0.12)})
         identities.names(frame, [3])
     (only,) = identities.tracklets()
     assert only.named is not None
-    assert (only.first, only.sure) == (0, 4)
+    assert (only.first, only.certain_from) == (0, 4)
 
 
 def test_stretches_are_not_kept_unless_asked() -> None:
@@ -175,7 +179,7 @@ def test_crowding_is_the_largest_overlap() -> None:
 
 def test_what_a_box_tells_is_part_of_the_quality() -> None:
     box = (10.0, 10.0, 30.0, 60.0)
-    assert look_quality(0.9, box, (200, 200), overlap=0.2, sharp=0.5) == pytest.approx(
+    assert observation_quality(0.9, box, (200, 200), overlap=0.2, sharp=0.5) == pytest.approx(
         0.5 * box_quality(0.9, box, (200, 200), overlap=0.2)
     )
 
@@ -260,15 +264,15 @@ def test_a_second_pass_that_is_stopped_loses_nothing(
     run_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plain = run_of("ran", save_json_flag=True)
-    mend, calls = Backfill.mend, []
+    correct, calls = Backfill.correct, []
 
     def stop(self: Backfill, document: dict[str, Any]) -> int:
         calls.append(document["frame"])
         if len(calls) > 50:
             raise KeyboardInterrupt
-        return mend(self, document)
+        return correct(self, document)
 
-    monkeypatch.setattr(Backfill, "mend", stop)
+    monkeypatch.setattr(Backfill, "correct", stop)
     with pytest.raises(KeyboardInterrupt):
         run_of("stopped", save_json_flag=True, backfill=True, out_dir=tmp_path)
     found = json.loads((tmp_path / "stopped" / "tracked.json").read_text())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.traces import A, B, C, D, Known, Look, mix, observe, unit
+from support.traces import A, B, C, D, Known, Observations, mix, observe, unit
 
 from gallery_db import GalleryView
 from tracking.identification.identifier import Named, TrackIdentifier, assign_identities, name_detections
@@ -70,12 +70,12 @@ def test_detections_of_one_frame() -> None:
 
 
 Names = dict[int, str | None]
-Step = tuple[Look, Names] | tuple[Look, Names, float]
+Step = tuple[Observations, Names] | tuple[Observations, Names, float]
 
 
 def replay(steps: Sequence[Step], *, every: int = 1, kind: str = "person") -> TrackIdentifier:
     """Feed frames of (track -> embedding, expected names, overlap of all boxes); None as embedding: no look."""
-    identities = TrackIdentifier(Known(), threshold=0.25, every=every, keep=True)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=every, keep_tracklets=True)
     for frame, step in enumerate(steps):
         looks, expected, overlap = step if len(step) == 3 else (*step, 0.0)
         tracks = list(looks)
@@ -250,7 +250,7 @@ def follow_classes(
     kinds: Sequence[str | None], *, every: int = 1
 ) -> tuple[TrackIdentifier, list[str | None], list[int]]:
     """One track, a person ann or a car by the class of its box: its names, and the frames of its looks."""
-    identities = TrackIdentifier(Known(), threshold=0.25, every=every, keep=True)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=every, keep_tracklets=True)
     answers: list[str | None] = []
     looked = []
     for frame, kind in enumerate(kinds):
@@ -392,7 +392,7 @@ def test_tracks_are_forgotten_also_where_frames_are_missing() -> None:
 def test_a_name_that_changes_stays_on_its_tracks() -> None:
     """Also where a candidate would not get it, and on what was decided before."""
     before = GalleryView.from_arrays(["ann", "bob"], np.stack([A, B]))
-    tracks = TrackIdentifier(before, threshold=0.25, every=1, keep=True)
+    tracks = TrackIdentifier(before, threshold=0.25, every=1, keep_tracklets=True)
     # Track 1 goes over to somebody else, and again to another: what it showed first is decided for good.
     for frame in range(60):
         observe(tracks, frame, {1: (A, C, D)[frame // 20], 2: mix(B, C, 0.2 if frame < 30 else 0.29)})

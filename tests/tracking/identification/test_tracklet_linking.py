@@ -18,8 +18,8 @@ from tracking import track_video
 from tracking.demo.scene import Scene
 from tracking.errors import OptionError
 from tracking.identification.identifier import Named, NamedTracklet
-from tracking.identification.track_evidence import DecisionRule, Moment, TrackEvidence, Tracklet, keep_moment
-from tracking.identification.tracklet_linking import link_tracklets, settle
+from tracking.identification.track_evidence import DecisionRule, EvidenceSample, TrackEvidence, Tracklet, add_sample
+from tracking.identification.tracklet_linking import link_tracklets, name_tracklets
 from tracking.options import RunOptions
 
 RULE = DecisionRule.of(0.25)
@@ -31,9 +31,9 @@ def tracklet(
 ) -> NamedTracklet:
     """Looks spread evenly over its frames."""
     frames = np.linspace(first, last, len(looks)).astype(int).tolist()
-    moments = tuple(Moment(f, f, look * np.float32(0.5), 0.5) for f, look in zip(frames, looks, strict=True))
+    samples = tuple(EvidenceSample(f, f, look * np.float32(0.5), 0.5) for f, look in zip(frames, looks, strict=True))
     named = None if name is None else Named(name, 0.1)
-    return NamedTracklet(track, first, first, first, last, named, kind, moments, ((first, last),))
+    return NamedTracklet(track, first, first, first, last, named, kind, samples, ((first, last),))
 
 
 def groups(tracklets: Sequence[NamedTracklet], *anchors: str | None, out: Any = ()) -> list[list[int]]:
@@ -83,7 +83,7 @@ def test_two_names_two_classes_and_a_rejected_name_stay_apart() -> None:
     assert groups(pair, "ann", "bob") == [[0], [1]]
     assert groups(pair, "ann", "ann") == [[0, 1]]
     assert groups([pair[0], tracklet(2, 50, 59, A, kind="dog")]) == [[0], [1]]
-    assert groups([pair[0], tracklet(2, 50, 59, A, kind="LinkedPerson")]) == [[0, 1]]
+    assert groups([pair[0], tracklet(2, 50, 59, A, kind="Person")]) == [[0, 1]]
     assert groups(pair, "ann", None, out=[frozenset(), frozenset({"ann"})]) == [[0], [1]]
     assert groups(pair, "ann", None, out=[frozenset(), frozenset({"bob"})]) == [[0, 1]]
 
@@ -92,39 +92,39 @@ def test_nothing_is_no_trouble() -> None:
     assert link_tracklets([], RULE, []) == []
 
 
-def settled(tracklets: Sequence[NamedTracklet], names: Sequence[str | None]) -> list[tuple[int, int, int, str | None]]:
+def named(tracklets: Sequence[NamedTracklet], names: Sequence[str | None]) -> list[tuple[int, int, int, str | None]]:
     people = link_tracklets(tracklets, RULE, [None] * len(tracklets))
-    found = settle(tracklets, people, names, RULE)
+    found = name_tracklets(tracklets, people, names, RULE)
     return [(s.track_id, s.first, s.last, None if s.named is None else s.named.identity) for s in found]
 
 
 def test_a_swap_that_nobody_noticed_is_cut() -> None:
     """Track 1 shows A, and from its sixth look on B, who has tracks of her own before and after."""
     looks = [A, A, A, A, A, B, B, B]
-    found = settled([tracklet(1, 0, 70, *looks), tracklet(2, 200, 300, B, B, B, B, B, B)], ["a", "b"])
+    found = named([tracklet(1, 0, 70, *looks), tracklet(2, 200, 300, B, B, B, B, B, B)], ["a", "b"])
     assert found == [(1, 0, 45, "a"), (1, 46, 70, "b"), (2, 200, 300, "b")]
 
 
 def test_one_look_at_somebody_else_is_no_swap() -> None:
     looks = [A, A, A, mix(B, A, 0.6), A, A]
-    found = settled([tracklet(1, 0, 50, *looks), tracklet(2, 200, 300, B, B, B)], ["a", "b"])
+    found = named([tracklet(1, 0, 50, *looks), tracklet(2, 200, 300, B, B, B)], ["a", "b"])
     assert found == [(1, 0, 50, "a"), (2, 200, 300, "b")]
 
 
 def test_named_tracks_are_left_as_they_are() -> None:
     pair = [tracklet(1, 0, 70, A, A, B, B, name="ann"), tracklet(2, 200, 300, B, B)]
     people = link_tracklets(pair, RULE, ["ann", None])
-    found = settle(pair, people, [person.anchor for person in people], RULE)
+    found = name_tracklets(pair, people, [person.anchor for person in people], RULE)
     assert found[0] is pair[0]
-    assert found[1].settled
+    assert found[1].final
     assert found[1].named is None
 
 
 def test_moments_and_runs_are_bounded() -> None:
-    moments: list[Moment] = []
+    samples: list[EvidenceSample] = []
     for frame in (0, 1, 50, 100, 150):
-        keep_moment(moments, Moment(frame, frame, A, 1.0), 3)
-    assert [(m.first, m.last, m.weight) for m in moments] == [(0, 50, 3.0), (100, 100, 1.0), (150, 150, 1.0)]
+        add_sample(samples, EvidenceSample(frame, frame, A, 1.0), 3)
+    assert [(m.first, m.last, m.weight) for m in samples] == [(0, 50, 3.0), (100, 100, 1.0), (150, 150, 1.0)]
     track = TrackEvidence(RULE, Tracklet(0, 0, A, A, A), 0, 0)
     for frame in [*range(10), *range(20, 1000, 2), 2000]:
         track.seen(frame)
