@@ -62,14 +62,14 @@ def _read(
 ) -> tuple[TrackTable, Truth, FrameRange]:
     """Both sides, checked, and said what was left out."""
     from tracking.errors import EvaluationError, OptionError
-    from tracking.evaluation import read_tracks, read_truth
+    from tracking.evaluation import read_track_table, read_truth
     from tracking.options import parse_range
 
     frames = parse_range(frame_range)
     if frames[1] is not None and frames[1] <= (frames[0] or 0):
         raise OptionError(f"--range needs 0 <= A < B, got {frame_range}.")
     real = read_truth(truth, people)
-    table = read_tracks(result, class_name=class_name)
+    table = read_track_table(result, class_name=class_name)
     if table.other_classes:
         others = ", ".join(f"{count} of class {name}" for name, count in sorted(table.other_classes.items()))
         if not len(table):

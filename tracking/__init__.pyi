@@ -23,12 +23,12 @@ from .pipeline import TrackingRun as TrackingRun
 from .reid import load_embedder as load_embedder
 from .reid.external import embedding_model as embedding_model
 from .results.exporting import export_tracks as export_tracks
-from .results.reading import TrackFrame as TrackFrame
 from .results.reading import TrackReader as TrackReader
 from .results.reading import read_tracks as read_tracks
 from .results.supervision_frames import iter_supervision as iter_supervision
 from .results.supervision_frames import to_supervision as to_supervision
 from .results.timelines import Timeline as Timeline
 from .results.timelines import timeline as timeline
+from .results.track_frame import TrackFrame as TrackFrame
 from .trackers.trackers import available_trackers as available_trackers
 from .video.sources import LiveOptions as LiveOptions

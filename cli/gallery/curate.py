@@ -254,18 +254,15 @@ def reject(
             left = f"; those that were {name!r} are {leaves!r} now" if leaves else ""
             print(f"not {name!r}: {_entries(count)}{left}")
             return
-        import orjson
-
-        from tracking.evaluation import read_tracks
         from tracking.identification.gallery_source import EmbedderOptions
-        from tracking.results.reading import run_video
+        from tracking.results.header import run_video
+        from tracking.results.reading import read_tracks
         from tracking.results.rejection import reject_track
 
-        read_tracks(tracks)  # says what is wrong with it, and where
-        document = orjson.loads(tracks.read_bytes())
-        source = video or Path(run_video(document) or "")
+        reader = read_tracks(tracks)
+        source = video or Path(run_video(reader.header) or "")
         embedder = EmbedderOptions(weights=reid_weights, models_dir=models_dir).load(target, say)
-        done = reject_track(target, document, str(track), name, source, embedder)
+        done = reject_track(target, reader, str(track), name, source, embedder)
     what = "stored for it" if done.made else "of the track"
     print(f"not {name!r}: {_entries(len(done.entries))} {what}, as {done.identity!r}")
 

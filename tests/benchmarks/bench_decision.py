@@ -24,7 +24,7 @@ from scipy.optimize import linear_sum_assignment
 from gallery_db import Gallery, ingest_folder
 from tracking import TrackResult, load_embedder, track_video
 from tracking.demo.scene import SceneConfig, render_scene
-from tracking.evaluation import Truth, evaluate_identity, read_tracks, read_truth
+from tracking.evaluation import Truth, evaluate_identity, read_track_table, read_truth
 from tracking.identification.identifier import IdentitySource, Named, NamedTracklet
 from tracking.identification.track_evidence import Status
 
@@ -78,7 +78,7 @@ class SingleLook:
 
 def row(title: str, result: TrackResult, truth: Truth, known: Collection[str]) -> str:
     """One line of the table."""
-    report = evaluate_identity(read_tracks(result.payload), truth, known)
+    report = evaluate_identity(read_track_table(result.payload), truth, known)
     frames = sum(p.frames for p in report.known)
     shares = [sum(getattr(p, what) for p in report.known) / frames for what in ("right", "wrong", "unnamed")]
     named, strangers = sum(p.wrong for p in report.strangers), sum(p.frames for p in report.strangers)

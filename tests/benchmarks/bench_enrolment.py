@@ -22,7 +22,7 @@ import numpy as np
 
 from gallery_db import Gallery
 from tracking import TrackResult, track_video
-from tracking.evaluation import Truth, evaluate_identity, read_tracks, read_truth
+from tracking.evaluation import Truth, evaluate_identity, read_track_table, read_truth
 from tracking.geometry import iou
 
 HALF = 400
@@ -56,7 +56,7 @@ def print_score(title: str, result: TrackResult, truth: Truth, there: Mapping[st
         for detection in frame["detections"]:
             if "gallery_id" in detection:
                 detection["gallery_id"] = meaning.get(detection["gallery_id"], detection["gallery_id"])
-    report = evaluate_identity(read_tracks(payload), truth, set(meaning.values()), frame_range=(HALF, None))
+    report = evaluate_identity(read_track_table(payload), truth, set(meaning.values()), frame_range=(HALF, None))
     print(title)
     for group, people in (("known", report.known), ("new", report.strangers)):
         for person in (p for p in people if p.frames):

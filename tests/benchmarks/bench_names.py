@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gallery_db import Gallery, ingest_folder
 from tracking import load_embedder, track_video
-from tracking.evaluation import evaluate_identity, read_tracks, read_truth
+from tracking.evaluation import evaluate_identity, read_track_table, read_truth
 
 FIRST = 400
 
@@ -45,7 +45,7 @@ def main() -> None:
                     gallery_match_threshold=threshold,
                     no_progress=True,
                 )
-                report = evaluate_identity(read_tracks(result.payload), truth, names, frame_range=(FIRST, None))
+                report = evaluate_identity(read_track_table(result.payload), truth, names, frame_range=(FIRST, None))
                 known, strangers = report.known, report.strangers
                 frames = sum(p.frames for p in known)
                 print(

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from gallery_db import Gallery, ingest_folder, read_image
 from tracking import TrackEnroller, TrackObservation, load_embedder, open_detections, track_video
-from tracking.evaluation import evaluate_identity, read_tracks, read_truth
+from tracking.evaluation import evaluate_identity, read_track_table, read_truth
 from tracking.reid.crops import CropBatch, crop
 from tracking.reid.input_spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from tracking.reid.onnx_embedder import open_session
@@ -117,7 +117,7 @@ def names(data: Path, embedder: Any, weights: str, halves: list[list[Seen]], pla
     ).payload
 
     def shares(payload: Mapping[str, Any]) -> str:
-        report = evaluate_identity(read_tracks(payload), truth, people, frame_range=(HALF, None))
+        report = evaluate_identity(read_track_table(payload), truth, people, frame_range=(HALF, None))
         frames = sum(p.frames for p in report.known)
         return " ".join(
             f"{sum(getattr(p, w) for p in report.known) / frames:.3f}" for w in ("right", "wrong", "unnamed")

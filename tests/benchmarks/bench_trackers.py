@@ -25,7 +25,7 @@ from bench_decision import HARD
 from gallery_db import Gallery, ingest_folder
 from tracking import load_embedder, track_video
 from tracking.demo.scene import SceneConfig, render_scene
-from tracking.evaluation import Truth, evaluate_identity, evaluate_tracks, read_tracks, read_truth
+from tracking.evaluation import Truth, evaluate_identity, evaluate_tracks, read_track_table, read_truth
 from tracking.geometry import iou
 from tracking.trackers.temporal import available_temporal
 from tracking.video.files import VideoReader
@@ -128,7 +128,7 @@ def main() -> None:
                     result = track_video(
                         **case.arguments, reid_weights=weights, temporal=tracker, backfill=backfill, no_progress=True
                     )
-                    report = evaluate_identity(read_tracks(result.payload), case.truth, case.known)
+                    report = evaluate_identity(read_track_table(result.payload), case.truth, case.known)
                     right, wrong = (sum(getattr(p, what) for p in report.known) for what in ("right", "wrong"))
                     frames = sum(p.frames for p in report.known)
                     strangers = sum(p.wrong for p in report.strangers)
@@ -142,7 +142,7 @@ def main() -> None:
             whole = {key: every["PETS"].arguments[key] for key in ("dets_json", "video")}
             result = track_video(**whole, reid_weights=weights, temporal=tracker, no_progress=True)
             sequence = data / "mot" / "PETS09-S2L1"
-            metrics = evaluate_tracks(read_tracks(result.payload), read_truth(sequence)).metrics
+            metrics = evaluate_tracks(read_track_table(result.payload), read_truth(sequence)).metrics
             hota = float(np.mean(metrics["HOTA"]["HOTA"]))
             print(
                 f"  tracks: HOTA {100 * hota:.1f}, MOTA {100 * metrics['CLEAR']['MOTA']:.1f}, "

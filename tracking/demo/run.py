@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gallery_db import ContactRow, Gallery, IngestReport, Match, ingest_folder, write_contact_sheet
 from tracking.demo.scene import Scene, SceneConfig, render_scene
 from tracking.evaluation.identity import PersonReport, evaluate_identity
-from tracking.evaluation.track_table import read_tracks
+from tracking.evaluation.track_table import read_track_table
 from tracking.evaluation.truth import scene_truth
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.options import RunOptions
@@ -56,7 +56,7 @@ def compare_with_truth(payload: Mapping[str, Any], truth: Mapping[str, Any]) -> 
         payload: track-v1.
         truth: A scene's ``truth.json``.
     """
-    return evaluate_identity(read_tracks(payload), scene_truth(truth)).people
+    return evaluate_identity(read_track_table(payload), scene_truth(truth)).people
 
 
 def _best_looks(payload: Mapping[str, Any], most: int) -> list[tuple[str, int, list[float]]]:

@@ -12,7 +12,7 @@ from .reid import evaluate_reid as evaluate_reid
 from .reid import score_rankings as score_rankings
 from .track_table import FrameRange as FrameRange
 from .track_table import TrackTable as TrackTable
-from .track_table import read_tracks as read_tracks
+from .track_table import read_track_table as read_track_table
 from .tracks import TrackScores as TrackScores
 from .tracks import evaluate_tracks as evaluate_tracks
 from .truth import Truth as Truth

@@ -13,10 +13,11 @@ from typing import IO, Any
 
 import orjson
 
+from tracking.results.header import video_name
 from tracking.results.numbering import By, Numbering
-from tracking.results.reading import TrackFrame, video_name
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
+from tracking.results.track_frame import TrackFrame
 
 __all__ = ["CocoSink", "coco_sink"]
 

@@ -13,11 +13,12 @@ from tracking.results.coco import coco_sink
 from tracking.results.mot import ids_path, mot_sink
 from tracking.results.numbering import By, Numbering
 from tracking.results.plot import PLOT_SUFFIXES, plot_timeline
-from tracking.results.reading import Source, TrackFrame, TrackReader, read_tracks
+from tracking.results.reading import Source, TrackReader, read_tracks
 from tracking.results.report import MAX_THUMBNAILS, report_sink
 from tracking.results.sinks import Exported, Sink, whole_file
 from tracking.results.tables import csv_sink, parquet_sink
 from tracking.results.timelines import Timeline, timeline
+from tracking.results.track_frame import TrackFrame
 
 __all__ = ["FORMATS", "export_tracks", "format_of"]
 

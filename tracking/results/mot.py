@@ -14,9 +14,9 @@ from typing import IO
 import orjson
 
 from tracking.results.numbering import By, Numbering
-from tracking.results.reading import TrackFrame
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
+from tracking.results.track_frame import TrackFrame
 
 __all__ = ["MotSink", "ids_path", "mot_sink"]
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from tracking.errors import OptionError
 from tracking.results.presence import natural
-from tracking.results.reading import TrackFrame
 from tracking.results.timelines import Timeline
+from tracking.results.track_frame import TrackFrame
 
 __all__ = ["By", "Numbering"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tracking.errors import OptionError, OutputError
+from tracking.results.header import video_name
 from tracking.results.issues import NEAR
 from tracking.results.presence import Presence, Stretch
-from tracking.results.reading import video_name
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
 

@@ -1,11 +1,12 @@
-""" "This track is not alice": said of a track of a finished run, and kept in the gallery."""
+"""Rejection of a name for a track of a finished run ("this track is not alice"), stored in the gallery."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,31 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import Curator, Entry, Gallery, atomic_path
+from gallery_db.entry import Box
 from gallery_db.rejections import NOT
 from tracking.enrolment.gallery_writer import CROPS
 from tracking.errors import OptionError, VideoError
 from tracking.reid.crops import crop
+from tracking.results.reading import Source, TrackReader, read_tracks
 from tracking.video.files import VideoReader
 
 if TYPE_CHECKING:
     from gallery_db.model import Embedder
 
-__all__ = ["TrackRejection", "entries_of_track", "reject_track", "track_boxes"]
+__all__ = ["MAX_CROPS", "TrackRejection", "reject_track"]
 
-LOOKS = 5
-"""Boxes from which the embedding of a track that was not enrolled is made again."""
-
-Boxes = list[tuple[int, tuple[float, float, float, float]]]
+MAX_CROPS = 5
+"""Crops from which the embedding of a track that was not enrolled is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackRejection:
-    """What became of it.
+    """The result of a rejection.
 
     Attributes:
-        entries: Ids of the entries that say it.
-        made: Whether they were made for it; else they were the track's own.
-        identity: Whose they are now.
+        entries: Ids of the entries that carry the rejection.
+        made: Whether they were added for it; else they are the entries that the run enrolled.
+        identity: The identity that they belong to now.
     """
 
     entries: tuple[str, ...]
@@ -45,142 +46,177 @@ class TrackRejection:
     identity: str
 
 
-def track_boxes(document: Mapping[str, Any], track_id: str, name: str) -> tuple[Boxes, str]:
-    """The best boxes of a track, at most `LOOKS`, spread over its life, and its class.
+@dataclass(frozen=True, slots=True)
+class _TrackDetection:
+    """One detection of the track: frame, xyxy in pixels, score (1 where unknown), class and name."""
 
-    Args:
-        document: track-v1.
-        track_id: The track.
-        name: Frames in which it has this name are preferred: the others may show somebody else.
-
-    Raises:
-        OptionError: There is no such track.
-    """
-    found: list[tuple[bool, float, int, tuple[float, float, float, float]]] = []
-    kinds: list[str] = []
-    for frame in document["frames"]:
-        for detection in frame["detections"]:
-            if str(detection.get("track_id")) == track_id:
-                x1, y1, x2, y2 = (float(value) for value in detection.get("bbox", detection.get("xyxy")))
-                worth = float(detection.get("score", 1.0)) * max(0.0, x2 - x1) * max(0.0, y2 - y1)
-                number = int(frame.get("frame", frame.get("frame_index")))
-                found.append((detection.get("gallery_id") == name, worth, number, (x1, y1, x2, y2)))
-                kinds.append(str(detection.get("class_name") or "person"))
-    if not found:
-        raise OptionError(f"there is no track {track_id} in the tracks given.", hint="Look into tracked.json for it.")
-    if any(named for named, *_ in found):
-        found = [row for row in found if row[0]]
-    found.sort(key=lambda row: row[2])
-    parts = np.array_split(np.arange(len(found)), min(LOOKS, len(found)))
-    best = [max((found[i] for i in part.tolist()), key=lambda row: row[1]) for part in parts]
-    return [(frame, box) for _, _, frame, box in best], max(set(kinds), key=kinds.count)
-
-
-def entries_of_track(gallery: Gallery, document: Mapping[str, Any], track_id: str, name: str) -> list[Entry]:
-    """The entries that the run of a track-v1 document enrolled of a track, where it is called that name if any is."""
-    config = document["tracker"]["config"]
-    source = config.get("source_id")
-    if source is None:
-        return []
-    numbers = [
-        (int(frame.get("frame", frame.get("frame_index"))), detection.get("gallery_id"))
-        for frame in document["frames"]
-        for detection in frame["detections"]
-        if str(detection.get("track_id")) == track_id
-    ]
-    wanted = [n for n, called in numbers if called == name] or [n for n, _ in numbers]
-    return [
-        entry
-        for entry in gallery.entries()
-        if entry.origin == "track"
-        and entry.extra.get("source_id") == source
-        and str(entry.extra.get("track_id")) == track_id
-        and any(entry.extra.get("first_frame", 0) <= n <= entry.extra.get("last_frame", -1) for n in wanted)
-    ]
+    frame: int
+    box: Box
+    score: float
+    class_name: str
+    identity: str | None
 
 
 def reject_track(
     gallery: Gallery,
-    document: Mapping[str, Any],
+    source: Source,
     track_id: str,
     name: str,
     video: Path,
     embedder: Embedder,
 ) -> TrackRejection:
-    """Say that a track is not an identity: of its entries, or, if it was not enrolled, of one made for it.
+    """Store that a track does not show an identity.
+
+    The rejection is stored in the entries that the run enrolled from the track. If there are none, an entry is made
+    from the track's best crops.
 
     Args:
         gallery: Open for writing.
-        document: track-v1 of the run.
+        source: The tracks of the run; see `read_tracks`.
         track_id: The track.
-        name: Whom it does not show.
+        name: The identity that it does not show.
         video: The run's video.
         embedder: The gallery's model.
 
     Raises:
+        TracksError: The tracks cannot be read.
         OptionError: There is no such track.
-        VideoError: The video lacks the track's frames.
+        VideoError: The video has no image of the track.
         GtrackError: As of `Curator.reject`.
     """
-    people = Curator(gallery)
-    own = entries_of_track(gallery, document, track_id, name)
-    if own:
-        _, leaves = people.reject([entry.id for entry in own], name)
-        return TrackRejection(tuple(entry.id for entry in own), False, leaves or own[0].identity)
-    boxes, kind = track_boxes(document, track_id, name)
-    people.entries(name, kind)  # says that there is none
-    pictures = _pictures(video, boxes)
-    vectors = embedder.embed([picture for _, _, picture in pictures])
-    mean = vectors.sum(axis=0)
-    mean = np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
-    facts = [str(video.name), track_id, boxes, name]
-    id_ = f"track-not-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
-    frame, box, picture = max(pictures, key=lambda row: row[2].shape[0] * row[2].shape[1])
-    extra: dict[str, Any] = {
-        "track_id": track_id,
-        "source_id": document["tracker"]["config"].get("source_id", video.stem),
-        "num_looks": len(pictures),
-        "first_frame": boxes[0][0],
-        "last_frame": boxes[-1][0],
-        "reviewed": True,
-        NOT: [name],
-        "crop": _save(gallery.path, id_, picture),
-    }
+    reader = read_tracks(source)
+    detections = _track_detections(reader, track_id)
+    curator = Curator(gallery)
+    enrolled = _enrolled_entries(gallery, reader, track_id, detections, name)
+    if enrolled:
+        _, leaves = curator.reject([entry.id for entry in enrolled], name)
+        return TrackRejection(tuple(entry.id for entry in enrolled), False, leaves or enrolled[0].identity)
+    if not detections:
+        raise OptionError(f"there is no track {track_id} in the tracks given.", hint="Look for its id in tracked.json.")
+    boxes, class_name = _best_boxes(detections, name)
+    curator.entries(name, class_name)  # raises an error if there is no such identity
+    crops = _cut_crops(video, boxes)
+    entry, embedding = _entry_of_crops(gallery, reader, track_id, name, class_name, video, boxes, crops, embedder)
     with gallery.transaction():
-        identity = people.unknown_name()
-        entry = Entry(id_, identity, kind, "track", str(video.absolute()), frame=frame, box=box, extra=extra)
+        identity = curator.unknown_name()
         with gallery.operation("reject", f"track {track_id} of {video.name}: not {name!r}"):
-            there = gallery.record.by_ids(gallery.collection_key, [id_])
-            if id_ in there:
-                identity = there[id_].identity
+            existing = gallery.record.by_ids(gallery.collection_key, [entry.id])
+            if entry.id in existing:
+                identity = existing[entry.id].identity
             else:
-                gallery.add([entry], mean[None])
-    return TrackRejection((id_,), True, identity)
+                gallery.add([replace(entry, identity=identity)], embedding[None])
+    return TrackRejection((entry.id,), True, identity)
 
 
-def _pictures(video: Path, boxes: Boxes) -> list[tuple[int, tuple[float, float, float, float], NDArray[np.uint8]]]:
-    wanted: dict[int, Sequence[float]] = dict(boxes)
+def _track_detections(reader: TrackReader, track_id: str) -> list[_TrackDetection]:
+    """Return the detections of a track, in order of time."""
+    found = []
+    for frame in reader:
+        if track_id not in frame.track_ids:
+            continue
+        row = frame.track_ids.index(track_id)
+        x1, y1, x2, y2 = frame.boxes[row].tolist()
+        score = float(frame.scores[row])
+        found.append(
+            _TrackDetection(
+                frame.frame,
+                (x1, y1, x2, y2),
+                1.0 if math.isnan(score) else score,
+                frame.class_names[row] or "person",
+                frame.gallery_ids[row],
+            )
+        )
+    return found
+
+
+def _enrolled_entries(
+    gallery: Gallery, reader: TrackReader, track_id: str, detections: Sequence[_TrackDetection], name: str
+) -> list[Entry]:
+    """Return the entries that the run enrolled from a track, from the frames with the name if there are any."""
+    source_id = reader.config.get("source_id")
+    if source_id is None:
+        return []
+    frames = [d.frame for d in detections if d.identity == name] or [d.frame for d in detections]
+    return [
+        entry
+        for entry in gallery.entries()
+        if entry.origin == "track"
+        and entry.extra.get("source_id") == source_id
+        and str(entry.extra.get("track_id")) == track_id
+        and any(entry.extra.get("first_frame", 0) <= n <= entry.extra.get("last_frame", -1) for n in frames)
+    ]
+
+
+def _best_boxes(detections: Sequence[_TrackDetection], name: str) -> tuple[list[tuple[int, Box]], str]:
+    """Return at most `MAX_CROPS` (frame, box) of a track, spread over its life, and its class.
+
+    Frames in which the track has the name are preferred: the others may show another person.
+    """
+
+    def value(detection: _TrackDetection) -> float:
+        x1, y1, x2, y2 = detection.box
+        return detection.score * max(0.0, x2 - x1) * max(0.0, y2 - y1)
+
+    class_names = [d.class_name for d in detections]
+    candidates = [d for d in detections if d.identity == name] or list(detections)
+    parts = np.array_split(np.arange(len(candidates)), min(MAX_CROPS, len(candidates)))
+    best = [max((candidates[i] for i in part.tolist()), key=value) for part in parts]
+    return [(d.frame, d.box) for d in best], max(set(class_names), key=class_names.count)
+
+
+def _cut_crops(video: Path, boxes: Sequence[tuple[int, Box]]) -> list[tuple[int, Box, NDArray[np.uint8]]]:
+    """Cut boxes, one a frame, out of a video, as (frame, box, crop)."""
+    wanted = dict(boxes)
     found = []
     with VideoReader(video) as reader:
         while wanted and reader.advance():
             box = wanted.pop(reader.frame, None)
             if box is not None:
                 parts, _ = crop(reader.image(), np.array([box]))
-                x1, y1, x2, y2 = box
-                found += [(reader.frame, (x1, y1, x2, y2), part.copy()) for part in parts]
+                found += [(reader.frame, box, part.copy()) for part in parts]
     if not found:
         raise VideoError(
-            f"video {video} shows nothing at the track's boxes.", hint="Give the run's own video with --video."
+            f"video {video} has no image at the boxes of the track.", hint="Give the run's own video with --video."
         )
     return found
 
 
-def _save(gallery: Path, id_: str, picture: NDArray[np.uint8]) -> str:
+def _entry_of_crops(
+    gallery: Gallery,
+    reader: TrackReader,
+    track_id: str,
+    name: str,
+    class_name: str,
+    video: Path,
+    boxes: Sequence[tuple[int, Box]],
+    crops: Sequence[tuple[int, Box, NDArray[np.uint8]]],
+    embedder: Embedder,
+) -> tuple[Entry, NDArray[np.float32]]:
+    """Make an entry, still without an identity, and its embedding from a track's crops; store the largest crop."""
+    total = embedder.embed([image for _, _, image in crops]).sum(axis=0)
+    embedding = np.asarray(total / max(float(np.linalg.norm(total)), 1e-9), np.float32)
+    facts = [str(video.name), track_id, boxes, name]
+    id_ = f"track-not-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
+    frame, box, image = max(crops, key=lambda row: row[2].shape[0] * row[2].shape[1])
+    extra: dict[str, Any] = {
+        "track_id": track_id,
+        "source_id": reader.config.get("source_id", video.stem),
+        "num_looks": len(crops),
+        "first_frame": boxes[0][0],
+        "last_frame": boxes[-1][0],
+        "reviewed": True,
+        NOT: [name],
+        "crop": _save_crop(gallery.path, id_, image),
+    }
+    return Entry(id_, "", class_name, "track", str(video.absolute()), frame=frame, box=box, extra=extra), embedding
+
+
+def _save_crop(gallery: Path, id_: str, image: NDArray[np.uint8]) -> str:
     import cv2
 
     path = gallery / CROPS / f"{id_}.jpg"
     path.parent.mkdir(exist_ok=True)
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    with atomic_path(path) as beside:
-        beside.write_bytes(data.tobytes())
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.tobytes())
     return f"{CROPS}/{id_}.jpg"

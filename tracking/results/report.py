@@ -17,12 +17,13 @@ from typing import Any
 from gallery_db.distribution import gtrack_version
 from tracking.errors import OptionError
 from tracking.results.best_crops import Moment, Moments, Picture, cut_pictures, open_video, spread
+from tracking.results.header import video_name
 from tracking.results.issues import NEAR, Doubt
 from tracking.results.plot import SURE, surety
 from tracking.results.presence import Kind, Presence, clock
-from tracking.results.reading import TrackFrame, video_name
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
+from tracking.results.track_frame import TrackFrame
 from tracking.video.files import VideoReader
 
 __all__ = ["MAX_THUMBNAILS", "ReportSink", "report_sink"]

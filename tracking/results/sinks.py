@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gallery_db import atomic_path
 from tracking.errors import OutputError
-from tracking.results.reading import TrackFrame
+from tracking.results.track_frame import TrackFrame
 
 __all__ = ["Exported", "Sink", "whole_file"]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracking.errors import OptionError, TracksError
-from tracking.results.reading import Source, TrackFrame, read_tracks
+from tracking.results.reading import Source, read_tracks
+from tracking.results.track_frame import TrackFrame
 
 if TYPE_CHECKING:
     import supervision as sv

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tracking.results.reading import TrackFrame
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
+from tracking.results.track_frame import TrackFrame
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,8 @@ from tracking.enrolment.base import is_unknown
 from tracking.errors import OptionError
 from tracking.results.issues import Doubt, doubts_of
 from tracking.results.presence import Box, Kind, Presence, Stretch, clock, natural, without_none
-from tracking.results.reading import Source, TrackFrame, TrackReader, read_tracks
+from tracking.results.reading import Source, TrackReader, read_tracks
+from tracking.results.track_frame import TrackFrame
 
 __all__ = ["Timeline", "timeline"]
 

@@ -14,8 +14,8 @@ from tracking import open_detections, track_video
 from tracking.demo.scene import Scene
 from tracking.detections.mot_import import mot_detections, write_detections
 from tracking.detections.mot_text import find_mot_sequence, read_mot
-from tracking.errors import EvaluationError, MotTextError
-from tracking.evaluation import read_people, read_tracks, read_truth
+from tracking.errors import EvaluationError, MotTextError, TracksError
+from tracking.evaluation import read_people, read_track_table, read_truth
 from tracking.schemas import load_schema
 
 
@@ -134,31 +134,35 @@ def test_rows_that_do_not_count_need_no_person(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        pytest.param({"schema_version": "det-v1"}, "expected schema_version 'track-v1'.*gtrack run", id="det-v1"),
-        pytest.param({"frames": {}}, "expected frames as a list", id="frames"),
-        pytest.param({"frames": [{"detections": []}]}, "expected a frame with its number", id="no number"),
         pytest.param(
-            {"frames": [{"frame": 1, "detections": []}] * 2}, "expected one entry for frame 1, found two", id="twice"
+            {"schema_version": "det-v1"}, r"these are detections \(det-v1\), not tracks.*gtrack run", id="det-v1"
+        ),
+        pytest.param({"frames": {}}, "expected frames as a list", id="frames"),
+        pytest.param({"frames": [{"detections": []}]}, "expected a frame number from 0 on, found None", id="no number"),
+        pytest.param(
+            {"frames": [{"frame": 1, "detections": []}] * 2},
+            "frame 1: expected frames in ascending order, found a second entry for it",
+            id="twice",
         ),
         pytest.param({"frames": [{"frame": 1}]}, "frame 1: expected detections as a list", id="no detections"),
         pytest.param(
-            {"frames": [{"frame": 1, "detections": [{}, {"track_id": "1", "bbox": [1, 2, 3]}]}]},
-            r"frame 1, detection 1: expected bbox as \[x1, y1, x2, y2\]",
+            {"frames": [{"frame": 1, "detections": [{"bbox": [1, 2, 3, 4]}, {"track_id": "1", "bbox": [1, 2, 3]}]}]},
+            r"frame 1, detection 1: expected bbox as four finite numbers \[x1, y1, x2, y2\], found \[1, 2, 3\]",
             id="box",
         ),
         pytest.param(
             {"frames": [{"frame": 1, "detections": [{"track_id": "1", "bbox": [1, 2, 3, 4]}] * 2}]},
-            "frame 1, detection 1: this frame has track '1' already",
+            "frame 1, detection 1: expected each track once in a frame, found track '1' again",
             id="track twice",
         ),
     ],
 )
 def test_bad_results(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
     document = {**track_v1([(0, "1", 0.0, None)]), **change}
-    with pytest.raises(EvaluationError, match=problem):
-        read_tracks(write_json(tmp_path / "tracked.json", document))
-    with pytest.raises(EvaluationError, match=problem):
-        read_tracks(document)
+    with pytest.raises(TracksError, match=problem):
+        read_track_table(write_json(tmp_path / "tracked.json", document))
+    with pytest.raises(TracksError, match=problem):
+        read_track_table(document)
 
 
 def test_results(tmp_path: Path) -> None:
@@ -167,28 +171,28 @@ def test_results(tmp_path: Path) -> None:
     car = {"bbox": [0, 0, 1, 1], "class_name": "Car", "track_id": "c"}
     document["frames"][0]["detections"].append(car)
     for source in (document, write_json(tmp_path / "tracked.json", document)):
-        table = read_tracks(source)
+        table = read_track_table(source)
         assert table.frames.tolist() == [1, 1, 3]
         assert [table.name_of(row) for row in range(3)] == [None, "ann", "zoe"]
         assert table.gallery_ids == ("ann", "zoe")
         assert table.distances[1:].tolist() == [0.3, 0.2]
         assert table.other_classes == {"Car": 1}
         assert (table.covered, table.fps, table.has_tracks) == ((1, 3), 10.0, True)
-        assert len(read_tracks(source, class_name=None)) == 4
-        assert len(read_tracks(source, class_name="car")) == 1
-        assert read_tracks(table) is table
-        assert read_tracks(source).between((2, None)).frames.tolist() == [3]
-    text = read_tracks(write(tmp_path / "result.txt", "4,12,5,0,10,20,0.9,-1,-1,-1\n2,3,6,0,10,20,0.8,-1,-1,-1\n"))
+        assert len(read_track_table(source, class_name=None)) == 4
+        assert len(read_track_table(source, class_name="car")) == 1
+        assert read_track_table(table) is table
+        assert read_track_table(source).between((2, None)).frames.tolist() == [3]
+    text = read_track_table(write(tmp_path / "result.txt", "4,12,5,0,10,20,0.9,-1,-1,-1\n2,3,6,0,10,20,0.8,-1,-1,-1\n"))
     assert (text.frames.tolist(), text.track_ids, text.has_names) == ([3, 1], ("3", "12"), False)
     assert [text.track_ids[track] for track in text.tracks] == ["12", "3"]
     with pytest.raises(EvaluationError, match=r"line 1: expected class 1 .* found 3"):
-        read_tracks(write(tmp_path / "cars.txt", "4,12,5,0,10,20,0.9,3,1\n"))
+        read_track_table(write(tmp_path / "cars.txt", "4,12,5,0,10,20,0.9,3,1\n"))
     with pytest.raises(EvaluationError, match="there is no such file"):
-        read_tracks(tmp_path / "none.json")
+        read_track_table(tmp_path / "none.json")
     with pytest.raises(EvaluationError, match="expected a file, found a folder"):
-        read_tracks(tmp_path)
-    with pytest.raises(EvaluationError, match="cut short"):
-        read_tracks(write(tmp_path / "cut.json", (tmp_path / "tracked.json").read_text()[:-30]))
+        read_track_table(tmp_path)
+    with pytest.raises(TracksError, match="cut short"):
+        read_track_table(write(tmp_path / "cut.json", (tmp_path / "tracked.json").read_text()[:-30]))
 
 
 def test_detections_become_det_v1_and_run(scene: Scene, tmp_path: Path) -> None:

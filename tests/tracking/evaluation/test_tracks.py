@@ -14,7 +14,7 @@ from tracking import track_video
 from tracking.demo.scene import Scene
 from tracking.detections.mot_import import mot_detections
 from tracking.errors import EvaluationError
-from tracking.evaluation import TrackScores, evaluate_tracks, read_tracks, read_truth, tracks
+from tracking.evaluation import TrackScores, evaluate_tracks, read_track_table, read_truth, tracks
 
 # Two objects for four frames, far apart. The first is tracked as A and then as B, the second as C.
 GT = [(frame, number, 100.0 * number) for frame in range(4) for number in (1, 2)]
@@ -50,7 +50,7 @@ def same(score: TrackScores, figures: dict[str, Any]) -> None:
 )
 def test_figures_by_hand(tmp_path: Path, names: dict[str, str], by: Any, hota: float, idf1: float, idsw: int) -> None:
     truth = read_truth(write_gt(tmp_path / "gt.txt", GT))
-    score = evaluate_tracks(read_tracks(track_v1(named(names))), truth, by)
+    score = evaluate_tracks(read_track_table(track_v1(named(names))), truth, by)
     assert score.metrics["HOTA"]["HOTA"] == pytest.approx(hota)
     assert score.metrics["HOTA"]["DetA"] == 1.0
     assert score.metrics["Identity"]["IDF1"] == pytest.approx(idf1)
@@ -64,7 +64,7 @@ def test_figures_by_hand(tmp_path: Path, names: dict[str, str], by: Any, hota: f
 def test_the_nearer_evidence_keeps_a_name_that_stands_twice(tmp_path: Path) -> None:
     truth = read_truth(write_gt(tmp_path / "gt.txt", GT))
     rows = [(f, "A", 100.0, "ann", 0.2) for f in range(4)] + [(f, "C", 200.0, "ann", 0.1) for f in range(4)]
-    score = evaluate_tracks(read_tracks(track_v1(rows)), truth, "gallery_id")
+    score = evaluate_tracks(read_track_table(track_v1(rows)), truth, "gallery_id")
     assert (score.duplicates, score.counts["IDs"], score.metrics["Identity"]["IDF1"]) == (4, 2, 1.0)
 
 
@@ -72,7 +72,7 @@ def test_people_over_the_whole_video(tmp_path: Path) -> None:
     """A perfect tracker gives an appearance an id; the same person's second one costs it."""
     gt = [(f, 1 if f < 4 else 2, 50.0) for f in range(8)]
     people = write_people(tmp_path / "people.csv", {1: "ann", 2: "ann"})
-    table = read_tracks(track_v1([(f, str(number), x, "ann") for f, number, x in gt]))
+    table = read_track_table(track_v1([(f, str(number), x, "ann") for f, number, x in gt]))
     by_id = evaluate_tracks(table, read_truth(write_gt(tmp_path / "gt.txt", gt)))
     truth = read_truth(tmp_path / "gt.txt", people)
     assert by_id.metrics["Identity"]["IDF1"] == 1.0
@@ -115,11 +115,11 @@ def sequence(folder: Path, seed: int, length: int = 30) -> tuple[Path, Path]:
 def test_the_same_as_trackeval_on_the_same_files(tmp_path: Path, benchmark: str) -> None:
     place, result = sequence(tmp_path, seed=3)
     figures = run_trackeval(tmp_path, "TRAIN-01", result, tmp_path, benchmark)
-    score = evaluate_tracks(read_tracks(result), read_truth(place), benchmark=benchmark)
+    score = evaluate_tracks(read_track_table(result), read_truth(place), benchmark=benchmark)
     same(score, figures)
     assert 0.2 < score.metrics["HOTA"]["HOTA"] < 0.9
     if benchmark == "MOT17":
-        assert evaluate_tracks(read_tracks(result), read_truth(place)).benchmark == "MOT17"
+        assert evaluate_tracks(read_track_table(result), read_truth(place)).benchmark == "MOT17"
 
 
 def write_mot(table: Any, path: Path) -> Path:
@@ -134,12 +134,12 @@ def write_mot(table: Any, path: Path) -> Path:
 def test_seconds_are_of_the_video_that_the_run_read() -> None:
     """As exports count them; the detections may be of another rendering."""
     document = track_v1([(0, "1", 100.0, None)])
-    assert read_tracks(document).fps == 10.0, "what the detections say, where the run says nothing"
+    assert read_track_table(document).fps == 10.0, "what the detections say, where the run says nothing"
     document["tracker"]["config"]["video_fps"] = 25.0
-    assert read_tracks(document).fps == 25.0
+    assert read_track_table(document).fps == 25.0
     document["video"]["fps"] = float("nan")
     document["tracker"]["config"]["video_fps"] = None
-    assert read_tracks(document).fps is None
+    assert read_track_table(document).fps is None
 
 
 @pytest.mark.data
@@ -148,10 +148,10 @@ def test_bytetrack_on_pets_scores_as_trackeval_says(data: Path, tmp_path: Path) 
     video = data / "video" / "pets09-s2l1.avi"
     detections = mot_detections(place, video=video)
     result = track_video(dets_json=detections, video=video, temporal="bytetrack", no_progress=True)
-    table = read_tracks(result.payload)
+    table = read_track_table(result.payload)
     text = write_mot(table, tmp_path / "result.txt")
     figures = run_trackeval(place.parent, "PETS09-S2L1", text, tmp_path, "MOT15")
-    for source in (table, read_tracks(text)):
+    for source in (table, read_track_table(text)):
         same(evaluate_tracks(source, read_truth(place)), figures)
     # What the README says; BoxMOT's ByteTrack with gtrack's thresholds.
     assert 100 * figures["HOTA"]["HOTA"].mean() == pytest.approx(35.7, abs=0.5)
@@ -173,7 +173,7 @@ def test_perfect_tracks_and_perfect_names_on_pets(data: Path) -> None:
         box["gallery_id"] = truth.people[truth.persons[row]]
         frames.setdefault(int(truth.frames[row]), []).append(box)
     payload["frames"] = [{"frame": frame, "detections": found} for frame, found in frames.items()]
-    table = read_tracks(payload)
+    table = read_track_table(payload)
     by_track = evaluate_tracks(table, truth, "track_id").metrics["Identity"]["IDF1"]
     assert by_track == pytest.approx(0.6106, abs=1e-4)
     assert evaluate_tracks(table, truth, "gallery_id").metrics["Identity"]["IDF1"] == 1.0
@@ -193,7 +193,7 @@ def test_a_scene_s_truth(scene: Scene) -> None:
         merged.setdefault(row["frame"], []).extend(row["detections"])
     payload = track_v1([])
     payload["frames"] = [{"frame": f, "detections": d} for f, d in merged.items()]
-    score = evaluate_tracks(read_tracks(payload), truth)
+    score = evaluate_tracks(read_track_table(payload), truth)
     assert score.truth == "person"
     assert score.metrics["HOTA"]["DetA"] == pytest.approx(1.0)
     assert score.metrics["Identity"]["IDF1"] < 1, "some come back as another track"
@@ -201,25 +201,25 @@ def test_a_scene_s_truth(scene: Scene) -> None:
 
 def test_nothing_found_and_nobody_there(tmp_path: Path) -> None:
     truth = read_truth(write_gt(tmp_path / "gt.txt", GT))
-    score = evaluate_tracks(read_tracks(track_v1([], frames=range(4))), truth)
+    score = evaluate_tracks(read_track_table(track_v1([], frames=range(4))), truth)
     assert score.metrics["HOTA"]["HOTA"] == 0
     assert score.metrics["CLEAR"]["CLR_FN"] == 8
     with pytest.raises(EvaluationError, match="nobody in the frames"):
-        evaluate_tracks(read_tracks(track_v1(named({}))), truth, frame_range=(100, None))
+        evaluate_tracks(read_track_table(track_v1(named({}))), truth, frame_range=(100, None))
 
 
 def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, result = sequence(tmp_path, seed=1)
     truth = read_truth(place)
-    table = read_tracks(track_v1([(30, "1", 0.0, None)]))
+    table = read_track_table(track_v1([(30, "1", 0.0, None)]))
     with pytest.raises(EvaluationError, match="frame 30, and TRAIN-01 has 30 frames"):
         evaluate_tracks(table, truth)
     plain = read_truth(write_gt(tmp_path / "gt.txt", GT))
     with pytest.raises(EvaluationError, match=r"no classes .* MOT17"):
-        evaluate_tracks(read_tracks(result), plain, benchmark="MOT17")
+        evaluate_tracks(read_track_table(result), plain, benchmark="MOT17")
     with pytest.raises(EvaluationError, match="expected a benchmark of"):
-        evaluate_tracks(read_tracks(result), plain, benchmark="MOT99")
-    only = read_tracks(track_v1(named({"A": "ann"}), tracker="gallery_only"))
+        evaluate_tracks(read_track_table(result), plain, benchmark="MOT99")
+    only = read_track_table(track_v1(named({"A": "ann"}), tracker="gallery_only"))
     with pytest.raises(EvaluationError, match="no tracks"):
         evaluate_tracks(only, plain, "track_id")
     # Nameless boxes of gallery_only are joined by nothing: each is an object, and ann's two another.

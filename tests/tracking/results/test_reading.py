@@ -17,7 +17,7 @@ from support.tracks import document, save, seen
 from tracking import read_tracks, track_video
 from tracking.demo.scene import Scene
 from tracking.errors import TracksError
-from tracking.results.reading import run_video, video_name
+from tracking.results.header import run_video, video_name
 from tracking.schemas import load_schema
 
 GOOD = document(
@@ -134,11 +134,14 @@ BAD: dict[str, tuple[Any, str]] = {
     "box turned around": (detection(bbox=[9, 2, 3, 4]), "x2 >= x1"),
     "score is text": (detection(score="high"), "score as a number, found 'high'"),
     "class is a fraction": (detection(class_id=0.5), "class_id as a whole number"),
-    "empty track": (detection(track_id=""), "track_id as some text"),
-    "name is a number": (detection(gallery_id=7), "gallery_id as some text, found 7"),
+    "empty track": (detection(track_id=""), "track_id as text that is not empty, found ''"),
+    "name is a number": (detection(gallery_id=7), "gallery_id as text that is not empty, found 7"),
     "name without a track": (detection(track_id=None), "a track_id beside gallery_id 'ann'"),
     "distance is text": (detection(gallery_distance="near"), "gallery_distance as a number"),
-    "twice a track": (detection(track_id="3"), "track '3' is in this frame already"),
+    "twice a track": (
+        detection(track_id="3"),
+        "frame 2, detection 1: expected each track once in a frame, found track '3' again",
+    ),
 }
 
 
@@ -185,7 +188,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracking.results.reading._CHUNK_BYTES", 1 << 14)
+    monkeypatch.setattr("tracking.results.track_document._CHUNK_BYTES", 1 << 14)
 
     def peak(frames: int) -> tuple[int, int]:
         people = [seen(str(track), f"person {track}", 0.1) for track in range(5)]
