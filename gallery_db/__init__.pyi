@@ -4,13 +4,13 @@ from .analysis.anomalies import MislabelledEntry as MislabelledEntry
 from .analysis.anomalies import MixedIdentity as MixedIdentity
 from .analysis.anomalies import SimilarIdentities as SimilarIdentities
 from .analysis.anomalies import find_anomalies as find_anomalies
-from .analysis.calibration import Calibration as Calibration
-from .analysis.calibration import Curve as Curve
-from .analysis.calibration import OperatingPoint as OperatingPoint
-from .analysis.calibration import Rate as Rate
 from .analysis.calibration import calibrate_gallery as calibrate_gallery
 from .analysis.calibration import calibrate_view as calibrate_view
 from .analysis.calibration_plot import plot_calibrations as plot_calibrations
+from .analysis.calibration_results import Calibration as Calibration
+from .analysis.calibration_results import Curve as Curve
+from .analysis.calibration_results import OperatingPoint as OperatingPoint
+from .analysis.calibration_results import Rate as Rate
 from .analysis.thresholds import DEFAULT_THRESHOLD as DEFAULT_THRESHOLD
 from .analysis.thresholds import MatchThreshold as MatchThreshold
 from .analysis.thresholds import StoredThreshold as StoredThreshold

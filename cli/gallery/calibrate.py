@@ -85,11 +85,11 @@ def calibrate(
         raise OptionError(f"--far must be between 0 and 0.5, such as 0.05, got {far}.")
     with Gallery.open(gallery, collection=collection, write=store) as source:
         tell_notices(source)
-        found = calibrate_gallery(source, far=far, looks=looks, class_name=class_name)
-        sure = [one for one in found if one.chosen is not None and (force or not (one.problems or one.default_stands))]
+        found = calibrate_gallery(source, far=far, probe_size=looks, class_name=class_name)
+        sure = [one for one in found if one.chosen is not None and (force or not (one.problems or one.keep_default))]
         if store and sure:
             store_calibrations(source, sure)
-        default_stands = [one for one in found if one.default_stands and one not in sure and not one.problems]
+        default_stands = [one for one in found if one.keep_default and one not in sure and not one.problems]
         kept_before = stored_thresholds(source) if default_stands else {}
     for one in found:
         kept = store and one in sure
@@ -173,12 +173,15 @@ def _per_cent(rate: Rate | float | None) -> str:
 
 
 def _print(one: Calibration) -> None:
-    kind = "single looks" if one.mean is None else f"means of up to {one.looks} looks"
-    print(f"{one.class_name}: {one.entries} entries of {one.identities} identities, told apart by {_KINDS[one.apart]}")
+    kind = "single looks" if one.mean is None else f"means of up to {one.probe_size} looks"
+    print(
+        f"{one.class_name}: {one.entries} entries of {one.identities} identities, told apart by "
+        f"{_KINDS[one.separation]}"
+    )
     for curve in (one.single, one.mean):
         if curve is None:
             continue
-        what = "single looks" if curve.looks == 1 else f"means of up to {curve.looks}"
+        what = "single looks" if curve.probe_size == 1 else f"means of up to {curve.probe_size}"
         equal = "unknown"
         if curve.equal_error is not None:
             equal = f"{_per_cent(curve.equal_error)} at {curve.equal_error_threshold:.3f}"
@@ -226,9 +229,9 @@ _KINDS = {
 
 
 def _tell_suspects(one: Calibration) -> None:
-    found = one.suspects
-    lines = [f"{a.identity} and {a.other} may be one ({a.distance:.3f})" for a in found.alike]
-    lines += [f"{m.entry_id} of {m.identity} looks like {m.other}" for m in found.misplaced]
+    found = one.anomalies
+    lines = [f"{a.identity} and {a.other} may be one ({a.distance:.3f})" for a in found.similar]
+    lines += [f"{m.entry_id} of {m.identity} looks like {m.other}" for m in found.mislabelled]
     lines += [f"{m.identity} may be two people ({m.distance:.3f})" for m in found.mixed]
     lines += [f"{d.entry_id} of {d.identity} is nearly {d.other_id} of {d.other}" for d in found.duplicates]
     for line in lines[:_MOST_SUSPECTS]:
@@ -259,8 +262,8 @@ def _document(one: Calibration, kept: bool) -> dict[str, Any]:
         "class": one.class_name,
         "entries": one.entries,
         "identities": one.identities,
-        "apart": one.apart,
-        "looks": one.looks,
+        "apart": one.separation,
+        "looks": one.probe_size,
         "threshold": None if one.chosen is None else one.chosen.threshold.estimate,
         "stored": kept,
         "chosen": None if one.chosen is None else asdict(one.chosen),
@@ -268,13 +271,13 @@ def _document(one: Calibration, kept: bool) -> dict[str, Any]:
         "single": _curve(one.single),
         "mean": _curve(one.mean),
         "problems": list(one.problems),
-        "default_stands": one.default_stands,
+        "default_stands": one.keep_default,
         "notes": list(one.notes),
         "suspects": {
-            "alike": [asdict(found) for found in one.suspects.alike],
-            "misplaced": [asdict(found) for found in one.suspects.misplaced],
-            "mixed": [asdict(found) for found in one.suspects.mixed],
-            "duplicates": [asdict(found) for found in one.suspects.duplicates],
+            "alike": [asdict(found) for found in one.anomalies.similar],
+            "misplaced": [asdict(found) for found in one.anomalies.mislabelled],
+            "mixed": [asdict(found) for found in one.anomalies.mixed],
+            "duplicates": [asdict(found) for found in one.anomalies.duplicates],
         },
     }
 
@@ -288,7 +291,7 @@ def _curve(curve: Curve | None) -> dict[str, Any] | None:
         return [None if value != value else round(float(value), 6) for value in values]
 
     return {
-        "looks": curve.looks,
+        "looks": curve.probe_size,
         "probes": curve.probes,
         "identities": curve.identities,
         "known_probes": curve.known_probes,

@@ -461,8 +461,8 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
         found = find_anomalies(source.view())
     if as_json:
         for kind, rows in (
-            ("alike", found.alike),
-            ("misplaced", found.misplaced),
+            ("alike", found.similar),
+            ("misplaced", found.mislabelled),
             ("mixed", found.mixed),
             ("duplicate", found.duplicates),
         ):
@@ -471,22 +471,22 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
                 for row in rows
             )
         return
-    if found.alike:
+    if found.similar:
         print_table(
             "Identities that may be one",
             ["identity", "and", "class", "distance", "spread", "entries"],
             [
                 (a.identity, a.other, a.class_name, a.distance, a.spread, "{} and {}".format(*a.entries))
-                for a in found.alike
+                for a in found.similar
             ],
         )
-    if found.misplaced:
+    if found.mislabelled:
         print_table(
             "Entries nearer to another identity than to their own",
             ["entry", "identity", "nearer to", "class", "own distance", "other distance"],
             [
                 (m.entry_id, m.identity, m.other, m.class_name, m.own_distance, m.other_distance)
-                for m in found.misplaced
+                for m in found.mislabelled
             ],
         )
     if found.mixed:

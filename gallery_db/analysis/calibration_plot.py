@@ -1,9 +1,9 @@
-"""A picture of what a calibration found: how far people are from themselves and from others, and what that costs."""
+"""Plot calibrations: the distances of probes, and the detection error trade-off (DET) curves."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,48 +15,57 @@ from gallery_db.atomic_files import atomic_path
 from gallery_db.errors import GalleryError
 
 if TYPE_CHECKING:
-    from gallery_db.analysis.calibration import Calibration, Curve
+    from gallery_db.analysis.calibration_results import Calibration, Curve
 
 __all__ = ["plot_calibrations"]
 
 _SUFFIXES = (".png", ".svg", ".pdf")
-_OWN, _OTHERS, _LIMIT = "#1b7837", "#b2182b", "#202124"
-_MEAN, _SINGLE = "#2166ac", "#e08214"
-_TICKS = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
+_OWN_COLOUR, _OTHER_COLOUR, _THRESHOLD_COLOUR = "#1b7837", "#b2182b", "#202124"
+_MEAN_COLOUR, _SINGLE_COLOUR = "#2166ac", "#e08214"
+_RATE_TICKS = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
+_SEPARATION_WORDS = {
+    "camera": "by another camera",
+    "source": "in another visit",
+    "file_order": "in another part of the images",
+    "nothing": "another time (none)",
+}
 
 
 def plot_calibrations(path: str | os.PathLike[str], calibrations: Sequence[Calibration]) -> Path:
-    """Draw each class's distances beside its error trade-off, and write the picture.
+    """Write a picture with each class's distances (left) and error trade-off (right).
 
     Args:
-        path: Where to; .png, .svg or .pdf. Written beside and renamed.
-        calibrations: At least one that has a curve.
+        path: The file to write: .png, .svg or .pdf. An existing file is replaced when the new one is complete.
+        calibrations: At least one must have a curve.
 
     Returns:
         The path.
 
     Raises:
-        GalleryError: The path's suffix is another, there is nothing to draw, or it cannot be written.
+        GalleryError: The path has another suffix, there is nothing to draw, or the file cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() not in _SUFFIXES:
         raise GalleryError(
-            f"Cannot write a plot to {target}: {target.suffix or 'no suffix'} is not known here.",
-            hint=f"Use one of {', '.join(_SUFFIXES)}.",
+            f"Cannot write a plot to {target}: expected a name that ends in {', '.join(_SUFFIXES)}, found "
+            f"{target.suffix or 'no suffix'}.",
+            hint="Choose another name.",
         )
-    drawn = [one for one in calibrations if one.single or one.mean]
+    drawn = [calibration for calibration in calibrations if calibration.single or calibration.mean]
     if not drawn:
-        raise GalleryError("There is nothing to plot: too few people are in the gallery.", hint="Put more in.")
-    # The object interface, which leaves the process's own figures and settings alone.
+        raise GalleryError(
+            "There is nothing to plot: the gallery has too few identities.", hint="Add images of more people."
+        )
+    # The object interface, which leaves the figures and settings of the process alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13.0, 5.2 * len(drawn)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(drawn), 2, squeeze=False)
-    for (left, right), one in zip(axes, drawn, strict=True):
-        _distances(left, one)
-        _trade_off(right, one)
+    for (left, right), calibration in zip(axes, drawn, strict=True):
+        _draw_distances(left, calibration)
+        _draw_trade_off(right, calibration)
     try:
         with atomic_path(target) as temporary:
             figure.savefig(temporary)
@@ -68,114 +77,118 @@ def plot_calibrations(path: str | os.PathLike[str], calibrations: Sequence[Calib
     return target
 
 
-def _distances(axes: Any, one: Calibration) -> None:
-    curve = one.mean or one.single
+def _draw_distances(axes: Any, calibration: Calibration) -> None:
+    """Draw histograms of the distances to a probe's own identity and to the nearest other one."""
+    curve = calibration.mean or calibration.single
     assert curve is not None
-    top = float(max(curve.others.max(), curve.own.max(initial=0.0), DEFAULT_THRESHOLD)) * 1.05
+    largest = max(curve.other_distances.max(), curve.own_distances.max(initial=0.0), DEFAULT_THRESHOLD)
+    top = float(largest) * 1.05
     bins = np.linspace(0.0, top, 31)
-    kind = f"means of up to {curve.looks} looks" if one.mean else "single looks"
-    if len(curve.own):
-        axes.hist(
-            curve.own,
-            bins,
-            weights=curve.own_weights,
-            color=_OWN,
-            alpha=0.55,
-            label="to their own identity, seen elsewhere",
-        )
-    axes.hist(
-        curve.others,
-        bins,
-        weights=curve.others_weights,
-        color=_OTHERS,
-        alpha=0.5,
-        label="to the nearest other identity",
-    )
-    if one.mean is not None and one.single is not None:
-        for values, weights, colour in (
-            (one.single.own, one.single.own_weights, _OWN),
-            (one.single.others, one.single.others_weights, _OTHERS),
+    for distances, weights, colour, alpha, label in (
+        (curve.own_distances, curve.own_weights, _OWN_COLOUR, 0.55, "to the probe's own identity"),
+        (curve.other_distances, curve.other_weights, _OTHER_COLOUR, 0.5, "to the nearest other identity"),
+    ):
+        if len(distances):
+            axes.hist(distances, bins, weights=weights, color=colour, alpha=alpha, label=label)
+    single = calibration.single
+    if calibration.mean is not None and single is not None:
+        outline: dict[str, Any] = {"histtype": "step", "linewidth": 1.2, "linestyle": ":"}
+        for distances, weights, colour in (
+            (single.own_distances, single.own_weights, _OWN_COLOUR),
+            (single.other_distances, single.other_weights, _OTHER_COLOUR),
         ):
-            if len(values):
-                axes.hist(values, bins, weights=weights, color=colour, histtype="step", linewidth=1.2, linestyle=":")
-        axes.plot([], [], color="#666666", linestyle=":", label="the same of single looks")
-    if one.chosen is not None:
-        at = one.chosen.threshold
-        axes.axvspan(at.low, at.high, color=_LIMIT, alpha=0.1, linewidth=0)
-        axes.axvline(
-            at.estimate, color=_LIMIT, label=f"threshold {at.estimate:.3f} (95 %: {at.low:.3f} to {at.high:.3f})"
-        )
-    axes.axvline(DEFAULT_THRESHOLD, color="#888888", linestyle="--", linewidth=1, label=f"default {DEFAULT_THRESHOLD}")
+            if len(distances):
+                axes.hist(distances, bins, weights=weights, color=colour, **outline)
+        axes.plot([], [], color="#666666", linestyle=":", label="the same for single observations")
+    if calibration.chosen is not None:
+        at = calibration.chosen.threshold
+        label = f"threshold {at.estimate:.3f} (95 % interval {at.low:.3f} to {at.high:.3f})"
+        axes.axvspan(at.low, at.high, color=_THRESHOLD_COLOUR, alpha=0.1, linewidth=0)
+        axes.axvline(at.estimate, color=_THRESHOLD_COLOUR, label=label)
+    axes.axvline(
+        DEFAULT_THRESHOLD, color="#888888", linestyle="--", linewidth=1, label=f"default threshold {DEFAULT_THRESHOLD}"
+    )
     axes.set_xlim(0.0, top)
     axes.set_xlabel("cosine distance")
     axes.set_ylabel("share of probes")
-    # A class is a user's word, and no formula.
-    axes.set_title(f"{_plain(one.class_name)}: {one.entries} entries of {one.identities} identities, {kind}")
+    axes.set_title(
+        f"Distances: class {_escaped(calibration.class_name)}, {calibration.entries} entries of "
+        f"{calibration.identities} identities; {_probe_words(curve)}"
+    )
     axes.set_ylim(0.0, axes.get_ylim()[1] * 1.5)  # room for the legend
     axes.legend(fontsize=9, loc="upper left")
 
 
-def _trade_off(axes: Any, one: Calibration) -> None:
+def _draw_trade_off(axes: Any, calibration: Calibration) -> None:
+    """Draw the miss rate over the false accept rate, both on the scale of a normal distribution."""
     from scipy.stats import norm
 
-    def spread(rates: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(norm.ppf(np.clip(rates, _TICKS[0], _TICKS[-1])), np.float64)
+    def scaled(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(norm.ppf(np.clip(rates, _RATE_TICKS[0], _RATE_TICKS[-1])), np.float64)
 
-    known = False
-    for curve, colour in ((one.single, _SINGLE), (one.mean, _MEAN)):
+    has_curve = False
+    for curve, colour in ((calibration.single, _SINGLE_COLOUR), (calibration.mean, _MEAN_COLOUR)):
         if curve is None or not curve.known_probes:
             continue
-        known = True
-        label = "single looks" if curve.looks == 1 else f"means of up to {curve.looks} looks"
+        has_curve = True
+        label = _probe_words(curve)
         if curve.equal_error is not None:
-            label += f" (equal error {100 * curve.equal_error.estimate:.1f} %)"
-        x, y, low, high = map(spread, (curve.fpir, curve.fnir, curve.fnir_low, curve.fnir_high))
+            label += f" (equal error rate {100 * curve.equal_error.estimate:.1f} %)"
+        x, y, low, high = map(scaled, (curve.fpir, curve.fnir, curve.fnir_low, curve.fnir_high))
         axes.plot(x, y, color=colour, label=label)
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        if curve is (one.mean or one.single):
-            _mark(axes, one, curve, spread)
-    ticks = spread(np.asarray(_TICKS))
-    words = [f"{100 * tick:g} %" for tick in _TICKS]
-    axes.set_xticks(ticks, words)
-    axes.set_yticks(ticks, words)
+        if curve is (calibration.mean or calibration.single):
+            _mark_threshold(axes, calibration, curve, scaled)
+    ticks = scaled(np.asarray(_RATE_TICKS))
+    tick_words = [f"{100 * tick:g} %" for tick in _RATE_TICKS]
+    axes.set_xticks(ticks, tick_words)
+    axes.set_yticks(ticks, tick_words)
     axes.set_xlim(ticks[0] - 0.1, ticks[-1] + 0.1)
     axes.set_ylim(ticks[0] - 0.1, ticks[-1] + 0.1)
     axes.grid(alpha=0.3)
-    axes.set_xlabel("strangers who get a name (FPIR)")
-    axes.set_ylabel("known people who do not get theirs (FNIR)")
-    axes.set_title(f"Open set, a gallery of {one.identities}; known by another {_KINDS[one.apart]}")
-    if known:
+    axes.set_xlabel("false accept rate (FPIR): strangers who get a name")
+    axes.set_ylabel("miss rate (FNIR): known people who do not get theirs")
+    axes.set_title(
+        f"Error trade-off, open set of {calibration.identities} identities; known people were seen "
+        f"{_SEPARATION_WORDS[calibration.separation]}"
+    )
+    if has_curve:
         axes.legend(fontsize=9, loc="upper right")
     else:
-        axes.text(0.5, 0.5, "nobody has a second appearance", ha="center", transform=axes.transAxes)
+        axes.text(
+            0.5, 0.5, "the miss rate is unknown: nobody was seen a second time", ha="center", transform=axes.transAxes
+        )
 
 
-_KINDS = {
-    "camera": "camera",
-    "source": "source or time",
-    "file_order": "part of their images",
-    "nothing": "appearance (there is none)",
-}
-
-
-def _mark(axes: Any, one: Calibration, curve: Curve, spread: Any) -> None:
+def _mark_threshold(
+    axes: Any,
+    calibration: Calibration,
+    curve: Curve,
+    scaled: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> None:
+    """Mark the smallest false accept rate that is counted, and the chosen threshold with its intervals."""
     axes.axvline(
-        float(spread(np.asarray(curve.smallest_far))), color="#888888", linestyle="--", linewidth=1,
-        label=f"counted from {100 * curve.smallest_far:.2g} % up",
+        float(scaled(np.asarray(curve.smallest_far))), color="#888888", linestyle="--", linewidth=1,
+        label=f"counted above {100 * curve.smallest_far:.2g} %, fitted below",
     )  # fmt: skip
-    point = one.chosen
+    point = calibration.chosen
     if point is None or point.fnir is None:
         return
-    x, y = float(spread(np.asarray(point.fpir.estimate))), float(spread(np.asarray(point.fnir.estimate)))
-    ends = spread(np.asarray([point.fpir.low, point.fpir.high, point.fnir.low, point.fnir.high]))
+    x, y = float(scaled(np.asarray(point.fpir.estimate))), float(scaled(np.asarray(point.fnir.estimate)))
+    ends = scaled(np.asarray([point.fpir.low, point.fpir.high, point.fnir.low, point.fnir.high]))
     axes.errorbar(
         [x], [y],
         xerr=[[max(0.0, x - ends[0])], [max(0.0, ends[1] - x)]],
         yerr=[[max(0.0, y - ends[2])], [max(0.0, ends[3] - y)]],
-        fmt="o", color=_LIMIT, capsize=3, linewidth=1,
-        label=f"threshold {point.threshold.estimate:.3f}, {point.how} (95 %)",
+        fmt="o", color=_THRESHOLD_COLOUR, capsize=3, linewidth=1,
+        label=f"threshold {point.threshold.estimate:.3f}, {point.how} (95 % intervals)",
     )  # fmt: skip
 
 
-def _plain(text: str) -> str:
+def _probe_words(curve: Curve) -> str:
+    return "single observations" if curve.probe_size == 1 else f"means of up to {curve.probe_size} observations"
+
+
+def _escaped(text: str) -> str:
+    """Return text in which matplotlib sees no formula; a class may have any name."""
     return text.replace("$", r"\$")

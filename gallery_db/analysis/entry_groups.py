@@ -1,7 +1,7 @@
-"""Which entries of an identity were seen together: one camera, one video, one moment, one burst of images.
+"""Group the entries of an identity that were seen together: by one camera, in one visit, or in one burst of images.
 
-Images of one burst are nearly the same picture; how far apart they are says little of how far a person is from
-themselves an hour later. Package-internal, for `gallery_db.analysis.calibration`.
+Entries of one group are nearly the same picture, so their distances do not show how far a person is from themselves
+an hour later. A calibration therefore compares a probe only with entries of other groups.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from gallery_db.media.market_names import market_name
 
 __all__ = ["EntryGroups", "Separation", "camera_of", "group_entries"]
 
-_GAP = 10.0  # seconds out of sight, after which somebody is seen anew
-_USUAL_RATE = 25.0  # frames a second, where an entry does not tell
+_VISIT_GAP = 10.0  # seconds out of sight after which the same person at the same place counts as a new visit
+_DEFAULT_FRAME_RATE = 25.0  # frames per second, where an entry has no time
 
 
 class Separation(IntEnum):
-    """What tells the appearances of an identity from one another; the higher, the more they may differ."""
+    """What distinguishes the groups of an identity's entries; with a higher value, groups may differ more."""
 
     NOTHING = 0
     FILE_ORDER = 1
@@ -34,19 +34,19 @@ class Separation(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntryGroups:
-    """The entries of one identity, by appearance.
+    """The entries of one identity, in groups that were seen together.
 
     Attributes:
-        groups: Positions in the entries, each in one group, in the order in which they were seen.
-        apart: What the groups are told apart by.
+        groups: Positions of the entries; each entry is in one group, in the order in which they were seen.
+        separation: What distinguishes the groups.
     """
 
     groups: tuple[tuple[int, ...], ...]
-    apart: Separation
+    separation: Separation
 
 
 def camera_of(entry: Entry) -> str | None:
-    """The camera that an entry tells of: that of its enrolment, or that in a file name of Market-1501's kind."""
+    """Return the camera of an entry: that of its enrolment, or that in a file name of the Market-1501 style."""
     camera = entry.extra.get("source_id")
     if isinstance(camera, str) and camera:
         return camera
@@ -55,66 +55,73 @@ def camera_of(entry: Entry) -> str | None:
 
 
 def group_entries(entries: Sequence[Entry], burst: int) -> EntryGroups:
-    """Group an identity's entries by what they tell: cameras, else sources and times, else the files' order.
+    """Group an identity's entries by the best information that they have.
+
+    This is the camera if there are several, else the source and the time, else the order of the files.
 
     Args:
         entries: Of one identity and class.
-        burst: How many files that follow one another are taken for one burst, where there is nothing else.
+        burst: Number of consecutive files to take for one burst of images if there is no other information.
     """
-    order = sorted(range(len(entries)), key=lambda row: _when(entries[row]))
+    order = sorted(range(len(entries)), key=lambda position: _order_key(entries[position]))
     cameras = [camera_of(entry) for entry in entries]
     if len({camera for camera in cameras if camera is not None}) > 1:
         return EntryGroups(
-            _by(order, lambda row: (cameras[row] is None, cameras[row] or _place(entries[row]))), Separation.CAMERA
+            _group_by(
+                order, lambda position: (cameras[position] is None, cameras[position] or _place(entries[position]))
+            ),
+            Separation.CAMERA,
         )
-    moments = _moments(entries, order)
-    if len(set(moments.values())) > 1:
-        return EntryGroups(_by(order, moments.__getitem__), Separation.SOURCE)
+    visits = _visits(entries, order)
+    if len(set(visits.values())) > 1:
+        return EntryGroups(_group_by(order, visits.__getitem__), Separation.SOURCE)
     if len(entries) > 1:
         blocks = np.array_split(np.asarray(order), max(2, round(len(entries) / burst)))
         return EntryGroups(tuple(tuple(block.tolist()) for block in blocks if len(block)), Separation.FILE_ORDER)
-    return EntryGroups(tuple((row,) for row in order), Separation.NOTHING)
+    return EntryGroups(tuple((position,) for position in order), Separation.NOTHING)
 
 
-def _by(order: Sequence[int], key: Callable[[int], Hashable]) -> tuple[tuple[int, ...], ...]:
+def _group_by(order: Sequence[int], key: Callable[[int], Hashable]) -> tuple[tuple[int, ...], ...]:
+    """Group positions with the same key; groups and positions stay in order."""
     groups: dict[Hashable, list[int]] = {}
-    for row in order:
-        groups.setdefault(key(row), []).append(row)
-    return tuple(tuple(rows) for rows in groups.values())
+    for position in order:
+        groups.setdefault(key(position), []).append(position)
+    return tuple(tuple(positions) for positions in groups.values())
 
 
 def _place(entry: Entry) -> str:
-    """The folder of an image, the video of anything that has a frame."""
+    """Return the video of an entry that has a frame, or the folder of an image."""
     return entry.source if entry.frame is not None or entry.origin == "track" else str(Path(entry.source).parent)
 
 
-def _when(entry: Entry) -> tuple[str, float, list[tuple[int, int | str]]]:
-    numbers = re.split(r"(\d+)", Path(entry.source).name)
-    natural: list[tuple[int, int | str]] = [(0, int(p)) if p.isdecimal() else (1, p) for p in numbers if p]
-    return _place(entry), _span(entry)[0], natural
+def _order_key(entry: Entry) -> tuple[str, float, list[tuple[int, int | str]]]:
+    """Return a key that sorts by place, time and file name, with numbers in names by value (2 before 10)."""
+    parts = re.split(r"(\d+)", Path(entry.source).name)
+    natural: list[tuple[int, int | str]] = [(0, int(p)) if p.isdecimal() else (1, p) for p in parts if p]
+    return _place(entry), _time_span(entry)[0], natural
 
 
-def _span(entry: Entry) -> tuple[float, float]:
-    """When an entry was seen first and last, in seconds of its video; 0 for an image file."""
+def _time_span(entry: Entry) -> tuple[float, float]:
+    """Return when an entry was first and last seen, in seconds of its video; 0 for an image file."""
     first, last = entry.extra.get("first_time"), entry.extra.get("last_time")
     if isinstance(first, (int, float)) and isinstance(last, (int, float)):
         return float(first), float(last)
     first, last = entry.extra.get("first_frame", entry.frame), entry.extra.get("last_frame", entry.frame)
     if isinstance(first, (int, float)) and isinstance(last, (int, float)):
-        return float(first) / _USUAL_RATE, float(last) / _USUAL_RATE
+        return float(first) / _DEFAULT_FRAME_RATE, float(last) / _DEFAULT_FRAME_RATE
     return 0.0, 0.0
 
 
-def _moments(entries: Sequence[Entry], order: Sequence[int]) -> dict[int, tuple[str, int]]:
-    """The place of each entry and the number of the visit there: a tracker breaks one visit into many tracks."""
+def _visits(entries: Sequence[Entry], order: Sequence[int]) -> dict[int, tuple[str, int]]:
+    """Return the place and the number of the visit for each position; one visit may consist of many tracks."""
     found: dict[int, tuple[str, int]] = {}
-    place, visit, until = "", 0, 0.0
-    for row in order:
-        here, (first, last) = _place(entries[row]), _span(entries[row])
+    place, visit, visit_end = "", 0, 0.0
+    for position in order:
+        here, (first, last) = _place(entries[position]), _time_span(entries[position])
         if here != place:
-            place, visit, until = here, 0, last
-        elif first - until > _GAP:
+            place, visit, visit_end = here, 0, last
+        elif first - visit_end > _VISIT_GAP:
             visit += 1
-        until = max(until, last)
-        found[row] = (place, visit)
+        visit_end = max(visit_end, last)
+        found[position] = (place, visit)
     return found

@@ -16,7 +16,7 @@ from gallery_db.errors import GalleryError
 from gallery_db.store.lock import user_at_host
 
 if TYPE_CHECKING:
-    from gallery_db.analysis.calibration import Calibration
+    from gallery_db.analysis.calibration_results import Calibration
     from gallery_db.gallery import Gallery
     from gallery_db.store.record import Record
 
@@ -179,7 +179,7 @@ def store_calibrations(gallery: Gallery, calibrations: Sequence[Calibration]) ->
         settings = {
             "far": point.far,
             "how": point.how,
-            "looks": 1 if found.mean is None else found.looks,
+            "looks": 1 if found.mean is None else found.probe_size,
             "fpir": list(asdict(point.fpir).values()),
             "fnir": None if point.fnir is None else list(asdict(point.fnir).values()),
         }

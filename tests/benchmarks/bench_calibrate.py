@@ -70,11 +70,11 @@ def main() -> None:
                 )
                 by_id = {e.id: e for e in entries}
                 for far in (0.1, 0.05, 0.01, None):
-                    (result,) = calibrate_view(view, [by_id[i] for i in view.entry_ids], far=far, looks=LOOKS)
+                    (result,) = calibrate_view(view, [by_id[i] for i in view.entry_ids], far=far, probe_size=LOOKS)
                     point = result.chosen
                     assert point is not None
                     assert point.fnir is not None
-                    threshold = DEFAULT_THRESHOLD if result.default_stands else point.threshold.estimate
+                    threshold = DEFAULT_THRESHOLD if result.keep_default else point.threshold.estimate
                     strangers, missed = [], []
                     for who in people:
                         for camera, some in seen[who].items():
@@ -98,7 +98,7 @@ def main() -> None:
                     found[far].append((
                         threshold, named, named <= point.fpir.high,
                         point.fnir.estimate, miss, miss <= point.fnir.high,
-                        "default" if result.default_stands else point.how,
+                        "default" if result.keep_default else point.how,
                     ))  # fmt: skip
             for far, lines in found.items():
                 threshold, named, inside, foretold, miss, inside_too = (

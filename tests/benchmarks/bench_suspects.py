@@ -32,8 +32,8 @@ def misplace(generator: np.random.Generator, names: Names) -> tuple[Names, Calla
         changed[row] = str(generator.choice([name for name in people if name != names[row]]))
 
     def count(found: Anomalies) -> tuple[int, int]:
-        hits = sum(one.entry_id in rows for one in found.misplaced)
-        return hits, len(found.misplaced) - hits
+        hits = sum(one.entry_id in rows for one in found.mislabelled)
+        return hits, len(found.mislabelled) - hits
 
     return changed, count
 
@@ -49,8 +49,8 @@ def split(generator: np.random.Generator, names: Names) -> tuple[Names, Callable
             changed[int(row)] = f"{name}-two"
 
     def count(found: Anomalies) -> tuple[int, int]:
-        hits = sum(pair.other == f"{pair.identity}-two" for pair in found.alike)
-        return hits, len(found.alike) - hits
+        hits = sum(pair.other == f"{pair.identity}-two" for pair in found.similar)
+        return hits, len(found.similar) - hits
 
     return changed, count
 
@@ -79,8 +79,8 @@ def main() -> None:
     untouched = find_anomalies(GalleryView.from_arrays(names, vectors, ids=ids))
     print(f"{'put in':34s} {'listed':>7s} {'others':>7s} {'as it is':>9s}")
     kinds: list[tuple[str, Draw, int]] = [
-        ("40 entries at a wrong person", misplace, len(untouched.misplaced)),
-        ("20 people under two names", split, len(untouched.alike)),
+        ("40 entries at a wrong person", misplace, len(untouched.mislabelled)),
+        ("20 people under two names", split, len(untouched.similar)),
         ("20 pairs of people under one name", merge, len(untouched.mixed)),
     ]
     for what, draw, there in kinds:

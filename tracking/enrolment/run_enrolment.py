@@ -69,7 +69,7 @@ def misplaced_lines(gallery: Gallery, ids: Collection[str]) -> list[str]:
     """
     if not ids or len(gallery) > _MOST_COMPARED:
         return []
-    found = [one for one in find_anomalies(gallery.view(search="exact")).misplaced if one.entry_id in ids]
+    found = [one for one in find_anomalies(gallery.view(search="exact")).mislabelled if one.entry_id in ids]
     lines = [
         f"warning: the enrolled entry {one.entry_id} of {one.identity} is nearer to {one.other} "
         f"({one.other_distance:.2f}) than to {one.identity}'s others ({one.own_distance:.2f}); "

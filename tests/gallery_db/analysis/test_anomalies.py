@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import gallery_db.analysis.anomalies
+import gallery_db.analysis.class_comparison
 from gallery_db import Anomalies, GalleryError, GalleryView, find_anomalies
 
 PEOPLE, EACH, DIMENSION = 12, 6, 64
@@ -42,7 +42,7 @@ def test_nothing_is_found_where_nothing_is_wrong(seed: int) -> None:
 def test_a_mislabelled_entry_is_found(seed: int) -> None:
     names, vectors, ids = people(seed)
     names[15] = "p07"
-    (found,) = suspects(names, vectors, ids).misplaced
+    (found,) = suspects(names, vectors, ids).mislabelled
     assert (found.entry_id, found.identity, found.other, found.class_name) == ("e015", "p07", "p02", "person")
     assert names[int(found.nearest_id[1:])] == "p02"
     assert found.other_distance == pytest.approx(1 - vectors[15] @ vectors[int(found.nearest_id[1:])], abs=1e-5)
@@ -56,7 +56,7 @@ def test_two_names_of_one_person_are_found(share: int) -> None:
     for row in range(share):
         names[5 * EACH + row] = "zed"
     found = suspects(names, vectors, ids)
-    (pair,) = found.alike
+    (pair,) = found.similar
     assert (pair.identity, pair.other, pair.entries) == ("p05", "zed", (EACH - share, share))
     means = [vectors[np.asarray(names) == name].sum(axis=0) for name in ("p05", "zed")]
     means = [mean / np.linalg.norm(mean) for mean in means]
@@ -71,7 +71,7 @@ def test_nearly_the_same_picture_at_two_people_is_found() -> None:
     (pair,) = found.duplicates
     assert (pair.entry_id, pair.identity, pair.other_id, pair.other) == ("e003", "p00", "e030", "p05")
     assert pair.distance < 1e-4
-    assert [entry.entry_id for entry in found.misplaced] == ["e030"]
+    assert [entry.entry_id for entry in found.mislabelled] == ["e030"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -96,7 +96,7 @@ def test_two_people_under_one_name_are_found(seed: int, fewer: int) -> None:
     rest = [vectors[np.asarray(names) == name] for name in sorted(set(names) - {"p02"})]
     nearer = tuple(sum(float(np.mean(1 - part @ other.T)) < mixed.distance for other in rest) for part in (one, two))
     assert mixed.nearer == nearer
-    assert not found.alike
+    assert not found.similar
 
 
 def test_a_person_in_two_coats_is_suspected_only_where_others_are_nearer() -> None:
@@ -124,7 +124,7 @@ def test_a_single_wrong_entry_is_misplaced_and_no_second_person() -> None:
     names, vectors, ids = people()
     names[15] = "p07"
     found = suspects(names, vectors, ids)
-    assert len(found.misplaced) == 1
+    assert len(found.mislabelled) == 1
     assert not found.mixed
 
 
@@ -139,7 +139,7 @@ def test_how_many_others_it_takes(others: int, told: int) -> None:
     ids = [f"e{number:03d}" for number in range(len(names))]
     found = suspects(names, vectors, ids)
     assert [one.nearer for one in found.mixed] == [(others, others)] * told
-    assert not suspects(names, vectors, ids, mixed=float("inf")).mixed
+    assert not suspects(names, vectors, ids, mixed_share=float("inf")).mixed
 
 
 def test_entries_that_are_all_the_same_are_no_two_people() -> None:
@@ -157,7 +157,7 @@ def test_the_worst_comes_first() -> None:
     names[15] = "p07"
     vectors[20] = vectors[50] * 0.9 + vectors[20] * 0.5
     vectors[20] /= np.linalg.norm(vectors[20])
-    found = suspects(names, vectors, ids).misplaced
+    found = suspects(names, vectors, ids).mislabelled
     assert [entry.entry_id for entry in found] == ["e015", "e020"]
 
 
@@ -169,7 +169,7 @@ def test_classes_are_never_compared() -> None:
     classes[6:12] = ["PERSON"] * 6
     found = suspects(names, vectors, ids, classes)
     assert len(found.duplicates) == 6
-    assert len(found.alike) == 1
+    assert len(found.similar) == 1
 
 
 @pytest.mark.parametrize("cells", [1, 100, 5000])
@@ -177,18 +177,18 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> N
     names, vectors, ids = people(noise=0.3)
     names[6:12] = ["p00"] * EACH
     names[30:36] = ["p04"] * EACH
-    whole = suspects(names, vectors, ids, margin=0.0, alike=2.0, duplicate=0.7)
+    whole = suspects(names, vectors, ids, mislabelled_margin=0.0, similar_slack=2.0, duplicate_distance=0.7)
     assert whole.mixed
-    assert whole.alike
-    assert whole.misplaced
+    assert whole.similar
+    assert whole.mislabelled
     assert whole.duplicates
-    monkeypatch.setattr(gallery_db.analysis.anomalies, "_CELLS", cells)
-    parts = suspects(names, vectors, ids, margin=0.0, alike=2.0, duplicate=0.7)
+    monkeypatch.setattr(gallery_db.analysis.class_comparison, "_BLOCK_CELLS", cells)
+    parts = suspects(names, vectors, ids, mislabelled_margin=0.0, similar_slack=2.0, duplicate_distance=0.7)
     assert [(m.identity, m.parts, m.nearer) for m in parts.mixed] == [
         (m.identity, m.parts, m.nearer) for m in whole.mixed
     ]
-    assert [e.entry_id for e in parts.misplaced] == [e.entry_id for e in whole.misplaced]
-    assert [(a.identity, a.other) for a in parts.alike] == [(a.identity, a.other) for a in whole.alike]
+    assert [e.entry_id for e in parts.mislabelled] == [e.entry_id for e in whole.mislabelled]
+    assert [(a.identity, a.other) for a in parts.similar] == [(a.identity, a.other) for a in whole.similar]
     assert [(d.entry_id, d.other_id) for d in parts.duplicates] == [(d.entry_id, d.other_id) for d in whole.duplicates]
 
 
@@ -206,13 +206,15 @@ def test_people_of_one_picture_each() -> None:
     _, vectors, ids = people()
     vectors[50] = vectors[3]
     found = suspects(ids, vectors, ids)
-    assert not found.alike  # nobody knows how far the pictures of one are apart
-    assert not found.misplaced
+    assert not found.similar  # nobody knows how far the pictures of one are apart
+    assert not found.mislabelled
     assert [(d.entry_id, d.other_id) for d in found.duplicates] == [("e003", "e050")]
 
 
 @pytest.mark.parametrize(
-    "options", [{"alike": -1}, {"margin": float("nan")}, {"mixed": -1}, {"duplicate": -0.1}], ids=str
+    "options",
+    [{"similar_slack": -1}, {"mislabelled_margin": float("nan")}, {"mixed_share": -1}, {"duplicate_distance": -0.1}],
+    ids=str,
 )
 def test_limits_that_make_no_sense(options: dict[str, float]) -> None:
     with pytest.raises(GalleryError, match="at least 0"):

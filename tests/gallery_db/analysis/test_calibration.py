@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from support.gallery import model_named
 
-import gallery_db.analysis.calibration
+import gallery_db.analysis.calibration_trials
+import gallery_db.analysis.class_calibration
+import gallery_db.analysis.class_comparison
 from gallery_db import (
     Calibration,
     Curve,
@@ -111,8 +113,8 @@ def by_hand(world: World, looks: int, threshold: float) -> tuple[float, float, f
 @pytest.mark.parametrize("looks", [1, 3])
 def test_rates_are_those_of_counting_by_hand(looks: int) -> None:
     world = World(3, people=9)
-    (found,) = calibrated(world.entries, world.vectors, looks=3)
-    assert (found.entries, found.identities, found.apart) == (108, 9, "camera")
+    (found,) = calibrated(world.entries, world.vectors, probe_size=3)
+    assert (found.entries, found.identities, found.separation) == (108, 9, "camera")
     curve = found.single if looks == 1 else found.mean
     assert curve is not None
     assert curve.probes == curve.known_probes == 9 * 3 * (4 - looks + 1)
@@ -157,17 +159,17 @@ def test_the_distance_is_the_one_that_a_run_asks_for() -> None:
         distances = view.identity_distances(view.embeddings[row][None])[0]
         distances[view.row_columns[row]] = np.inf
         expected.append(distances.min())
-    assert np.sort(found.single.others) == pytest.approx(np.sort(expected), abs=1e-6)
+    assert np.sort(found.single.other_distances) == pytest.approx(np.sort(expected), abs=1e-6)
     mean = found.mean
     assert mean is not None
     tracks = [n for n, e in enumerate(entries) if e.identity == "p003" and e.origin == "track"]
     images = [n for n, e in enumerate(entries) if e.identity == "p003" and e.origin == "image"]
     # The images' mean, whose only relations are enrolled: with no image left, nothing is added.
     probe = unit(world.vectors[images].sum(axis=0))
-    assert np.abs(mean.own - (1 - (world.vectors[tracks] @ probe).max())).min() < 1e-5
+    assert np.abs(mean.own_distances - (1 - (world.vectors[tracks] @ probe).max())).min() < 1e-5
     # A track's relations are images, which never count as further away.
     own = 1 - (world.vectors[images] @ world.vectors[tracks[0]]).max()
-    assert np.abs(mean.own - own).min() < 1e-5
+    assert np.abs(mean.own_distances - own).min() < 1e-5
     assert TRACK_PENALTY > 0
 
 
@@ -176,11 +178,11 @@ def test_strangers_are_named_as_rarely_as_was_asked_for(
     monkeypatch: pytest.MonkeyPatch, people: int, far: float, how: str
 ) -> None:
     """The test of the method: people whom the calibration has not seen."""
-    monkeypatch.setattr(gallery_db.analysis.calibration, "_ROUNDS", 50)
+    monkeypatch.setattr(gallery_db.analysis.calibration_trials, "_BOOTSTRAP_ROUNDS", 50)
     named, at_most, missed = [], [], []
     for seed in range(14):
         world = World(100 + seed, people)
-        (found,) = calibrated(world.entries, world.vectors, far=far, looks=3)
+        (found,) = calibrated(world.entries, world.vectors, far=far, probe_size=3)
         point = found.chosen
         assert point is not None
         assert point.fnir is not None
@@ -206,15 +208,15 @@ def test_near_duplicates_do_not_flatter() -> None:
     (guessed,) = calibrated(hidden, world.vectors, far=0.1)
     assert told.chosen is not None
     assert guessed.chosen is not None
-    assert (told.apart, guessed.apart) == ("camera", "file_order")
+    assert (told.separation, guessed.separation) == ("camera", "file_order")
     assert told.chosen.fnir is not None
     assert guessed.chosen.fnir is not None
-    assert any("one burst" in note for note in guessed.notes)
-    assert not any("one burst" in note for note in told.notes)
+    assert any("the same burst" in note for note in guessed.notes)
+    assert not any("the same burst" in note for note in told.notes)
     assert told.single is not None
     assert guessed.single is not None
     # The threshold does not depend on whom the same person is compared with.
-    assert guessed.single.others == pytest.approx(told.single.others)
+    assert guessed.single.other_distances == pytest.approx(told.single.other_distances)
 
 
 def test_two_who_are_each_others_nearest_are_one_observation() -> None:
@@ -227,13 +229,13 @@ def test_two_who_are_each_others_nearest_are_one_observation() -> None:
     assert before.single is not None
     assert after.single is not None
     assert after.single.smallest_far > 0.7 * before.single.smallest_far
-    assert len(after.suspects.alike) == 20
+    assert len(after.anomalies.similar) == 20
     assert any("look wrong" in note for note in after.notes)
 
 
 PROBLEMS = {
     "four people": (4, {}, "at least 5"),
-    "a rate beyond what eight can tell": (8, {"far": 0.001}, "0.001 was wanted"),
+    "a rate beyond what eight can tell": (8, {"far": 0.001}, "0.001 was requested"),
 }
 
 
@@ -242,7 +244,7 @@ def test_what_the_data_cannot_tell(name: str) -> None:
     people, options, words = PROBLEMS[name]
     world = World(2, people)
     (found,) = calibrated(world.entries, world.vectors, **options)
-    assert any("mostly caution" in note for note in found.notes)
+    assert any("is cautious" in note for note in found.notes)
     assert words in " ".join(found.problems)
 
 
@@ -260,7 +262,7 @@ def test_small_galleries(people: int, each: int) -> None:
     if each == 1 and people > 1:
         assert found.single is not None
         assert found.single.equal_error is None
-        assert any("nothing is known of misses" in note for note in found.notes)
+        assert any("the miss rate is unknown" in note for note in found.notes)
 
 
 def test_identical_pictures_of_everybody() -> None:
@@ -285,7 +287,7 @@ def test_few_people_leave_the_default_alone_unless_they_rule_it_out() -> None:
     def stands(people: int, *, nearer: float = 0.0, **options: Any) -> bool:
         world = World(4, people)
         vectors = unit(world.vectors + nearer * unit(world.common))
-        return calibrated(world.entries, vectors, **options)[0].default_stands
+        return calibrated(world.entries, vectors, **options)[0].keep_default
 
     assert stands(8)
     assert stands(19)
@@ -300,10 +302,10 @@ def test_few_people_leave_the_default_alone_unless_they_rule_it_out() -> None:
 def test_blocks_and_limits_change_little(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(4, people=12)
     (whole,) = calibrated(world.entries, world.vectors, far=0.1)
-    monkeypatch.setattr(gallery_db.analysis.calibration, "_CELLS", 500)
+    monkeypatch.setattr(gallery_db.analysis.class_comparison, "_BLOCK_CELLS", 500)
     (parts,) = calibrated(world.entries, world.vectors, far=0.1)
     assert parts.chosen == whole.chosen
-    monkeypatch.setattr(gallery_db.analysis.calibration, "_MOST_PROBES", 60)
+    monkeypatch.setattr(gallery_db.analysis.class_calibration, "_MAX_PROBES", 60)
     (fewer,) = calibrated(world.entries, world.vectors, far=0.1)
     assert fewer.single is not None
     assert fewer.single.probes == 60
@@ -313,11 +315,11 @@ def test_blocks_and_limits_change_little(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "options", [{"far": 0}, {"far": 0.5}, {"far": float("nan")}, {"looks": 1}, {"class_name": "x"}]
+    "options", [{"far": 0}, {"far": 0.5}, {"far": float("nan")}, {"probe_size": 1}, {"class_name": "x"}]
 )
 def test_wishes_that_make_no_sense(options: dict[str, Any]) -> None:
     world = World(0, 5)
-    with pytest.raises(GalleryError, match=r"Expected|holds nothing"):
+    with pytest.raises(GalleryError, match=r"Expected|has no entries"):
         calibrated(world.entries, world.vectors, **options)
 
 
@@ -357,7 +359,7 @@ def test_what_is_foretold_of_market_1501_holds(data: Path, monkeypatch: pytest.M
     from gallery_db import read_image
     from tracking import load_embedder
 
-    monkeypatch.setattr(gallery_db.analysis.calibration, "_ROUNDS", 50)
+    monkeypatch.setattr(gallery_db.analysis.calibration_trials, "_BOOTSTRAP_ROUNDS", 50)
     files = sorted((data / "reid" / "market1501-test-subset").glob("*.jpg"))
     embedder = load_embedder(data / "weights" / "osnet_x0_25_msmt17.onnx", threads=1)
     parts = [embedder.embed([read_image(f) for f in files[at : at + 32]]) for at in range(0, len(files), 32)]
@@ -373,7 +375,7 @@ def test_what_is_foretold_of_market_1501_holds(data: Path, monkeypatch: pytest.M
         view = view_of(entries, vectors[rows])
         for far, rates in named.items():
             (found,) = calibrated(entries, vectors[rows], far=far)
-            assert found.apart == "camera"
+            assert found.separation == "camera"
             assert found.chosen is not None
             mine = []
             for stranger in np.setdiff1d(everybody, known):

@@ -72,9 +72,9 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_appearances(name: str) -> None:
-    entries, apart, groups = CASES[name]
+    entries, separation, groups = CASES[name]
     found = group_entries(entries, burst=5)
-    assert found.apart is apart
+    assert found.separation is separation
     assert sorted(map(sorted, found.groups)) == sorted(map(sorted, groups))
 
 

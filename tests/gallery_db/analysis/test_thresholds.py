@@ -259,7 +259,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     assert json.loads(gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout) == kept
     # Too little is said to be too little; --force takes it nevertheless.
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.001, code=1)
-    assert "0.001 was wanted" in done.stderr
+    assert "0.001 was requested" in done.stderr
     assert "--force" in done.stderr
     assert json.loads(gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout) == kept
     gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.001, "--force")
