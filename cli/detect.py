@@ -100,7 +100,7 @@ def detect(
     from tracking.detectors import DetectorOptions
     from tracking.options import parse_range, read_class_names
     from tracking.progress import progress_bar
-    from tracking.video.sources import LiveOptions
+    from tracking.video.live import LiveOptions
 
     options = DetectorOptions(
         weights=weights,

@@ -387,7 +387,7 @@ def run(
     from tracking.outputs.run_outputs import OutputOptions
     from tracking.pipeline import DetectionInput, TrackingRun
     from tracking.trackers.temporal import TemporalOptions
-    from tracking.video.sources import LiveOptions
+    from tracking.video.live import LiveOptions
 
     options = RunOptions(
         tracker=tracker,

@@ -31,4 +31,4 @@ from .results.timelines import Timeline as Timeline
 from .results.timelines import timeline as timeline
 from .results.track_frame import TrackFrame as TrackFrame
 from .trackers.trackers import available_trackers as available_trackers
-from .video.sources import LiveOptions as LiveOptions
+from .video.live import LiveOptions as LiveOptions

@@ -17,7 +17,7 @@ from tracking.outputs.result import TrackResult
 from tracking.outputs.run_outputs import OutputOptions
 from tracking.pipeline import DetectionInput, TrackingRun
 from tracking.trackers.temporal import DEFAULT_TEMPORAL, TemporalOptions
-from tracking.video.sources import LiveOptions
+from tracking.video.live import LiveOptions
 
 __all__ = ["track_video"]
 

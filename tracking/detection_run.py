@@ -13,7 +13,10 @@ from tracking.detections.feeds import DetectorFeed, FramesAhead
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
 from tracking.errors import OptionError, OutputError, VideoError
-from tracking.video.sources import FrameReader, LiveOptions, LiveReader, open_video, public_name
+from tracking.video.addresses import public_name
+from tracking.video.live import LiveOptions, LiveReader
+from tracking.video.opening import open_video
+from tracking.video.reader import FrameReader
 
 if TYPE_CHECKING:
     from tracking.options import FrameRange

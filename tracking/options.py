@@ -16,7 +16,7 @@ from tracking.identification.gallery_source import EmbedderOptions
 from tracking.outputs.run_outputs import OutputOptions
 from tracking.trackers.temporal import TemporalOptions
 from tracking.trackers.trackers import available_trackers
-from tracking.video.sources import LiveOptions
+from tracking.video.live import LiveOptions
 
 __all__ = ["FrameRange", "RunOptions", "parse_range", "read_class_names"]
 

@@ -35,7 +35,10 @@ from tracking.outputs.run_outputs import RunOutputs
 from tracking.progress import progress_bar
 from tracking.trackers.temporal import TemporalTracker
 from tracking.trackers.trackers import BestCrop, GalleryOnly, Hybrid, Tracker
-from tracking.video.sources import FrameReader, LiveReader, open_video, public_name, short_name
+from tracking.video.addresses import public_name, short_name
+from tracking.video.live import LiveReader
+from tracking.video.opening import open_video
+from tracking.video.reader import FrameReader
 
 if TYPE_CHECKING:
     from gallery_db import MatchThreshold, ViewChange

@@ -216,7 +216,7 @@ def query(
     from gallery_db import Gallery, ImageError, read_image
     from tracking.errors import OptionError
     from tracking.identification.gallery_source import EmbedderOptions
-    from tracking.reid.crops import crop
+    from tracking.video.crops import crop
 
     if not images and not entry:
         raise OptionError("nothing to ask about.", hint="Give image files, or --entry ID.")

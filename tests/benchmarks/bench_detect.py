@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tracking import DetectorOptions, LiveOptions, RunOptions, TrackingRun, load_detector, track_video
 from tracking.geometry import iou
-from tracking.video.files import VideoReader
+from tracking.video.reader import VideoReader
 
 Rows = dict[int, NDArray[Any]]
 

@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 from gallery_db import Gallery, ingest_folder, read_image
 from tracking import TrackEnroller, TrackObservation, load_embedder, open_detections, track_video
 from tracking.evaluation import evaluate_identity, read_track_table, read_truth
-from tracking.reid.crops import CropBatch, crop
+from tracking.reid.crop_batch import CropBatch
 from tracking.reid.input_spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from tracking.reid.onnx_embedder import open_session
 from tracking.trackers.temporal import TemporalOptions, TemporalTracker
-from tracking.video.files import VideoReader
+from tracking.video.crops import crop
+from tracking.video.reader import VideoReader
 
 
 @dataclass

@@ -26,7 +26,7 @@ from tracking import RunOptions, TrackingRun, load_embedder, open_detections, tr
 from tracking.demo.scene import SceneConfig, render_scene
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.reid import CropBatch, default_preprocessing
-from tracking.reid.crops import crop
+from tracking.video.crops import crop
 
 
 def cpu(work: Callable[[], object]) -> float:

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from tracking import open_detections
-from tracking.reid.crops import crop
-from tracking.video.files import VideoReader
+from tracking.video.crops import crop
+from tracking.video.reader import VideoReader
 
 
 def child(*words: object) -> float:

@@ -28,7 +28,7 @@ from tracking.demo.scene import SceneConfig, render_scene
 from tracking.evaluation import Truth, evaluate_identity, evaluate_tracks, read_track_table, read_truth
 from tracking.geometry import iou
 from tracking.trackers.temporal import available_temporal
-from tracking.video.files import VideoReader
+from tracking.video.reader import VideoReader
 
 HALF = 400
 CROPS = 10

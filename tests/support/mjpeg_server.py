@@ -1,4 +1,4 @@
-"""A camera for tests: an HTTP server that sends JPEGs without end, dies when it is told to, and comes back."""
+"""A camera for tests: an HTTP server that sends JPEGs without end, and can be stopped and started again."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from gallery_db import EmbeddingModel
 from gallery_db.model import Embedder
 from tracking import TrackObservation
 from tracking.detections.reader import open_detections
-from tracking.reid.crops import crop
 from tracking.trackers.temporal import TemporalOptions, TemporalTracker
-from tracking.video.files import VideoReader
+from tracking.video.crops import crop
+from tracking.video.reader import VideoReader
 
 SIZE = 8
 TOY = EmbeddingModel("toy", "0" * 64, SIZE, "none")

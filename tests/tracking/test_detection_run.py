@@ -26,7 +26,8 @@ from tracking.detections.reader import open_detections
 from tracking.errors import DetectionsError, DetectorError, OptionError, OutputError, VideoError
 from tracking.pipeline import TrackingRun
 from tracking.schemas import load_schema
-from tracking.video.files import VideoReader, VideoWriter
+from tracking.video.reader import VideoReader
+from tracking.video.writer import VideoWriter
 
 FRAMES = 40
 SIZE = (192, 320)

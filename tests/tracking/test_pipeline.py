@@ -276,7 +276,8 @@ def test_bad_detections_are_refused_or_counted(scene: Scene, change: Callable[[D
 
 
 def test_a_truncated_video(scene: Scene, tmp_path: Path) -> None:
-    from tracking.video.files import VideoReader, VideoWriter
+    from tracking.video.reader import VideoReader
+    from tracking.video.writer import VideoWriter
 
     short = tmp_path / "short.avi"
     writer = VideoWriter(short, width=scene.config.width, height=scene.config.height, fps=25, fourcc="MJPG")
@@ -295,7 +296,8 @@ def test_a_truncated_video(scene: Scene, tmp_path: Path) -> None:
 
 def test_a_container_that_overstates_its_length(scene: Scene, tmp_path: Path) -> None:
     """Cut in the middle of the data: the header still promises every frame."""
-    from tracking.video.files import VideoReader, VideoWriter
+    from tracking.video.reader import VideoReader
+    from tracking.video.writer import VideoWriter
 
     whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
     writer = VideoWriter(whole, width=scene.config.width, height=scene.config.height, fps=25, fourcc="MJPG")
@@ -492,7 +494,7 @@ def test_a_gallery_of_another_model(scene: Scene, tmp_path: Path) -> None:
 
 
 def test_artefacts(scene: Scene, gallery: Path, tmp_path: Path) -> None:
-    from tracking.video.files import VideoReader
+    from tracking.video.reader import VideoReader
 
     result = run(
         scene,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tracking.deepstream.reader import DeepStreamFrame, DeepStreamObject, DeepStreamReader, EmbeddingOrigin
 from tracking.enrolment.track_enroller import TrackEnroller, TrackName, TrackObservation
-from tracking.reid.crops import crop
+from tracking.video.crops import crop
 
 __all__ = ["DeepStreamFeed", "DeepStreamNames"]
 

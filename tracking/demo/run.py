@@ -23,9 +23,8 @@ from tracking.options import RunOptions
 from tracking.outputs.result import TrackResult
 from tracking.outputs.run_outputs import OutputOptions
 from tracking.pipeline import TrackingRun
-from tracking.reid.crops import crop
 from tracking.trackers.temporal import TemporalOptions
-from tracking.video.files import VideoReader
+from tracking.video.crops import video_crops
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -75,17 +74,9 @@ def _best_looks(payload: Mapping[str, Any], most: int) -> list[tuple[str, int, l
 
 
 def _crops(video: Path, looks: Sequence[tuple[str, int, list[float]]]) -> list[NDArray[np.uint8]]:
-    wanted = defaultdict(list)
-    for position, (_, frame, box) in enumerate(looks):
-        wanted[frame].append((position, box))
-    found: dict[int, NDArray[np.uint8]] = {}
-    with VideoReader(video) as reader:
-        while wanted and reader.advance():
-            for position, box in wanted.pop(reader.frame, []):
-                parts, _ = crop(reader.image(), np.array([box]))
-                if parts:
-                    found[position] = parts[0].copy()
-    return [found[i] for i in sorted(found)]
+    wanted = [(position, frame, box) for position, (_, frame, box) in enumerate(looks)]
+    found = {position: part.copy() for position, part in video_crops(video, wanted)}
+    return [found[position] for position in sorted(found)]
 
 
 def run_demo(

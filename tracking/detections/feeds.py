@@ -21,7 +21,7 @@ from tracking.errors import DetectionsError
 
 if TYPE_CHECKING:
     from tracking.detectors.base import Detector
-    from tracking.video.sources import FrameReader
+    from tracking.video.reader import FrameReader
 
 __all__ = ["DetectionFeed", "DetectorFeed", "FramesAhead", "IterableFeed", "video_facts"]
 

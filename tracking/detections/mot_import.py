@@ -15,7 +15,7 @@ from gallery_db import atomic_path
 from tracking.detections.mot_text import find_mot_sequence, read_mot
 from tracking.detections.reader import MAX_COORDINATE, MIN_BOX_SIDE
 from tracking.errors import MotTextError, OutputError
-from tracking.video.files import VideoReader
+from tracking.video.reader import VideoReader
 
 __all__ = ["mot_detections", "write_detections"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import ContactRow, Gallery, Match, write_contact_sheet
-from tracking.reid.crops import crop
-from tracking.video.files import VideoReader
+from tracking.video.crops import video_crops
 
 if TYPE_CHECKING:
     from gallery_db import GalleryView
@@ -133,19 +131,16 @@ def _nearest(opened: Gallery, view: GalleryView, tracklet: NamedTracklet, why: E
 def _pictures(
     video: Path, best_crops: Mapping[tuple[int, int], Sequence[BestCrop]]
 ) -> dict[tuple[int, int], list[NDArray[np.uint8] | None]]:
-    wanted: dict[int, list[tuple[tuple[int, int], int, tuple[float, ...]]]] = defaultdict(list)
     found: dict[tuple[int, int], list[NDArray[np.uint8] | None]] = {
         key: [None] * len(s) for key, s in best_crops.items()
     }
-    for key, kept in best_crops.items():
-        for place, (_, frame, box) in enumerate(kept):
-            wanted[frame].append((key, place, box))
-    with VideoReader(video) as reader:
-        while wanted and reader.advance():
-            for key, place, box in wanted.pop(reader.frame, []):
-                parts, _ = crop(reader.image(), np.array([box]))
-                if parts:
-                    found[key][place] = _small(parts[0])
+    wanted = [
+        ((key, position), frame, box)
+        for key, kept in best_crops.items()
+        for position, (_, frame, box) in enumerate(kept)
+    ]
+    for (key, position), part in video_crops(video, wanted):
+        found[key][position] = _small(part)
     return found
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from gallery_db.atomic_files import atomic_path
 from tracking.errors import DisplayError, OptionError, OutputError
-from tracking.video.files import VideoWriter
+from tracking.video.writer import VideoWriter
 
 __all__ = ["Display", "FrameFolder", "OutputOptions", "RunOutputs", "TrackFile", "TrackPaths"]
 

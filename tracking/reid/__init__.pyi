@@ -4,9 +4,7 @@ from .builtin import BUILTIN_SHA256 as BUILTIN_SHA256
 from .builtin import BuiltinEmbedder as BuiltinEmbedder
 from .cache import cache_dir as cache_dir
 from .cache import weights_sha256 as weights_sha256
-from .crops import CropBatch as CropBatch
-from .crops import clip_boxes as clip_boxes
-from .crops import crop as crop
+from .crop_batch import CropBatch as CropBatch
 from .export.exporter import ExportOptions as ExportOptions
 from .export.exporter import ExportReport as ExportReport
 from .export.exporter import export_reid as export_reid

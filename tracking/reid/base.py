@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gallery_db.model import EmbeddingModel
 from tracking.errors import EmbedderError
-from tracking.reid.crops import CropBatch
+from tracking.reid.crop_batch import CropBatch
 from tracking.reid.input_spec import Preprocessing
 from tracking.reid.stamp import weights_identity
 

@@ -16,7 +16,7 @@ from tracking.geometry import iou
 from tracking.identification.quality import box_quality, sharpness
 from tracking.results.presence import Box
 from tracking.results.track_frame import TrackFrame
-from tracking.video.files import VideoReader
+from tracking.video.reader import VideoReader
 
 __all__ = ["MAX_PICTURE_BYTES", "PICTURE_SIDE", "Moment", "Moments", "Picture", "cut_pictures", "open_video", "spread"]
 

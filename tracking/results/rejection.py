@@ -18,9 +18,8 @@ from gallery_db.entry import Box
 from gallery_db.rejections import NOT
 from tracking.enrolment.gallery_writer import CROPS
 from tracking.errors import OptionError, VideoError
-from tracking.reid.crops import crop
 from tracking.results.reading import Source, TrackReader, read_tracks
-from tracking.video.files import VideoReader
+from tracking.video.crops import video_crops
 
 if TYPE_CHECKING:
     from gallery_db.model import Embedder
@@ -166,14 +165,8 @@ def _best_boxes(detections: Sequence[_TrackDetection], name: str) -> tuple[list[
 
 def _cut_crops(video: Path, boxes: Sequence[tuple[int, Box]]) -> list[tuple[int, Box, NDArray[np.uint8]]]:
     """Cut boxes, one a frame, out of a video, as (frame, box, crop)."""
-    wanted = dict(boxes)
-    found = []
-    with VideoReader(video) as reader:
-        while wanted and reader.advance():
-            box = wanted.pop(reader.frame, None)
-            if box is not None:
-                parts, _ = crop(reader.image(), np.array([box]))
-                found += [(reader.frame, box, part.copy()) for part in parts]
+    wanted = [((frame, box), frame, box) for frame, box in boxes]
+    found = [(frame, box, part.copy()) for (frame, box), part in video_crops(video, wanted)]
     if not found:
         raise VideoError(
             f"video {video} has no image at the boxes of the track.", hint="Give the run's own video with --video."

@@ -24,7 +24,7 @@ from tracking.results.presence import Kind, Presence, clock
 from tracking.results.sinks import Exported, whole_file
 from tracking.results.timelines import Timeline
 from tracking.results.track_frame import TrackFrame
-from tracking.video.files import VideoReader
+from tracking.video.reader import VideoReader
 
 __all__ = ["MAX_THUMBNAILS", "ReportSink", "report_sink"]
 

@@ -16,8 +16,8 @@ from tracking.enrolment.enroller import Enroller
 from tracking.identification.identifier import IdentitySource, Named, NamedTracklet, TrackIdentifier, name_detections
 from tracking.identification.quality import crowding
 from tracking.identification.track_evidence import Status
-from tracking.reid.crops import crop
 from tracking.trackers.temporal import TemporalTracker
+from tracking.video.crops import crop
 
 __all__ = ["BestCrop", "FrameTracks", "GalleryOnly", "Hybrid", "Pixels", "Tracker", "available_trackers"]
 

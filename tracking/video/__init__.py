@@ -1,1 +1,1 @@
-"""Video in and out: files, cameras, streams, single frames."""
+"""Video input and output: files, cameras, streams, single frames, and crops of them."""

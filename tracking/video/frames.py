@@ -1,4 +1,4 @@
-"""Single frames of videos by their number, for those who come back to what a track was enrolled from."""
+"""Read single frames of videos by number, for example the frames that entries were enrolled from."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.errors import VideoError
-from tracking.video.files import VideoReader
+from tracking.video.reader import VideoReader
 
 __all__ = ["VideoFrames"]
 
 
 class VideoFrames:
-    """Frames by path and number. One video is open at a time; going forward in it only decodes on.
+    """Reads frames by path and number. One video is open at a time; reading forward in it continues to decode.
 
-    A frame is found by decoding up to it, never by seeking, which is not exact in every container.
+    A frame is reached by decoding up to it. Seeking is not exact in every container.
     """
 
     def __init__(self) -> None:
@@ -26,17 +26,17 @@ class VideoFrames:
         self._lengths: dict[str, int] = {}
 
     def __call__(self, source: str, frame: int) -> NDArray[np.uint8]:
-        """A frame.
+        """Return one frame.
 
         Args:
-            source: The video.
-            frame: Its number, from 0.
+            source: Path of the video.
+            frame: Number of the frame, from 0.
 
         Returns:
             (H, W, 3) uint8 BGR, valid until the next call.
 
         Raises:
-            VideoError: There is no such video, or it has no such frame.
+            VideoError: The video cannot be opened, or has no such frame.
         """
         if source in self._failed:
             raise self._failed[source]

@@ -17,7 +17,8 @@ from gallery_db import Entry, Gallery
 from gallery_db.errors import GalleryError
 from tracking.errors import OutputError
 from tracking.outputs.run_outputs import FrameFolder, TrackFile
-from tracking.video.files import VideoReader, VideoWriter
+from tracking.video.reader import VideoReader
+from tracking.video.writer import VideoWriter
 
 MODEL = model_named()
 NOISE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)

@@ -36,9 +36,9 @@ from gallery_db import (
 from tracking import load_embedder
 from tracking.demo.scene import Scene
 from tracking.errors import VideoError
-from tracking.reid import crop
-from tracking.video.files import VideoReader
+from tracking.video.crops import crop
 from tracking.video.frames import VideoFrames
+from tracking.video.reader import VideoReader
 
 
 class GreyEmbedder:

@@ -335,7 +335,7 @@ def test_builtin_finds_nobody_where_nobody_is() -> None:
 
 
 def test_builtin_finds_people(data: Path) -> None:
-    from tracking.video.files import VideoReader
+    from tracking.video.reader import VideoReader
 
     detector = load_detector(DetectorOptions(score_threshold=0.5))
     with VideoReader(data / "video" / "pets09-s2l1.avi") as reader:

@@ -24,7 +24,7 @@ from tracking.identification.quality import box_quality, crowding, max_overlap, 
 from tracking.identification.track_evidence import TrackEvidence
 from tracking.options import RunOptions
 from tracking.outputs.run_outputs import TrackFile
-from tracking.video.files import VideoReader
+from tracking.video.reader import VideoReader
 
 
 def tracklet(

@@ -11,7 +11,8 @@ import pytest
 
 from tracking.errors import DisplayError, OptionError, OutputError, VideoError
 from tracking.outputs.run_outputs import Display, FrameFolder, OutputOptions, TrackFile
-from tracking.video.files import VideoReader, VideoWriter
+from tracking.video.reader import VideoReader
+from tracking.video.writer import VideoWriter
 
 IMAGE = np.full((48, 64, 3), 90, np.uint8)
 

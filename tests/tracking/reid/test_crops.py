@@ -6,8 +6,9 @@ import pytest
 from support.reid import crops as make_crops
 
 from tracking.errors import EmbedderError
-from tracking.reid.crops import CropBatch, clip_boxes, crop
+from tracking.reid.crop_batch import CropBatch
 from tracking.reid.input_spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from tracking.video.crops import clip_boxes, crop
 
 NAN, INF = float("nan"), float("inf")
 

@@ -13,7 +13,7 @@ from support.reid import DIMENSION, HEIGHT, WIDTH, crops, make_onnx, write_sidec
 from gallery_db.model import Embedder
 from tracking.errors import EmbedderError, OptionError, WeightsError
 from tracking.reid.base import unit_rows
-from tracking.reid.crops import CropBatch
+from tracking.reid.crop_batch import CropBatch
 from tracking.reid.input_spec import Preprocessing
 from tracking.reid.onnx_embedder import OnnxEmbedder
 

@@ -20,7 +20,7 @@ from tracking.demo.scene import Scene
 from tracking.errors import VideoError
 from tracking.results.best_crops import MAX_PICTURE_BYTES, Moment, Moments, cut_pictures, open_video, spread
 from tracking.results.reading import TrackReader, read_tracks
-from tracking.video.files import VideoWriter
+from tracking.video.writer import VideoWriter
 
 EVIL = "<script>document.title='owned'</script>\"'&"
 

@@ -1,4 +1,4 @@
-"""Live sources: what is one, the newest frames, a stream that dies and comes back, limits, names without secrets."""
+"""Live sources: which sources are live, the newest frames, reconnecting, limits, names without secrets."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from tracking.demo.scene import Scene
 from tracking.detections.reader import open_detections
 from tracking.errors import OptionError, VideoError
 from tracking.outputs.run_outputs import OutputOptions
-from tracking.video.files import VideoReader, VideoWriter
-from tracking.video.sources import FrameReader, LiveReader, is_stream, open_video, public_name, short_name
+from tracking.video.addresses import is_stream, public_name, short_name
+from tracking.video.live import LiveReader
+from tracking.video.opening import open_video
+from tracking.video.reader import FrameReader, VideoReader
+from tracking.video.writer import VideoWriter
 
 SIZE = (96, 128)
 
@@ -118,7 +121,7 @@ def test_why_a_stream_cannot_be_opened() -> None:
             drain(reader)
             assert reader.frame == 1
         for address, words in (
-            (camera.address(), "asks for a user and a password"),
+            (camera.address(), "requires a user and a password"),
             (camera.address("me:wr0ng"), "refuses this user and password"),
             (camera.address("me:s3cret", "/attic"), "has no stream /attic"),
         ):
@@ -145,7 +148,7 @@ def test_user_and_password_are_in_no_file_and_no_message(tmp_path: Path) -> None
         ),
         notify=said.append,
     )
-    with pytest.raises(VideoError, match="did not come back within 1 s: nothing listens on 127") as caught:
+    with pytest.raises(VideoError, match="could not be opened again within 1 s: nothing listens on 127") as caught:
         job.execute(progress=lambda done, total: camera.stop() if done == 10 else None)
     assert "was lost" in said[0]
     assert "s3cret" not in f"{said} {caught.value} {caught.value.hint}"
@@ -224,7 +227,7 @@ def test_a_stream_that_comes_back_with_another_size(camera: Camera) -> None:
             assert reader.advance()
             camera.stop()
             other.start()
-            with pytest.raises(VideoError, match="were 128 x 96 pixels and are now 64 x 48") as caught:
+            with pytest.raises(VideoError, match="changed from 128 x 96 to 64 x 48 pixels") as caught:
                 drain(reader)
             assert "another run" in str(caught.value.hint)
     finally:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import tracking.video.stream_check
-from tracking.video.stream_check import stream_problem
+import tracking.video.stream_diagnosis
+from tracking.video.stream_diagnosis import diagnose_stream
 
 Answer = Callable[[str], str | None]
 
@@ -64,8 +64,8 @@ def answer(status: str, *lines: str, protocol: str = "RTSP/1.0") -> Answer:
     [
         ("200 OK", None),
         ("404 Not Found", "has no stream /attic/1"),
-        ("401 Unauthorized", "asks for a user and a password"),
-        ("403 Forbidden", "asks for a user and a password"),
+        ("401 Unauthorized", "requires a user and a password"),
+        ("403 Forbidden", "requires a user and a password"),
         ("503 Service Unavailable", "answers 503 Service Unavailable"),
         ("461", "answers 461"),
     ],
@@ -73,9 +73,9 @@ def answer(status: str, *lines: str, protocol: str = "RTSP/1.0") -> Answer:
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
 def test_what_the_server_answers(server: Server, scheme: str, status: str, words: str | None) -> None:
     server.answer = answer(status, protocol={"rtsp": "RTSP/1.0", "http": "HTTP/1.1"}[scheme])
-    problem = stream_problem(f"{scheme}://{server.place}/attic/1?key=s3cret")
-    assert (None if problem is None else problem.what) == (words and f"{server.place} {words}")
-    assert problem is None or "s3cret" not in f"{problem.what} {problem.hint}"
+    problem = diagnose_stream(f"{scheme}://{server.place}/attic/1?key=s3cret")
+    assert (None if problem is None else problem.description) == (words and f"{server.place} {words}")
+    assert problem is None or "s3cret" not in f"{problem.description} {problem.hint}"
     (request,) = server.requests
     target = f"rtsp://{server.place}/attic/1?key=s3cret" if scheme == "rtsp" else "/attic/1?key=s3cret"
     assert request.split()[:2] == [{"rtsp": "DESCRIBE", "http": "GET"}[scheme], target]
@@ -112,9 +112,9 @@ def digest(request: str) -> str:
 )
 def test_a_wrong_password_is_told_from_a_wrong_path(server: Server, way: Answer, login: str, words: str) -> None:
     server.answer = way
-    problem = stream_problem(f"rtsp://{login}@{server.place}/x")
+    problem = diagnose_stream(f"rtsp://{login}@{server.place}/x")
     assert problem is not None
-    assert problem.what == f"{server.place} {words}"
+    assert problem.description == f"{server.place} {words}"
     assert "wr0ng" not in problem.hint
     assert len(server.requests) == 2
     assert not any("p@ss" in request or "wr0ng" in request for request in server.requests), (
@@ -124,26 +124,26 @@ def test_a_wrong_password_is_told_from_a_wrong_path(server: Server, way: Answer,
 
 def test_over_http_each_request_has_a_connection_of_its_own(server: Server) -> None:
     server.answer = basic
-    problem = stream_problem(f"http://me:p%40ss@{server.place}/x")
+    problem = diagnose_stream(f"http://me:p%40ss@{server.place}/x")
     assert problem is not None
-    assert problem.what == f"{server.place} has no stream /x"
+    assert problem.description == f"{server.place} has no stream /x"
 
 
 def test_a_way_to_log_in_that_is_not_known(server: Server) -> None:
     server.answer = answer("401 Unauthorized", 'WWW-Authenticate: Digest realm="c", nonce="n", algorithm="SHA-256"')
-    assert stream_problem(f"rtsp://me:s3cret@{server.place}/x") is None
+    assert diagnose_stream(f"rtsp://me:s3cret@{server.place}/x") is None
 
 
 def test_a_server_that_says_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking.video.stream_check, "_PATIENCE", 0.2)
-    problem = stream_problem(f"rtsp://{server.place}/x")
+    monkeypatch.setattr(tracking.video.stream_diagnosis, "_TIMEOUT_SECONDS", 0.2)
+    problem = diagnose_stream(f"rtsp://{server.place}/x")
     assert problem is not None
-    assert problem.what == f"{server.place} does not answer"
+    assert problem.description == f"{server.place} does not answer"
 
 
 def test_an_answer_that_is_none(server: Server) -> None:
     server.answer = lambda request: "SSH-2.0-OpenSSH_9.2\r\n\r\n"
-    assert stream_problem(f"rtsp://{server.place}/x") is None
+    assert diagnose_stream(f"rtsp://{server.place}/x") is None
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https", "rtmp"])
@@ -151,9 +151,9 @@ def test_nothing_listens(scheme: str) -> None:
     with socket.socket() as taken:  # and not listening
         taken.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{taken.getsockname()[1]}"
-        problem = stream_problem(f"{scheme}://me:s3cret@{place}/x")
+        problem = diagnose_stream(f"{scheme}://me:s3cret@{place}/x")
     assert problem is not None
-    assert problem.what == f"nothing listens on {place}"
+    assert problem.description == f"nothing listens on {place}"
 
 
 @pytest.mark.parametrize(
@@ -161,17 +161,19 @@ def test_nothing_listens(scheme: str) -> None:
     [
         pytest.param("udp://239.0.0.1:1234", None, id="no connection to be had"),
         pytest.param("rtsp://no..host/x", "there is no host no..host", id="no host"),
-        pytest.param("rtsp://127.0.0.1:99999/x", "its address is no number from 0 to 65535", id="port"),
-        pytest.param("rtsp://me:pa/ss@127.0.0.1/x", "its address is no number from 0 to 65535", id="a / in a password"),
+        pytest.param("rtsp://127.0.0.1:99999/x", "its address is not a number from 0 to 65535", id="port"),
+        pytest.param(
+            "rtsp://me:pa/ss@127.0.0.1/x", "its address is not a number from 0 to 65535", id="a / in a password"
+        ),
         pytest.param("rtsp://me:12/34@127.0.0.1/x", None, id="a / in a password of digits"),
         pytest.param("rtsp://me:12#34@127.0.0.1/x", None, id="a # in a password of digits"),
     ],
 )
 def test_addresses(address: str, words: str | None) -> None:
-    problem = stream_problem(address)
+    problem = diagnose_stream(address)
     if words is None:
         assert problem is None
     else:
         assert problem is not None
-        assert words in problem.what
-        assert "pa" not in problem.what
+        assert words in problem.description
+        assert "pa" not in problem.description

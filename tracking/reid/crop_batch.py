@@ -1,4 +1,4 @@
-"""From boxes on a frame to the network's input: clipping, cropping, and the batch in one reused buffer."""
+"""Turn crops into a network's input: a batch of floats in one reused buffer."""
 
 from __future__ import annotations
 
@@ -6,62 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tracking.errors import EmbedderError
 from tracking.reid.input_spec import Preprocessing
 
-__all__ = ["MIN_SIDE", "CropBatch", "clip_boxes", "crop"]
-
-MIN_SIDE = 2
-"""Boxes with fewer pixels than this on a side, after clipping, show nothing that could be recognised."""
-
-
-def clip_boxes(boxes: ArrayLike, width: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Round boxes to whole pixels and clip them to the frame.
-
-    Args:
-        boxes: (N, 4) xyxy in pixels, any real dtype; NaN and infinities allowed.
-        width: The frame's width in pixels.
-        height: The frame's height in pixels.
-
-    Returns:
-        (N, 4) int64 boxes in [0, width] x [0, height], and (N,) bool: which may be embedded. A box
-        that is empty, reversed, not finite, off the frame, or under 2 pixels on a side after
-        clipping has False and zeros.
-
-    Raises:
-        ValueError: Boxes of another shape.
-    """
-    values = np.asarray(boxes, dtype=np.float64)
-    if values.size == 0:
-        values = values.reshape(0, 4)
-    if values.ndim != 2 or values.shape[1] != 4:
-        raise ValueError(f"expected boxes of shape (N, 4), found {values.shape}")
-    finite = np.isfinite(values)
-    keep: NDArray[np.bool_] = np.asarray(finite.all(axis=1))
-    # A finite value may still exceed every integer type: clip first, then convert.
-    limit = np.array([width, height, width, height], dtype=np.float64)
-    clipped = np.clip(np.rint(np.where(finite, values, 0.0)), 0.0, limit).astype(np.int64)
-    keep &= (clipped[:, 2] - clipped[:, 0] >= MIN_SIDE) & (clipped[:, 3] - clipped[:, 1] >= MIN_SIDE)
-    clipped[~keep] = 0
-    return clipped, keep
-
-
-def crop(frame: NDArray[np.uint8], boxes: ArrayLike) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
-    """Cut boxes out of a frame, without copying.
-
-    Args:
-        frame: (H, W, 3) uint8.
-        boxes: (N, 4) xyxy in pixels.
-
-    Returns:
-        M views on the frame, and (M,) int64 indices of their boxes; see `clip_boxes` for those left out.
-    """
-    height, width = frame.shape[:2]
-    clipped, keep = clip_boxes(boxes, width, height)
-    kept = np.flatnonzero(keep).astype(np.int64)
-    return [frame[y1:y2, x1:x2] for x1, y1, x2, y2 in clipped[kept].tolist()], kept
+__all__ = ["CropBatch"]
 
 
 class CropBatch:

@@ -1,0 +1,111 @@
+"""Write video through OpenCV. A video is complete under its name, or not there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.errors import OutputError
+from tracking.video.reader import load_cv2
+
+__all__ = ["VideoWriter"]
+
+_FRAMES_BETWEEN_CHECKS = 64
+_MIN_FREE_BYTES = 256 * 1024
+"""Free disk space below which a video cannot be finished."""
+
+
+class VideoWriter:
+    """Writes a video under a temporary name, and renames it when it is complete.
+
+    Args:
+        path: The final file; its suffix selects the container.
+        width, height: Pixels of every frame.
+        fps: Frames per second.
+        fourcc: The four-character code of the codec, such as ``mp4v``.
+
+    Raises:
+        OutputError: OpenCV cannot write that codec into that container.
+
+    Attributes:
+        frames: Number of frames written.
+        completed: Whether the video is complete and has its final name.
+    """
+
+    def __init__(self, path: Path, *, width: int, height: int, fps: float, fourcc: str = "mp4v") -> None:
+        cv2 = load_cv2()
+        self.path = path
+        self._size = (width, height)
+        self._part = path.with_name(f".{path.stem}.part{path.suffix}")
+        self.completed = False
+        self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*fourcc), fps, self._size)
+        if not self._writer.isOpened():
+            self._writer.release()
+            self._part.unlink(missing_ok=True)
+            raise OutputError(
+                f"cannot write {path}: OpenCV has no codec {fourcc!r} for {path.suffix or 'a file without suffix'}.",
+                hint="Use --fourcc mp4v with .mp4, or --fourcc MJPG with .avi.",
+            )
+        self.frames = 0
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        """Append a frame, (H, W, 3) uint8 BGR of the stated size.
+
+        Raises:
+            OutputError: The disk is full.
+        """
+        self._writer.write(image)
+        self.frames += 1
+        # OpenCV does not report a failed write. A long run must not go on for a file that cannot be finished.
+        if self.frames % _FRAMES_BETWEEN_CHECKS == 0 and self._free_bytes() < _MIN_FREE_BYTES:
+            raise OutputError(f"cannot write {self.path}: the disk is full.", hint="Free some space and run again.")
+
+    def _free_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self._part.parent).free
+        except OSError:
+            return _MIN_FREE_BYTES
+
+    def close(self) -> None:
+        """Finish the file and rename it. A video without frames leaves no file.
+
+        Raises:
+            OutputError: The file lacks frames that were written; it is removed.
+        """
+        if not self._writer.isOpened():
+            return
+        self._writer.release()
+        try:
+            if not self.frames:
+                return
+            readable = self._readable_frames()
+            if readable < self.frames:
+                raise OutputError(
+                    f"cannot write {self.path}: {readable} of {self.frames} frames reached the file; is the disk full?",
+                    hint="Free some space and run again.",
+                )
+            self._part.replace(self.path)
+            self.completed = True
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}.") from error
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def _readable_frames(self) -> int:
+        """Return the number of frames in the finished file, counted up to those that were written."""
+        capture = load_cv2().VideoCapture(str(self._part))
+        try:
+            if not capture.isOpened() or not capture.grab():
+                return 0
+            count = float(capture.get(load_cv2().CAP_PROP_FRAME_COUNT))
+            if np.isfinite(count) and 0 < count < 1e9:
+                return int(count)
+            frames = 1  # The index is missing, or the container has none: frames must be counted.
+            while frames < self.frames and capture.grab():
+                frames += 1
+            return frames
+        finally:
+            capture.release()
