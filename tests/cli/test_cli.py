@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -17,24 +16,12 @@ import jsonschema
 import pytest
 import typer
 from support import ROOT
+from support.cli import gtrack
 from typer.testing import CliRunner
 
 from cli.main import app
 from tracking.demo.scene import Scene
 from tracking.schemas import load_schema
-
-
-def gtrack(*words: Any, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == code, (words, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.cli import gtrack
 from support.gallery import ColourEmbedder, make_people, unit_vectors
-from test_cli import gtrack
 
 from gallery_db import Entry, Gallery, ingest_folder
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.cli import gtrack
 from support.gallery import DIMENSION, model_named
-from test_cli import gtrack
 
 from gallery_db import Curator, Entry, Gallery, GalleryError, IdentityNotFoundError, rejected_names
 from gallery_db.rejections import Rejections

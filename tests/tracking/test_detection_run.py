@@ -16,6 +16,7 @@ import jsonschema
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.cli import gtrack
 from support.detector_graphs import bright_square
 
 from tracking import DetectorOptions, LiveOptions, detect_video, track_video
@@ -352,15 +353,6 @@ def test_lenient_detections_from_python(scene: Scene) -> None:
 
 
 # --- the command line ------------------------------------------------------------------------------
-
-
-def gtrack(*words: Any, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *map(str, words)], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == code, (words, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 def test_commands(video: Path, weights: Path, tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def test_following_takes_but_a_share_of_the_time(
         now += 0.04
 
     clocks = {"perf_counter": time.perf_counter, "process_time": time.process_time}
-    for module in ("pipeline", "following"):
+    for module in ("pipeline", "identification.gallery_sync"):
         monkeypatch.setattr(f"tracking.{module}.time", SimpleNamespace(monotonic=lambda: now, **clocks))
     monkeypatch.setattr(GalleryView, "refresh", slow)
     options = RunOptions(gallery=tmp_path / "known", embedder=EmbedderOptions("builtin"), classes=[0])

@@ -433,7 +433,7 @@ def test_a_view_sees_what_another_process_added(tmp_path: Path) -> None:
     path = filled(tmp_path / "g")
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from helpers_gallery import *; from gallery_db import Gallery\n"
+        "from support.gallery import *; from gallery_db import Gallery\n"
         "g = Gallery.open(sys.argv[1], write=True); g.add(entries_named(5, 'n'), unit_vectors(5, seed=3))\n"
         "g.close(sync=False)"
     )

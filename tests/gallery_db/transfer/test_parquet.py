@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support import ROOT
+from support.cli import gtrack
 from support.gallery import (
     DIMENSION,
     ColourEmbedder,
@@ -27,7 +28,6 @@ from support.gallery import (
     save_picture,
     unit_vectors,
 )
-from test_cli import gtrack
 
 from gallery_db import (
     EmbeddingError,

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from support import TESTS
-from support.gallery import ColourEmbedder, make_people, model_named, save_picture, unit_vectors
-from test_cli import gtrack
+from support.cli import gtrack
+from support.gallery import ColourEmbedder, GreyEmbedder, make_people, model_named, save_picture, unit_vectors
 
 from gallery_db import (
     EmbeddingError,
-    EmbeddingModel,
     Entry,
     Gallery,
     GalleryError,
@@ -39,22 +35,6 @@ from tracking.errors import VideoError
 from tracking.video.crops import crop
 from tracking.video.frames import VideoFrames
 from tracking.video.reader import VideoReader
-
-
-class GreyEmbedder:
-    """Another tiny model: eight bands of grey."""
-
-    def __init__(self, rows: int | None = None) -> None:
-        self.model = EmbeddingModel("grey.onnx", hashlib.sha256(b"grey").hexdigest(), 8, "grey")
-        self.batches: list[int] = []
-        self.pictures: list[NDArray[np.uint8]] = []
-        self._rows = rows
-
-    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        self.batches.append(len(crops))
-        self.pictures += [np.array(image) for image in crops]
-        rows = np.array([[band.mean() + 1 for band in np.array_split(c, 8)] for c in crops], np.float32)
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True))[: self._rows]
 
 
 def ingested(tmp_path: Path, people: int = 3, each: int = 4) -> Path:
@@ -238,7 +218,7 @@ def test_with_the_builtin_model(scene: Scene, tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
-from test_reembed import GreyEmbedder
+from support.gallery import GreyEmbedder
 from gallery_db import reembed_gallery
 def slow(done, total):
     print(done, flush=True)
