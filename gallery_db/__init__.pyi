@@ -64,8 +64,8 @@ from .model import EmbeddingModel as EmbeddingModel
 from .rejections import Rejections as Rejections
 from .rejections import is_rejected_pair as is_rejected_pair
 from .rejections import rejected_names as rejected_names
+from .search.refresh import ViewChange as ViewChange
 from .search.view import GalleryView as GalleryView
-from .search.view import ViewChange as ViewChange
 from .served.flush import FlushReport as FlushReport
 from .served.flush import flush_journals as flush_journals
 from .served.serve import GalleryServer as GalleryServer

@@ -32,7 +32,8 @@ from gallery_db.errors import (
 )
 from gallery_db.index.embedded import EmbeddedIndex
 from gallery_db.model import EmbeddingModel
-from gallery_db.search.view import GalleryView, Search
+from gallery_db.search.nearest import Search
+from gallery_db.search.view import GalleryView
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, LOCK_NAME, WriterLock
 from gallery_db.store.record import RECORD_NAME, Change, CollectionRow, Operation, Record
 
@@ -868,7 +869,7 @@ class _ViewIndex:
     def nearest(
         self, probes: NDArray[np.float32], count: int, generation: int
     ) -> tuple[list[list[str]], list[list[float]]] | None:
-        """See `gallery_db.search.view.EntryIndex`."""
+        """See `gallery_db.search.nearest.EntryIndex`."""
         try:
             return self._gallery._index.search_at(probes, count, generation)
         except GalleryError as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gallery_db.search.view import Search
+from gallery_db.search.nearest import Search
 from tracking.detections.reader import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.enrolment.base import EnrolMode

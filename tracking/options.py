@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from gallery_db.address import location_of
-from gallery_db.search.view import Search
+from gallery_db.search.nearest import Search
 from tracking.enrolment.base import EnrolMode
 from tracking.enrolment.run_enrolment import check_enrolment_gallery
 from tracking.errors import OptionError

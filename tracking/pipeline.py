@@ -530,7 +530,7 @@ class TrackingRun:
         def changed(before: Sequence[str], change: ViewChange) -> None:
             if enrolment is not None:
                 enrolment.enroller.gallery_changed(change)
-            if change.anew:
+            if change.reset:
                 tracker.gallery_changed(before, change.renamed)
 
         return GallerySync(people.view, changed, self._notify)

@@ -15,7 +15,8 @@ from gallery_db.analysis.class_comparison import block_rows
 from gallery_db.analysis.entry_groups import Separation, group_entries
 from gallery_db.analysis.thresholds import DEFAULT_THRESHOLD
 from gallery_db.entry import Entry
-from gallery_db.search.view import TRACK_PENALTY, GalleryView
+from gallery_db.search.table import TRACK_PENALTY
+from gallery_db.search.view import GalleryView
 
 __all__ = ["DEFAULT_FAR", "FEW_IDENTITIES", "ClassCalibration"]
 

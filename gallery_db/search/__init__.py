@@ -1,1 +1,1 @@
-"""Exact search in memory: a view of a collection, and bounds that keep it fast."""
+"""Exact search in memory: a view of a collection, and similarity bounds that make it fast."""

@@ -326,8 +326,8 @@ def test_every_temporal_tracker(scene: Scene, gallery: Path, name: str) -> None:
 def test_every_search_gives_the_same_names(
     scene: Scene, gallery: Path, tracker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The scene's gallery is small: the sketch, too, is to have its part.
-    monkeypatch.setattr("gallery_db.search.view.SKETCH_FROM", 1)
+    # The scene's gallery is small: the similarity bounds must be used, too.
+    monkeypatch.setattr("gallery_db.search.table.BOUNDS_MIN_ENTRIES", 1)
     frames: dict[str, Any] = {}
     for search in ("exact", "auto", "hnsw"):
         said: list[str] = []

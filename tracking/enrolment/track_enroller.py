@@ -323,7 +323,7 @@ class TrackEnroller:
         for camera in self._cameras.values():
             if camera.enroller is not None:
                 camera.enroller.gallery_changed(change)
-            if change.anew:
+            if change.reset:
                 camera.recognition.gallery_changed(before, change.renamed)
 
     def close(self, *, complete: bool = True, progress: Callable[[int, int], None] | None = None) -> EnrolmentCounts:

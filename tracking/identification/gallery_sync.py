@@ -57,7 +57,7 @@ class GallerySync:
             change = self._view.refresh()
             if change is None:
                 return
-            if change.anew:
+            if change.reset:
                 self._view.prepare()  # else the next look at a track would wait for it, and nobody would count that
             self._changed(before, change)
         except GalleryError as error:

@@ -26,7 +26,7 @@ from gallery_db import (
     calibrate_view,
     plot_calibrations,
 )
-from gallery_db.search.view import TRACK_PENALTY
+from gallery_db.search.table import TRACK_PENALTY
 
 D = 24
 

@@ -1,4 +1,4 @@
-"""Every way to search is compared with a plain product over all entries."""
+"""Every way to search gives the result of a plain product with all entries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from support.gallery import model_named
 
 from gallery_db import Curator, EmbeddingError, Entry, Gallery, GalleryError, GalleryView
+from gallery_db.search.nearest import Search
 from gallery_db.search.similarity_bounds import SimilarityBounds
-from gallery_db.search.view import SKETCH_FROM, TRACK_PENALTY, Search
+from gallery_db.search.table import BOUNDS_MIN_ENTRIES, TRACK_PENALTY
 from gallery_db.store.lock import WriterLock
 from tracking.identification.identifier import TrackIdentifier, name_detections
 
@@ -23,25 +24,25 @@ def unit(array: Array) -> Array:
 
 
 def people(count: int, dimension: int = 512, *, directions: int = 40, seed: int = 0) -> tuple[list[str], Array, Array]:
-    """Names, vectors in clusters of 8 in a few directions and a little of all others, and 24 probes.
+    """Return names, vectors in clusters of 8 that differ mostly in few directions, and 24 probes.
 
-    Half of the probes are new looks at somebody, the others at nobody who is known.
+    Half of the probes are new embeddings of people in the vectors, the others of unknown people.
     """
     random = np.random.default_rng(seed)
     strength = np.where(np.arange(dimension) < directions, 1.0, 0.05)
     mirrors = unit(random.standard_normal((4, dimension)).astype(np.float32))
     centres = random.standard_normal((count // 8 + 13, dimension)) * strength
-    who = np.arange(count) // 8
+    person = np.arange(count) // 8
 
-    def look(centre: NDArray[np.float64]) -> Array:
+    def embed(centre: NDArray[np.float64]) -> Array:
         array = centre + 0.5 * random.standard_normal(centre.shape) * strength
         for mirror in mirrors:  # the directions are not those of the axes
             array = array - 2 * np.outer(array @ mirror, mirror)
         return unit(array)
 
     known = random.integers(0, count // 8, 12)
-    probes = np.concatenate([look(centres[known]), look(centres[count // 8 + 1 :])])
-    return [f"p{number:05d}" for number in who], look(centres[who]), probes
+    probes = np.concatenate([embed(centres[known]), embed(centres[count // 8 + 1 :])])
+    return [f"p{number:05d}" for number in person], embed(centres[person]), probes
 
 
 def noise(count: int, dimension: int = 512) -> tuple[list[str], Array, Array]:
@@ -50,15 +51,15 @@ def noise(count: int, dimension: int = 512) -> tuple[list[str], Array, Array]:
     return [f"p{number // 8:05d}" for number in range(count)], vectors[:count], vectors[count:]
 
 
-def searched(view: GalleryView) -> GalleryView:
-    """The view, of which a sketch is known to answer."""
+def with_bounds(view: GalleryView) -> GalleryView:
+    """Return the view, after a check that it answers with similarity bounds."""
     view.prepare()
-    assert view._sketch is not None
+    assert view._table.bounds() is not None
     return view
 
 
 def same(found: GalleryView, exact: GalleryView, probes: Array, classes: list[str | None] | None = None) -> None:
-    """All that the view promises of near identities, for some limits and numbers."""
+    """Assert everything that the view promises for near identities, with some limits and counts."""
     everything = exact.identity_distances(probes, classes)
     held = [
         number % len(exact.identities) if number % 3 and exact.identities else -1
@@ -90,57 +91,55 @@ def same(found: GalleryView, exact: GalleryView, probes: Array, classes: list[st
 
 
 @pytest.mark.parametrize("dimension", [128, 512, 2048])
-def test_a_sketch_answers_as_all_entries_do(dimension: int) -> None:
-    names, vectors, probes = people(SKETCH_FROM + 37, dimension)
-    view = searched(GalleryView.from_arrays(names, vectors))
+def test_bounds_give_the_result_of_all_entries(dimension: int) -> None:
+    names, vectors, probes = people(BOUNDS_MIN_ENTRIES + 37, dimension)
+    view = with_bounds(GalleryView.from_arrays(names, vectors))
     same(view, GalleryView.from_arrays(names, vectors, search="exact"), probes)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 17, SKETCH_FROM - 1], ids=lambda count: f"{count} entries")
+@pytest.mark.parametrize("count", [0, 1, 2, 17, BOUNDS_MIN_ENTRIES - 1], ids=lambda count: f"{count} entries")
 def test_small_galleries(count: int) -> None:
     names, vectors, probes = noise(count, 64)
     same(GalleryView.from_arrays(names, vectors), GalleryView.from_arrays(names, vectors, search="exact"), probes[:5])
 
 
 @pytest.mark.parametrize("dimension", [8, 16, 512])
-def test_where_a_sketch_is_of_no_use(dimension: int) -> None:
-    names, vectors, probes = noise(SKETCH_FROM, dimension)
+def test_where_bounds_do_not_help(dimension: int) -> None:
+    names, vectors, probes = noise(BOUNDS_MIN_ENTRIES, dimension)
     view = GalleryView.from_arrays(names, vectors)
     same(view, GalleryView.from_arrays(names, vectors, search="exact"), probes)
-    assert view._sketch is None, "directions of equal weight cannot be left out"
+    assert view._table.bounds() is None, "directions of equal weight cannot be left out"
 
 
-def test_whatever_the_directions_are_a_sketch_is_right() -> None:
-    names, vectors, probes = noise(SKETCH_FROM)
+def test_the_result_is_exact_for_any_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, vectors, probes = noise(BOUNDS_MIN_ENTRIES)
     view = GalleryView.from_arrays(names, vectors)
     columns = view.row_columns
-    view._sketched, view._sketch = (
-        True,
-        SimilarityBounds(view.embeddings, np.zeros_like(columns), np.eye(512, 63).astype("f")),
-    )
+    bounds = SimilarityBounds(view.embeddings, np.zeros_like(columns), np.eye(512, 63).astype("f"))
+    monkeypatch.setattr(view._table, "bounds", lambda: bounds)
     same(view, GalleryView.from_arrays(names, vectors, search="exact"), probes)
 
 
-def test_bounds_hold_also_where_nothing_is_left_out() -> None:
+def test_bounds_hold_where_the_rest_is_empty() -> None:
     random = np.random.default_rng(3)
     basis = np.linalg.qr(random.standard_normal((256, 63)))[0].astype(np.float32)
     inside = unit(random.standard_normal((500, 63)).astype(np.float32) @ basis.T)
     nearly = unit(inside + 1e-4 * random.standard_normal(inside.shape).astype(np.float32))
     vectors = np.concatenate([inside, nearly])
-    sketch = SimilarityBounds(vectors, np.zeros(1000, np.intp), basis)
+    bounds = SimilarityBounds(vectors, np.zeros(1000, np.intp), basis)
     exact = vectors[:200].astype(np.float64) @ vectors.T.astype(np.float64)
     for probe in range(200):
         # Asked for all that are at least as similar as the 30th, it must not miss one of them.
         floor = np.sort(exact[probe])[-30]
-        pairs, passed = sketch.at_least(
-            vectors[probe : probe + 1], np.zeros(1, np.intp), np.array([floor]), columns=np.arange(1000), loss=None
+        pairs, left_out = bounds.find_pairs(
+            vectors[probe : probe + 1], np.zeros(1, np.intp), np.array([floor]), columns=np.arange(1000), penalties=None
         )
-        assert not passed.any()
+        assert not left_out.any()
         assert set(np.flatnonzero(exact[probe] >= floor)) <= set(pairs.rows)
 
 
-def test_classes_and_entries_that_count_less() -> None:
-    names, vectors, probes = people(SKETCH_FROM + 500)
+def test_classes_and_penalties() -> None:
+    names, vectors, probes = people(BOUNDS_MIN_ENTRIES + 500)
     classes = [("person", "Car", "person", "PERSON", "bus")[n % 5] for n in range(len(names))]
     origins = [("image", "track", "track")[n % 3] for n in range(len(names))]
     views = [
@@ -148,18 +147,18 @@ def test_classes_and_entries_that_count_less() -> None:
         for search in ("auto", "exact")
     ]
     asked: list[str | None] = ["person", "CAR", None, "tram", "Bus", "person"] * 4
-    same(searched(views[0]), views[1], probes, asked)
-    same(searched(views[0]), views[1], probes, ["tram"] * 24)
-    same(searched(views[0]), views[1], probes, [None] * 24)
+    same(with_bounds(views[0]), views[1], probes, asked)
+    same(with_bounds(views[0]), views[1], probes, ["tram"] * 24)
+    same(with_bounds(views[0]), views[1], probes, [None] * 24)
     # Of a probe that is an enrolled entry, its own identity is TRACK_PENALTY away.
     enrolled = vectors[1:2]
     assert views[0].identity_distances(enrolled, ["car"], limit=0.25)[0].min() == pytest.approx(TRACK_PENALTY, abs=1e-6)
 
 
-def test_entries_that_were_appended() -> None:
-    names, vectors, probes = people(SKETCH_FROM + 400)
+def test_appended_entries() -> None:
+    names, vectors, probes = people(BOUNDS_MIN_ENTRIES + 400)
     views = [GalleryView.from_arrays(names[400:], vectors[400:], search=search) for search in ("auto", "exact")]
-    searched(views[0])
+    with_bounds(views[0])
     extra = [Entry(id=f"x{n}", identity=names[n], origin="track" if n % 2 else "image") for n in range(200)]
     extra += [Entry(id=f"y{n}", identity=names[-n - 1], origin="image") for n in range(200)]
     for view in views:
@@ -169,19 +168,19 @@ def test_entries_that_were_appended() -> None:
     assert views[0].nearest_identities(vectors[:1], 1)[1][0, 0] == pytest.approx(0, abs=1e-6)
 
 
-def test_equals_come_by_column_and_all_of_them_are_met() -> None:
-    names, vectors, _ = people(SKETCH_FROM)
+def test_equal_distances_are_all_found_in_column_order() -> None:
+    names, vectors, _ = people(BOUNDS_MIN_ENTRIES)
     vectors[::8] = vectors[0]
-    view = searched(GalleryView.from_arrays(names, vectors))
+    view = with_bounds(GalleryView.from_arrays(names, vectors))
     probe = vectors[:1]
     assert view.nearest_identities(probe, 20)[0][0].tolist() == list(range(20))
     assert np.isfinite(view.identity_distances(probe, limit=0.1)).all()
     assert (view.identity_distances(probe, limit=0.0) <= 1e-6).sum() == len(view.identities)
 
 
-def test_a_probe_gets_the_same_answer_in_any_company() -> None:
-    names, vectors, probes = people(SKETCH_FROM)
-    view = searched(GalleryView.from_arrays(names, vectors))
+def test_a_probe_gets_the_same_answer_beside_any_other_probes() -> None:
+    names, vectors, probes = people(BOUNDS_MIN_ENTRIES)
+    view = with_bounds(GalleryView.from_arrays(names, vectors))
     together = view.nearest_identities(probes, 5)
     for row in range(0, 24, 5):
         alone = view.nearest_identities(probes[row], 5)
@@ -190,41 +189,41 @@ def test_a_probe_gets_the_same_answer_in_any_company() -> None:
 
 
 def test_many_probes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gallery_db.search.similarity_bounds._BUFFER", 10_000)
-    monkeypatch.setattr("gallery_db.search.view._PRODUCTS", 1_000)
-    names, vectors, probes = people(SKETCH_FROM)
+    monkeypatch.setattr("gallery_db.search.similarity_bounds._MAX_BOUNDS", 10_000)
+    monkeypatch.setattr("gallery_db.search.nearest._MAX_PRODUCTS", 1_000)
+    names, vectors, probes = people(BOUNDS_MIN_ENTRIES)
     whole = 1.0 - probes @ vectors.T
     expected = np.stack([whole[:, start : start + 8].min(axis=1) for start in range(0, len(vectors), 8)], axis=1)
     exact = GalleryView.from_arrays(names, vectors, search="exact")
     np.testing.assert_allclose(exact.identity_distances(probes), expected, atol=1e-6)
-    same(searched(GalleryView.from_arrays(names, vectors)), exact, probes)
+    same(with_bounds(GalleryView.from_arrays(names, vectors)), exact, probes)
 
 
-def test_a_sketch_goes_on_after_a_refresh(tmp_path: Path) -> None:
-    names, vectors, probes = people(SKETCH_FROM + 100, 128)
+def test_bounds_stay_valid_after_a_refresh(tmp_path: Path) -> None:
+    names, vectors, probes = people(BOUNDS_MIN_ENTRIES + 100, 128)
     model = model_named(dimension=128)
     with Gallery.create(tmp_path / "g", model) as gallery:
         gallery.add([Entry(id=f"e{n}", identity=name) for n, name in enumerate(names)], vectors)
-        view, exact = searched(gallery.view()), gallery.view(search="exact")
-        sketch = view._sketch
+        view, exact = with_bounds(gallery.view()), gallery.view(search="exact")
+        bounds = view._table.bounds()
         gallery.replace([Entry(id="e5", identity="new")], probes[:1])
         gallery.remove([f"e{n}" for n, name in enumerate(names) if name == names[-1]][1:])
         gallery.add([Entry(id="late", identity=names[9], origin="track")], probes[1:2])
         assert view.nearest_identities(probes[:1], 1)[1][0, 0] > 0.01
         assert view.refresh()
         assert exact.refresh()
-        assert view._sketch is sketch, "a few changes are taken in beside it"
+        assert view._table.bounds() is bounds, "a few changes do not need new bounds"
         for number, name in enumerate(("new", names[9])):
             column = view.nearest_identities(probes[number : number + 1], 1)[0][0, 0]
             assert view.identities[column] == name
         same(view, exact, probes)
         Curator(gallery).rename(names[-1], "somebody else")
         assert view.refresh()
-        same(searched(view), gallery.view(search="exact"), probes)
+        same(with_bounds(view), gallery.view(search="exact"), probes)
         gallery.close(sync=False)
 
 
-def test_questions_that_make_no_sense() -> None:
+def test_invalid_arguments() -> None:
     names, vectors, probes = noise(20, 16)
     view = GalleryView.from_arrays(names, vectors)
     with pytest.raises(EmbeddingError, match="at least 1"):
@@ -233,7 +232,7 @@ def test_questions_that_make_no_sense() -> None:
         view.nearest_identities(probes, 1, ["person"])
 
 
-# -- by Chroma's index -------------------------------------------------------------------------------------------
+# -- with Chroma's index -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +250,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many neighbours Chroma was asked for, question by question."""
+    """How many neighbours Chroma was asked for, in each query."""
     from gallery_db.index.chroma_index import ChromaIndex
 
     asked: list[int] = []
@@ -265,7 +264,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-def test_hnsw_asks_chroma_and_names_alike(stored: Path, counted: list[int]) -> None:
+def test_hnsw_asks_chroma_and_gives_the_same_names(stored: Path, counted: list[int]) -> None:
     probes = people(800, 64)[2]
     with Gallery.open(stored) as gallery:
         view = gallery.view(search="hnsw")
@@ -274,7 +273,7 @@ def test_hnsw_asks_chroma_and_names_alike(stored: Path, counted: list[int]) -> N
     assert counted == [64] * 10
 
 
-def test_what_the_index_does_not_know_is_compared_in_memory(stored: Path, counted: list[int]) -> None:
+def test_what_the_index_does_not_have_is_compared_in_memory(stored: Path, counted: list[int]) -> None:
     probe = people(800, 64)[2][:1]
     with Gallery.open(stored) as reader:
         view = reader.view(search="hnsw")
@@ -300,7 +299,7 @@ def test_what_the_index_does_not_know_is_compared_in_memory(stored: Path, counte
     assert len(counted) == before + 1
 
 
-def test_a_view_by_the_index_needs_the_lock_once(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_view_with_the_index_needs_the_lock_once(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gallery_db.gallery.DEFAULT_LOCK_TIMEOUT", 0.1)
     with Gallery.open(stored) as gallery:
         with pytest.raises(GalleryError, match="'fast'"):
@@ -309,7 +308,7 @@ def test_a_view_by_the_index_needs_the_lock_once(stored: Path, monkeypatch: pyte
             gallery.view(search="hnsw")
 
 
-def test_the_writer_asks_its_own_index_while_it_writes(tmp_path: Path, counted: list[int]) -> None:
+def test_the_writer_searches_its_own_index_while_it_writes(tmp_path: Path, counted: list[int]) -> None:
     names, vectors, probes = people(800, 64)
     with Gallery.create(tmp_path / "g", model_named(dimension=64)) as gallery:
         empty = gallery.view(search="hnsw")
@@ -334,7 +333,7 @@ def test_the_writer_asks_its_own_index_while_it_writes(tmp_path: Path, counted: 
 @pytest.mark.parametrize("threshold", [0.1, 0.25, 0.6])
 @pytest.mark.parametrize("search", ["auto", "hnsw"])
 def test_tracks_get_the_same_names(search: Search, threshold: float, tmp_path: Path) -> None:
-    names, vectors, _ = people(SKETCH_FROM, 128)
+    names, vectors, _ = people(BOUNDS_MIN_ENTRIES, 128)
     random = np.random.default_rng(4)
     with Gallery.create(tmp_path / "g", model_named(dimension=128)) as gallery:
         gallery.add([Entry(id=f"e{n}", identity=name) for n, name in enumerate(names)], vectors)
@@ -344,20 +343,20 @@ def test_tracks_get_the_same_names(search: Search, threshold: float, tmp_path: P
         wandering = 0.4 * random.standard_normal((12, 128))
         answers = []
         for frame in range(30):
-            # Tracks drift away from whom they show, go over to somebody else, come and go.
+            # Tracks drift away from their person, switch to another person, start and end.
             people_seen[random.integers(12)] = random.integers(len(vectors))
             wandering += 0.1 * random.standard_normal(wandering.shape)
-            looks = unit((vectors[people_seen] + 0.06 * wandering).astype(np.float32))
+            embeddings = unit((vectors[people_seen] + 0.06 * wandering).astype(np.float32))
             ids = [n for n in range(12) if (n + frame) % 5]
             for one in tracks:
-                one.observe(frame, ids, looks[ids], [1.0] * len(ids), ["person"] * len(ids))
+                one.observe(frame, ids, embeddings[ids], [1.0] * len(ids), ["person"] * len(ids))
             found, expected = (one.names(frame, ids) for one in tracks)
             answers.append([n and n.identity for n in expected])
             assert [n and n.identity for n in found] == answers[-1]
             for mine, other in zip(found, expected, strict=True):
                 if mine is not None and other is not None:
                     assert mine.distance == pytest.approx(other.distance, abs=1e-5)
-            single, exact = (name_detections(view, looks, ["person"] * 12, threshold) for view in views)
+            single, exact = (name_detections(view, embeddings, ["person"] * 12, threshold) for view in views)
             assert [n and n.identity for n in single] == [n and n.identity for n in exact]
             if frame == 15:
                 for one, view in zip(tracks, views, strict=True):

@@ -1,4 +1,4 @@
-"""The exact view in memory, against a plain loop."""
+"""The view in memory gives the result of a plain loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gallery_db import (
     restore_snapshot,
     take_snapshot,
 )
-from gallery_db.search.view import SKETCH_FROM, TRACK_PENALTY
+from gallery_db.search.table import BOUNDS_MIN_ENTRIES, TRACK_PENALTY
 
 NAMES = ["b", "a", "a", "c", "b", "a", "c", "d"]
 CLASSES = ["person", "person", "car", "Person", "PERSON", "Car", "person", "bus"]
@@ -79,7 +79,7 @@ def test_nearest_is_sorted_and_filtered(view: GalleryView) -> None:
     assert view.nearest(probes, 2, class_name="tram")[0].shape == (4, 0)
 
 
-def test_equals_come_by_row() -> None:
+def test_equal_distances_come_in_row_order() -> None:
     view = GalleryView.from_arrays([f"{n:02d}" for n in range(20)], np.repeat(unit_vectors(1), 20, axis=0))
     rows, _ = view.nearest(unit_vectors(1), 4)
     assert rows.tolist() == [[0, 1, 2, 3]]
@@ -93,7 +93,7 @@ def test_the_distance_to_itself_is_zero_and_to_the_opposite_two(view: GalleryVie
     assert opposite.identity_distances(vector)[0, 0] == pytest.approx(2.0, abs=1e-6)
 
 
-def test_nothing_to_ask_or_nobody_to_find(view: GalleryView) -> None:
+def test_no_probes_and_no_entries(view: GalleryView) -> None:
     none = np.empty((0, DIMENSION), np.float32)
     assert view.identity_distances(none).shape == (0, 5)
     assert view.nearest(none, 2)[0].shape == (0, 2)
@@ -120,12 +120,12 @@ def test_bad_probes_are_refused(view: GalleryView, name: str) -> None:
             call(BAD_PROBES[name])
 
 
-def test_as_many_classes_as_probes_are_asked_for(view: GalleryView) -> None:
+def test_a_class_is_needed_for_each_probe(view: GalleryView) -> None:
     with pytest.raises(EmbeddingError, match="2 class names"):
         view.identity_distances(unit_vectors(2), ["person"])
 
 
-def test_refreshing_follows_each_kind_of_change(place: Path | str) -> None:
+def test_refresh_shows_each_kind_of_change(place: Path | str) -> None:
     with Gallery.create(place, model_named()) as gallery:
         view = gallery.view()
         assert len(view) == 0
@@ -151,7 +151,7 @@ def test_refreshing_follows_each_kind_of_change(place: Path | str) -> None:
     assert view.identity_distances(unit_vectors(1)).shape == (1, 2)
 
 
-def test_appending_is_as_if_they_had_been_there() -> None:
+def test_appended_entries_count_as_loaded_ones() -> None:
     vectors = unit_vectors(8)
     view = GalleryView.from_arrays(NAMES[:3], vectors[:3], class_names=CLASSES[:3])
     before = view.identities
@@ -182,7 +182,7 @@ def test_appending_is_as_if_they_had_been_there() -> None:
     assert empty.identity_distances(vectors[:1])[0, 0] == pytest.approx(0, abs=1e-6)
 
 
-def test_enrolled_entries_of_reviewed_people_count_less() -> None:
+def test_enrolled_entries_of_reviewed_identities_have_a_penalty() -> None:
     first, second, third = unit_vectors(3)
     view = GalleryView.from_arrays(
         ["ann", "ann", "stranger"], np.stack([first, second, third]), origins=["image", "track", "track"]
@@ -197,7 +197,7 @@ def test_enrolled_entries_of_reviewed_people_count_less() -> None:
 
 
 def shown(view: GalleryView) -> dict[str, tuple[str, str, bytes]]:
-    """What a view holds of each entry, by all the ways to ask for it."""
+    """Return what a view shows of each entry, after comparing all ways to ask for it."""
     columns = view.row_columns.tolist()
     assert len(view) == len(view.entry_ids) == len(set(view.entry_ids)) == len(columns) == len(view.embeddings)
     for column, name in enumerate(view.identities):
@@ -221,7 +221,7 @@ def distances(view: GalleryView, probes: NDArray[np.float32]) -> Mapping[tuple[s
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_view_that_follows_is_the_view_made_anew(tmp_path: Path, seed: int) -> None:
+def test_a_refreshed_view_equals_a_new_view(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     number = 0
     waiting: dict[str, tuple[Entry, NDArray[np.float32]]] = {}
@@ -263,17 +263,17 @@ def test_a_view_that_follows_is_the_view_made_anew(tmp_path: Path, seed: int) ->
                 case _:
                     before = view.identities
                     change = view.refresh()
-                    if change is not None and not change.anew:
+                    if change is not None and not change.reset:
                         assert view.identities[: len(before)] == before
-                    anew = gallery.view(without=without)
+                    new_view = gallery.view(without=without)
                     if waiting:
-                        anew.append([e for e, _ in waiting.values()], np.stack([v for _, v in waiting.values()]))
-                    assert shown(view) == shown(anew)
-                    assert distances(view, probes) == distances(anew, probes)
-                    assert [sorted(view.enrolled(n, "person")[0]) for n in sorted(anew.identities)] == [
-                        sorted(anew.enrolled(n, "person")[0]) for n in sorted(anew.identities)
+                        new_view.append([e for e, _ in waiting.values()], np.stack([v for _, v in waiting.values()]))
+                    assert shown(view) == shown(new_view)
+                    assert distances(view, probes) == distances(new_view, probes)
+                    assert [sorted(view.enrolled(n, "person")[0]) for n in sorted(new_view.identities)] == [
+                        sorted(new_view.enrolled(n, "person")[0]) for n in sorted(new_view.identities)
                     ]
-                    found, expected = view.nearest(probes, 4), anew.nearest(probes, 4)
+                    found, expected = view.nearest(probes, 4), new_view.nearest(probes, 4)
                     np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
                     assert view.generation == gallery.generation
         gallery.close(sync=False)
@@ -285,7 +285,7 @@ def refreshed(view: GalleryView) -> ViewChange:
     return change
 
 
-def test_what_a_refresh_tells(place: Path | str) -> None:
+def test_what_a_refresh_returns(place: Path | str) -> None:
     with Gallery.create(place, model_named()) as gallery:
         people = Curator(gallery)
         gallery.add(entries_named(12, per_identity=4), unit_vectors(12))
@@ -294,7 +294,7 @@ def test_what_a_refresh_tells(place: Path | str) -> None:
         gallery.add([Entry("new", "who0000"), Entry("newer", "zoe")], unit_vectors(2, seed=1))
         gallery.remove(["e00004", "e00000"])
         change = refreshed(view)
-        assert (change.renamed, change.anew) == ({}, False)
+        assert (change.renamed, change.reset) == ({}, False)
         assert {id_: entry and entry.identity for id_, entry in change.entries.items()} == {
             "new": "who0000", "newer": "zoe", "e00004": None, "e00000": None,
         }  # fmt: skip
@@ -306,18 +306,18 @@ def test_what_a_refresh_tells(place: Path | str) -> None:
         )
         people.split("zoe", ["newer"], "yan")
         change = refreshed(view)
-        assert (change.renamed, change.anew) == ({}, True)
+        assert (change.renamed, change.reset) == ({}, True)
         people.undo(2)
         assert refreshed(view).renamed == {"yan": "zoe"}
         assert set(view.identities) == {"ann", "who0000", "who0002", "zoe"}
         gallery.update([replace(gallery.get("new")[0], extra={"seen": 1})])
         change = refreshed(view)
-        assert (list(change.entries), change.anew) == (["new"], False)
+        assert (list(change.entries), change.reset) == (["new"], False)
         gallery.close(sync=False)
 
 
-def test_a_name_changes_also_where_an_entry_of_it_is_on_its_way(tmp_path: Path) -> None:
-    """Whoever renames an identity does not see what is not stored yet, and means it too."""
+def test_a_rename_includes_entries_that_are_not_stored_yet(tmp_path: Path) -> None:
+    """A rename means the whole identity, also entries that its author could not see yet."""
     with Gallery.create(tmp_path / "g", model_named()) as gallery:
         gallery.add(entries_named(4, per_identity=2), unit_vectors(4))
         view = gallery.view()
@@ -333,27 +333,29 @@ def test_a_name_changes_also_where_an_entry_of_it_is_on_its_way(tmp_path: Path) 
         gallery.add([Entry("last", "who0000", origin="track")], unit_vectors(1, seed=4))
         view.refresh()
         Curator(gallery).move(["f00000", "f00001", "late"], "cid", new=True)
-        assert refreshed(view).renamed == {}, "one by one, and not that one"
+        assert refreshed(view).renamed == {}, "entries were moved one by one, and not that one"
         gallery.close(sync=False)
 
 
-def test_much_that_comes_and_goes_is_sorted_anew(tmp_path: Path) -> None:
+def test_many_changes_are_sorted_in(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g", model_named()) as gallery:
         gallery.add(entries_named(10), unit_vectors(10))
         view = gallery.view()
-        gallery.add(entries_named(SKETCH_FROM + 1, "f"), unit_vectors(SKETCH_FROM + 1, seed=1))
-        assert refreshed(view).anew
+        gallery.add(entries_named(BOUNDS_MIN_ENTRIES + 1, "f"), unit_vectors(BOUNDS_MIN_ENTRIES + 1, seed=1))
+        assert refreshed(view).reset
         assert view.identities == tuple(sorted(view.identities))
         assert shown(view) == shown(gallery.view())
         view.append([Entry("hand", "me")], unit_vectors(1, seed=2))
         gallery.add(entries_named(6000, "g"), unit_vectors(6000, seed=3))
         change = refreshed(view)
-        assert (change.entries, change.renamed, change.anew) == ({}, {}, True), "so many come with all the rest"
-        assert len(view) == 10 + SKETCH_FROM + 1 + 6000 + 1, "and what only the view knows stays"
+        assert (change.entries, change.renamed, change.reset) == ({}, {}, True), (
+            "so many changes are read with the whole collection"
+        )
+        assert len(view) == 10 + BOUNDS_MIN_ENTRIES + 1 + 6000 + 1, "and an entry that only the view has stays"
         gallery.close(sync=False)
 
 
-def test_a_snapshot_that_was_put_back_is_read_as_a_whole(tmp_path: Path) -> None:
+def test_a_restored_snapshot_is_read_as_a_whole(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g", model_named()) as gallery:
         gallery.add(entries_named(10), unit_vectors(10))
         take_snapshot(gallery, "then")
@@ -367,12 +369,12 @@ def test_a_snapshot_that_was_put_back_is_read_as_a_whole(tmp_path: Path) -> None
             gallery.add(entries_named(1, "after"), unit_vectors(1, seed=1))
             gallery.close(sync=False)
         change = refreshed(view)
-        assert (change.entries, change.anew) == ({}, True)
+        assert (change.entries, change.reset) == ({}, True)
         assert shown(view) == shown(reader.view())
         assert len(view) == 11
 
 
-def test_a_view_without_some(place: Path | str) -> None:
+def test_a_view_with_excluded_entries(place: Path | str) -> None:
     with Gallery.create(place, model_named()) as gallery:
         gallery.add(entries_named(10), unit_vectors(10))
         view = gallery.view(without=[f"e0000{n}" for n in range(5)])
