@@ -93,7 +93,7 @@ def tracks(
     Example: gtrack export tracks out/clip/tracked.json -o clip.txt -o clip.html --video clip.mp4
 
     Formats: MOTChallenge text (with a sidecar that says who the numbers are), COCO-VID, CSV, Parquet, the timeline as
-    a picture, and a report as one HTML file. Columns and keys: docs/tracks-formats.md.
+    a picture, and a report as one HTML file. Columns and keys: docs/reference/tracks-formats.md.
     """
     from tracking import export_tracks, timeline
     from tracking.errors import OptionError

@@ -1,6 +1,6 @@
 """Generate what the documentation takes from the code: the command line, the JSON Schemas, the project's own files.
 
-MkDocs calls the functions named ``on_...`` while it builds the site (``hooks`` in mkdocs.yml). The tests call the others.
+MkDocs calls the functions named ``on_...`` while it builds the site (``hooks`` in mkdocs.yml), the tests the others.
 
 - ``reference/cli/*.md``: one page for each command of the app, or group of commands, written from Typer's own objects.
 - ``<!-- commands -->`` in a page: the table of all commands.

@@ -62,7 +62,7 @@ def calibrate(
     Example: gtrack gallery calibrate --gallery gallery --far 0.05 --plot calibration.png
 
     Each identity in turn is taken for a stranger, and each appearance of known people is matched without itself.
-    docs/calibration.md tells how, and how far to trust it.
+    docs/explanation/calibration.md tells how, and how far to trust it.
     """
     from gallery_db import (
         Gallery,

@@ -42,7 +42,7 @@ def export(
 
     Example: gtrack gallery export people.parquet --gallery gallery --crops
 
-    The file is complete or not there; pandas, polars and others read it (docs/gallery-parquet.md).
+    The file is complete or not there; pandas, polars and others read it (docs/reference/gallery-parquet.md).
     """
     from gallery_db import Gallery, export_folders, export_parquet
     from tracking.errors import OptionError

@@ -5,7 +5,7 @@ as a whole and plays a *stranger*: the share of its probes that would get a name
 gallery of this size). Each *known* person is probed with entries that were seen together (by one camera, in one visit,
 in one burst of images), which are left out: the share of probes that are not nearest to their own identity, within the
 threshold, is the miss rate (FNIR). A probe is one entry, like the first observation of a track, or the mean of several
-entries that were seen together, like the evidence of a longer track. See docs/calibration.md.
+entries that were seen together, like the evidence of a longer track. See docs/explanation/calibration.md.
 """
 
 from __future__ import annotations

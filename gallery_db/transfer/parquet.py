@@ -1,6 +1,6 @@
 """A gallery to and from a Parquet file, which other tools read as well.
 
-The Parquet format is described in docs/gallery-parquet.md.
+The Parquet format is described in docs/reference/gallery-parquet.md.
 """
 
 from __future__ import annotations
@@ -449,7 +449,7 @@ class _Reader:
         if raw is None:
             raise GalleryFormatError(
                 f"{self.path} is a Parquet file, but not of a gallery: its schema has no metadata 'gtrack'.",
-                hint="pandas and polars drop it when they save; docs/gallery-parquet.md shows how to keep it.",
+                hint="pandas and polars drop it on saving; docs/reference/gallery-parquet.md shows how to keep it.",
             )
         try:
             facts = json.loads(raw)
@@ -501,7 +501,7 @@ class _Reader:
             if schema.names.count(name) != 1:
                 raise GalleryFormatError(
                     f"{self.path}: expected one column {name!r}, found {schema.names.count(name)}.",
-                    hint="docs/gallery-parquet.md describes the columns.",
+                    hint="docs/reference/gallery-parquet.md describes the columns.",
                 )
             kind = schema.field(name).type
             if name == "embedding":
@@ -515,7 +515,7 @@ class _Reader:
             if not good:
                 raise GalleryFormatError(
                     f"{self.path}: expected {what} in the column {name!r}, found {kind}.",
-                    hint="docs/gallery-parquet.md describes the columns.",
+                    hint="docs/reference/gallery-parquet.md describes the columns.",
                 )
         kind = schema.field("embedding").type
         if types.is_fixed_size_list(kind) and kind.list_size != model.dimension:

@@ -1,4 +1,4 @@
-"""Tracks as a flat table, CSV or Parquet: one row a box. docs/tracks-formats.md says what the columns mean."""
+"""Tracks as a flat table, CSV or Parquet: one row a box. docs/reference/tracks-formats.md describes the columns."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Timeline:
         return tuple(presence for presence in self.presences if presence.kind in kinds)
 
     def as_dict(self) -> dict[str, Any]:
-        """The whole as JSON types; docs/tracks-formats.md says what each key means."""
+        """The whole as JSON types; docs/reference/tracks-formats.md says what each key means."""
         video, tracker = self.header.get("video"), self.header.get("tracker")
         return without_none(
             format="gtrack-timeline",

@@ -173,7 +173,7 @@ def test_pandas_reads_it_at_once(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_pandas_saved_is_taken_with_its_metadata(file: Path, tmp_path: Path) -> None:
-    """As docs/gallery-parquet.md shows: doubles for frames with gaps, plain lists for embeddings."""
+    """As docs/reference/gallery-parquet.md shows: doubles for frames with gaps, plain lists for embeddings."""
     frame = pd.read_parquet(file)
     frame.loc[frame["identity"] == "alice", "identity"] = "Alice B."
     table = pa.Table.from_pandas(frame, preserve_index=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -13,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import ROOT
 from support.own_pipeline import SIZE, TOY, OwnFrame, axis, own_frames
 from support.reid import DIMENSION, make_onnx, write_sidecar
 
@@ -643,16 +640,6 @@ def test_two_clips_side_by_side(scene: Scene, door: list[OwnFrame], tmp_path: Pa
     for entry in entries_of(tmp_path / "g"):
         identities.setdefault(entry.identity, set()).add(entry.extra["source_id"])
     assert sum(len(sources) == 2 for sources in identities.values()) >= 3, "people of both cameras"
-
-
-def test_the_documented_example_runs(tmp_path: Path) -> None:
-    """The first example of docs/own-pipeline.md, as it stands."""
-    page = (ROOT / "docs" / "own-pipeline.md").read_text(encoding="utf-8")
-    code = page.split("```python\n")[1].split("```")[0]
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = done.stdout.splitlines()
-    assert sum(line.startswith("unknown-") and line.endswith(" door yard") for line in lines) >= 3
 
 
 def hears_of(enroller: TrackEnroller, source: str, name: str) -> None:
