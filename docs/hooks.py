@@ -4,6 +4,7 @@ MkDocs calls the functions named ``on_...`` while it builds the site (``hooks`` 
 
 - ``reference/cli/*.md``: one page for each command of the app, or group of commands, written from Typer's own objects.
 - ``<!-- commands -->`` in a page: the table of all commands.
+- ``<!-- error tree -->`` in a page: the tree of errors.
 - ``<!-- schema: det-v1 -->`` in a page: the schema as tables, and as it is.
 - ``contributing.md`` and ``changelog.md``: the files of the repository's top folder.
 """
@@ -105,10 +106,14 @@ def _default(parameter: Any) -> str:
     return str(value.value if isinstance(value, Enum) else value)
 
 
+def _argument_word(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
+
+
 def _parameter_row(parameter: Any, is_argument: bool) -> str:
     kind = _value_type(parameter)
     if is_argument:
-        name = f"`{parameter.name.upper()}`"
+        name = f"`{_argument_word(parameter)}`"
     else:
         name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
     if kind and not is_argument:
@@ -144,7 +149,7 @@ def command_markdown(entry: CliCommand, level: int) -> str:
             panels.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(parameter)
     usage = [entry.name]
     for argument in arguments:
-        word = argument.name.upper() + ("..." if argument.nargs == -1 else "")
+        word = _argument_word(argument) + ("..." if argument.nargs == -1 else "")
         usage.append(word if argument.required else f"[{word}]")
     usage.append("[OPTIONS]")
     lines = [f"{'#' * level} {entry.name} {{ #{entry.anchor} }}", "", "```text", " ".join(usage), "```", ""]
@@ -250,6 +255,15 @@ def schema_markdown(name: str) -> str:
     return "\n".join([*lines, "    ```", ""])
 
 
+def error_tree() -> str:
+    """Return the tree of errors, as the module that defines them draws it."""
+    from gallery_db import errors
+
+    tree = re.search(r"^    GtrackError\n(?:    .*\n)+", errors.__doc__ or "", flags=re.MULTILINE)
+    assert tree, "the docstring of gallery_db.errors has no tree"
+    return "```text\n" + re.sub(r"^    ", "", tree[0], flags=re.MULTILINE) + "```"
+
+
 def project_page(name: str) -> str:
     """Return a file of the repository's top folder as a page; its links into ``docs/`` become links of the site."""
     text = (REPOSITORY / name).read_text(encoding="utf-8")
@@ -286,6 +300,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Put the generated parts into the pages that ask for them."""
     if "<!-- commands -->" in markdown:
         markdown = markdown.replace("<!-- commands -->", "\n".join(_command_table(cli_commands(), page="{}.md")))
+    if "<!-- error tree -->" in markdown:
+        markdown = markdown.replace("<!-- error tree -->", error_tree())
     return re.sub(r"<!-- schema: ([\w-]+) -->", lambda match: schema_markdown(match[1]), markdown)
 
 
