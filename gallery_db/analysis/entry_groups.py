@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gallery_db.entry import Entry
-from gallery_db.media.market_names import market_name
+from gallery_db.media.market_names import parse_market_name
 
 __all__ = ["EntryGroups", "Separation", "camera_of", "group_entries"]
 
@@ -50,7 +50,7 @@ def camera_of(entry: Entry) -> str | None:
     camera = entry.extra.get("source_id")
     if isinstance(camera, str) and camera:
         return camera
-    named = market_name(entry.source) if entry.origin == "image" else None
+    named = parse_market_name(entry.source) if entry.origin == "image" else None
     return f"c{named.camera}" if named else None
 
 

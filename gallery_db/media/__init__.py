@@ -1,1 +1,1 @@
-"""Images in and out: reading, the pictures of entries, contact sheets."""
+"""Images in and out: image files, the pictures of entries, contact sheets."""

@@ -1,4 +1,4 @@
-"""Where the picture of an entry is, and what it shows: a kept crop, the source image, a frame of a video."""
+"""Find and read the picture of an entry: its stored crop, its source image, or a frame of its video."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from gallery_db.errors import ImageError
 from gallery_db.media.images import IMAGE_SUFFIXES, read_image_bytes
 
 __all__ = [
-    "PICTURES",
-    "FrameReader",
-    "Picture",
-    "crop_place",
-    "cut",
-    "digest",
+    "PICTURES_FOLDER",
+    "EntryPicture",
+    "ReadFrame",
+    "crop_box",
+    "crop_path",
+    "detect_image_suffix",
     "find_picture",
-    "image_suffix",
-    "is_by_hash",
-    "is_of_frame",
-    "picture_place",
-    "pixels_of",
+    "imported_picture_path",
+    "is_hashed_image",
+    "needs_video_frame",
+    "read_entry_picture",
+    "sha256_hex",
 ]
 
-PICTURES = "pictures"
-"""Folder in a gallery of the pictures that were imported with entries."""
+PICTURES_FOLDER = "pictures"
+"""Folder in a gallery for the pictures that were imported with entries."""
 
-FrameReader = Callable[[str, int], NDArray[np.uint8]]
-"""Gives a frame, (H, W, 3) uint8 BGR, of a video by its path and 0-based number; raises a GtrackError."""
+ReadFrame = Callable[[str, int], NDArray[np.uint8]]
+"""Return a frame, (H, W, 3) uint8 BGR, of a video by its path and 0-based number, or raise a `GtrackError`."""
 
-_SMALLEST_CROP = 2  # pixels a side, as for a detection's box
+_MIN_CROP_SIDE = 2  # pixels, as for the box of a detection
 
 _MAGIC = (
     (b"\xff\xd8\xff", ".jpg"),
@@ -52,13 +52,13 @@ _MAGIC = (
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An entry's picture as a file's bytes.
+class EntryPicture:
+    """The picture of an entry as an image file.
 
     Attributes:
-        data: The image file.
-        suffix: What it is, such as ``".jpg"``.
-        box: What of it the entry is, in pixels; None for all of it.
+        data: The bytes of the image file.
+        suffix: The suffix of its format, such as ``".jpg"``.
+        box: The part of the image that shows the entry, (x1, y1, x2, y2) in pixels; None for the whole image.
     """
 
     data: bytes
@@ -66,8 +66,8 @@ class Picture:
     box: Box | None
 
 
-def image_suffix(data: bytes) -> str | None:
-    """The suffix that belongs to an image file by its first bytes; None for what is no image."""
+def detect_image_suffix(data: bytes) -> str | None:
+    """Return the suffix of an image file's format by its first bytes; None where it is not an image."""
     for magic, suffix in _MAGIC:
         if data.startswith(magic):
             return suffix
@@ -76,113 +76,128 @@ def image_suffix(data: bytes) -> str | None:
     return ".avif" if data[4:12] in (b"ftypavif", b"ftypavis") else None
 
 
-def crop_place(folder: Path, entry: Entry) -> Path | None:
-    """Where in a gallery's folder an entry's crop may be put: as ``extra["crop"]`` says, if that is harmless."""
+def crop_path(folder: Path, entry: Entry) -> Path | None:
+    """Return the path of an entry's crop in a gallery's folder, from ``extra["crop"]``.
+
+    Returns:
+        None where there is no crop, or where its path must not be written to: outside the folder, a file of the
+        gallery itself, or not an image.
+    """
     crop = entry.extra.get("crop")
     if not isinstance(crop, str) or not crop or "\0" in crop:
         return None
     path = PurePath(crop)
-    ours = path.parts[0].split(".")[0] in ("chroma", "gallery") if path.parts else True
-    if path.is_absolute() or ".." in path.parts or ours or path.suffix.lower() not in IMAGE_SUFFIXES:
+    is_gallery_file = path.parts[0].split(".")[0] in ("chroma", "gallery") if path.parts else True
+    if path.is_absolute() or ".." in path.parts or is_gallery_file or path.suffix.lower() not in IMAGE_SUFFIXES:
         return None
     root = Path(os.path.realpath(folder))
-    place = Path(os.path.realpath(root / path))
-    return place if root in place.parents else None
+    target = Path(os.path.realpath(root / path))
+    return target if root in target.parents else None
 
 
-def is_by_hash(entry: Entry) -> bool:
-    """Whether an entry's imported picture is the image file that its ``content_hash`` is of."""
+def is_hashed_image(entry: Entry) -> bool:
+    """Return whether the ``content_hash`` of an entry is the hash of its imported picture."""
     return entry.origin == "image" and bool(entry.content_hash) and not entry.extra.get("crop")
 
 
-def picture_place(folder: Path, entry: Entry, suffix: str) -> Path:
-    """Where in a gallery's folder an imported picture is put that has no place of its own.
+def imported_picture_path(folder: Path, entry: Entry, suffix: str) -> Path:
+    """Return where an imported picture without a crop path is stored in a gallery's folder.
 
-    Under the hash of the image file, so that all entries of one image share it; else under the entry's id.
+    Its name is the hash of the image file, so that all entries of one image share it, or made from the entry's id.
     """
-    key = entry.content_hash if is_by_hash(entry) else None
-    # A hash that is none could be any name; the id always can.
-    stem = key if key and key.isalnum() else f"id-{digest(entry.id)[:40]}"
-    return folder / PICTURES / f"{stem}{suffix}"
+    key = entry.content_hash if is_hashed_image(entry) else None
+    # A content hash from outside could be any text, a path too; a hash of the id is always a safe name.
+    stem = key if key and key.isalnum() else f"id-{sha256_hex(entry.id)[:40]}"
+    return folder / PICTURES_FOLDER / f"{stem}{suffix}"
 
 
-def is_of_frame(entry: Entry) -> bool:
-    """Whether an entry shows a box on a frame of a video, and has no crop of its own."""
+def needs_video_frame(entry: Entry) -> bool:
+    """Return whether an entry shows a box in a frame of a video and has no stored crop."""
     return entry.frame is not None and not entry.extra.get("crop")
 
 
-def find_picture(folder: Path, entry: Entry) -> Picture:
-    """The kept crop of an entry, else its source image, else the picture that was imported with it.
+def find_picture(folder: Path, entry: Entry) -> EntryPicture:
+    """Return the stored crop of an entry, else its source image, else the picture that was imported with it.
 
     Args:
         folder: The gallery's folder.
-        entry: Whose picture.
+        entry: The entry.
 
     Raises:
-        ImageError: There is none; says why.
+        ImageError: There is no picture; the message says why.
     """
     crop = entry.extra.get("crop")
-    reason = "no crop was kept of it"
+    reason = "it has no stored crop"
     if isinstance(crop, str) and crop:
         found = _image_bytes(folder / crop)
         if not isinstance(found, str):
-            return Picture(*found, None)
+            return EntryPicture(*found, None)
         reason = f"its crop {crop} {found}"
     elif entry.origin == "image" and entry.frame is None:
-        reason = "no source is known of it"
+        reason = "it has no source"
         if entry.source:
             found = _image_bytes(Path(entry.source))
             if isinstance(found, str):
                 reason = f"its source {entry.source} {found}"
-            elif entry.content_hash not in (None, digest(found[0])):
-                reason = f"its source {entry.source} holds another picture now"
+            elif entry.content_hash not in (None, sha256_hex(found[0])):
+                reason = f"its source {entry.source} is a different image now"
             else:
-                return Picture(*found, entry.box)
+                return EntryPicture(*found, entry.box)
     for suffix in (".jpg", ".png", *sorted({suffix for _, suffix in _MAGIC} | {".webp", ".avif"})):
-        place = picture_place(folder, entry, suffix)
-        if place.is_file():
-            found = _image_bytes(place)
+        path = imported_picture_path(folder, entry, suffix)
+        if path.is_file():
+            found = _image_bytes(path)
             if isinstance(found, str):
                 continue
-            if is_by_hash(entry) and entry.content_hash != digest(found[0]):
+            if is_hashed_image(entry) and entry.content_hash != sha256_hex(found[0]):
                 continue
             whole = entry.origin == "image" and not crop
-            return Picture(*found, entry.box if whole else None)
+            return EntryPicture(*found, entry.box if whole else None)
     raise ImageError(f"{reason[0].upper()}{reason[1:]}.", hint="Put the file back where it was.")
 
 
-def pixels_of(folder: Path, entry: Entry, frames: FrameReader | None = None) -> NDArray[np.uint8]:
-    """What an entry shows, (H, W, 3) uint8 BGR.
+def read_entry_picture(folder: Path, entry: Entry, frames: ReadFrame | None = None) -> NDArray[np.uint8]:
+    """Read the picture of an entry.
 
     Args:
         folder: The gallery's folder.
-        entry: Whose picture.
-        frames: Reads frames of videos, for entries of which no crop was kept.
+        entry: The entry.
+        frames: Reads frames of videos, for entries without a stored crop.
+
+    Returns:
+        (H, W, 3) uint8 BGR, the entry's box only.
 
     Raises:
-        GtrackError: There is no such picture, or it cannot be read; says why.
+        GtrackError: There is no picture, or it cannot be read; the message says why.
     """
     try:
         found = find_picture(folder, entry)
     except ImageError as error:
-        if not is_of_frame(entry):
+        if not needs_video_frame(entry):
             raise
         if entry.box is None:
-            raise ImageError("No crop was kept of it, and where it is on its frame is not known.") from None
+            raise ImageError("It has no stored crop, and no box in its frame.") from None
         if frames is None:
-            raise ImageError(f"{error.message[:-1]}, and videos are not read here.") from None
+            raise ImageError(f"{error.message[:-1]}, and its video is not read here.") from None
         assert entry.frame is not None
-        # The frame's memory is the reader's own.
-        return cut(frames(entry.source, entry.frame), entry.box).copy()
-    image = read_image_bytes(found.data, name="its picture", smallest_side=_SMALLEST_CROP)
-    return image if found.box is None else cut(image, found.box)
+        # Copied, because the reader writes the next frame into the same memory.
+        return crop_box(frames(entry.source, entry.frame), entry.box).copy()
+    image = read_image_bytes(found.data, name="its picture", smallest_side=_MIN_CROP_SIDE)
+    return image if found.box is None else crop_box(image, found.box)
 
 
-def cut(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-    """A box's part of an image, rounded to whole pixels and clipped as a detection's box is.
+def crop_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """Return the part of an image in a box, rounded to whole pixels and clipped like the box of a detection.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: (x1, y1, x2, y2) in pixels.
+
+    Returns:
+        A view of the image, not a copy.
 
     Raises:
-        ImageError: It shows less than 2 pixels in a direction.
+        ImageError: The part is smaller than 2 pixels in a direction.
     """
     height, width = image.shape[:2]
     limits = (width, height, width, height)
@@ -190,20 +205,23 @@ def cut(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
         round(min(max(value, 0.0), float(most))) if np.isfinite(value) else 0
         for value, most in zip(box, limits, strict=True)
     )
-    if x2 - x1 < _SMALLEST_CROP or y2 - y1 < _SMALLEST_CROP:
+    if x2 - x1 < _MIN_CROP_SIDE or y2 - y1 < _MIN_CROP_SIDE:
         corners = ", ".join(f"{value:g}" for value in box)
-        raise ImageError(f"Its box {corners} shows nothing of the {width} x {height} picture.")
+        raise ImageError(f"Its box {corners} covers less than 2 x 2 pixels of the {width} x {height} picture.")
     return image[y1:y2, x1:x2]
 
 
 def _image_bytes(path: Path) -> tuple[bytes, str] | str:
-    """An image file's bytes and suffix, or why there are none; a long video is not read for that."""
+    """Return an image file's bytes and suffix, or the reason why there are none, such as ``"is gone"``.
+
+    The first bytes are checked before the rest is read, so that a long video is not read as a whole.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(32)
-            suffix = image_suffix(start)
+            suffix = detect_image_suffix(start)
             if suffix is None:
-                return "is no image"
+                return "is not an image"
             return start + file.read(), suffix
     except FileNotFoundError:
         return "is gone"
@@ -211,6 +229,6 @@ def _image_bytes(path: Path) -> tuple[bytes, str] | str:
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
-def digest(data: bytes | str) -> str:
-    """SHA-256 in hexadecimal."""
+def sha256_hex(data: bytes | str) -> str:
+    """Return the SHA-256 of bytes, or of a text in UTF-8, in hexadecimal."""
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()

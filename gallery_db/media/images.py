@@ -1,4 +1,4 @@
-"""Reading image files: whole, the right way up, or not at all."""
+"""Read image files: completely and the right way up, or not at all."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_SUFFIXES", "SMALLEST_SIDE", "read_image", "read_image_bytes"]
 
-_JPEG_AND_PNG = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng")
-_OTHERS = (
+_JPEG_AND_PNG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng")
+_OTHER_SUFFIXES = (
     ".bmp",
     ".dib",
     ".webp",
@@ -35,13 +35,13 @@ _OTHERS = (
     ".avif",
 )
 
-IMAGE_SUFFIXES = frozenset((*_JPEG_AND_PNG, *_OTHERS))
-"""Names' ends, in lower case, of the files that are taken for images."""
+IMAGE_SUFFIXES = frozenset((*_JPEG_AND_PNG_SUFFIXES, *_OTHER_SUFFIXES))
+"""Suffixes, in lower case, of the files that count as images."""
 
 SMALLEST_SIDE = 10
-"""Pixels; a picture smaller than this in either direction shows nobody."""
+"""Pixels; an image that is smaller in either direction is too small to show a person."""
 
-# Not all that Pillow knows: some of its readers start other programs, or only look at a preview.
+# Not all formats of Pillow: some of its readers start other programs, or read only a preview.
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 
 
@@ -49,15 +49,16 @@ def read_image(path: str | os.PathLike[str], *, smallest_side: int = SMALLEST_SI
     """Read an image file.
 
     Args:
-        path: The file. What it holds counts, not how its name ends.
-        smallest_side: Refuse anything smaller, in pixels.
+        path: The file. Its content decides the format, not its suffix.
+        smallest_side: Least width and height in pixels.
 
     Returns:
-        (H, W, 3) uint8 in BGR order, C-contiguous, turned as its EXIF says; the first picture of an animation;
-        what is transparent is laid on grey.
+        (H, W, 3) uint8 in BGR order, C-contiguous, turned by its EXIF orientation. Of an animation, the first frame;
+        transparent parts are grey.
 
     Raises:
-        ImageError: It cannot be read, is no image, is truncated, too large or too small; names the file.
+        ImageError: The file cannot be read, is not an image, or is truncated, too large or too small. The message
+            names the file.
     """
     file = Path(path)
     try:
@@ -70,7 +71,19 @@ def read_image(path: str | os.PathLike[str], *, smallest_side: int = SMALLEST_SI
 
 
 def read_image_bytes(data: bytes, *, name: str = "the image", smallest_side: int = SMALLEST_SIDE) -> NDArray[np.uint8]:
-    """Decode an image file's bytes; otherwise as `read_image`. `name` stands in the messages."""
+    """Decode the bytes of an image file.
+
+    Args:
+        data: The bytes.
+        name: Name of the image in messages.
+        smallest_side: Least width and height in pixels.
+
+    Returns:
+        As `read_image`.
+
+    Raises:
+        ImageError: As `read_image`.
+    """
     if not data:
         raise ImageError(f"{name} is empty.", hint="Copy the file again.")
     import io
@@ -78,10 +91,10 @@ def read_image_bytes(data: bytes, *, name: str = "the image", smallest_side: int
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
-    formats = [name for name in _FORMATS if name in Image.OPEN]  # a Pillow without AVIF reads the others
+    formats = [name for name in _FORMATS if name in Image.OPEN]  # without those that this Pillow lacks, such as AVIF
 
     with warnings.catch_warnings():
-        # Pillow warns of what is odd in a file and still right; only the size of a bomb is our concern.
+        # Pillow warns about oddities that it reads correctly; only the warning about the size matters.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -98,14 +111,15 @@ def read_image_bytes(data: bytes, *, name: str = "the image", smallest_side: int
             raise
         except UnidentifiedImageError:
             raise ImageError(
-                f"{name} is no image that can be read.", hint="Expected JPEG, PNG, BMP, WebP, TIFF, GIF, PPM or AVIF."
+                f"{name} is not an image that can be read.",
+                hint="Expected JPEG, PNG, BMP, WebP, TIFF, GIF, PPM or AVIF.",
             ) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise ImageError(f"{name} is too large to decode: {error}", hint="Scale it down.") from error
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError, ...
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ImageError(
-                f"{name} cannot be decoded, it is damaged or truncated: {reason}.", hint="Copy or export it again."
+                f"{name} is damaged or truncated and cannot be decoded: {reason}.", hint="Copy or export it again."
             ) from error
     return np.ascontiguousarray(array[:, :, ::-1])
 
@@ -116,20 +130,20 @@ def _to_rgb(image: Image) -> NDArray[np.uint8]:
 
     try:
         image = ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - damaged EXIF of any kind; the picture itself is still good
+    except Exception:  # noqa: BLE001 - damaged EXIF of any kind; the image itself can still be read
         image = image.copy()
     if image.mode.startswith(("I", "F")):
         return _grey_to_rgb(np.asarray(image))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        # The colour under full transparency is arbitrary, often black; grey favours no clothing.
+        # The colour of transparent pixels is arbitrary, often black; grey is neutral.
         ground = PillowImage.new("RGBA", image.size, (128, 128, 128, 255))
         image = PillowImage.alpha_composite(ground, image)
     return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
 def _grey_to_rgb(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """More than 8 bits a pixel: Pillow's own conversion would cut them off at 255."""
+    """Scale values of more than 8 bits to (H, W, 3) uint8; Pillow would clip them at 255."""
     grey = np.nan_to_num(values.astype(np.float64))
     top = grey.max(initial=0.0)
     if values.dtype.kind == "f" and top <= 1.0:

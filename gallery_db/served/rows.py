@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryFormatError
-from gallery_db.media.entry_pictures import crop_place, image_suffix
+from gallery_db.media.entry_pictures import crop_path, detect_image_suffix
 from gallery_db.store.record import entry_from_facts, facts_of
 
 __all__ = [
@@ -180,7 +180,7 @@ def pictures_of(folder: Path, entries: Sequence[Entry]) -> dict[str, bytes]:
     """The kept crops of entries, by their place in a gallery's folder, as far as they are there and small enough."""
     found = {}
     for entry in entries:
-        place = crop_place(folder, entry)
+        place = crop_path(folder, entry)
         if place is None:
             continue
         try:
@@ -195,8 +195,8 @@ def keep_pictures(folder: Path, row: LogRow) -> None:
     """Put a row's crops into a gallery's folder, where its entries say and nowhere else."""
     for entry in row.entries:
         data = row.pictures.get(str(entry.extra.get("crop")))
-        place = crop_place(folder, entry)
-        if data is None or place is None or image_suffix(data) is None:
+        place = crop_path(folder, entry)
+        if data is None or place is None or detect_image_suffix(data) is None:
             continue
         try:
             if place.is_file() and place.read_bytes() == data:

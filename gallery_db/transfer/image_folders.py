@@ -13,7 +13,7 @@ import numpy as np
 
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, ImageError
-from gallery_db.media.entry_pictures import cut, find_picture
+from gallery_db.media.entry_pictures import crop_box, find_picture
 from gallery_db.media.images import read_image_bytes
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _picture_file(folder: Path, entry: Entry) -> tuple[bytes, str]:
 
     from PIL import Image
 
-    part = cut(read_image_bytes(found.data, name="its picture", smallest_side=2), found.box)
+    part = crop_box(read_image_bytes(found.data, name="its picture", smallest_side=2), found.box)
     with io.BytesIO() as file:
         Image.fromarray(np.ascontiguousarray(part[:, :, ::-1])).save(file, format="PNG")
         return file.getvalue(), ".png"

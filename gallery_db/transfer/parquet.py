@@ -31,7 +31,14 @@ from gallery_db.errors import (
     ModelMismatchError,
 )
 from gallery_db.gallery import Gallery, is_gallery
-from gallery_db.media.entry_pictures import crop_place, digest, find_picture, image_suffix, is_by_hash, picture_place
+from gallery_db.media.entry_pictures import (
+    crop_path,
+    detect_image_suffix,
+    find_picture,
+    imported_picture_path,
+    is_hashed_image,
+    sha256_hex,
+)
 from gallery_db.model import EmbeddingModel
 
 if TYPE_CHECKING:
@@ -566,9 +573,9 @@ class _Reader:
             for number, row in enumerate(zip(*values.values(), strict=True))
         ]
         for number, (entry, data) in enumerate(zip(entries, pictures, strict=True)):
-            if data is not None and image_suffix(data) is None:
+            if data is not None and detect_image_suffix(data) is None:
                 raise GalleryFormatError(f"{self.place(first + number, entry.id)}: its crop is no image.")
-            if data is not None and is_by_hash(entry) and digest(data) != entry.content_hash:
+            if data is not None and is_hashed_image(entry) and sha256_hex(data) != entry.content_hash:
                 raise GalleryFormatError(
                     f"{self.place(first + number, entry.id)}: its crop is not the picture of its content_hash."
                 )
@@ -725,10 +732,10 @@ class _Import:
         self._counts["replaced"] += len(other)
 
     def _keep(self, entry: Entry, data: bytes, row: int, *, new: bool, other: bool) -> None:
-        place = crop_place(self._gallery.path, entry)
+        place = crop_path(self._gallery.path, entry)
         own = place is not None
         if place is None:
-            place = picture_place(self._gallery.path, entry, image_suffix(data) or ".jpg")
+            place = imported_picture_path(self._gallery.path, entry, detect_image_suffix(data) or ".jpg")
         if place in self._pending:
             return
         if place.is_file():
@@ -740,7 +747,7 @@ class _Import:
                     hint="--replace takes the file's.",
                 )
         place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_name(f".{digest(place.name)[:16]}.part{place.suffix}")
+        beside = place.with_name(f".{sha256_hex(place.name)[:16]}.part{place.suffix}")
         self._pending[place] = beside
         beside.write_bytes(data)
 

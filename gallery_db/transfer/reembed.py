@@ -14,7 +14,7 @@ from gallery_db.address import location_of, parse_address
 from gallery_db.entry import Entry
 from gallery_db.errors import EmbeddingError, GalleryError, GtrackError, ModelMismatchError
 from gallery_db.gallery import Gallery
-from gallery_db.media.entry_pictures import FrameReader, is_of_frame, pixels_of
+from gallery_db.media.entry_pictures import ReadFrame, needs_video_frame, read_entry_picture
 from gallery_db.model import Embedder
 
 __all__ = ["ReembedReport", "reembed_gallery"]
@@ -51,7 +51,7 @@ def reembed_gallery(
     embedder: Embedder,
     *,
     collection: str | None = None,
-    frames: FrameReader | None = None,
+    frames: ReadFrame | None = None,
     batch_size: int = 64,
     progress: Progress | None = None,
     index_progress: Progress | None = None,
@@ -119,7 +119,7 @@ class _Reembed:
         source: Gallery,
         target: Gallery | None,
         embedder: Embedder,
-        frames: FrameReader | None,
+        frames: ReadFrame | None,
         batch_size: int,
         progress: Progress | None,
     ) -> None:
@@ -140,7 +140,7 @@ class _Reembed:
         self._say()
         for entry in self._wanted():
             try:
-                crop = pixels_of(self._source.path, entry, self._frames)
+                crop = read_entry_picture(self._source.path, entry, self._frames)
             except GtrackError as error:
                 self._missing.append((entry.id, error.message))
                 continue
@@ -177,7 +177,7 @@ class _Reembed:
                 entry = entries.get(id_)
                 if entry is None:
                     continue
-                if is_of_frame(entry):
+                if needs_video_frame(entry):
                     of_frames.append((entry.source, entry.frame or 0, id_))
                 else:
                     yield entry

@@ -217,7 +217,7 @@ def test_two_people_under_one_name(path: Path) -> None:
     ("words", "code", "message"),
     [
         pytest.param(["show", "nobody"], 1, "no identity 'nobody'", id="show nobody"),
-        pytest.param(["show", "p0", "--contact-sheet", "x.txt"], 1, "no picture's suffix", id="no picture"),
+        pytest.param(["show", "p0", "--contact-sheet", "x.txt"], 1, "not an image suffix", id="no picture"),
         pytest.param(["rename", "pp0", "x"], 1, "Did you mean", id="rename nobody"),
         pytest.param(["rename", "p0", " "], 1, "empty", id="empty name"),
         pytest.param(["rename", "p0"], 2, "new", id="no new name"),

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import IMAGE_SUFFIXES, Embedder, Entry, Gallery, ImageError, is_gallery, read_image
-from gallery_db.media.market_names import DISTRACTOR, JUNK, market_name
+from gallery_db.media.market_names import DISTRACTOR, JUNK, parse_market_name
 from tracking.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _of_gallery(
 
 def _label_of(entry: Entry) -> Labelled:
     """A gallery's entry: its identity is the gallery's, its camera is in the image's name or where it was enrolled."""
-    name = market_name(entry.source)
+    name = parse_market_name(entry.source)
     if entry.origin == "track":
         camera = str(entry.extra["source_id"]) if "source_id" in entry.extra else None
     else:
@@ -240,7 +240,7 @@ def _images(folder: Path) -> tuple[list[tuple[Path, Labelled]], int]:
     found = []
     junk = 0
     for file in files:
-        name = market_name(file)
+        name = parse_market_name(file)
         inner = file.relative_to(folder).parts
         if len(inner) > 1:
             # A sub-folder is an identity, as at an ingest, whatever the images' names say of it.

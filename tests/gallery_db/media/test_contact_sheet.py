@@ -1,4 +1,4 @@
-"""The contact sheet and the files that are whole or not there."""
+"""Contact sheets, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_pictures_keep_their_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sheet.xyz", "sheet", "absent/sheet.png"])
-def test_where_it_cannot_be_written(tmp_path: Path, name: str) -> None:
+def test_unwritable_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(GalleryError) as caught:
         write_contact_sheet(tmp_path / name, [ContactRow(None, "x", [])])
     assert caught.value.hint
@@ -65,7 +65,7 @@ def test_no_rows(tmp_path: Path) -> None:
         write_contact_sheet(tmp_path / "sheet.png", [])
 
 
-def test_atomic_path_replaces_only_with_what_is_whole(tmp_path: Path) -> None:
+def test_atomic_path_replaces_only_with_a_complete_file(tmp_path: Path) -> None:
     target = tmp_path / "out.json"
     target.write_text("old")
     with pytest.raises(KeyboardInterrupt), atomic_path(target) as path:  # noqa: PT012
@@ -84,7 +84,7 @@ def test_atomic_path_replaces_only_with_what_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 10, 13])
-def test_entries_are_a_grid(tmp_path: Path, count: int) -> None:
+def test_entries_are_drawn_in_a_grid(tmp_path: Path, count: int) -> None:
     entries = [
         Entry(id=f"e{n}", identity="a", source=str(save_picture(tmp_path / f"{n}.png", n))) for n in range(count)
     ]

@@ -1,4 +1,4 @@
-"""Image files: every kind the right way round, and those that cannot be used refused by name."""
+"""Image files: every format is read the right way up; unusable files are refused by name."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_grey_stays_grey() -> None:
     assert (array == 77).all()
 
 
-def test_what_is_transparent_is_laid_on_grey() -> None:
+def test_transparent_parts_are_grey() -> None:
     image = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
     assert (read_image_bytes(_saved(image, "PNG")) == 128).all()
 
@@ -99,19 +99,22 @@ def _bomb() -> bytes:
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "empty"),
-    "text": (lambda: b"hello, this is no image", "no image"),
+    "text": (lambda: b"hello, this is not an image", "not an image"),
     "truncated jpeg": (lambda: _saved(picture(1, (200, 200)), "JPEG")[:-400], "truncated"),
-    "jpeg of which only the head is left": (lambda: _saved(picture(1, (200, 200)), "JPEG")[:30], "image|truncated"),
+    "jpeg with its header only": (lambda: _saved(picture(1, (200, 200)), "JPEG")[:30], "image|truncated"),
     "truncated png": (lambda: _saved(picture(1, (200, 200)), "PNG")[:-60], "truncated"),
     "damaged png": (lambda: _saved(picture(1), "PNG").replace(b"IDAT", b"IDAX"), "image|damaged"),
     "too small": (lambda: _saved(picture(1, (9, 64)), "PNG"), "9 x 64 pixels"),
     "decompression bomb": (_bomb, "too large"),
-    "eps, which would start ghostscript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
+    "eps, which would start ghostscript": (
+        lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "not an image",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_used_is_refused_by_name(tmp_path: Path, name: str) -> None:
+def test_unusable_images_are_refused_by_name(tmp_path: Path, name: str) -> None:
     make, words = BAD[name]
     file = tmp_path / "some file.jpg"
     file.write_bytes(make())
@@ -122,7 +125,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["absent.jpg", "folder.jpg"])
-def test_what_is_no_file(tmp_path: Path, name: str) -> None:
+def test_missing_file_and_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.jpg").mkdir()
     with pytest.raises(ImageError, match=name):
         read_image(tmp_path / name)

@@ -1,4 +1,4 @@
-"""The Market-1501 subset through the gallery: the figures that say that preprocessing is right."""
+"""The Market-1501 subset searched in a gallery: its scores show that preprocessing is right."""
 
 from __future__ import annotations
 

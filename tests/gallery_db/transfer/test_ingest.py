@@ -254,7 +254,7 @@ def test_what_cannot_be_used_is_reported_and_the_rest_goes_on(tmp_path: Path, fo
     for name, words in {
         "cut.jpg": "truncated",
         "empty.png": "is empty",
-        "text.jpeg": "no image",
+        "text.jpeg": "not an image",
         "tiny.png": "9 x 40",
         "nowhere.png": "cannot be read",
         "pipe.png": "no regular file",

@@ -47,7 +47,7 @@ from gallery_db import (
     read_parquet_header,
 )
 from gallery_db.embeddings import unit_rows
-from gallery_db.media.entry_pictures import find_picture, pixels_of
+from gallery_db.media.entry_pictures import find_picture, read_entry_picture
 
 ODD = [
     Entry(id="plain", identity="alice"),
@@ -431,10 +431,10 @@ def pictured(tmp_path: Path) -> Path:
 
 MISSING = {
     "gone": "is gone",
-    "changed": "holds another picture now",
-    "no crop": "No crop was kept",
+    "changed": "is a different image now",
+    "no crop": "It has no stored crop",
     "lost crop": "is gone",
-    "text": "is no image",
+    "text": "is not an image",
 }
 
 
@@ -450,7 +450,7 @@ def test_pictures_travel_with_their_entries(tmp_path: Path) -> None:
     assert column[:3] == [source.read_bytes()] * 3
     assert column[5] == (path / "crops" / "c.jpg").read_bytes()
     with Gallery.open(path) as gallery:
-        shown = {id_: pixels_of(path, gallery.get(id_)[0]) for id_ in ("whole", "box", "no hash", "crop")}
+        shown = {id_: read_entry_picture(path, gallery.get(id_)[0]) for id_ in ("whole", "box", "no hash", "crop")}
         before = content(path)
     assert shown["box"].shape == (32, 16, 3)
     source.unlink()
@@ -460,7 +460,7 @@ def test_pictures_travel_with_their_entries(tmp_path: Path) -> None:
     assert content(tmp_path / "b") == before
     with Gallery.open(tmp_path / "b") as gallery:
         for id_, image in shown.items():
-            np.testing.assert_array_equal(pixels_of(tmp_path / "b", gallery.get(id_)[0]), image)
+            np.testing.assert_array_equal(read_entry_picture(tmp_path / "b", gallery.get(id_)[0]), image)
     # and on from there, all of the same
     again = export(tmp_path / "b", tmp_path / "g.parquet", pictures=True)
     assert again.pictures == 4

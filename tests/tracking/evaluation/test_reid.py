@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from support.gallery import DIMENSION, model_named, save_picture
 
 from gallery_db import Entry, Gallery
-from gallery_db.media.market_names import MarketName, market_name
+from gallery_db.media.market_names import MarketName, parse_market_name
 from tracking.errors import EvaluationError
 from tracking.evaluation import evaluate_reid, score_rankings
 from tracking.identification.gallery_source import EmbedderOptions
@@ -31,7 +31,7 @@ BUILTIN = EmbedderOptions(weights="builtin")
     ],
 )
 def test_names(name: str, expected: MarketName | None) -> None:
-    assert market_name(name) == expected
+    assert parse_market_name(name) == expected
 
 
 def test_scores_by_hand() -> None:
