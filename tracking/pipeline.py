@@ -27,7 +27,8 @@ from tracking.errors import DetectionsError, OptionError, OutputError, VideoErro
 from tracking.identification.backfill import Backfill
 from tracking.identification.gallery_source import EmbedderOptions, open_gallery_source
 from tracking.identification.gallery_sync import GalleryNotices, GallerySync
-from tracking.identification.identifier import NamedTracklet, TrackIdentifier
+from tracking.identification.identifier import TrackIdentifier
+from tracking.identification.named_tracklets import NamedTracklet
 from tracking.options import RunOptions
 from tracking.outputs.explain_sheet import explanations, write_explanations
 from tracking.outputs.result import Tally, TrackResult, frame_document

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from gallery_db import EmbeddingModel, Entry, Gallery, GalleryView, read_image
 from tracking import load_embedder
-from tracking.identification.identifier import assign_identities
+from tracking.identification.assignment import assign_identities
 
 Array = NDArray[np.float32]
 Answer = tuple[NDArray[np.intp], NDArray[np.float32]]

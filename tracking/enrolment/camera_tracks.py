@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.enrolment.enroller import Enroller
-from tracking.identification.identifier import Named, NamedTracklet, TrackIdentifier
+from tracking.identification.identifier import TrackIdentifier
+from tracking.identification.named_tracklets import Named, NamedTracklet
 from tracking.identification.quality import box_quality, observation_quality, sharpness
 from tracking.identification.track_evidence import Status
 
@@ -186,7 +187,7 @@ class CameraTracks:
     def _enrol(self, enroller: Enroller, present: TracksInFrame, look: Observation, named: Named | None) -> None:
         track_id = present.track_ids[look.position]
         evidence = self._identities.evidence(track_id)
-        if evidence is None or (evidence.journal and evidence.journal[-1].verdict == "poor"):
+        if evidence is None or (evidence.records and evidence.records[-1].agreement == "poor"):
             return
         enroller.observe(
             present.frame,

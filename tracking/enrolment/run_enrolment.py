@@ -29,7 +29,7 @@ from tracking.identification.tracklet_linking import LinkedPerson, link_tracklet
 if TYPE_CHECKING:
     from gallery_db import Search
     from gallery_db.model import EmbeddingModel
-    from tracking.identification.identifier import NamedTracklet
+    from tracking.identification.named_tracklets import NamedTracklet
 
 __all__ = ["RunEnrolment", "check_enrolment_gallery", "misplaced_lines", "run_key"]
 

@@ -1,4 +1,4 @@
-"""From what a user calls a gallery (a gtrack gallery, or a tree of image folders) to something to ask."""
+"""Opening of a gallery for identification: a gtrack gallery, a served one, or a tree of image folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class EmbedderOptions:
-    """How to find and run the ReID model; see `tracking.load_embedder`."""
+    """Options for finding and running the ReID model; see `tracking.load_embedder`."""
 
     weights: str | Path | None = None
     models_dir: str | Path = "models"
@@ -38,7 +38,7 @@ class EmbedderOptions:
     download: bool = False
 
     def load(self, gallery: Gallery | None, notify: Notify | None) -> Embedder:
-        """Load it; without named weights, the one that the gallery belongs to.
+        """Load the model; without named weights, the gallery's own.
 
         Raises:
             WeightsError, EmbedderError: See `tracking.load_embedder`.
@@ -60,7 +60,14 @@ class EmbedderOptions:
 
 @dataclass(frozen=True, slots=True)
 class GallerySource:
-    """An open gallery, what its view answers, and the model that it belongs to."""
+    """An open gallery with its view and its ReID model.
+
+    Attributes:
+        gallery: The open gallery.
+        view: Its entries in memory.
+        embedder: Its ReID model, loaded.
+        ingested: The report of the ingestion, where it is a tree of image folders.
+    """
 
     gallery: Gallery
     view: GalleryView
@@ -69,7 +76,7 @@ class GallerySource:
 
 
 def cached_gallery_path(folder: Path, class_name: str) -> Path:
-    """Where the gallery made from an image-folder tree is kept."""
+    """Return the path of the cached gallery that is made from a tree of image folders."""
     key = hashlib.sha256(f"{folder.resolve()}\0{class_name}".encode()).hexdigest()[:12]
     return cache_dir() / "galleries" / f"{folder.resolve().name or 'root'}-{key}"
 
@@ -89,59 +96,62 @@ def open_gallery_source(
         path: A gtrack gallery, the address of a served one, or a tree of image folders (one folder an identity).
             The last is ingested into a cached gallery; later calls embed only what changed.
         options: The ReID model.
-        class_name: Class of the identities of an image-folder tree.
-        search: How the view is to answer; see `Gallery.view`.
-        notify: Takes one-line messages for the user.
+        class_name: Class of the identities in a tree of image folders.
+        search: How the view searches; see `Gallery.view`.
+        notify: Receives one-line messages for the user.
         progress: Called with (done, total) while images are embedded.
 
     Raises:
-        GalleryError: No gallery, an empty one, or one of another model.
+        GalleryError: There is no gallery, it is empty, or it belongs to another model.
     """
-    place = location_of(path)
+    location = location_of(path)
     path = Path(path)
-    say = notify or (lambda message: None)
-    if isinstance(place, Path) and not place.exists():
+    report = notify or (lambda message: None)
+    if isinstance(location, Path) and not location.exists():
         raise GalleryNotFoundError(
             f"gallery {path} does not exist; expected a gtrack gallery or a folder of image folders.",
             hint=f"Make one with: gtrack gallery ingest FOLDER --gallery {path}",
         )
-    if isinstance(place, str) or is_gallery(place):
-        with_model = Gallery.open(place)
+    if isinstance(location, str) or is_gallery(location):
+        opened = Gallery.open(location)
         try:
-            embedder = options.load(with_model, say)
+            embedder = options.load(opened, report)
         finally:
-            with_model.close()
-        gallery = Gallery.open(place, model=embedder.model)
-        report = None
+            opened.close()
+        gallery = Gallery.open(location, model=embedder.model)
+        ingested = None
     elif path.is_dir() and any(p.is_dir() for p in path.iterdir()) and not (path / "chroma.sqlite3").exists():
-        embedder = options.load(None, say)
+        embedder = options.load(None, report)
         cached = cached_gallery_path(path, class_name)
         cached.parent.mkdir(parents=True, exist_ok=True)
         from gallery_db import ingest_folder
 
         with Gallery.open_or_create(cached, embedder.model, new_collection=True) as writable:
-            report = ingest_folder(writable, path, embedder, class_name=class_name, prune=True, progress=progress)
-        if report.skipped:
-            first, reason = report.skipped[0]
-            more = f" and {len(report.skipped) - 1} more" if len(report.skipped) > 1 else ""
-            say(f"gallery {path}: not used: {first} ({reason}){more}.")
+            ingested = ingest_folder(writable, path, embedder, class_name=class_name, prune=True, progress=progress)
+        if ingested.skipped:
+            first, reason = ingested.skipped[0]
+            more = f" and {len(ingested.skipped) - 1} more" if len(ingested.skipped) > 1 else ""
+            report(f"gallery {path}: not used: {first} ({reason}){more}.")
         gallery = Gallery.open(cached, model=embedder.model)
     else:
-        # Gallery.open knows every way in which a folder is not a gallery, and says which.
+        # Gallery.open reports in which way a folder is not a gallery.
         gallery = Gallery.open(path)
         gallery.close()
-        raise GalleryFormatError(f"{path} is no gallery.")
+        raise GalleryFormatError(
+            f"{path} is not a gallery; expected a gtrack gallery or a folder of image folders.",
+            hint=f"Make one with: gtrack gallery ingest FOLDER --gallery {path}",
+        )
     try:
         view = gallery.view(search=search)
         for notice in gallery.notices:
-            say(notice)
+            report(notice)
         if not len(view):
             raise GalleryError(
-                f"gallery {place} holds no entry for model {embedder.model.name}.",
+                f"gallery {location} has no entry of the model {embedder.model.name}.",
                 hint="Put images in it with: gtrack gallery ingest FOLDER --gallery GALLERY",
             )
         view.prepare()
     except BaseException:
         gallery.close()
         raise
-    return GallerySource(gallery, view, embedder, report)
+    return GallerySource(gallery, view, embedder, ingested)

@@ -1,4 +1,4 @@
-"""Following a gallery while names are given from it: what others change there, at bounded cost, and what it says."""
+"""Synchronisation with a gallery during a run: changes that others make, at bounded cost, and the gallery's notices."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["GalleryNotices", "GallerySync"]
 
 
 class GallerySync:
-    """Refreshes the view of a gallery, and tells whoever keeps identities of it what has changed.
+    """Refreshes the view of a gallery, and reports what has changed.
 
-    A gallery that cannot be read is told of once; the view stays as it was.
+    A gallery that cannot be read is reported once for each error; the view stays as it was.
 
     Args:
-        view: Of the gallery.
-        changed: Called with the identities as the view's columns were, and what has changed; the view shows it already,
-            and is prepared for searching.
-        notify: Takes one-line messages.
+        view: A view of the gallery.
+        changed: Called with the identities of the view's columns before the change, and with the change; the view
+            shows it already, and is prepared for searching.
+        notify: Receives one-line messages.
     """
 
-    SHARE = 0.05
-    """Share of the time that `refresh_if_due` may take."""
+    MAX_TIME_SHARE = 0.05
+    """Largest share of the time that `refresh_if_due` takes."""
 
     def __init__(
         self,
@@ -38,41 +38,41 @@ class GallerySync:
         self._view = view
         self._changed = changed
         self._notify = notify
-        self._complaints: set[str] = set()
+        self._reported: set[str] = set()
         self._not_before = 0.0
 
     def refresh_if_due(self) -> None:
-        """Take in what has changed; nothing where the last time took long and is not long ago."""
+        """Refresh the view, unless the last refresh took long and is recent."""
         began = time.monotonic()
         if began < self._not_before:
             return
         self.refresh()
         ended = time.monotonic()
-        self._not_before = ended + (ended - began) / self.SHARE
+        self._not_before = ended + (ended - began) / self.MAX_TIME_SHARE
 
     def refresh(self) -> None:
-        """Take in what has changed, now."""
+        """Refresh the view now."""
         before = self._view.identities
         try:
             change = self._view.refresh()
             if change is None:
                 return
             if change.reset:
-                self._view.prepare()  # else the next look at a track would wait for it, and nobody would count that
+                self._view.prepare()  # else the next search would wait for it, uncounted in the time share
             self._changed(before, change)
         except GalleryError as error:
-            if str(error) not in self._complaints:
-                self._complaints.add(str(error))
-                self._notify(f"warning: names go on with the gallery as it was: {error}")
+            if str(error) not in self._reported:
+                self._reported.add(str(error))
+                self._notify(f"warning: names are given from the gallery as it was before: {error}")
 
 
 class GalleryNotices:
-    """Passes on what a gallery comes to say, each notice once.
+    """Forwards a gallery's notices to the user, each once.
 
     Args:
-        gallery: Open.
-        notify: Takes one-line messages.
-        forwarded: How many of its notices have been passed on already.
+        gallery: An open gallery.
+        notify: Receives one-line messages.
+        forwarded: How many of its notices have been forwarded already.
     """
 
     def __init__(self, gallery: Gallery, notify: Callable[[str], None], *, forwarded: int = 0) -> None:
@@ -81,7 +81,7 @@ class GalleryNotices:
         self._forwarded = forwarded
 
     def forward(self) -> None:
-        """Pass on what is new."""
+        """Forward the notices that are new."""
         notices = self._gallery.notices
         for notice in notices[self._forwarded :]:
             self._notify(notice)

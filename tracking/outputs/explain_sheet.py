@@ -15,7 +15,7 @@ from tracking.video.crops import video_crops
 if TYPE_CHECKING:
     from gallery_db import GalleryView
     from tracking.identification.explanation import Explanation
-    from tracking.identification.identifier import NamedTracklet
+    from tracking.identification.named_tracklets import NamedTracklet
     from tracking.trackers.trackers import BestCrop
 
 __all__ = ["MOST_ROWS", "explanations", "in_order", "write_explanations"]
@@ -103,7 +103,7 @@ def write_explanations(
                 f"track {tracklet.track_id}, frames {tracklet.first} to {tracklet.last}: {called}",
                 *(why.reason + (_in_the_end(name) if name != why.name else "")).split("; "),
                 "votes: " + (", ".join(f"{who} {count}" for who, count in why.votes.items()) or "none"),
-                *(f"from frame {frame}: {name or status}" for frame, status, name in why.answers[-3:]),
+                *(f"from frame {frame}: {name or status}" for frame, status, name in why.status_changes[-3:]),
             ]
             kept = [picture for picture in more if picture is not None]
             caption = f"#{tracklet.track_id} {called}"

@@ -13,7 +13,10 @@ from gallery_db.model import Embedder
 from tracking.detections.reader import FrameDetections
 from tracking.enrolment.camera_tracks import BestCrop, CameraTracks, FrameIdentities, Observation, TracksInFrame
 from tracking.enrolment.enroller import Enroller
-from tracking.identification.identifier import IdentitySource, Named, NamedTracklet, TrackIdentifier, name_detections
+from tracking.identification.assignment import name_detections
+from tracking.identification.gallery_comparison import IdentitySource
+from tracking.identification.identifier import TrackIdentifier
+from tracking.identification.named_tracklets import Named, NamedTracklet
 from tracking.identification.quality import crowding
 from tracking.identification.track_evidence import Status
 from tracking.trackers.temporal import TemporalTracker

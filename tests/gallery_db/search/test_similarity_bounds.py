@@ -14,7 +14,8 @@ from gallery_db.search.nearest import Search
 from gallery_db.search.similarity_bounds import SimilarityBounds
 from gallery_db.search.table import BOUNDS_MIN_ENTRIES, TRACK_PENALTY
 from gallery_db.store.lock import WriterLock
-from tracking.identification.identifier import TrackIdentifier, name_detections
+from tracking.identification.assignment import name_detections
+from tracking.identification.identifier import TrackIdentifier
 
 Array = NDArray[np.float32]
 

@@ -19,7 +19,8 @@ from tracking.demo.scene import Scene
 from tracking.errors import OptionError
 from tracking.geometry import iou, pairwise_iou
 from tracking.identification.backfill import Backfill
-from tracking.identification.identifier import Named, NamedTracklet, TrackIdentifier
+from tracking.identification.identifier import TrackIdentifier
+from tracking.identification.named_tracklets import Named, NamedTracklet
 from tracking.identification.quality import box_quality, crowding, max_overlap, observation_quality
 from tracking.identification.track_evidence import TrackEvidence
 from tracking.options import RunOptions
@@ -159,9 +160,9 @@ def test_evidence_is_bounded() -> None:
         identities.names(frame, [3])
     evidence = identities.evidence(3)
     assert evidence is not None
-    assert len(evidence.journal) <= 32
-    assert len(evidence.held) <= TrackEvidence.PATIENCE_UNPROVOKED
-    assert len(evidence.tracklet.early) <= evidence.tracklet.EARLY
+    assert len(evidence.records) <= 32
+    assert len(evidence.held) <= TrackEvidence.CONTRARY_WITHOUT_RISK
+    assert len(evidence.tracklet.early) <= evidence.tracklet.MAX_EARLY
 
 
 # -- quality: one definition ---------------------------------------------------------------------------------

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from support.traces import A, B, C, D, Known, Observations, mix, observe, unit
 
 from gallery_db import GalleryView
-from tracking.identification.identifier import Named, TrackIdentifier, assign_identities, name_detections
+from tracking.identification.assignment import assign_identities, name_detections
+from tracking.identification.identifier import TrackIdentifier
+from tracking.identification.named_tracklets import Named
+from tracking.identification.observation_schedule import ObservationSchedule
 from tracking.identification.track_evidence import DecisionRule
 
 INF = float("inf")
@@ -315,7 +318,7 @@ def test_settled_tracks_are_looked_at_rarely() -> None:
 def test_undecided_tracks_are_looked_at_soon_and_then_less() -> None:
     frames = [frame for frame, _ in drive(40, {0: D}, {})]
     assert frames[:4] == [0, 1, 3, 6]
-    assert len(frames) <= 1 + 40 / 10 + TrackIdentifier.AHEAD
+    assert len(frames) <= 1 + 40 / 10 + ObservationSchedule.ADVANCE
 
 
 def test_looks_wait_for_the_end_of_an_overlap() -> None:
@@ -331,7 +334,7 @@ def test_the_cost_is_bounded(overlap: dict[int, float]) -> None:
     tracks = {0: A, 1: unit(0.78, 0.76, 0, 0), 2: D, 3: B, 50: mix(A, D, 0.24), 90: C}
     taken = drive(300, tracks, overlap)
     seen = sum(300 - first for first in tracks)
-    assert len(taken) <= len(tracks) + seen / 10 + TrackIdentifier.AHEAD
+    assert len(taken) <= len(tracks) + seen / 10 + ObservationSchedule.ADVANCE
 
 
 def test_old_evidence_is_forgotten() -> None:
@@ -357,7 +360,7 @@ def test_evidence_can_be_inspected() -> None:
         observe(identities, frame, {7: look}, 0.5)
     evidence = identities.evidence(7)
     assert evidence is not None
-    assert [(look.frame, look.nearest, look.verdict) for look in evidence.journal] == [
+    assert [(record.frame, record.nearest, record.agreement) for record in evidence.records] == [
         (0, 0, "for"),
         (1, 0, "for"),
         (2, 1, "against"),
@@ -398,7 +401,7 @@ def test_a_name_that_changes_stays_on_its_tracks() -> None:
         observe(tracks, frame, {1: (A, C, D)[frame // 20], 2: mix(B, C, 0.2 if frame < 30 else 0.29)})
         named = tracks.names(frame, [1, 2])
     assert [one and one.identity for one in named] == [None, "bob"]
-    assert [tracklet.named and tracklet.named.identity for tracklet in tracks._done] == ["ann"]
+    assert [tracklet.named and tracklet.named.identity for tracklet in tracks._archive.tracklets] == ["ann"]
     tracks._source = GalleryView.from_arrays(["robert", "zoe"], np.stack([B, A]))
     tracks.gallery_changed(before.identities, {"ann": "zoe", "bob": "robert"})
     assert [one and one.identity for one in tracks.names(60, [1, 2])] == [None, "robert"]

@@ -17,7 +17,7 @@ from gallery_db import Gallery
 from tracking import track_video
 from tracking.demo.scene import Scene
 from tracking.errors import OptionError
-from tracking.identification.identifier import Named, NamedTracklet
+from tracking.identification.named_tracklets import Named, NamedTracklet
 from tracking.identification.track_evidence import DecisionRule, EvidenceSample, TrackEvidence, Tracklet, add_sample
 from tracking.identification.tracklet_linking import link_tracklets, name_tracklets
 from tracking.options import RunOptions
@@ -36,8 +36,8 @@ def tracklet(
     return NamedTracklet(track, first, first, first, last, named, kind, samples, ((first, last),))
 
 
-def groups(tracklets: Sequence[NamedTracklet], *anchors: str | None, out: Any = ()) -> list[list[int]]:
-    people = link_tracklets(tracklets, RULE, anchors or [None] * len(tracklets), out)
+def groups(tracklets: Sequence[NamedTracklet], *anchors: str | None, excluded: Any = ()) -> list[list[int]]:
+    people = link_tracklets(tracklets, RULE, anchors or [None] * len(tracklets), excluded)
     return [sorted(person.members) for person in people]
 
 
@@ -84,8 +84,8 @@ def test_two_names_two_classes_and_a_rejected_name_stay_apart() -> None:
     assert groups(pair, "ann", "ann") == [[0, 1]]
     assert groups([pair[0], tracklet(2, 50, 59, A, kind="dog")]) == [[0], [1]]
     assert groups([pair[0], tracklet(2, 50, 59, A, kind="Person")]) == [[0, 1]]
-    assert groups(pair, "ann", None, out=[frozenset(), frozenset({"ann"})]) == [[0], [1]]
-    assert groups(pair, "ann", None, out=[frozenset(), frozenset({"bob"})]) == [[0, 1]]
+    assert groups(pair, "ann", None, excluded=[frozenset(), frozenset({"ann"})]) == [[0], [1]]
+    assert groups(pair, "ann", None, excluded=[frozenset(), frozenset({"bob"})]) == [[0, 1]]
 
 
 def test_nothing_is_no_trouble() -> None:
@@ -127,9 +127,9 @@ def test_moments_and_runs_are_bounded() -> None:
     assert [(m.first, m.last, m.weight) for m in samples] == [(0, 50, 3.0), (100, 100, 1.0), (150, 150, 1.0)]
     track = TrackEvidence(RULE, Tracklet(0, 0, A, A, A), 0, 0)
     for frame in [*range(10), *range(20, 1000, 2), 2000]:
-        track.seen(frame)
-    assert len(track.runs) == TrackEvidence.RUNS
-    assert (track.runs[0][0], track.runs[-1]) == (0, [2000, 2000])
+        track.note_seen(frame)
+    assert len(track.frame_runs) == TrackEvidence.MAX_RUNS
+    assert (track.frame_runs[0][0], track.frame_runs[-1]) == (0, [2000, 2000])
 
 
 # -- real runs -----------------------------------------------------------------------------------------------
