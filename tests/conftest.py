@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.served import PlainServer
 
-from tracking.demo.scene import Scene, SceneConfig, render_scene
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import Scene, render_scene
 
 _ROOT = Path(__file__).resolve().parent.parent
 

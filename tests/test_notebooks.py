@@ -75,7 +75,7 @@ def test_they_are_all_there() -> None:
     [
         ("from gallery_db import Gallery\nfrom tracking import track_video", []),
         ("from gallery_db import no_such_name", ["gallery_db.no_such_name"]),
-        ("from tracking.demo.scene import render_scene", ["tracking.demo.scene.render_scene"]),
+        ("from tracking.synthetic.rendering import render_scene", ["tracking.synthetic.rendering.render_scene"]),
         ("import tracking.pipeline", ["tracking.pipeline"]),
         ("gallery._record.path", ["_record"]),
         ("import_module('tracking.pipeline')", ["import_module"]),

@@ -6,9 +6,6 @@ from .deepstream.reader import DeepStreamFrame as DeepStreamFrame
 from .deepstream.reader import DeepStreamObject as DeepStreamObject
 from .deepstream.reader import DeepStreamReader as DeepStreamReader
 from .deepstream.recorded import RecordedPyds as RecordedPyds
-from .demo.scene import Scene as Scene
-from .demo.scene import SceneConfig as SceneConfig
-from .demo.scene import render_scene as render_scene
 from .detection_run import detect_video as detect_video
 from .detections.reader import DetectionSource as DetectionSource
 from .detections.reader import open_detections as open_detections
@@ -30,5 +27,8 @@ from .results.supervision_frames import to_supervision as to_supervision
 from .results.timelines import Timeline as Timeline
 from .results.timelines import timeline as timeline
 from .results.track_frame import TrackFrame as TrackFrame
+from .synthetic.config import SceneConfig as SceneConfig
+from .synthetic.rendering import Scene as Scene
+from .synthetic.rendering import render_scene as render_scene
 from .trackers.trackers import available_trackers as available_trackers
 from .video.live import LiveOptions as LiveOptions

@@ -23,11 +23,12 @@ from scipy.optimize import linear_sum_assignment
 
 from gallery_db import Gallery, ingest_folder
 from tracking import TrackResult, load_embedder, track_video
-from tracking.demo.scene import SceneConfig, render_scene
 from tracking.evaluation import Truth, evaluate_identity, read_track_table, read_truth
 from tracking.identification.gallery_comparison import IdentitySource
 from tracking.identification.named_tracklets import Named, NamedTracklet
 from tracking.identification.track_evidence import Status
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import render_scene
 
 HARD = SceneConfig(seed=31, people=10, strangers=5, similar_clothes=0.5, frames=800)
 FIRST = 400

@@ -23,9 +23,10 @@ import numpy as np
 
 from gallery_db import Gallery, ingest_folder
 from tracking import RunOptions, TrackingRun, load_embedder, open_detections, track_video
-from tracking.demo.scene import SceneConfig, render_scene
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.reid import CropBatch, default_preprocessing
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import render_scene
 from tracking.video.crops import crop
 
 

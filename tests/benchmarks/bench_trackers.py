@@ -24,9 +24,10 @@ from bench_decision import HARD
 
 from gallery_db import Gallery, ingest_folder
 from tracking import load_embedder, track_video
-from tracking.demo.scene import SceneConfig, render_scene
 from tracking.evaluation import Truth, evaluate_identity, evaluate_tracks, read_track_table, read_truth
 from tracking.geometry import iou
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import render_scene
 from tracking.trackers.temporal import available_temporal
 from tracking.video.reader import VideoReader
 

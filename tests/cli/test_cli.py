@@ -20,8 +20,8 @@ from support.cli import gtrack
 from typer.testing import CliRunner
 
 from cli.main import app
-from tracking.demo.scene import Scene
 from tracking.schemas import load_schema
+from tracking.synthetic.rendering import Scene
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from gallery_db.errors import GtrackError
-from tracking.demo.scene import Scene
 from tracking.errors import OptionError
+from tracking.synthetic.rendering import Scene
 
 
 def gtrack(*words: Any) -> tuple[str, str]:

@@ -17,8 +17,8 @@ from support.gallery import DIMENSION, model_named
 from gallery_db import Curator, Entry, Gallery, GalleryError, IdentityNotFoundError, rejected_names
 from gallery_db.rejections import Rejections
 from tracking import track_video
-from tracking.demo.scene import Scene
 from tracking.identification.identifier import TrackIdentifier
+from tracking.synthetic.rendering import Scene
 
 Vector = NDArray[np.float32]
 

@@ -20,13 +20,13 @@ from support.cli import gtrack
 from support.detector_graphs import bright_square
 
 from tracking import DetectorOptions, LiveOptions, detect_video, track_video
-from tracking.demo.scene import Scene
 from tracking.detection_run import DetectionRun
 from tracking.detections.feeds import FramesAhead
 from tracking.detections.reader import open_detections
 from tracking.errors import DetectionsError, DetectorError, OptionError, OutputError, VideoError
 from tracking.pipeline import TrackingRun
 from tracking.schemas import load_schema
+from tracking.synthetic.rendering import Scene
 from tracking.video.reader import VideoReader
 from tracking.video.writer import VideoWriter
 

@@ -19,12 +19,14 @@ import pytest
 from gallery_db import Gallery, GalleryError, GalleryNotFoundError, ModelMismatchError, ingest_folder
 from gallery_db.errors import GtrackError
 from tracking import TrackingRun, available_trackers, load_embedder, track_video
-from tracking.demo.scene import Scene, SceneConfig, make_detections
 from tracking.errors import DetectionsError, OptionError, VideoError
 from tracking.options import RunOptions, parse_range
 from tracking.outputs.drawing import annotate
 from tracking.outputs.run_outputs import OutputOptions
 from tracking.schemas import load_schema
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import Scene
+from tracking.synthetic.scene import make_detections
 from tracking.trackers.temporal import available_temporal
 
 Document = dict[str, Any]

@@ -1,1 +1,1 @@
-"""The demonstration: a drawn clip with its truth, and the whole job on it."""
+"""The demonstration of ``gtrack demo``."""

@@ -1,4 +1,4 @@
-"""The whole job on a clip of our own: render, ingest, run, query, and hold the answer against the truth."""
+"""The demonstration: render a clip, build its gallery, run, query, and compare the result with the truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import ContactRow, Gallery, IngestReport, Match, ingest_folder, write_contact_sheet
-from tracking.demo.scene import Scene, SceneConfig, render_scene
 from tracking.evaluation.identity import PersonReport, evaluate_identity
 from tracking.evaluation.track_table import read_track_table
 from tracking.evaluation.truth import scene_truth
@@ -23,6 +22,8 @@ from tracking.options import RunOptions
 from tracking.outputs.result import TrackResult
 from tracking.outputs.run_outputs import OutputOptions
 from tracking.pipeline import TrackingRun
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import Scene, render_scene
 from tracking.trackers.temporal import TemporalOptions
 from tracking.video.crops import video_crops
 
@@ -31,12 +32,21 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoReport", "PersonReport", "compare_with_truth", "run_demo"]
 
-Bar = Callable[[str, str], "AbstractContextManager[Callable[[int, int | None], None]]"]
+ProgressBar = Callable[[str, str], "AbstractContextManager[Callable[[int, int | None], None]]"]
 
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What the demonstration made and found."""
+    """Files and results of the demonstration.
+
+    Attributes:
+        scene: The rendered scene.
+        gallery: Path of the gallery.
+        ingested: Report of building the gallery.
+        result: Result of the run.
+        people: Frames named right, wrong and not at all, person by person.
+        contact_sheet: Path of the sheet with query results.
+    """
 
     scene: Scene
     gallery: Path
@@ -47,20 +57,23 @@ class DemoReport:
 
 
 def compare_with_truth(payload: Mapping[str, Any], truth: Mapping[str, Any]) -> tuple[PersonReport, ...]:
-    """Count, person by person, how a track-v1 document names the people of a scene.
+    """Compare the names in a track-v1 document with a scene's ground truth, person by person.
 
-    `tracking.evaluation.identity` says what is right, wrong and unnamed.
+    See `tracking.evaluation.identity` for the definitions of right, wrong and unnamed.
 
     Args:
-        payload: track-v1.
-        truth: A scene's ``truth.json``.
+        payload: A track-v1 document.
+        truth: The scene's ``truth.json``.
     """
     return evaluate_identity(read_track_table(payload), scene_truth(truth)).people
 
 
-def _best_looks(payload: Mapping[str, Any], most: int) -> list[tuple[str, int, list[float]]]:
-    """For each identity, and for the longest unnamed tracks, its largest sure detection: (title, frame, box)."""
-    looks: dict[str, list[tuple[float, int, list[float]]]] = defaultdict(list)
+def _best_boxes(payload: Mapping[str, Any], most: int) -> list[tuple[str, int, list[float]]]:
+    """Return the best detection of each identity and of the longest unnamed tracks, as (title, frame, box).
+
+    The best detection has the largest product of score and area.
+    """
+    candidates: dict[str, list[tuple[float, int, list[float]]]] = defaultdict(list)
     for frame in payload["frames"]:
         for detection in frame["detections"]:
             if detection.get("class_name", "person") != "person" or "track_id" not in detection:
@@ -68,13 +81,14 @@ def _best_looks(payload: Mapping[str, Any], most: int) -> list[tuple[str, int, l
             name = detection.get("gallery_id")
             title = f"named {name}" if name else f"unnamed, track {detection['track_id']}"
             x1, y1, x2, y2 = detection["bbox"]
-            looks[title].append((detection["score"] * (x2 - x1) * (y2 - y1), frame["frame"], detection["bbox"]))
-    order = sorted(looks, key=lambda title: (title.startswith("unnamed"), -len(looks[title])))
-    return [(title, *max(looks[title])[1:]) for title in order[:most]]
+            candidates[title].append((detection["score"] * (x2 - x1) * (y2 - y1), frame["frame"], detection["bbox"]))
+    order = sorted(candidates, key=lambda title: (title.startswith("unnamed"), -len(candidates[title])))
+    return [(title, *max(candidates[title])[1:]) for title in order[:most]]
 
 
-def _crops(video: Path, looks: Sequence[tuple[str, int, list[float]]]) -> list[NDArray[np.uint8]]:
-    wanted = [(position, frame, box) for position, (_, frame, box) in enumerate(looks)]
+def _cut_crops(video: Path, boxes: Sequence[tuple[str, int, list[float]]]) -> list[NDArray[np.uint8]]:
+    """Cut boxes, given as (title, frame, box), out of a video. Boxes that show nothing are left out."""
+    wanted = [(position, frame, box) for position, (_, frame, box) in enumerate(boxes)]
     found = {position: part.copy() for position, part in video_crops(video, wanted)}
     return [found[position] for position in sorted(found)]
 
@@ -84,20 +98,20 @@ def run_demo(
     *,
     config: SceneConfig | None = None,
     notify: Callable[[str], None] | None = None,
-    bar: Bar | None = None,
+    bar: ProgressBar | None = None,
 ) -> DemoReport:
-    """Render a clip and do the main job on it, with the embedder that needs no weights.
+    """Render a clip, and identify its people with the built-in embedder, which needs no weights.
 
     Args:
-        out: Folder for everything that is made; files of an earlier demonstration are replaced.
-        config: What scene; the default one if None.
-        notify: Takes one-line messages.
+        out: Output folder; files of an earlier demonstration are replaced.
+        config: Options of the scene; None for the default scene.
+        notify: Called with one-line messages.
         bar: Makes a progress bar from a title and a unit.
 
     Raises:
-        GtrackError: The folder cannot be written, or OpenCV cannot write video here.
+        GtrackError: The folder cannot be written, or OpenCV cannot write video on this machine.
     """
-    show: Bar = bar or (lambda title, unit: nullcontext(lambda done, total: None))
+    show: ProgressBar = bar or (lambda title, unit: nullcontext(lambda done, total: None))
     with show("rendering the clip", "frames") as progress:
         scene = render_scene(out, config, progress=progress)
     path = out / "gallery-db"
@@ -124,10 +138,10 @@ def run_demo(
     payload = result.payload
     people = compare_with_truth(payload, json.loads(scene.truth.read_text(encoding="utf-8")))
     sheet = out / "run" / "contact-sheet.jpg"
-    looks = _best_looks(payload, most=len(people))
-    crops = _crops(scene.video, looks)
+    boxes = _best_boxes(payload, most=len(people))
+    crops = _cut_crops(scene.video, boxes)
     with Gallery.open(path, model=embedder.model) as gallery:
         answers: list[list[Match]] = gallery.query(embedder.embed(crops), top_k=5) if crops else []
-    rows = zip(crops, (title for title, _, _ in looks), answers, strict=True)
+    rows = zip(crops, (title for title, _, _ in boxes), answers, strict=True)
     write_contact_sheet(sheet, [ContactRow(*row) for row in rows], gallery=path)
     return DemoReport(scene, path, report, result, people, sheet)

@@ -35,8 +35,8 @@ from gallery_db import (
     take_snapshot,
 )
 from tracking import track_video
-from tracking.demo.scene import Scene
 from tracking.errors import OptionError
+from tracking.synthetic.rendering import Scene
 
 
 @pytest.fixture

@@ -47,9 +47,9 @@ from gallery_db.address import Address, is_address, parse_address
 from gallery_db.served.absorb import prepare_logs
 from gallery_db.served.replicas import journals
 from tracking import TrackingRun
-from tracking.demo.scene import Scene
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.options import RunOptions
+from tracking.synthetic.rendering import Scene
 
 MODEL = model_named()
 Contents = dict[str, tuple[str, bytes]]

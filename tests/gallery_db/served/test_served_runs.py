@@ -17,9 +17,10 @@ from support.served import ServedHere
 
 from gallery_db import Curator, Entry, Gallery, GalleryView, ViewChange
 from tracking import TrackingRun, TrackResult, load_embedder
-from tracking.demo.scene import Scene, SceneConfig, render_scene
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.options import RunOptions
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import Scene, render_scene
 
 Names = dict[str, list[tuple[int, str]]]
 

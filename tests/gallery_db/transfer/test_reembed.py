@@ -30,8 +30,8 @@ from gallery_db import (
     reembed_gallery,
 )
 from tracking import load_embedder
-from tracking.demo.scene import Scene
 from tracking.errors import VideoError
+from tracking.synthetic.rendering import Scene
 from tracking.video.crops import crop
 from tracking.video.frames import VideoFrames
 from tracking.video.reader import VideoReader

@@ -34,8 +34,9 @@ from tracking import (
     nvinfer_preprocessing,
 )
 from tracking.deepstream.reader import UNTRACKED, EmbeddingOrigin
-from tracking.demo.scene import Scene, SceneConfig, render_scene
 from tracking.errors import ObservationError, OptionError
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import Scene, render_scene
 
 A, B, C, D = (axis(number) for number in range(4))
 BOX = (100.0, 50.0, 140.0, 150.0)

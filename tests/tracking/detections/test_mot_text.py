@@ -11,12 +11,12 @@ import pytest
 from support.evaluation import track_v1, write_json
 
 from tracking import open_detections, track_video
-from tracking.demo.scene import Scene
 from tracking.detections.mot_import import mot_detections, write_detections
 from tracking.detections.mot_text import find_mot_sequence, read_mot
 from tracking.errors import EvaluationError, MotTextError, TracksError
 from tracking.evaluation import read_people, read_track_table, read_truth
 from tracking.schemas import load_schema
+from tracking.synthetic.rendering import Scene
 
 
 def write(path: Path, text: str) -> Path:

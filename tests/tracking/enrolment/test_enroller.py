@@ -29,7 +29,6 @@ from gallery_db import (
     write_contact_sheet,
 )
 from tracking import TrackingRun, TrackResult, load_embedder, track_video
-from tracking.demo.scene import Scene, SceneConfig, render_scene
 from tracking.enrolment.base import EnrolmentCounts
 from tracking.enrolment.enroller import Enroller, SharedGallery
 from tracking.enrolment.gallery_writer import CROPS, GalleryWriter, _Put, _Rename
@@ -38,6 +37,8 @@ from tracking.errors import OptionError
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.identification.quality import max_overlap, observation_quality, sharpness
 from tracking.options import RunOptions
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import Scene, render_scene
 
 Vector = NDArray[np.float32]
 SIZE = 8

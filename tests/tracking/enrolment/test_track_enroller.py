@@ -32,11 +32,12 @@ from tracking import (
     load_embedder,
     track_video,
 )
-from tracking.demo.scene import Scene, SceneConfig, render_scene
 from tracking.enrolment import track_enroller
 from tracking.enrolment.gallery_writer import CROPS, GalleryWriter
 from tracking.errors import ObservationError, OptionError, WeightsError
 from tracking.reid.input_spec import Preprocessing
+from tracking.synthetic.config import SceneConfig
+from tracking.synthetic.rendering import Scene, render_scene
 
 A, B, C, D = (axis(number) for number in range(4))
 

@@ -11,10 +11,10 @@ import pytest
 from support.evaluation import run_trackeval, track_v1, write_gt, write_people
 
 from tracking import track_video
-from tracking.demo.scene import Scene
 from tracking.detections.mot_import import mot_detections
 from tracking.errors import EvaluationError
 from tracking.evaluation import TrackScores, evaluate_tracks, read_track_table, read_truth, tracks
+from tracking.synthetic.rendering import Scene
 
 # Two objects for four frames, far apart. The first is tracked as A and then as B, the second as C.
 GT = [(frame, number, 100.0 * number) for frame in range(4) for number in (1, 2)]

@@ -15,7 +15,6 @@ from gallery_db import ingest_folder
 from gallery_db.gallery import Gallery
 from tracking import load_embedder, track_video
 from tracking.demo.run import compare_with_truth
-from tracking.demo.scene import Scene
 from tracking.errors import OptionError
 from tracking.geometry import iou, pairwise_iou
 from tracking.identification.backfill import Backfill
@@ -25,6 +24,7 @@ from tracking.identification.quality import box_quality, crowding, max_overlap, 
 from tracking.identification.track_evidence import TrackEvidence
 from tracking.options import RunOptions
 from tracking.outputs.run_outputs import TrackFile
+from tracking.synthetic.rendering import Scene
 from tracking.video.reader import VideoReader
 
 

@@ -15,12 +15,12 @@ from support.traces import A, B, C, mix
 
 from gallery_db import Gallery
 from tracking import track_video
-from tracking.demo.scene import Scene
 from tracking.errors import OptionError
 from tracking.identification.named_tracklets import Named, NamedTracklet
 from tracking.identification.track_evidence import DecisionRule, EvidenceSample, TrackEvidence, Tracklet, add_sample
 from tracking.identification.tracklet_linking import link_tracklets, name_tracklets
 from tracking.options import RunOptions
+from tracking.synthetic.rendering import Scene
 
 RULE = DecisionRule.of(0.25)
 Vector = NDArray[np.float32]

@@ -16,9 +16,10 @@ import pytest
 from support.tracks import document, save, seen
 
 from tracking import export_tracks, iter_supervision, read_tracks, to_supervision, track_video
-from tracking.demo.scene import Scene, cast_names
 from tracking.errors import OptionError, OutputError, TracksError, VideoError
 from tracking.schemas import load_schema
+from tracking.synthetic.config import cast_names
+from tracking.synthetic.rendering import Scene
 
 ANN = (10.0, 20.0, 30.5, 60.125)
 CAR = (100.0, 20.0, 150.0, 60.0)

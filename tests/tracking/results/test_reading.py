@@ -15,10 +15,10 @@ import pytest
 from support.tracks import document, save, seen
 
 from tracking import read_tracks, track_video
-from tracking.demo.scene import Scene
 from tracking.errors import TracksError
 from tracking.results.header import run_video, video_name
 from tracking.schemas import load_schema
+from tracking.synthetic.rendering import Scene
 
 GOOD = document(
     {

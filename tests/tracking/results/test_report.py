@@ -16,10 +16,10 @@ import pytest
 from support.tracks import document, seen
 
 from tracking import TrackResult, export_tracks, timeline, track_video
-from tracking.demo.scene import Scene
 from tracking.errors import VideoError
 from tracking.results.best_crops import MAX_PICTURE_BYTES, Moment, Moments, cut_pictures, open_video, spread
 from tracking.results.reading import TrackReader, read_tracks
+from tracking.synthetic.rendering import Scene
 from tracking.video.writer import VideoWriter
 
 EVIL = "<script>document.title='owned'</script>\"'&"

@@ -16,10 +16,10 @@ from support.rtsp_server import RtspServer
 
 from gallery_db import Gallery
 from tracking import DetectorOptions, LiveOptions, RunOptions, TrackingRun, track_video
-from tracking.demo.scene import Scene
 from tracking.detections.reader import open_detections
 from tracking.errors import OptionError, VideoError
 from tracking.outputs.run_outputs import OutputOptions
+from tracking.synthetic.rendering import Scene
 from tracking.video.addresses import is_stream, public_name, short_name
 from tracking.video.live import LiveReader
 from tracking.video.opening import open_video

@@ -70,7 +70,8 @@ def read_crops(folder: Path, most: int = CROPS) -> list[NDArray[np.uint8]]:
 
 def drawn_crops() -> list[NDArray[np.uint8]]:
     """144 crops of 24 people as `gtrack demo` draws them, (H, W, 3) uint8 BGR; always the same ones."""
-    from tracking.demo.scene import SceneConfig, gallery_crops
+    from tracking.synthetic.config import SceneConfig
+    from tracking.synthetic.gallery_crops import gallery_crops
 
     return [image for seed in (7, 8) for _, image in gallery_crops(SceneConfig(people=12, seed=seed))]
 

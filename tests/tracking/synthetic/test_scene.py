@@ -14,19 +14,13 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tracking.demo.scene import (
-    Scene,
-    SceneConfig,
-    SceneFrame,
-    cast_names,
-    gallery_crops,
-    iter_scene,
-    make_detections,
-    render_scene,
-)
 from tracking.detections.reader import check_against_video, open_detections
 from tracking.errors import OptionError, OutputError
 from tracking.schemas import load_schema
+from tracking.synthetic.config import SceneConfig, cast_names
+from tracking.synthetic.gallery_crops import gallery_crops
+from tracking.synthetic.rendering import Scene, render_scene
+from tracking.synthetic.scene import SceneFrame, iter_scene, make_detections
 
 SHORT = SceneConfig(width=320, height=180, frames=40)
 
@@ -113,7 +107,9 @@ def test_same_config_same_images() -> None:
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_independent_of_the_hash_seed(hash_seed: str) -> None:
     code = (
-        "import json, sys\nfrom tracking.demo.scene import SceneConfig, make_detections\n"
+        "import json, sys\n"
+        "from tracking.synthetic.config import SceneConfig\n"
+        "from tracking.synthetic.scene import make_detections\n"
         "text = json.dumps(make_detections(SceneConfig(frames=50)))\n"
         "assert 'cv2' not in sys.modules\nprint(text)"
     )
