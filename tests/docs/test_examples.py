@@ -30,7 +30,7 @@ import gallery_db
 import tracking
 from gallery_db import Gallery, export_parquet, ingest_folder
 from tracking import export_tracks, load_embedder, track_video
-from tracking.demo.scene import Scene
+from tracking.synthetic.rendering import Scene
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md")))
