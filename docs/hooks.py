@@ -75,7 +75,14 @@ def _cell(text: str) -> str:
     """Text as it is, in a cell of a Markdown table."""
     # Line breaks in a cell end the row, and angle brackets would be taken for HTML.
     text = " ".join(text.split())
-    return re.sub(r"([\\|<>*_\[\]])", r"\\\1", text) if "`" not in text else text.replace("|", "\\|")
+    if "`" not in text:
+        text = re.sub(r"([\\<>*_\[\]])", r"\\\1", text)
+    return _mark_options(text).replace("|", "\\|")
+
+
+def _mark_options(text: str) -> str:
+    """Text whose options stand as code, so that no line breaks after their hyphens."""
+    return re.sub(r"(?<![\w`-])(--[a-z][a-z-]*[a-z])(?![\w`-])", r"`\1`", text)
 
 
 def _value_type(parameter: Any) -> str:
@@ -158,7 +165,7 @@ def command_markdown(entry: CliCommand, level: int) -> str:
         if example:
             lines += [f"{example[1] or 'Example'}:", "", "```sh", " ".join(example[2].split()), "```", ""]
         else:
-            lines += [re.sub(r"([<>*])", r"\\\1", paragraph), ""]
+            lines += [_mark_options(re.sub(r"([<>*])", r"\\\1", paragraph)), ""]
     if arguments:
         lines += ["| argument | meaning | |", "|---|---|---|", *(_parameter_row(one, True) for one in arguments), ""]
     for title, options in panels.items():
