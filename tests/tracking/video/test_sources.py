@@ -338,7 +338,8 @@ def test_each_live_run_enrols_for_itself(scene: Scene, tmp_path: Path) -> None:
         with Gallery.open(tmp_path / "people") as gallery:
             entries = list(gallery.entries())
         ids.append({entry.id for entry in entries})
-        assert len({entry.id.rsplit("-", 1)[0] for entry in entries}) <= len(ids)
+        # track-RUN-CLASS-NUMBER, and a further number where a slow machine drops frames and a track is cut in two.
+        assert len({entry.id.split("-")[1] for entry in entries}) <= len(ids)
     assert ids[0]
     assert ids[0] <= ids[1], "the second run replaces nothing of the first"
     assert ids[0] != ids[1]
