@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -19,6 +18,7 @@ from gallery_db.errors import (
     IdentityNotFoundError,
     UndoError,
 )
+from gallery_db.names import unknown_name, validate_identity_name
 from gallery_db.rejections import NOT, rejected_names
 from gallery_db.store.undo import take_back
 
@@ -26,38 +26,10 @@ if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
     from gallery_db.store.record import Operation
 
-__all__ = ["Curator", "parse_age", "stranger_name", "unknown_number", "validate_identity_name"]
+__all__ = ["Curator", "parse_age"]
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST_NAMED = 5  # entry ids written out in the words of an operation
-
-
-def validate_identity_name(name: str) -> str:
-    """A name as an identity may have it, without blanks around it.
-
-    Raises:
-        GalleryError: It is empty, holds control characters, or is no Unicode text.
-    """
-    stripped = name.strip()
-    if not stripped:
-        raise GalleryError("Expected an identity's name, found an empty one.", hint="Give a name of some text.")
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in stripped):
-        raise GalleryError(
-            f"{name!r} cannot be an identity's name: it holds control characters.",
-            hint="Use letters, digits, blanks and signs.",
-        )
-    return stripped
-
-
-def stranger_name(number: int) -> str:
-    """The name that a stranger is given, such as ``unknown-0007``."""
-    return f"unknown-{number:04d}"
-
-
-def unknown_number(name: str) -> int | None:
-    """The number in a name that was given to a stranger; None for another name."""
-    found = re.fullmatch(r"unknown-(\d{4,})", name)
-    return None if found is None else int(found[1])
 
 
 def parse_age(text: str, *, now: datetime | None = None) -> datetime:
@@ -316,7 +288,7 @@ class Curator:
 
     def unknown_name(self) -> str:
         """A name for a stranger that no identity has, and no run has reserved: the next ``unknown-0007``."""
-        return stranger_name(self._gallery.last_unknown_number() + 1)
+        return unknown_name(self._gallery.last_unknown_number() + 1)
 
     def remove(self, ids: Iterable[str]) -> int:
         """Remove entries; returns how many.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.analysis.thresholds import DEFAULT_THRESHOLD
 from gallery_db.atomic_files import atomic_path
 from gallery_db.errors import GalleryError
+from gallery_db.store.thresholds import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
     from gallery_db.analysis.calibration_results import Calibration, Curve

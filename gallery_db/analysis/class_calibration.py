@@ -13,10 +13,10 @@ from gallery_db.analysis.calibration_results import Calibration, OperatingPoint
 from gallery_db.analysis.calibration_trials import MIN_IDENTITIES, MIN_PROBES, Trials
 from gallery_db.analysis.class_comparison import block_rows
 from gallery_db.analysis.entry_groups import Separation, group_entries
-from gallery_db.analysis.thresholds import DEFAULT_THRESHOLD
 from gallery_db.entry import Entry
 from gallery_db.search.table import TRACK_PENALTY
 from gallery_db.search.view import GalleryView
+from gallery_db.store.thresholds import DEFAULT_THRESHOLD
 
 __all__ = ["DEFAULT_FAR", "FEW_IDENTITIES", "ClassCalibration"]
 

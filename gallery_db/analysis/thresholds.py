@@ -6,28 +6,29 @@ Of a served gallery it travels with the server's log, so that all runs there tak
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from gallery_db.entry import utc_now
 from gallery_db.errors import GalleryError
 from gallery_db.store.lock import user_at_host
+from gallery_db.store.thresholds import (
+    DEFAULT_THRESHOLD,
+    StoredThreshold,
+    ThresholdSource,
+    count_changed_since,
+    load_thresholds,
+    save_thresholds,
+)
 
 if TYPE_CHECKING:
     from gallery_db.analysis.calibration_results import Calibration
     from gallery_db.gallery import Gallery
-    from gallery_db.store.record import Record
 
 __all__ = [
-    "DEFAULT_THRESHOLD",
-    "THRESHOLDS",
     "MatchThreshold",
-    "StoredThreshold",
-    "as_of_now",
     "describe_outdated",
-    "for_others",
     "match_threshold",
     "reset_thresholds",
     "set_threshold",
@@ -35,50 +36,10 @@ __all__ = [
     "stored_thresholds",
 ]
 
-DEFAULT_THRESHOLD = 0.25
-"""Cosine distance at which a name is given where nobody has said or measured anything else."""
+_OUTDATED_SHARE = 0.2
+"""Share of the entries or identities that may change before a calibration is out of date."""
 
-THRESHOLDS = "thresholds"
-"""Under which name the record keeps them."""
-
-_VERSION = 2
-_OUTGROWN = 0.2
-"""Share of the entries that may come, go or move before a calibration speaks of another gallery."""
-
-By = Literal["calibration", "hand"]
 Origin = Literal["given", "calibration", "hand", "default"]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredThreshold:
-    """A class's threshold as the record keeps it.
-
-    Attributes:
-        class_name: The class.
-        threshold: Largest cosine distance at which a name is given, in [0, 2].
-        by: ``"calibration"``, or ``"hand"`` for one that somebody gave.
-        at: When, ISO 8601 UTC.
-        who: ``user@host``.
-        entries: Number of entries of the class then.
-        identities: Number of its identities then.
-        generation: Of the collection then, as this very record counts.
-        change: Number of the collection's last change then, likewise.
-        settings: Of a calibration: ``far``, ``how``, ``looks``, ``fpir`` and ``fnir`` (estimate, low, high).
-        changed: Number of entries that had changed between the calibration and that change, where this record came
-            to know of it later.
-    """
-
-    class_name: str
-    threshold: float
-    by: By
-    at: str
-    who: str
-    entries: int
-    identities: int
-    generation: int
-    change: int
-    settings: Mapping[str, Any]
-    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,57 +63,12 @@ def stored_thresholds(gallery: Gallery) -> dict[str, StoredThreshold]:
     Raises:
         GalleryError: What is stored is of a newer gtrack, or damaged.
     """
-    text = gallery.record.setting(gallery.collection_key, THRESHOLDS)
-    if not text:
-        return {}
-    try:
-        document = json.loads(text)
-        if document["version"] > _VERSION:
-            raise GalleryError(
-                f"The thresholds of {gallery.location} were stored by a newer gtrack.", hint="Upgrade gtrack."
-            )
-        return {name: StoredThreshold(**facts) for name, facts in document["classes"].items()}
-    except (ValueError, TypeError, KeyError) as error:
-        raise GalleryError(
-            f"The thresholds that {gallery.location} keeps cannot be read: {error!r}.",
-            hint="Take them away with `gtrack gallery calibrate --reset`, and calibrate again.",
-        ) from error
+    return load_thresholds(gallery.record, gallery.collection_key)
 
 
-def _put(gallery: Gallery, thresholds: Mapping[str, StoredThreshold]) -> None:
-    document = {"version": _VERSION, "classes": {name: asdict(one) for name, one in sorted(thresholds.items())}}
+def _save(gallery: Gallery, thresholds: Mapping[str, StoredThreshold]) -> None:
     with gallery.transaction():
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-        gallery.record.put_setting(gallery.collection_key, THRESHOLDS, text)
-
-
-def as_of_now(text: str, record: Record, collection: int) -> str:
-    """Thresholds that another record of the gallery tells, with their place in the changes that this one counts."""
-    facts = {"generation": record.generation(collection), "change": record.last_change(collection)}
-    return _each(text, lambda known: {**known, **facts})
-
-
-def for_others(text: str, record: Record, collection: int) -> str:
-    """Thresholds as other records of the gallery are to be told of them now: with what has changed since."""
-    last = record.last_change(collection)
-
-    def told(known: dict[str, Any]) -> dict[str, Any]:
-        since = {id_ for _, id_ in record.changes_after(collection, int(known["change"]), last)}
-        return {**known, "changed": int(known.get("changed", 0)) + len(since)}
-
-    return _each(text, told)
-
-
-def _each(text: str, what: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
-    """Thresholds as they are kept, each changed; what cannot be read stays, for whoever wants it to be told so."""
-    try:
-        document = json.loads(text)
-        if document["version"] > _VERSION:
-            return text
-        classes = {name: what(facts) for name, facts in document["classes"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return text
-    return json.dumps({**document, "classes": classes}, ensure_ascii=False)
+        save_thresholds(gallery.record, gallery.collection_key, thresholds)
 
 
 def store_calibrations(gallery: Gallery, calibrations: Sequence[Calibration]) -> tuple[StoredThreshold, ...]:
@@ -185,7 +101,7 @@ def store_calibrations(gallery: Gallery, calibrations: Sequence[Calibration]) ->
         }
         made.append(_made(gallery, found.class_name, point.threshold.estimate, "calibration", settings))
         made[-1] = replace(made[-1], entries=found.entries, identities=found.identities)
-    _put(gallery, {**stored_thresholds(gallery), **{one.class_name.casefold(): one for one in made}})
+    _save(gallery, {**stored_thresholds(gallery), **{one.class_name.casefold(): one for one in made}})
     return tuple(made)
 
 
@@ -209,7 +125,7 @@ def set_threshold(gallery: Gallery, value: float, class_name: str | None = None)
     if not classes:
         raise GalleryError(f"The gallery {gallery.location} is empty.", hint="Ingest images first.")
     made = tuple(_made(gallery, name, float(value), "hand", {}) for name in classes.values())
-    _put(gallery, {**stored_thresholds(gallery), **{one.class_name.casefold(): one for one in made}})
+    _save(gallery, {**stored_thresholds(gallery), **{one.class_name.casefold(): one for one in made}})
     return made
 
 
@@ -220,11 +136,11 @@ def reset_thresholds(gallery: Gallery, class_name: str | None = None) -> int:
             count = len(stored_thresholds(gallery))
         except GalleryError:
             count = 1  # damaged: the way out
-        _put(gallery, {})
+        _save(gallery, {})
         return count
     kept = stored_thresholds(gallery)
     count = int(kept.pop(class_name.casefold(), None) is not None)
-    _put(gallery, kept)
+    _save(gallery, kept)
     return count
 
 
@@ -239,7 +155,9 @@ def _classes(gallery: Gallery) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _made(gallery: Gallery, class_name: str, threshold: float, by: By, settings: Mapping[str, Any]) -> StoredThreshold:
+def _made(
+    gallery: Gallery, class_name: str, threshold: float, by: ThresholdSource, settings: Mapping[str, Any]
+) -> StoredThreshold:
     counts = {name.casefold(): count for name, count in _classes(gallery).items()}
     entries, identities = counts.get(class_name.casefold(), (0, 0))
     return StoredThreshold(
@@ -262,11 +180,13 @@ def describe_outdated(gallery: Gallery, stored: StoredThreshold) -> str | None:
         return None
     counts = {name.casefold(): count for name, count in _classes(gallery).items()}
     entries, identities = counts.get(stored.class_name.casefold(), (0, 0))
-    record, key = gallery.record, gallery.collection_key
-    changes = record.changes_after(key, stored.change, record.last_change(key))
+    since = count_changed_since(gallery.record, gallery.collection_key, stored.change)
     # A snapshot that was put back has the changes of its own time alone, so that the numbers count as well.
-    changed = max(stored.changed + len({id_ for _, id_ in changes}), abs(entries - stored.entries))
-    if changed <= _OUTGROWN * stored.entries and abs(identities - stored.identities) <= _OUTGROWN * stored.identities:
+    changed = max(stored.changed + since, abs(entries - stored.entries))
+    if (
+        changed <= _OUTDATED_SHARE * stored.entries
+        and abs(identities - stored.identities) <= _OUTDATED_SHARE * stored.identities
+    ):
         return None
     return (
         f"the match threshold of class {stored.class_name} was calibrated at {stored.entries} entries of "

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.errors import GalleryError, GalleryIndexError
+from gallery_db.errors import GalleryIndexError
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
 from gallery_db.store.record import CollectionRow, Record
 
 if TYPE_CHECKING:
     from gallery_db.index.chroma_index import ChromaIndex
-    from gallery_db.index.maintenance import VerifyReport
+    from gallery_db.index.maintenance import IndexMaintenance, VerifyReport
 
 __all__ = ["EmbeddedIndex", "SearchIndex"]
 
@@ -90,22 +90,27 @@ class EmbeddedIndex:
         record: The gallery's record, open for writing if there is a lock.
         row: The collection.
         lock: Held, of a gallery that is open for writing.
+        maintenance: Of the files in that folder.
         notices: Where to say what a user should hear of.
     """
 
     _PROBES_AT_ONCE = 256
 
     def __init__(
-        self, path: Path, record: Record, row: CollectionRow, lock: WriterLock | None, notices: list[str]
+        self,
+        path: Path,
+        record: Record,
+        row: CollectionRow,
+        lock: WriterLock | None,
+        maintenance: IndexMaintenance,
+        notices: list[str],
     ) -> None:
-        from gallery_db.index.maintenance import IndexMaintenance
-
         self._path = path
         self._record = record
         self._key = row.id
         self._lock = lock
         self._notices = notices
-        self._keeper = IndexMaintenance(path, notices)
+        self._keeper = maintenance
 
     @property
     def folder(self) -> Path:
@@ -248,8 +253,3 @@ def _size_of(folder: Path) -> int:
         with suppress(OSError):
             size += path.stat().st_size if path.is_file() else 0
     return size
-
-
-def closed_error(place: object) -> GalleryError:
-    """What to say of a gallery that is closed."""
-    return GalleryError(f"The gallery {place} is closed.", hint="Open it again.")

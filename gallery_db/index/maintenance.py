@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,13 +117,29 @@ class IndexMaintenance:
 
     The record notes ``index_dirty`` before Chroma is opened for writing, and takes it back after the client
     was closed and its files flushed. Whoever finds it set knows that a writer died on the way.
+
+    Args:
+        gallery: The gallery's folder.
+        notices: Where repairs are noted for the user.
+        recover_log: Called with (Chroma's folder, record, notices, killed) to take in what clients stored with a
+            server of this gallery that was killed.
+        forget_logs: Called with the record when the server's logs are gone with the old index.
     """
 
-    def __init__(self, gallery: Path, notices: list[str]) -> None:
+    def __init__(
+        self,
+        gallery: Path,
+        notices: list[str],
+        *,
+        recover_log: Callable[[Path, Record, list[str], bool], None],
+        forget_logs: Callable[[Record], None],
+    ) -> None:
         self.folder = gallery / "chroma"
         self._new = gallery / "chroma.new"
         self._old = gallery / "chroma.old"
         self._notices = notices
+        self._recover_log = recover_log
+        self._forget_logs = forget_logs
         self._reading: ChromaIndex | None = None
         self._reading_stamp: tuple[str, str | None] | None = None
 
@@ -275,17 +291,13 @@ class IndexMaintenance:
             fsync_folder(self.folder.parent)
             remove_folder(self._old)
             # With the old folder went the logs of its server; the next one makes them anew.
-            from gallery_db.served.ledger import forget_logs
-
-            forget_logs(record)
+            self._forget_logs(record)
 
     def absorb(self, record: Record, *, killed: bool = True) -> None:
         """Take in what clients stored with a server that was killed; it stands in the log, in Chroma's folder."""
         if record.meta("served_open") == "1":
-            from gallery_db.served.absorb import absorb
-
             self.close()
-            absorb(self.folder, record, self._notices, killed=killed)
+            self._recover_log(self.folder, record, self._notices, killed)
 
     def tidy(self) -> None:
         """Remove what a killed rebuild left."""

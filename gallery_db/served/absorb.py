@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.address import Address
-from gallery_db.curation import unknown_number
 from gallery_db.entry import Entry, utc_now
 from gallery_db.errors import GalleryError, GalleryIndexError
 from gallery_db.index.chroma_client import chroma_errors, close_client, open_folder
-from gallery_db.served.ledger import Ledger, LogState
+from gallery_db.index.maintenance import IndexMaintenance
+from gallery_db.served.ledger import Ledger, LogState, forget_logs
 from gallery_db.served.log import SERVER, ServedLog, check_log_name, create_log, find_logs, log_name
 from gallery_db.served.rows import LOG_FORMAT, LogRow, OperationFacts, pictures_of
 from gallery_db.store.lock import user_at_host
 from gallery_db.store.record import CollectionRow, Record
 
-__all__ = ["Tail", "absorb", "gallery_id", "prepare_logs"]
+__all__ = ["Tail", "absorb", "gallery_id", "index_maintenance", "prepare_logs"]
 
 _ROW = 32
 _PICTURED_ROW = 8
@@ -97,7 +97,7 @@ def tails(place: Path | Address, client: Any, record: Record) -> list[Tail]:
     return found
 
 
-def absorb(folder: Path, record: Record, notices: list[str], *, killed: bool = True) -> None:
+def absorb(folder: Path, record: Record, notices: list[str], killed: bool = True) -> None:
     """Take in what clients stored with a server that did not end as it should. Needs the lock held.
 
     Args:
@@ -126,6 +126,16 @@ def absorb(folder: Path, record: Record, notices: list[str], *, killed: bool = T
         if rows and killed:
             notices.append(f"{rows} rows that clients stored with a server that was killed were taken in.")
     record.set_meta("served_open", "0")
+
+
+def index_maintenance(folder: Path, notices: list[str]) -> IndexMaintenance:
+    """Return the maintenance of the index in a gallery's folder, which also looks after the logs of its server.
+
+    Args:
+        folder: The gallery's folder.
+        notices: Where repairs are noted for the user.
+    """
+    return IndexMaintenance(folder, notices, recover_log=absorb, forget_logs=forget_logs)
 
 
 def prepare_logs(folder: Path, record: Record) -> None:
@@ -165,8 +175,7 @@ def _make(folder: Path, client: Any, record: Record, row: CollectionRow, ledger:
     info = create_log(folder, client, row.name, row.model, gallery=gallery, keeper=SERVER)
     log = ServedLog(folder, client, info)
     last = record.last_change(row.id)
-    numbers = (unknown_number(identity) or 0 for identity, _, _, _ in record.counts(row.id))
-    reserved = max(int(record.meta("reserved_numbers") or 0), max(numbers, default=0))
+    reserved = record.last_unknown_number(row.id)
     operation = OperationFacts(uuid.uuid4().hex, "serve", f"serve {row.name}", user_at_host(), utc_now())
     base = LogRow(uuid.uuid4().hex, "base", operation, number=reserved)
     state = _append(log, LogState(info.epoch, exported=last, reserved=reserved), [base])

@@ -1,4 +1,4 @@
-"""A gallery that is served: a `Gallery` over a replica that follows the server."""
+"""The backend of a served gallery: a replica on this machine that follows the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from gallery_db.errors import (
     GtrackError,
     ModelMismatchError,
 )
-from gallery_db.gallery import CollectionInfo, Gallery
 from gallery_db.index.chroma_client import close_client, open_server
 from gallery_db.index.chroma_index import BATCH_SIZE
 from gallery_db.index.maintenance import VerifyReport
@@ -36,12 +35,16 @@ from gallery_db.served.replicas import (
     take_replica,
     waiting_in,
 )
+from gallery_db.statistics import CollectionInfo
 from gallery_db.store.record import CollectionRow, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["create_served", "deliver", "is_served", "open_served"]
+    from gallery_db.index.embedded import SearchIndex
+
+__all__ = ["ServedBackend", "create_served", "deliver", "is_served", "open_served"]
 
 Progress = Callable[[int, int], None]
 
@@ -66,7 +69,7 @@ def is_served(address: Address) -> bool:
     return bool(infos) if address.collection is None else any(one.collection == address.collection for one in infos)
 
 
-def open_served(address: Address, *, model: EmbeddingModel | None = None, write: bool = False) -> Gallery:
+def open_served(address: Address, *, model: EmbeddingModel | None = None, write: bool = False) -> ServedBackend:
     """Open a served gallery; see `Gallery.open`."""
     client = open_server(address)
     try:
@@ -78,7 +81,7 @@ def open_served(address: Address, *, model: EmbeddingModel | None = None, write:
         raise
 
 
-def create_served(address: Address, model: EmbeddingModel) -> Gallery:
+def create_served(address: Address, model: EmbeddingModel) -> ServedBackend:
     """Make a collection at a server, and open it for writing; see `Gallery.create`."""
     client = open_server(address)
     try:
@@ -129,7 +132,7 @@ def _select(address: Address, infos: Sequence[LogInfo], model: EmbeddingModel | 
     )
 
 
-def _open(address: Address, client: Any, info: LogInfo, *, write: bool, weights: str | None) -> Gallery:
+def _open(address: Address, client: Any, info: LogInfo, *, write: bool, weights: str | None) -> ServedBackend:
     notices: list[str] = []
     replica = take_replica(info)
     try:
@@ -143,7 +146,7 @@ def _open(address: Address, client: Any, info: LogInfo, *, write: bool, weights:
         note_address(info.gallery, address)
         with _bootstrap_bar(record, row) as progress:
             link.pull(progress)
-        gallery = ServedGallery(link, replica, row, notices, write=write)
+        backend = ServedBackend(link, replica, row, notices, write=write)
     except BaseException:
         replica.release()
         raise
@@ -152,7 +155,7 @@ def _open(address: Address, client: Any, info: LogInfo, *, write: bool, weights:
             link.push()
     notices += deliver(address, client, info)[1]
     link.follow()
-    return gallery
+    return backend
 
 
 @contextmanager
@@ -214,70 +217,69 @@ def deliver(address: Address, client: Any, info: LogInfo) -> tuple[int, list[str
     return delivered, notices, left
 
 
-class ServedGallery(Gallery):
-    """An open gallery that is served. Made by `Gallery.open` and `Gallery.create` with an address.
+class ServedBackend:
+    """A served gallery; see `gallery_db.backend.Backend` for its attributes and methods.
 
-    What it holds is a replica on this machine, which follows the server within a second; every change made with
-    it is in the replica and its journal when its method returns, and at the server as well if that answers.
+    Its record is a replica on this machine, which follows the server within a second. Every change is in the replica
+    and its journal when the method that makes it returns, and at the server as well if that answers.
+
+    Attributes:
+        link: The connection between the replica and the server.
     """
 
     def __init__(self, link: Link, replica: Replica, row: CollectionRow, notices: list[str], *, write: bool) -> None:
-        index = ServedIndex(link, replica, row, notices)
-        super().__init__(
-            gallery_dir(link.info.gallery),
-            replica.record,
-            row,
-            index,
-            notices,
-            writable=write,
-            location=str(link.address),
-        )
-        self._link = link
+        self.folder = gallery_dir(link.info.gallery)
+        self.location: Path | str = str(link.address)
+        self.record = replica.record
+        self.row = row
+        self.index: SearchIndex = ServedIndex(link, replica, row, notices)
+        self.notices = notices
+        self.writable = write
+        self.link = link
 
     def collections(self) -> tuple[CollectionInfo, ...]:
         """All collections that are served, the oldest first; while the server is away, the open one."""
-        own = CollectionInfo(self.collection, self.model, len(self), self._row.created_at)
+        own = CollectionInfo(self.row.name, self.row.model, self.record.count(self.row.id), self.row.created_at)
         try:
-            infos = self._link.infos()
+            infos = self.link.infos()
         except GalleryServerError:
             return (own,)
         found = []
         for info in infos:
-            if info.gallery != self._link.info.gallery:
+            if info.gallery != self.link.info.gallery:
                 continue
-            if info.collection == self.collection:
+            if info.collection == self.row.name:
                 found.append(own)
                 continue
             with suppress(GalleryServerError):  # just removed, or just made
-                count = self._link.count_of(info)
+                count = self.link.count_of(info)
                 found.append(CollectionInfo(info.collection, info.model, count, info.created_at))
         return tuple(found)
 
     @contextmanager
     def delivered_together(self) -> Iterator[None]:
-        """See `Gallery.delivered_together`."""
-        self._link.holding += 1
+        """See `Backend.delivered_together`."""
+        self.link.holding += 1
         try:
             yield
         finally:
-            self._link.holding -= 1
-            self._link.committed()
+            self.link.holding -= 1
+            self.link.committed()
 
     def catch_up(self) -> None:
-        """See `Gallery.catch_up`; raises GalleryServerError where the server does not answer."""
-        self._check_open()
-        self._link.pull()
+        """See `Backend.catch_up`; raises GalleryServerError where the server does not answer."""
+        self.link.pull()
 
     def unknown_numbers(self) -> Iterator[int]:
-        """See `Gallery.unknown_numbers`: a block of a thousand is reserved at the server at a time."""
-        start = self._link.reserve(_BLOCK)
+        """See `Backend.unknown_numbers`: a block of a thousand is reserved at the server at a time."""
+        start = self.link.reserve(_BLOCK)
 
         def numbers() -> Iterator[int]:
             first = start
             while True:
                 yield from range(first, first + _BLOCK)
                 try:
-                    first = self._link.reserve(_BLOCK)
+                    first = self.link.reserve(_BLOCK)
                 except GalleryError:
                     # No server to ask: so large a number that nobody else comes to it.
                     first = 10**11 + uuid.uuid4().int % 10**11 * _BLOCK
@@ -285,8 +287,16 @@ class ServedGallery(Gallery):
         return numbers()
 
     def last_unknown_number(self) -> int:
-        """See `Gallery.last_unknown_number`."""
-        return max(super().last_unknown_number(), self._link.reserved())
+        """See `Backend.last_unknown_number`."""
+        return max(self.record.last_unknown_number(self.row.id), self.link.reserved())
+
+    def close(self) -> None:
+        """See `Backend`."""
+        try:
+            self.index.close()
+        finally:
+            self.record.close()
+            self.index.release()
 
 
 class ServedIndex:

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.analysis.thresholds import THRESHOLDS, as_of_now, for_others
-from gallery_db.curation import unknown_number
 from gallery_db.entry import Entry, utc_now
+from gallery_db.names import unknown_number
 from gallery_db.served.rows import LogRow, OperationFacts, keep_pictures
 from gallery_db.store.lock import user_at_host
 from gallery_db.store.record import CollectionRow, Record, entry_from_facts, facts_of
+from gallery_db.store.thresholds import THRESHOLDS, as_of_now, for_others
 
 __all__ = ["Ledger", "LogState", "forget_logs", "forget_serving"]
 

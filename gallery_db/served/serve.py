@@ -18,11 +18,11 @@ from typing import Any
 from gallery_db.address import Address
 from gallery_db.atomic_files import check_writable
 from gallery_db.errors import GalleryIndexError, GalleryServerError, GtrackError
-from gallery_db.gallery import check_is_gallery
 from gallery_db.index.chroma_client import CollectionGoneError, close_client, is_alive, open_server, server_command
 from gallery_db.index.chroma_index import ChromaIndex, Progress
-from gallery_db.index.maintenance import IndexMaintenance, follow_on_server
-from gallery_db.served.absorb import Tail, prepare_logs, tails
+from gallery_db.index.maintenance import follow_on_server
+from gallery_db.served.absorb import Tail, index_maintenance, prepare_logs, tails
+from gallery_db.store.folder import check_holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
 from gallery_db.store.record import RECORD_NAME, Record
 
@@ -81,7 +81,7 @@ class GalleryServer:
         self._failing = False
         self._restarts: list[float] = []
         self._closed = False
-        check_is_gallery(self._path)
+        check_holds_gallery(self._path)
         check_writable(self._path, self._path / RECORD_NAME)
         self._lock = WriterLock(self._path)
         self._lock.acquire(lock_timeout)
@@ -90,7 +90,7 @@ class GalleryServer:
             self.address = Address(_reachable(host), self._port)
             self._lock.announce(str(self.address))
             self._record = Record.open(self._path / RECORD_NAME, write=True)
-            self._keeper = IndexMaintenance(self._path, self._notices)
+            self._keeper = index_maintenance(self._path, self._notices)
         except BaseException:
             self._lock.release()
             raise

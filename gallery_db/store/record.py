@@ -31,6 +31,7 @@ from gallery_db.errors import (
     GalleryReadOnlyError,
 )
 from gallery_db.model import EmbeddingModel
+from gallery_db.names import unknown_number
 from gallery_db.store.lock import user_at_host
 
 __all__ = [
@@ -921,6 +922,11 @@ class Record:
             "FROM entries WHERE collection = ? GROUP BY identity, class_name ORDER BY identity, class_name",
             (collection,),
         )
+
+    def last_unknown_number(self, collection: int) -> int:
+        """Return the highest number of an unknown identity that is used in a collection or reserved; 0 for none."""
+        numbers = (unknown_number(identity) or 0 for identity, _, _, _ in self.counts(collection))
+        return max(int(self.meta("reserved_numbers") or 0), max(numbers, default=0))
 
     def count_sources(self, collection: int) -> int:
         """Number of files and videos that the entries are from."""

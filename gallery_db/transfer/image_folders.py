@@ -107,7 +107,7 @@ def export_folders(
     root = Path(folder)
     if root.exists() and not root.is_dir():
         raise GalleryError(f"{root} is a file; expected a folder to write to.", hint="Choose another path.")
-    from gallery_db.gallery import is_gallery
+    from gallery_db.opening import is_gallery
 
     if is_gallery(root):
         raise GalleryError(f"{root} is a gallery; image folders do not go into it.", hint="Choose another path.")

@@ -30,7 +30,7 @@ from gallery_db.errors import (
     ImageError,
     ModelMismatchError,
 )
-from gallery_db.gallery import Gallery, is_gallery
+from gallery_db.gallery import Gallery
 from gallery_db.media.entry_pictures import (
     crop_path,
     detect_image_suffix,
@@ -40,6 +40,7 @@ from gallery_db.media.entry_pictures import (
     sha256_hex,
 )
 from gallery_db.model import EmbeddingModel
+from gallery_db.opening import is_gallery
 
 if TYPE_CHECKING:
     import pyarrow as pa

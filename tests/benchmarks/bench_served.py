@@ -49,7 +49,7 @@ with Gallery.open(url, write=True) as gallery:
         times.append(time.perf_counter() - began)
         view.refresh()
         view.identity_distances(vectors[start : start + 16])
-    assert not gallery._link.waiting()
+    assert not gallery._backend.link.waiting()
     print(*times, flush=True)
 """
 

@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.curation import unknown_number
 from gallery_db.entry import Entry
+from gallery_db.names import unknown_number
 
 __all__ = ["EnrolMode", "EnrolmentCounts", "EnrolmentSink", "KnownIdentities", "is_unknown"]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.curation import stranger_name, unknown_number
 from gallery_db.entry import Box, Entry, utc_now
+from gallery_db.names import unknown_name, unknown_number
 from gallery_db.rejections import NOT
 from tracking.enrolment.base import EnrolmentCounts, EnrolmentSink, EnrolMode, KnownIdentities, is_unknown
 
@@ -610,7 +610,7 @@ class Enroller:
     def _new_name(self, before: Entry | None) -> str:
         if before is not None and is_unknown(before.identity) and before.identity not in self._given:
             return before.identity
-        while (name := stranger_name(next(self._numbers))) in self._known.identities:
+        while (name := unknown_name(next(self._numbers))) in self._known.identities:
             pass  # somebody has given it by hand since the numbers were reserved
         return name
 

@@ -301,7 +301,7 @@ def test_what_the_index_does_not_have_is_compared_in_memory(stored: Path, counte
 
 
 def test_a_view_with_the_index_needs_the_lock_once(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gallery_db.gallery.DEFAULT_LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("gallery_db.index.embedded.DEFAULT_LOCK_TIMEOUT", 0.1)
     with Gallery.open(stored) as gallery:
         with pytest.raises(GalleryError, match="'fast'"):
             gallery.view(search="fast")  # type: ignore[arg-type]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from support.gallery import DIMENSION, entries_named, model_named, unit_vectors
 
 from gallery_db import Entry, GalleryFormatError, UndoError
-from gallery_db.analysis.thresholds import THRESHOLDS, for_others
 from gallery_db.served.ledger import Ledger, setting_row
 from gallery_db.served.rows import LogRow, OperationFacts, decode_row, encode_row, keep_pictures, pictures_of
 from gallery_db.store.record import RECORD_NAME, Record
+from gallery_db.store.thresholds import THRESHOLDS, for_others
 from gallery_db.store.undo import take_back
 
 MODEL = model_named()

@@ -269,7 +269,7 @@ def test_an_index_that_differs_is_told_and_made_anew(served: str, plain_server: 
     with Gallery.create(served, MODEL) as gallery:
         gallery.add(entries_named(30), unit_vectors(30))
     with Gallery.open(served, write=True) as gallery:
-        gallery._link.index().delete(["e00003"])  # type: ignore[attr-defined]
+        gallery._backend.link.index().delete(["e00003"])  # type: ignore[attr-defined]
         report = gallery.verify()
         assert not report.ok
         assert report.missing == ("e00003",)
@@ -303,11 +303,11 @@ def test_a_log_of_an_older_format_is_made_anew(folder: Path, monkeypatch: pytest
     with monkeypatch.context() as older:
         older.setattr("gallery_db.served.log.LOG_FORMAT", 1)
         with ServedHere(folder) as serving, Gallery.open(serving.url, write=True) as gallery:
-            before = gallery._link.info  # type: ignore[attr-defined]
+            before = gallery._backend.link.info  # type: ignore[attr-defined]
             gallery.add(entries_named(3, "x"), unit_vectors(3, seed=1))
             whole = contents(gallery)
     with ServedHere(folder) as serving, Gallery.open(serving.url) as gallery:
-        after = gallery._link.info  # type: ignore[attr-defined]
+        after = gallery._backend.link.info  # type: ignore[attr-defined]
         assert contents(gallery) == whole
     assert (before.format, after.format) == (1, 2)
     assert before.epoch != after.epoch
@@ -447,7 +447,7 @@ with Gallery.open(url, write=True) as gallery:
             gallery.update([replace(entry, extra={**entry.extra, f"c{number}": start})])
     gallery.remove([entry.id for entry in mine[::10]])
     Curator(gallery).move([mine[1].id], "everybody", new=True)
-    assert not gallery._link.waiting(), gallery.notices
+    assert not gallery._backend.link.waiting(), gallery.notices
     print("stored", len(mine) - 4, flush=True)
     sys.stdin.readline()
 """
@@ -494,10 +494,10 @@ def test_a_server_that_dies_and_comes_back(folder: Path) -> None:
     assert len(gallery.query(unit_vectors(1), top_k=25)[0]) == 25
     with pytest.raises(GalleryServerError):
         gallery.query(unit_vectors(1), search="hnsw")
-    assert gallery._link.waiting() == 5  # type: ignore[attr-defined]
+    assert gallery._backend.link.waiting() == 5  # type: ignore[attr-defined]
     assert any("waits in a journal" in notice for notice in gallery.notices)
     again = ServedHere(folder, serving.port)
-    wait_for(lambda: not gallery._link.waiting())  # type: ignore[attr-defined]
+    wait_for(lambda: not gallery._backend.link.waiting())  # type: ignore[attr-defined]
     assert any("answers again" in notice for notice in gallery.notices)
     whole = contents(gallery)
     gallery.close()
@@ -559,7 +559,7 @@ import os, signal, sys
 from support.gallery import entries_named, unit_vectors
 from gallery_db import Gallery
 gallery = Gallery.open(sys.argv[1], write=True)
-gallery._link.holding += 1  # as if the network took its time
+gallery._backend.link.holding += 1  # as if the network took its time
 gallery.add(entries_named(7, "k"), unit_vectors(7, seed=4))
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -579,7 +579,7 @@ def test_a_killed_serve_loses_nothing_that_was_acknowledged(folder: Path) -> Non
     with Gallery.open(serving.url, write=True) as gallery:
         for number in range(10):
             gallery.add(entries_named(3, f"k{number}-"), unit_vectors(3, seed=number))
-        assert not gallery._link.waiting()  # type: ignore[attr-defined]
+        assert not gallery._backend.link.waiting()  # type: ignore[attr-defined]
         child = serving.server_pid()
         serving.kill()
         wait_for(lambda: _is_gone(child))
@@ -601,7 +601,7 @@ def test_a_server_that_is_killed_is_started_again(folder: Path) -> None:
         gallery.add(entries_named(30, "k"), unit_vectors(30, seed=1))
         os.kill(serving.server_pid(), signal.SIGKILL)
         gallery.add(entries_named(1, "late"), unit_vectors(1, seed=99))
-        wait_for(lambda: not gallery._link.waiting() and not gallery._link.is_away)  # type: ignore[attr-defined]
+        wait_for(lambda: not gallery._backend.link.waiting() and not gallery._backend.link.is_away)  # type: ignore[attr-defined]
         gallery.catch_up()
         whole = contents(gallery)
         assert len(whole) == 51
@@ -644,7 +644,7 @@ def test_a_log_that_was_made_anew_is_followed(folder: Path, monkeypatch: pytest.
         embedded.remove(["x00000", "e00000"])
         prepare_logs(folder / "chroma", embedded.record)
     with ServedHere(folder, serving.port) as serving:
-        wait_for(lambda: len(gallery) == 28 and not gallery._link.waiting())  # type: ignore[attr-defined]
+        wait_for(lambda: len(gallery) == 28 and not gallery._backend.link.waiting())  # type: ignore[attr-defined]
         whole = contents(gallery)
         assert contents_at(serving.url) == whole
         gallery.close()

@@ -15,8 +15,9 @@ from pathlib import Path
 from gallery_db.address import is_address
 from gallery_db.atomic_files import atomic_path, fsync_folder
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryReadOnlyError, SnapshotError
-from gallery_db.gallery import Gallery, is_gallery
-from gallery_db.index.maintenance import IndexMaintenance
+from gallery_db.gallery import Gallery
+from gallery_db.served.absorb import index_maintenance
+from gallery_db.store.folder import holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock, user_at_host
 from gallery_db.store.record import FORMAT_VERSION, RECORD_NAME, RESTORED, Record, sqlite_errors
 
@@ -126,7 +127,7 @@ def restore_snapshot(
             hint=f"It has {', '.join(others)}." if others else "It has none; `gtrack gallery snapshot` takes one.",
         )
     entries = _check_sound(source)
-    if is_gallery(folder) and _is_newer(folder / RECORD_NAME):
+    if holds_gallery(folder) and _is_newer(folder / RECORD_NAME):
         Record.open(folder / RECORD_NAME, write=False)  # refuses, for nothing is wrong with it
     lock = WriterLock(folder)
     lock.acquire(lock_timeout)
@@ -152,12 +153,12 @@ def _put_back(folder: Path, source: Path, prepared: Path, name: str) -> str | No
     shutil.copyfile(source, prepared)
     Record.open(prepared, write=True).close()  # brings an older format up to date
     try:
-        present = Record.open(folder / RECORD_NAME, write=True) if is_gallery(folder) else None
+        present = Record.open(folder / RECORD_NAME, write=True) if holds_gallery(folder) else None
     except GalleryFormatError:
         present = None
     if present is not None:
         try:
-            IndexMaintenance(folder, []).absorb(present)  # what clients of a killed server stored is of before
+            index_maintenance(folder, []).absorb(present)  # what clients of a killed server stored is of before
             kept = _take(folder, present, _free_name(folder, "before-restore-" + _now_name())).name
             floors = _floors(present)
             _advance(prepared, floors, f"restore the snapshot {name!r}; what was before is the snapshot {kept!r}")

@@ -1,0 +1,225 @@
+"""Searches of a gallery's collection: by Chroma's index, approximately, or by comparing with every entry."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db.embeddings import unit_rows
+from gallery_db.entry import Entry, Match
+from gallery_db.errors import (
+    GalleryError,
+    GalleryIndexError,
+    GalleryLockedError,
+    GalleryReadOnlyError,
+    GalleryServerError,
+)
+from gallery_db.search.nearest import Search
+from gallery_db.search.view import GalleryView
+
+if TYPE_CHECKING:
+    from gallery_db.store.record import CollectionRow, Record
+
+__all__ = ["ApproximateIndex", "CollectionSearch"]
+
+_PROBES_AT_ONCE = 256
+_MAX_CACHED_SELECTIONS = 16
+_MIN_CANDIDATES = 50
+"""Entries that are fetched from the index at least where a filter leaves out some of them."""
+
+
+class ApproximateIndex(Protocol):
+    """The part of a gallery's index that a search uses; see `gallery_db.index.embedded.SearchIndex`."""
+
+    def prefers_exact(self, entries: int, *, loaded: bool) -> bool:
+        """Return whether an exact search is faster."""
+        ...
+
+    def prepare(self) -> None:
+        """Bring the index up to date if needed."""
+        ...
+
+    def search(
+        self, probes: NDArray[np.float32], count: int, *, mend: bool
+    ) -> tuple[list[list[str]], list[list[float]]]:
+        """Return the ids and the cosine distances of the entries nearest to each probe (P, D)."""
+        ...
+
+    def search_at(
+        self, probes: NDArray[np.float32], count: int, generation: int
+    ) -> tuple[list[list[str]], list[list[float]]] | None:
+        """Search one generation of the collection; return None if the index holds another one."""
+        ...
+
+
+class CollectionSearch:
+    """Searches of one collection, and the views that trackers search by themselves.
+
+    Args:
+        record: The gallery's record.
+        row: The collection.
+        index: The approximate index of the collection.
+        notices: Where fallbacks are noted for the user.
+        writable: Whether the gallery is open for writing, so that a search may bring the index up to date.
+    """
+
+    def __init__(
+        self, record: Record, row: CollectionRow, index: ApproximateIndex, notices: list[str], *, writable: bool
+    ) -> None:
+        self._record = record
+        self._key = row.id
+        self._dimension = row.model.dimension
+        self._index = index
+        self._notices = notices
+        self._writable = writable
+        self._view: GalleryView | None = None
+        self._selected_rows: dict[tuple[tuple[str, str], ...], NDArray[np.intp]] = {}
+
+    def view(self, *, without: Collection[str] = (), search: Search = "auto") -> GalleryView:
+        """Return a view of the collection in memory; see `gallery_db.gallery.Gallery.view`."""
+        _check_search(search)
+        index = None
+        if search == "hnsw":
+            if self._record.count(self._key):
+                self._index.prepare()
+            index = _IndexOfView(self._index, self._notices)
+        return GalleryView(
+            self._dimension, record=self._record, collection=self._key, without=without, search=search, index=index
+        )
+
+    def query(self, probes: Any, *, top_k: int, where: Mapping[str, str] | None, search: Search) -> list[list[Match]]:
+        """Return the entries nearest to each probe; see `gallery_db.gallery.Gallery.query`."""
+        array = unit_rows(probes, self._dimension, what="probes")
+        if top_k < 1:
+            raise GalleryError(f"Expected top_k of at least 1, found {top_k}.")
+        _check_search(search)
+        self._record.count(self._key, where)  # refuses unknown keys of `where`
+        total = self._record.count(self._key)
+        if not total or not len(array):
+            return [[] for _ in array]
+        auto = search == "auto"
+        if search != "exact" and not (auto and self._index.prefers_exact(total, loaded=self._view is not None)):
+            try:
+                found = self._query_index(array, top_k, where, mend=search == "hnsw" or self._writable)
+                if found is not None:
+                    return found
+            except (GalleryIndexError, GalleryLockedError, GalleryReadOnlyError, GalleryServerError) as error:
+                if search == "hnsw":
+                    raise
+                _note_once(self._notices, f"Searched exactly instead of in the index: {error.message}")
+        return self._query_exact(array, top_k, where)
+
+    def _query_index(
+        self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None, *, mend: bool
+    ) -> list[list[Match]] | None:
+        """Return matches from the index; None if the filter leaves too few of the entries that were fetched."""
+        generation = self._record.generation(self._key)
+        total = self._record.count(self._key)
+        # A filter inside Chroma costs far more than a few more neighbours.
+        wanted = min(total, top_k if not where else max(_MIN_CANDIDATES, 10 * top_k))
+        ids, distances = self._index.search(probes, wanted, mend=mend)
+        entries = self._record.by_ids(self._key, list({id_ for some in ids for id_ in some}))
+        if any(len(some) < wanted for some in ids) or any(id_ not in entries for some in ids for id_ in some):
+            if self._record.generation(self._key) == generation:
+                _note_once(
+                    self._notices,
+                    "The index does not find all entries that it should; `gtrack gallery rebuild` makes a new one.",
+                )
+            return None
+        accepts = None if not where else _EntryFilter(where)
+        matches = [
+            [
+                Match(entries[id_], distance)
+                for id_, distance in zip(some_ids, some_distances, strict=True)
+                if accepts is None or accepts(entries[id_])
+            ][:top_k]
+            for some_ids, some_distances in zip(ids, distances, strict=True)
+        ]
+        enough = min(top_k, self._record.count(self._key, where))
+        return matches if all(len(some) >= enough for some in matches) else None
+
+    def _query_exact(
+        self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None
+    ) -> list[list[Match]]:
+        if self._view is None:
+            self._view = self.view()
+        view = self._view
+        if view.refresh() or len(self._selected_rows) > _MAX_CACHED_SELECTIONS:
+            self._selected_rows.clear()
+        rows = self._rows_of(view, where) if where else None
+        matches: list[list[Match]] = []
+        for start in range(0, len(probes), _PROBES_AT_ONCE):
+            found, distances = view.nearest_of(probes[start : start + _PROBES_AT_ONCE], top_k, rows)
+            ids = [[view.entry_ids[row] for row in some] for some in found]
+            entries = self._record.by_ids(self._key, list({id_ for some in ids for id_ in some}))
+            matches += [
+                [Match(entries[id_], float(d)) for id_, d in zip(some, near, strict=True) if id_ in entries]
+                for some, near in zip(ids, distances, strict=True)
+            ]
+        return matches
+
+    def _rows_of(self, view: GalleryView, where: Mapping[str, str]) -> NDArray[np.intp]:
+        """Return the rows of the view that `where` selects, from the cache if possible."""
+        key = tuple(sorted(where.items()))
+        rows = self._selected_rows.get(key)
+        if rows is None:
+            # The view knows classes and identities itself, which saves a list of thousands of ids.
+            rest = {name: value for name, value in where.items() if name not in ("class", "identity")}
+            among = self._record.ids(self._key, rest) if rest else None
+            rows = view.rows_of(class_name=where.get("class"), identity=where.get("identity"), ids=among)
+            if self._record.generation(self._key) == view.generation:
+                self._selected_rows[key] = rows
+        return rows
+
+
+class _IndexOfView:
+    """The index of a collection for a view of it; an index that fails makes the view search in memory."""
+
+    def __init__(self, index: ApproximateIndex, notices: list[str]) -> None:
+        self._index = index
+        self._notices = notices
+        self._failed_before = False
+
+    def nearest(
+        self, probes: NDArray[np.float32], count: int, generation: int
+    ) -> tuple[list[list[str]], list[list[float]]] | None:
+        """See `gallery_db.search.nearest.EntryIndex`."""
+        try:
+            return self._index.search_at(probes, count, generation)
+        except GalleryError as error:
+            if not self._failed_before:  # only once: the name of the other writer differs from time to time
+                self._failed_before = True
+                _note_once(self._notices, f"Searched in memory instead of in the index: {error.message}")
+            return None
+
+
+class _EntryFilter:
+    """A query's `where` as a test of an entry."""
+
+    def __init__(self, where: Mapping[str, str]) -> None:
+        self._where = dict(where)
+        if "class" in self._where:
+            self._where["class"] = self._where["class"].lower()
+
+    def __call__(self, entry: Entry) -> bool:
+        """Return whether `where` selects an entry."""
+        values = {
+            "class": entry.class_name.lower(),
+            "identity": entry.identity,
+            "origin": entry.origin,
+            "source": entry.source,
+        }
+        return all(values[key] == value for key, value in self._where.items())
+
+
+def _check_search(search: str) -> None:
+    if search not in get_args(Search):
+        raise GalleryError(f"Expected search of 'auto', 'hnsw' or 'exact', found {search!r}.")
+
+
+def _note_once(notices: list[str], text: str) -> None:
+    if text not in notices:
+        notices.append(text)

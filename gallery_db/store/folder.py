@@ -1,0 +1,65 @@
+"""What a folder holds: a gallery, Chroma's files alone, or something else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gallery_db.errors import GalleryFormatError, GalleryNotFoundError
+from gallery_db.store.lock import LOCK_NAME
+from gallery_db.store.record import RECORD_NAME
+
+__all__ = ["check_holds_gallery", "check_is_empty", "holds_chroma_files", "holds_gallery"]
+
+_CHROMA_FILE = "chroma.sqlite3"
+_OWN_FILES_WITHOUT_RECORD = (LOCK_NAME, LOCK_NAME + ".json", RECORD_NAME + ".new", RECORD_NAME + ".new-journal")
+
+
+def holds_gallery(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds a gallery, sound or damaged."""
+    return (Path(folder) / RECORD_NAME).is_file()
+
+
+def holds_chroma_files(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds the files of a Chroma database, which alone are no gallery."""
+    return (Path(folder) / _CHROMA_FILE).exists()
+
+
+def check_holds_gallery(folder: Path) -> None:
+    """Refuse a folder that holds no gallery.
+
+    Raises:
+        GalleryNotFoundError: The folder does not exist.
+        GalleryFormatError: It is a file, or holds something else.
+    """
+    if holds_gallery(folder):
+        return
+    if not folder.exists():
+        raise GalleryNotFoundError(
+            f"There is no gallery at {folder}.", hint="`gtrack gallery ingest` makes one from folders of images."
+        )
+    if not folder.is_dir():
+        raise GalleryFormatError(f"{folder} is a file; a gallery is a folder.", hint="Give the gallery's folder.")
+    if holds_chroma_files(folder):
+        raise GalleryFormatError(
+            f"{folder} is a bare Chroma folder without gtrack's record ({RECORD_NAME}).",
+            hint="Ingest the images that it was made from into a new gallery.",
+        )
+    raise GalleryFormatError(
+        f"{folder} holds no gallery: there is no {RECORD_NAME} in it.",
+        hint="`gtrack gallery ingest` makes a gallery from folders of images.",
+    )
+
+
+def check_is_empty(folder: Path) -> None:
+    """Refuse a folder for a new gallery that holds other files.
+
+    Raises:
+        GalleryFormatError: The message names one of them.
+    """
+    others = sorted(path.name for path in folder.iterdir() if path.name not in _OWN_FILES_WITHOUT_RECORD)
+    if others:
+        raise GalleryFormatError(
+            f"{folder} is not empty and holds no gallery (there is {others[0]!r}).",
+            hint="Choose an empty or absent folder for a new gallery.",
+        )

@@ -1,0 +1,132 @@
+"""Match thresholds as a gallery's record keeps them, by collection and class.
+
+They go with the record into snapshots. They are no operation of the log, so an undo leaves them alone. Those of a
+served gallery travel with the server's log, so that all runs use the same ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from gallery_db.errors import GalleryError
+from gallery_db.store.record import Record
+
+__all__ = [
+    "DEFAULT_THRESHOLD",
+    "THRESHOLDS",
+    "StoredThreshold",
+    "ThresholdSource",
+    "as_of_now",
+    "count_changed_since",
+    "for_others",
+    "load_thresholds",
+    "save_thresholds",
+]
+
+DEFAULT_THRESHOLD = 0.25
+"""Cosine distance up to which a name is given where no other threshold was given or calibrated."""
+
+THRESHOLDS = "thresholds"
+"""Name of the setting under which the record keeps them."""
+
+ThresholdSource = Literal["calibration", "hand"]
+
+_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StoredThreshold:
+    """The match threshold of one class, as the record keeps it.
+
+    Attributes:
+        class_name: The class.
+        threshold: Largest cosine distance at which a name is given, in [0, 2].
+        by: ``"calibration"``, or ``"hand"`` for a threshold that a user chose.
+        at: When it was stored, ISO 8601 UTC.
+        who: ``user@host``.
+        entries: Number of entries of the class at that time.
+        identities: Number of its identities at that time.
+        generation: Generation of the collection at that time, as counted by this record.
+        change: Number of the collection's last change at that time, as counted by this record.
+        settings: Of a calibration: ``far``, ``how``, ``looks``, ``fpir`` and ``fnir`` (estimate, low, high).
+        changed: Number of entries that had changed between the calibration and `change`, where this record received
+            the threshold later.
+    """
+
+    class_name: str
+    threshold: float
+    by: ThresholdSource
+    at: str
+    who: str
+    entries: int
+    identities: int
+    generation: int
+    change: int
+    settings: Mapping[str, Any]
+    changed: int = 0
+
+
+def load_thresholds(record: Record, collection: int) -> dict[str, StoredThreshold]:
+    """Return the thresholds of a collection, by class in lower case; empty if none are stored.
+
+    Raises:
+        GalleryError: They were stored by a newer gtrack, or are damaged.
+    """
+    text = record.setting(collection, THRESHOLDS)
+    if not text:
+        return {}
+    try:
+        document = json.loads(text)
+        if document["version"] > _VERSION:
+            raise GalleryError(
+                f"The thresholds of {record.place} were stored by a newer gtrack.", hint="Upgrade gtrack."
+            )
+        return {name: StoredThreshold(**facts) for name, facts in document["classes"].items()}
+    except (ValueError, TypeError, KeyError) as error:
+        raise GalleryError(
+            f"The thresholds stored in {record.place} cannot be read: {error!r}.",
+            hint="Remove them with `gtrack gallery calibrate --reset`, and calibrate again.",
+        ) from error
+
+
+def save_thresholds(record: Record, collection: int, thresholds: Mapping[str, StoredThreshold]) -> None:
+    """Store the thresholds of a collection, by class in lower case, in place of all earlier ones."""
+    document = {"version": _VERSION, "classes": {name: asdict(one) for name, one in sorted(thresholds.items())}}
+    with record.transaction():
+        record.put_setting(collection, THRESHOLDS, json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+
+def count_changed_since(record: Record, collection: int, change: int) -> int:
+    """Return how many entries of a collection have changed after one of its changes."""
+    return len({id_ for _, id_ in record.changes_after(collection, change, record.last_change(collection))})
+
+
+def as_of_now(text: str, record: Record, collection: int) -> str:
+    """Return stored thresholds that come from another record of the gallery, dated by this record's own counters."""
+    counters = {"generation": record.generation(collection), "change": record.last_change(collection)}
+    return _for_each(text, lambda stored: {**stored, **counters})
+
+
+def for_others(text: str, record: Record, collection: int) -> str:
+    """Return stored thresholds to send to other records of the gallery, with the number of entries changed since."""
+
+    def with_changed(stored: dict[str, Any]) -> dict[str, Any]:
+        since = count_changed_since(record, collection, int(stored["change"]))
+        return {**stored, "changed": int(stored.get("changed", 0)) + since}
+
+    return _for_each(text, with_changed)
+
+
+def _for_each(text: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
+    """Return the stored text with each class's threshold changed; text that cannot be read is returned as it is."""
+    try:
+        document = json.loads(text)
+        if document["version"] > _VERSION:
+            return text
+        classes = {name: change(stored) for name, stored in document["classes"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return text
+    return json.dumps({**document, "classes": classes}, ensure_ascii=False)
