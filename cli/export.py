@@ -1,4 +1,4 @@
-"""`gtrack export`: results and models in the formats of other tools."""
+"""`gtrack export`: write results and models in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cli.output import print_json_lines, print_table, say
 from cli.run import read_class_ids
 
 if TYPE_CHECKING:
-    from tracking.results.timelines import Timeline
+    from tracking.results.timeline import Timeline
 
 __all__ = ["app", "tracks"]
 
-app = typer.Typer(help="Results and models in the formats of other tools.", no_args_is_help=True)
+app = typer.Typer(help="Write results and models in the formats of other tools.", no_args_is_help=True)
 app.command("reid")(reid)
 
 
 class Format(str, Enum):
-    """The formats; the words are those of `tracking.results.exporting.FORMATS`."""
+    """The formats of `tracking.results.exporting.FORMATS`."""
 
     mot = "mot"
     coco_vid = "coco-vid"
@@ -34,7 +34,7 @@ class Format(str, Enum):
 
 
 class By(str, Enum):
-    """What an id stands for."""
+    """The objects that the ids number."""
 
     track_id = "track_id"
     gallery_id = "gallery_id"
@@ -42,60 +42,65 @@ class By(str, Enum):
 
 @app.command()
 def tracks(
-    source: Annotated[Path, typer.Argument(metavar="TRACKED.json", help="What gtrack run --json wrote (track-v1).")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="TRACKED.json", help="Tracks of gtrack run --json (track-v1)."),
+    ],
     outputs: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Option(
             "-o",
             "--output",
             metavar="FILE",
-            help="A file to write; its suffix chooses the format: .txt (mot), .json (coco-vid), .csv, .parquet, "
-            ".png, .svg, .pdf (timeline), .html. Repeatable. Without any, the timeline is printed.",
+            help="A file to write. Its suffix selects the format: .txt (mot), .json (coco-vid), .csv, .parquet, "
+            ".png, .svg, .pdf (timeline), .html (report). Repeatable. Without this option, the timeline is printed.",
         ),
     ] = None,
     format: Annotated[
         Optional[Format],  # noqa: UP045
-        typer.Option("--format", help="The format, in place of what the suffix says; timeline also writes .json."),
+        typer.Option("--format", help="The format, whatever the suffix of the output; timeline also writes .json."),
     ] = None,
     html: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--html", metavar="REPORT.html", help="Another output, the report: who was there, with pictures."),
+        typer.Option("--html", metavar="REPORT.html", help="Also write a report of the run, as one HTML file."),
     ] = None,
     video: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--video", help="The video that the tracks are of, for the pictures of the report."),
+        typer.Option("--video", help="The video of the run, for the images in the report."),
     ] = None,
     thumbnails: Annotated[
-        int, typer.Option("--thumbnails", min=0, help="Pictures in the report at most, of at most 16 KiB each.")
+        int, typer.Option("--thumbnails", min=0, help="Largest number of images in the report, of at most 16 KiB each.")
     ] = 400,
     by: Annotated[
         Optional[By],  # noqa: UP045
         typer.Option(
             "--by",
-            help="What an id of mot and coco-vid stands for. By gallery_id, a box without a name keeps its track's. "
-            "Default: track_id.",
+            help="The objects that the ids of mot and coco-vid number. With gallery_id, a box without a name has the "
+            "id of its track. Default: track_id.",
         ),
     ] = None,
     classes: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--classes", help="Only these class ids, separated by commas."),
+        typer.Option("--classes", help="Use only these class ids, separated by commas."),
     ] = None,
     untracked: Annotated[
-        bool, typer.Option("--untracked", help="In csv and parquet, also the detections that no track took.")
+        bool, typer.Option("--untracked", help="In csv and parquet, also write the detections without a track.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line: the timeline's lines, or what was written.")
+        bool,
+        typer.Option("--json", help="Print one JSON object a line: the timeline's rows, or the written files."),
     ] = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Show who was there when, or write the tracks in the formats of other tools.
+    """Print the timeline of a run, or write its tracks in the formats of other tools.
 
     Example: gtrack export tracks out/clip/tracked.json -o clip.txt -o clip.html --video clip.mp4
 
-    Formats: MOTChallenge text (with a sidecar that says who the numbers are), COCO-VID, CSV, Parquet, the timeline as
-    a picture, and a report as one HTML file. Columns and keys: docs/reference/tracks-formats.md.
+    The timeline shows who is in view from when to when, at which distance, and which decisions should be checked.
+    Formats: MOTChallenge text (with a sidecar that maps its ids to names), COCO-VID, CSV, Parquet, the timeline as a
+    picture, and a report as one HTML file. Columns and keys: docs/reference/tracks-formats.md.
     """
-    from tracking import export_tracks, timeline
+    from tracking import build_timeline, export_tracks
     from tracking.errors import OptionError
     from tracking.progress import progress_bar
 
@@ -111,12 +116,12 @@ def tracks(
         if video is not None or untracked or by is not None:
             raise OptionError("--video, --by and --untracked go with an output.", hint="Name one with -o FILE.")
         with progress_bar("reading", "frames", enabled=not no_progress) as progress:
-            story = timeline(source, classes=chosen, progress=progress)
-        _print_timeline(story, as_json)
+            timeline = build_timeline(source, classes=chosen, progress=progress)
+        _print_timeline(timeline, as_json)
         return
     with (
         progress_bar("exporting", "frames", enabled=not no_progress) as progress,
-        progress_bar("cutting pictures", "frames", enabled=not no_progress) as video_progress,
+        progress_bar("cutting images", "frames", enabled=not no_progress) as video_progress,
     ):
         written = export_tracks(
             source,
@@ -131,7 +136,7 @@ def tracks(
             video_progress=video_progress,
         )
     if video is None and any(one.format == "html" for one in written):
-        say("the report has no pictures; give the video with --video.")
+        say("the report has no images; give the video with --video.")
     for one in written:
         for note in one.notes:
             say(f"warning: {note}")
@@ -142,52 +147,52 @@ def tracks(
                 "format": one.format,
                 "rows": one.rows,
                 "bytes": one.path.stat().st_size,
-                "beside": [str(path) for path in one.beside],
+                "beside": [str(path) for path in one.sidecars],
             }
             for one in written
         )
         return
     for one in written:
-        what = "lines" if one.format in ("timeline", "html") else "boxes"
-        beside = f", with {', '.join(map(str, one.beside))}" if one.beside else ""
-        print(f"{one.format}: {one.rows} {what}, written to {one.path}{beside}")
+        what = "rows" if one.format in ("timeline", "html") else "boxes"
+        sidecars = f", with {', '.join(map(str, one.sidecars))}" if one.sidecars else ""
+        print(f"{one.format}: {one.rows} {what}, written to {one.path}{sidecars}")
 
 
-def _print_timeline(story: Timeline, as_json: bool) -> None:
-    from tracking.results.presence import clock
+def _print_timeline(timeline: Timeline, as_json: bool) -> None:
+    from tracking.results.formatting import format_time
 
     if as_json:
-        print_json_lines(presence.as_dict(story.fps) for presence in story.presences)
-        print_json_lines(doubt.as_dict() for doubt in story.doubts)
+        print_json_lines(row.as_dict(timeline.fps) for row in timeline.rows)
+        print_json_lines(issue.as_dict() for issue in timeline.issues)
         return
-    fps = story.fps
+    fps = timeline.fps
 
-    def seen(frames: int) -> str:
-        return f"{frames / fps:.1f} s" if fps else str(frames)
+    def duration(frames: int) -> str:
+        return f"{frames / fps:.1f} s" if fps else f"{frames} frames"
 
     def distance(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
 
     print_table(
-        "Who was there",
-        ["who", "from", "to", "seen", "tracks", "distance", "at worst", "mean place"],
+        "Identities and unnamed tracks",
+        ["identity", "from", "to", "duration", "tracks", "mean distance", "worst distance", "mean position"],
         [
             (
-                presence.label,
-                clock(presence.first, fps),
-                clock(presence.last + bool(fps), fps),
-                seen(presence.frames),
-                len(presence.track_ids),
-                distance(presence.mean_distance),
-                distance(presence.worst_distance),
-                f"{presence.mean_position[0]:.0f}, {presence.mean_position[1]:.0f}",
+                row.label,
+                format_time(row.first, fps),
+                format_time(row.last + bool(fps), fps),
+                duration(row.frames),
+                len(row.track_ids),
+                distance(row.mean_distance),
+                distance(row.worst_distance),
+                f"{row.mean_position[0]:.0f}, {row.mean_position[1]:.0f}",
             )
-            for presence in story.presences
+            for row in timeline.rows
         ],
     )
-    if story.doubts:
-        print_table("Doubtful", ["why", "what"], [(doubt.kind, doubt.text) for doubt in story.doubts])
+    if timeline.issues:
+        print_table("Issues to check", ["issue", "what happened"], [(i.kind, i.text) for i in timeline.issues])
     print(
-        f"{story.frames} frames, {story.detections} detections, {story.tracked} tracked in {story.tracks} tracks, "
-        f"{story.named} named"
+        f"{timeline.frames} frames, {timeline.detections} detections, {timeline.tracked} of them in {timeline.tracks} "
+        f"tracks, {timeline.named} with a name"
     )

@@ -24,8 +24,8 @@ from .results.reading import TrackReader as TrackReader
 from .results.reading import read_tracks as read_tracks
 from .results.supervision_frames import iter_supervision as iter_supervision
 from .results.supervision_frames import to_supervision as to_supervision
-from .results.timelines import Timeline as Timeline
-from .results.timelines import timeline as timeline
+from .results.timeline import Timeline as Timeline
+from .results.timeline_builder import build_timeline as build_timeline
 from .results.track_frame import TrackFrame as TrackFrame
 from .synthetic.config import SceneConfig as SceneConfig
 from .synthetic.rendering import Scene as Scene

@@ -18,18 +18,18 @@ import orjson
 
 _JOB = """
 import resource, sys, time
-from tracking import export_tracks, read_tracks, timeline
-from tracking.results.best_crops import Moments
+from tracking import build_timeline, export_tracks, read_tracks
+from tracking.results.best_crops import BestCrops
 source, job, target = sys.argv[1:]
 started = time.process_time()
 if job == "read":
     sum(len(frame) for frame in read_tracks(source))
 elif job == "timeline":
-    timeline(source)
-elif job == "moments":
-    moments = Moments((1920, 1080), has_tracks=True)
+    build_timeline(source)
+elif job == "crops":
+    crops = BestCrops((1920, 1080), has_tracks=True)
     for frame in read_tracks(source):
-        moments.add(frame)
+        crops.add(frame)
 else:
     export_tracks(source, target)
 seconds = time.process_time() - started
@@ -79,7 +79,7 @@ def main() -> None:
         source = Path(folder) / "tracked.json"
         make(source, frames)
         print(f"{frames:,} frames, {10 * frames:,} detections, {source.stat().st_size / 1e6:.0f} MB", flush=True)
-        for job in ("read", "timeline", "moments", "txt", "json", "csv", "parquet", "html"):
+        for job in ("read", "timeline", "crops", "txt", "json", "csv", "parquet", "html"):
             target = Path(folder) / f"out.{job}"
             subprocess.run([sys.executable, "-c", _JOB, str(source), job, str(target)], check=True)
 

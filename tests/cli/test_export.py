@@ -19,11 +19,11 @@ def tracked(tmp_path: Path) -> Path:
     return save(tmp_path / "tracked.json", document(frames))
 
 
-def test_without_an_output_it_tells_who_was_there(tracked: Path) -> None:
+def test_without_an_output_it_prints_the_timeline(tracked: Path) -> None:
     done = gtrack("export", "tracks", tracked)
     assert re.search(r"ann \[bold\] +0:00\.0 +0:02\.0 +2\.0 s +1 +0\.100 +0\.100 +20, 40", done.stdout)
-    assert "Track 2 is bob for only one frame, at 0:02.0." in done.stdout
-    assert "21 frames, 41 detections, 41 tracked in 2 tracks, 21 named" in done.stdout
+    assert "Track 2 is named bob for only one frame, at 0:02.0." in done.stdout
+    assert "21 frames, 41 detections, 41 of them in 2 tracks, 21 with a name" in done.stdout
     lines = [json.loads(line) for line in gtrack("export", "tracks", tracked, "--json").stdout.splitlines()]
     assert [(x["kind"], x["identity"]) for x in lines] == [
         ("known", "ann [bold]"), ("known", "bob"), ("doubt", "bob"), ("doubt", "bob")
@@ -36,8 +36,8 @@ def test_several_outputs_at_once(tracked: Path, tmp_path: Path) -> None:
     outputs = [word for name in names for word in ("-o", tmp_path / name)]
     done = gtrack("export", "tracks", tracked, *outputs, "--html", tmp_path / "a.html")
     assert f"mot: 41 boxes, written to {tmp_path / 'a.txt'}, with {tmp_path / 'a.ids.json'}" in done.stdout
-    assert "html: 2 lines" in done.stdout
-    assert "no pictures; give the video with --video" in done.stderr
+    assert "html: 2 rows" in done.stdout
+    assert "no images; give the video with --video" in done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {*names, "a.html", "a.ids.json", "tracked.json"}
     done = gtrack("export", "tracks", tracked, "-o", tmp_path / "t.json", "--format", "timeline", "--json")
     (line,) = map(json.loads, done.stdout.splitlines())
@@ -49,7 +49,7 @@ def test_several_outputs_at_once(tracked: Path, tmp_path: Path) -> None:
     [
         pytest.param(["none.json"], 1, "no such file", id="no file"),
         pytest.param(["text.txt"], 1, "not JSON at line 1", id="no JSON"),
-        pytest.param(["tracked.json", "-o", "a.xyz"], 2, "names no format", id="unknown suffix"),
+        pytest.param(["tracked.json", "-o", "a.xyz"], 2, "belongs to no format", id="unknown suffix"),
         pytest.param(["tracked.json", "-o", "a.x", "--format", "kitti"], 2, "coco-vid", id="unknown format"),
         pytest.param(["tracked.json", "--format", "mot"], 2, "one output, got 0", id="a format without an output"),
         pytest.param(["tracked.json", "-o", "a.x", "-o", "b.x", "--format", "mot"], 2, "got 2", id="one for two"),
@@ -57,7 +57,7 @@ def test_several_outputs_at_once(tracked: Path, tmp_path: Path) -> None:
         pytest.param(["tracked.json", "--video", "a.mp4"], 2, "go with an output", id="a video for nothing"),
         pytest.param(["tracked.json", "-o", "a.html", "--video", "a.mp4"], 1, "a.mp4 does not exist", id="no video"),
         pytest.param(["tracked.json", "-o", "no/a.csv"], 1, "there is no folder no", id="no folder"),
-        pytest.param(["tracked.json", "-o", "tracked.json"], 1, "would be read", id="over the input"),
+        pytest.param(["tracked.json", "-o", "tracked.json"], 1, "the file of the tracks to read", id="over the input"),
         pytest.param(["tracked.json", "--classes", "x"], 2, "--classes", id="bad classes"),
         pytest.param([], 2, "TRACKED.json", id="nothing"),
     ],

@@ -1,4 +1,4 @@
-"""What becomes of a run's tracks: read back as a stream, told as a timeline, written in other tools' formats.
+"""Work with the tracks of a finished run: reading, timelines, and export to other formats.
 
 Importing this package loads nothing; pyarrow, Matplotlib, Jinja, OpenCV and supervision are imported where used.
 """

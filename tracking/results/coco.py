@@ -1,5 +1,6 @@
-"""Tracks as COCO-VID: COCO's JSON with ``videos``, images that know their video and frame, and annotations that know
-their track (``track_id`` as in TAO, ``instance_id`` as in MMTracking; here they are the same number).
+"""Tracks as COCO-VID: COCO's JSON with ``videos``, images with their video and frame, and annotations with their track.
+
+The track's number is ``track_id``, as in TAO, and also ``instance_id``, as in MMTracking.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import orjson
 
 from tracking.results.header import video_name
 from tracking.results.numbering import By, Numbering
-from tracking.results.sinks import Exported, whole_file
-from tracking.results.timelines import Timeline
+from tracking.results.sinks import ExportedFile, atomic_output
+from tracking.results.timeline import Timeline
 from tracking.results.track_frame import TrackFrame
 
 __all__ = ["CocoSink", "coco_sink"]
@@ -26,7 +27,7 @@ _VIDEO_ID = 1
 
 
 class CocoSink:
-    """Writes annotations as they come, and keeps the images, which COCO wants in a list of their own, aside."""
+    """Writes annotations frame by frame. The images, a list of their own in COCO, are kept in a temporary file."""
 
     def __init__(
         self, path: Path, file: IO[bytes], images: IO[bytes], timeline: Timeline, numbering: Numbering
@@ -38,12 +39,12 @@ class CocoSink:
         self.categories = _categories(timeline)
 
     @property
-    def exported(self) -> Exported:
-        """What was written."""
-        return Exported(self._path, "coco-vid", self._rows)
+    def exported(self) -> ExportedFile:
+        """The file that was written."""
+        return ExportedFile(self._path, "coco-vid", self._rows)
 
     def write(self, frame: TrackFrame) -> None:
-        """Take one frame."""
+        """Write the next frame."""
         self._frames += 1
         image: dict[str, Any] = {
             "id": self._frames,
@@ -80,19 +81,19 @@ class CocoSink:
 
 @contextmanager
 def coco_sink(path: Path, timeline: Timeline, *, by: By | None = None) -> Iterator[CocoSink]:
-    """A sink for COCO-VID.
+    """Open a sink for COCO-VID.
 
     Args:
-        path: Where to.
-        timeline: Of the document that is to be written.
-        by: What ``track_id`` and ``instance_id`` stand for; see `Numbering`.
+        path: The file to write.
+        timeline: The timeline of the same document.
+        by: The objects that ``track_id`` and ``instance_id`` number; see `Numbering`.
     """
     numbering = Numbering(timeline, by)
     video = _video(timeline)
     with (
-        whole_file(path) as part,
+        atomic_output(path) as temporary,
         tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as images,
-        part.open("wb") as file,
+        temporary.open("wb") as file,
     ):
         sink = CocoSink(path, file, images, timeline, numbering)
         head = {
@@ -128,11 +129,11 @@ def _video(timeline: Timeline) -> dict[str, Any]:
 
 
 def _categories(timeline: Timeline) -> dict[int, dict[str, Any]]:
-    """Class id to category. COCO's ids start at 1, detectors' classes at 0 (-1: the detector knows none)."""
-    last = max(timeline.class_names, default=-1) + 1
+    """Map class ids to categories. COCO's ids start at 1, class ids of detectors at 0 (-1: no class)."""
+    largest_id = max(timeline.class_names, default=-1) + 1
     categories = {}
     for class_id, name in timeline.class_names.items():
-        number = class_id + 1 if class_id >= 0 else last - class_id
+        number = class_id + 1 if class_id >= 0 else largest_id - class_id
         fallback = f"class {class_id}" if class_id >= 0 else "object"
         categories[class_id] = {"id": number, "name": name or fallback, "class_id": class_id}
     return categories

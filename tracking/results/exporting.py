@@ -1,4 +1,4 @@
-"""Tracks in one or more other formats, in one pass after the timeline."""
+"""Export of tracks to one or more formats, in one pass after that for the timeline."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from tracking.errors import OptionError, OutputError
 from tracking.results.coco import coco_sink
 from tracking.results.mot import ids_path, mot_sink
 from tracking.results.numbering import By, Numbering
-from tracking.results.plot import PLOT_SUFFIXES, plot_timeline
 from tracking.results.reading import Source, TrackReader, read_tracks
 from tracking.results.report import MAX_THUMBNAILS, report_sink
-from tracking.results.sinks import Exported, Sink, whole_file
+from tracking.results.sinks import ExportedFile, Sink, atomic_output
 from tracking.results.tables import csv_sink, parquet_sink
-from tracking.results.timelines import Timeline, timeline
+from tracking.results.timeline import Timeline
+from tracking.results.timeline_builder import build_timeline
+from tracking.results.timeline_plot import PLOT_SUFFIXES, plot_timeline
 from tracking.results.track_frame import TrackFrame
 
 __all__ = ["FORMATS", "export_tracks", "format_of"]
@@ -30,16 +31,16 @@ FORMATS = {
     "timeline": PLOT_SUFFIXES,
     "html": (".html", ".htm"),
 }
-"""Format to the suffixes that stand for it. A timeline is also written as .json, when asked for by its name."""
+"""Formats, and the suffixes that select them. With format ``timeline``, the suffix may also be .json."""
 
 Progress = Callable[[int, "int | None"], None]
 
 
 def format_of(path: Path, wanted: str | None = None) -> str:
-    """The format of an output: the one that is wanted, else the one that its suffix stands for.
+    """Return the format of an output: the one that is wanted, else the one that its suffix selects.
 
     Raises:
-        OptionError: No such format, or a suffix that stands for none.
+        OptionError: There is no such format, or the suffix selects none.
     """
     suffix = path.suffix.lower()
     if wanted is not None:
@@ -53,7 +54,8 @@ def format_of(path: Path, wanted: str | None = None) -> str:
             return name
     known = ", ".join(f"{'/'.join(suffixes)} ({name})" for name, suffixes in FORMATS.items())
     raise OptionError(
-        f"{str(path)!r}: the suffix names no format.", hint=f"Use one of {known}, or name the format with --format."
+        f"{str(path)!r}: the suffix belongs to no format.",
+        hint=f"Use one of {known}, or give --format.",
     )
 
 
@@ -69,120 +71,125 @@ def export_tracks(
     thumbnails: int = MAX_THUMBNAILS,
     progress: Progress | None = None,
     video_progress: Progress | None = None,
-) -> tuple[Exported, ...]:
-    """Write tracks in other formats. Each file is whole, or is not there.
+) -> tuple[ExportedFile, ...]:
+    """Export tracks to other formats. If an error is raised, no file is written or replaced.
 
-    The document is gone through twice, whatever the number of outputs: once for its timeline, once to write.
+    The document is read twice, whatever the number of outputs: once for its timeline, once to write.
 
     Args:
-        source: What `read_tracks` takes.
-        outputs: The files; the suffix of each chooses its format.
-        format: One of `FORMATS`, for all outputs, in place of what the suffixes say.
-        by: What the ids of ``mot`` and ``coco-vid`` stand for: ``track_id``, or ``gallery_id``. See
+        source: See `read_tracks`.
+        outputs: The files; the suffix of each selects its format.
+        format: One of `FORMATS`, for all outputs, whatever their suffixes.
+        by: The objects that the ids of ``mot`` and ``coco-vid`` number: ``track_id`` or ``gallery_id``. See
             `tracking.results.numbering.Numbering`. None for tracks where there are tracks.
         classes: Only detections of these class ids; None for all.
-        untracked: In tables, also the detections that no track took.
-        video: The video, for the pictures of ``html``.
-        thumbnails: Pictures in ``html`` at most.
+        untracked: Also write the detections without a track, in tables.
+        video: The video, for the crops of ``html``.
+        thumbnails: Number of crops in ``html`` at most.
         progress: Called with (frames done, total or None), over both passes.
-        video_progress: Called with (frames of the video done, frames to go through).
+        video_progress: Called with (frames of the video done, frames to read).
 
     Returns:
-        What was written, output by output.
+        The written file of each output.
 
     Raises:
         TracksError: See `read_tracks` and `TrackReader`.
-        OptionError: No such format, or two outputs of one name.
+        OptionError: There is no such format, or two outputs have the same name.
         OutputError: A file cannot be written there, or would replace the input.
         VideoError: The video cannot be opened, or has another size.
     """
     paths = [Path(outputs)] if isinstance(outputs, (str, Path)) else [Path(path) for path in outputs]
-    kinds = [format_of(path, format) for path in paths]
+    formats = [format_of(path, format) for path in paths]
     if not paths:
-        raise OptionError("no output given.")
+        raise OptionError("no output was given.", hint="Give the name of a file to write.")
     if by not in (None, "track_id", "gallery_id"):
         raise OptionError(f"by must be track_id or gallery_id, got {by!r}.")
     reader = read_tracks(source, classes=classes)
-    _check(paths, kinds, reader, None if video is None else Path(video))
-    first, second = _halves(progress)
-    story = timeline(reader, progress=first)
+    video_path = None if video is None else Path(video)
+    _check_outputs(paths, formats, reader, video_path)
+    first_pass, second_pass = _progress_of_passes(progress)
+    timeline = build_timeline(reader, progress=first_pass)
     if by is not None:
-        # A wrong choice is told before anything is opened.
-        Numbering(story, by)
+        # Raises an error for a wrong choice before any file is opened.
+        Numbering(timeline, by)
 
-    def sink(path: Path, kind: str) -> AbstractContextManager[Sink]:
+    def open_sink(path: Path, kind: str) -> AbstractContextManager[Sink]:
         if kind == "mot":
-            return mot_sink(path, story, by=by)
+            return mot_sink(path, timeline, by=by)
         if kind == "coco-vid":
-            return coco_sink(path, story, by=by)
+            return coco_sink(path, timeline, by=by)
         if kind == "csv":
-            return csv_sink(path, story, untracked=untracked)
+            return csv_sink(path, timeline, untracked=untracked)
         if kind == "parquet":
-            return parquet_sink(path, story, untracked=untracked)
+            return parquet_sink(path, timeline, untracked=untracked)
         if kind == "timeline":
-            return _timeline_sink(path, story)
-        place = None if video is None else Path(video)
-        return report_sink(path, story, size=reader.size, video=place, thumbnails=thumbnails, progress=video_progress)
+            return _timeline_sink(path, timeline)
+        return report_sink(
+            path, timeline, size=reader.size, video=video_path, thumbnails=thumbnails, progress=video_progress
+        )
 
     with ExitStack() as stack:
-        sinks = [stack.enter_context(sink(path, kind)) for path, kind in zip(paths, kinds, strict=True)]
-        if any(kind != "timeline" for kind in kinds):
+        sinks = [stack.enter_context(open_sink(path, kind)) for path, kind in zip(paths, formats, strict=True)]
+        if any(kind != "timeline" for kind in formats):
             for done, frame in enumerate(reader, 1):
-                for target in sinks:
-                    target.write(frame)
-                if second is not None:
-                    second(done, story.frames)
-    return tuple(target.exported for target in sinks)
+                for sink in sinks:
+                    sink.write(frame)
+                if second_pass is not None:
+                    second_pass(done, timeline.frames)
+    return tuple(sink.exported for sink in sinks)
 
 
-def _check(paths: Sequence[Path], kinds: Sequence[str], reader: TrackReader, video: Path | None) -> None:
-    taken: dict[Path, Path] = {}
-    inputs = {path.resolve(): what for path, what in ((reader.path, "tracks"), (video, "video")) if path is not None}
-    for path, kind in zip(paths, kinds, strict=True):
+def _check_outputs(paths: Sequence[Path], formats: Sequence[str], reader: TrackReader, video: Path | None) -> None:
+    """Raise an error if an output would replace an input or another output."""
+    outputs: set[Path] = set()
+    inputs = {path.resolve(): role for path, role in ((reader.path, "tracks"), (video, "video")) if path is not None}
+    for path, kind in zip(paths, formats, strict=True):
         for written in [path, ids_path(path)] if kind == "mot" else [path]:
-            place = written.resolve()
-            if place in inputs:
-                raise OutputError(f"{written} is the {inputs[place]} that would be read.", hint="Give another name.")
-            if place in taken:
-                raise OptionError(f"{written} would be written twice.", hint="Give each output a name of its own.")
-            taken[place] = path
+            resolved = written.resolve()
+            if resolved in inputs:
+                raise OutputError(
+                    f"the output {written} is the file of the {inputs[resolved]} to read.", hint="Give another name."
+                )
+            if resolved in outputs:
+                raise OptionError(f"{written} would be written twice.", hint="Give each output its own name.")
+            outputs.add(resolved)
 
 
-def _halves(progress: Progress | None) -> tuple[Progress | None, Progress | None]:
-    """The two passes as one: a bar that fills once."""
+def _progress_of_passes(progress: Progress | None) -> tuple[Progress | None, Progress | None]:
+    """Return callbacks for the two passes that report them as one, so that a progress bar fills once."""
     if progress is None:
         return None, None
     report = progress
-    before = 0
+    frames = 0
 
-    def first(done: int, total: int | None) -> None:
-        nonlocal before
-        before = done
-        # A bar that is full is taken down; the second pass is still to come.
+    def first_pass(done: int, total: int | None) -> None:
+        nonlocal frames
+        frames = done
+        # A full bar would be removed, and the second pass is still to come.
         report(done, None if total is None else 2 * max(total, done))
 
-    def second(done: int, total: int | None) -> None:
-        report(before + done, before + (total or done))
+    def second_pass(done: int, total: int | None) -> None:
+        report(frames + done, frames + (total or done))
 
-    return first, second
+    return first_pass, second_pass
 
 
 class _TimelineSink:
-    """Needs no frames: the timeline is there."""
+    """Ignores the frames: the timeline is complete."""
 
-    def __init__(self, exported: Exported) -> None:
+    def __init__(self, exported: ExportedFile) -> None:
         self.exported = exported
 
     def write(self, frame: TrackFrame) -> None:
-        """Take one frame."""
+        """Ignore the frame."""
 
 
 @contextmanager
-def _timeline_sink(path: Path, story: Timeline) -> Iterator[_TimelineSink]:
-    sink = _TimelineSink(Exported(path, "timeline", len(story.presences)))
+def _timeline_sink(path: Path, timeline: Timeline) -> Iterator[_TimelineSink]:
+    sink = _TimelineSink(ExportedFile(path, "timeline", len(timeline.rows)))
     yield sink
     if path.suffix.lower() in PLOT_SUFFIXES:
-        sink.exported = plot_timeline(story, path)
+        sink.exported = plot_timeline(timeline, path)
         return
-    with whole_file(path) as part:
-        part.write_bytes(orjson.dumps(story.as_dict(), option=orjson.OPT_INDENT_2) + b"\n")
+    with atomic_output(path) as temporary:
+        temporary.write_bytes(orjson.dumps(timeline.as_dict(), option=orjson.OPT_INDENT_2) + b"\n")

@@ -1,40 +1,42 @@
-"""What is doubtful of what a run decided."""
+"""Issues of a run: decisions that a person should check."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from tracking.results.presence import Stretch, clock, rounded, without_none
+from tracking.results.confidence import NEAR_LIMIT_SHARE
+from tracking.results.formatting import format_time, round_or_none, without_none
+from tracking.results.sightings import Sighting
 
-__all__ = ["NEAR", "SHORT", "Doubt", "doubts_of"]
+__all__ = ["MARKED_ISSUES", "MIN_NAMED_FRAMES", "Issue", "duplicate_issues", "find_issues"]
 
-NEAR = 0.8
-"""Share of the threshold beyond which a mean distance is doubtful."""
-SHORT = 5
-"""Frames that a track must have carried a name for, to be believed; enrolment asks for as many."""
+MIN_NAMED_FRAMES = 5
+"""A name that a track has for fewer frames is an issue; enrolment asks for as many."""
+
+MARKED_ISSUES = ("changed", "contested", "twice")
+"""Kinds of issues that charts mark at their frame. The colour or length of the row shows the others."""
 
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """A decision that somebody should look at.
+class Issue:
+    """A decision that a person should check.
 
     Attributes:
-        kind: ``changed``: a track's name changed; ``contested``: a name went over to another track at once, while
-            the first was still in sight; ``twice``: a name stood twice in a frame; ``near``: the mean distance of a
-            track to its name is more than 0.8 of the threshold; ``short``: a track carried a name for fewer than 5
-            frames.
-        identity: The name in question (of `changed`, the new one).
+        kind: ``changed``: the name of a track changed. ``contested``: a name moved to another track while the first
+            track was still in view. ``twice``: two boxes of a frame had the same name. ``near``: the mean distance of a
+            track to its name is more than 0.8 of the threshold. ``short``: a track had a name for fewer than 5 frames.
+        identity: The name in question (the new one of `changed`).
         track_id: The track in question; None for `gallery_only`.
-        frame: Where to look, 0-based.
-        text: What happened, a sentence.
-        other_identity: Of `changed`, the name before.
-        other_track: Of `contested` and `twice`, the other track.
-        distance: Of `near`, the mean distance.
+        frame: The frame to look at, 0-based.
+        text: A sentence that says what happened.
+        other_identity: The previous name of `changed`.
+        other_track: The other track of `contested` and `twice`.
+        distance: The mean distance of `near`.
     """
 
     kind: Literal["changed", "contested", "twice", "near", "short"]
@@ -47,7 +49,7 @@ class Doubt:
     distance: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON types; what does not apply is left out."""
+        """Return the issue as JSON types, without values that do not apply."""
         return without_none(
             kind="doubt",
             doubt=self.kind,
@@ -57,69 +59,108 @@ class Doubt:
             text=self.text,
             other_identity=self.other_identity,
             other_track=self.other_track,
-            distance=rounded(self.distance, 6),
+            distance=round_or_none(self.distance, 6),
         )
 
 
-def doubts_of(
-    stretches: Sequence[Stretch], threshold: float | None, fps: float | None, max_gap: int
-) -> Iterable[Doubt]:
-    """The doubts that stretches tell of.
+def find_issues(
+    sightings: Sequence[Sighting], threshold: float | None, fps: float | None, max_gap: int
+) -> Iterator[Issue]:
+    """Find the issues of a run that its sightings show.
 
     Args:
-        stretches: All of a run, in any order.
+        sightings: All sightings of the run, in any order.
         threshold: Largest distance at which the run gave a name; None where unknown.
         fps: Frames per second, for the sentences; None where unknown.
-        max_gap: Frames between two stretches up to which a name went over at once.
+        max_gap: Largest number of frames between two sightings at which a name counts as moved directly.
     """
-    named: dict[str, list[Stretch]] = {}
-    bearers: dict[str, list[Stretch]] = {}
-    seen: dict[str, list[tuple[int, int]]] = {}
-    for stretch in sorted(stretches, key=lambda s: (s.first, s.last)):
-        if stretch.track_id is not None:
-            seen.setdefault(stretch.track_id, []).append((stretch.first, stretch.last))
-        if stretch.identity is not None:
-            bearers.setdefault(stretch.identity, []).append(stretch)
-            if stretch.track_id is not None:
-                named.setdefault(stretch.track_id, []).append(stretch)
-    for track_id, own in named.items():
-        for before, after in pairwise(own):
-            if before.identity != after.identity:
-                text = (
-                    f"Track {track_id} was {before.identity} and becomes {after.identity} at {clock(after.first, fps)}."
-                )
-                yield Doubt("changed", str(after.identity), track_id, after.first, text, other_identity=before.identity)
-    for identity, own in bearers.items():
-        for before, after in pairwise(own):
-            if before.track_id is None or before.track_id == after.track_id:
-                continue
-            # Both were candidates: the name moved, and the track that had it was still there.
-            at_once = 0 <= after.first - before.last - 1 <= max_gap
-            if at_once and any(first <= after.first <= last for first, last in seen[before.track_id]):
-                text = (
-                    f"{identity} goes over from track {before.track_id} to track {after.track_id} at "
-                    f"{clock(after.first, fps)}, with both in sight."
-                )
-                yield Doubt("contested", identity, after.track_id, after.first, text, other_track=before.track_id)
-        by_track: dict[str | None, list[Stretch]] = {}
-        for stretch in own:
-            by_track.setdefault(stretch.track_id, []).append(stretch)
-        for bearer, parts in by_track.items():
-            frames = sum(part.frames for part in parts)
-            first = parts[0].first
-            if frames < SHORT and bearer is not None:
-                what = "one frame" if frames == 1 else f"{frames} frames"
-                text = f"Track {bearer} is {identity} for only {what}, at {clock(first, fps)}."
-                yield Doubt("short", identity, bearer, first, text)
-            known = [(part.mean_distance, part.frames) for part in parts if part.mean_distance is not None]
-            if threshold is None or not known:
-                continue
-            mean = sum(distance * count for distance, count in known) / sum(count for _, count in known)
-            # A mean of many equal distances is theirs but for the last digits.
-            if mean > NEAR * threshold + _ROUNDING:
-                who = identity if bearer is None else f"Track {bearer} as {identity}"
-                text = (
-                    f"{who}, from {clock(first, fps)} on, is near the limit: mean distance {mean:.3f}, and "
-                    f"{threshold:g} is the largest accepted."
-                )
-                yield Doubt("near", identity, bearer, first, text, distance=mean)
+    named_by_track: dict[str, list[Sighting]] = {}
+    by_identity: dict[str, list[Sighting]] = {}
+    in_view: dict[str, list[tuple[int, int]]] = {}
+    for sighting in sorted(sightings, key=lambda s: (s.first, s.last)):
+        if sighting.track_id is not None:
+            in_view.setdefault(sighting.track_id, []).append((sighting.first, sighting.last))
+        if sighting.identity is not None:
+            by_identity.setdefault(sighting.identity, []).append(sighting)
+            if sighting.track_id is not None:
+                named_by_track.setdefault(sighting.track_id, []).append(sighting)
+    for track_id, sightings_of_track in named_by_track.items():
+        yield from _name_changes(track_id, sightings_of_track, fps)
+    for identity, sightings_of_identity in by_identity.items():
+        yield from _moved_names(identity, sightings_of_identity, in_view, fps, max_gap)
+        yield from _weak_names(identity, sightings_of_identity, threshold, fps)
+
+
+def duplicate_issues(
+    frames_by_pair: Mapping[tuple[str, str | None, str | None], Sequence[int]], fps: float | None
+) -> Iterator[Issue]:
+    """Return an issue for each pair of tracks that had the same name in the same frames.
+
+    Args:
+        frames_by_pair: (identity, track, other track) to the frames, ascending; None where there are no tracks.
+        fps: Frames per second, for the sentences; None where unknown.
+    """
+    for (identity, track, other), frames in frames_by_pair.items():
+        where = "two boxes" if track is None else f"track {track} and track {other}"
+        count = f"{len(frames)} frames, first" if len(frames) > 1 else "one frame,"
+        text = f"{identity} is the name of {where} in {count} at {format_time(frames[0], fps)}."
+        yield Issue("twice", identity, other, frames[0], text, other_track=track)
+
+
+def _name_changes(track_id: str, sightings: Sequence[Sighting], fps: float | None) -> Iterator[Issue]:
+    for before, after in pairwise(sightings):
+        if before.identity != after.identity:
+            text = (
+                f"The name of track {track_id} changes from {before.identity} to {after.identity} at "
+                f"{format_time(after.first, fps)}."
+            )
+            yield Issue("changed", str(after.identity), track_id, after.first, text, other_identity=before.identity)
+
+
+def _moved_names(
+    identity: str,
+    sightings: Sequence[Sighting],
+    in_view: Mapping[str, Sequence[tuple[int, int]]],
+    fps: float | None,
+    max_gap: int,
+) -> Iterator[Issue]:
+    for before, after in pairwise(sightings):
+        if before.track_id is None or before.track_id == after.track_id:
+            continue
+        moved_directly = 0 <= after.first - before.last - 1 <= max_gap
+        if moved_directly and any(first <= after.first <= last for first, last in in_view[before.track_id]):
+            text = (
+                f"The name {identity} moves from track {before.track_id} to track {after.track_id} at "
+                f"{format_time(after.first, fps)}, while both are in view."
+            )
+            yield Issue("contested", identity, after.track_id, after.first, text, other_track=before.track_id)
+
+
+def _weak_names(
+    identity: str, sightings: Sequence[Sighting], threshold: float | None, fps: float | None
+) -> Iterator[Issue]:
+    """Return the issues of names that a track had for a short time, or at a distance near the threshold."""
+    by_track: dict[str | None, list[Sighting]] = {}
+    for sighting in sightings:
+        by_track.setdefault(sighting.track_id, []).append(sighting)
+    for track_id, parts in by_track.items():
+        frames = sum(part.frames for part in parts)
+        first = parts[0].first
+        if frames < MIN_NAMED_FRAMES and track_id is not None:
+            count = "one frame" if frames == 1 else f"{frames} frames"
+            text = f"Track {track_id} is named {identity} for only {count}, at {format_time(first, fps)}."
+            yield Issue("short", identity, track_id, first, text)
+        mean = _mean_distance(parts)
+        # A mean of many equal distances differs from them in its last digits.
+        if threshold is not None and mean is not None and mean > NEAR_LIMIT_SHARE * threshold + _ROUNDING:
+            subject = identity if track_id is None else f"track {track_id} as {identity}"
+            text = (
+                f"The mean distance of {subject}, from {format_time(first, fps)} on, is {mean:.3f}; the largest "
+                f"accepted distance is {threshold:g}."
+            )
+            yield Issue("near", identity, track_id, first, text, distance=mean)
+
+
+def _mean_distance(sightings: Iterable[Sighting]) -> float | None:
+    known = [(s.mean_distance, s.frames) for s in sightings if s.mean_distance is not None]
+    return sum(distance * count for distance, count in known) / sum(count for _, count in known) if known else None

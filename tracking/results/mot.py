@@ -1,7 +1,7 @@
 """Tracks as MOTChallenge text: ``frame, id, left, top, width, height, confidence, -1, -1, -1``.
 
-Frames count from 1 there. Pixel coordinates stay as they are, as TrackEval takes them. The ids are whole numbers; a
-sidecar says who they are. The text itself says nothing of classes: leave out what is not to be scored.
+Frames count from 1 in this format. Pixel coordinates are not changed, as TrackEval expects. The ids are whole numbers;
+a sidecar file maps them to tracks and identities. The text has no classes: export only those that are to be scored.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from typing import IO
 import orjson
 
 from tracking.results.numbering import By, Numbering
-from tracking.results.sinks import Exported, whole_file
-from tracking.results.timelines import Timeline
+from tracking.results.sinks import ExportedFile, atomic_output
+from tracking.results.timeline import Timeline
 from tracking.results.track_frame import TrackFrame
 
 __all__ = ["MotSink", "ids_path", "mot_sink"]
 
 
 def ids_path(path: Path) -> Path:
-    """Where the sidecar of a text is: ``result.ids.json`` beside ``result.txt``."""
+    """Return the path of the sidecar: ``result.ids.json`` beside ``result.txt``."""
     return path.with_name(f"{path.stem}.ids.json")
 
 
 class MotSink:
-    """Writes one line a tracked box."""
+    """Writes one line for each tracked box."""
 
     def __init__(self, path: Path, file: IO[str], numbering: Numbering) -> None:
         self._path, self._file, self._numbering = path, file, numbering
         self._rows = 0
 
     @property
-    def exported(self) -> Exported:
-        """What was written."""
-        return Exported(self._path, "mot", self._rows, (ids_path(self._path),))
+    def exported(self) -> ExportedFile:
+        """The file that was written."""
+        return ExportedFile(self._path, "mot", self._rows, (ids_path(self._path),))
 
     def write(self, frame: TrackFrame) -> None:
-        """Take one frame."""
+        """Write the next frame."""
         numbers = self._numbering.number(frame)
         for row, number in sorted(numbers, key=lambda pair: pair[1]):
             x1, y1, x2, y2 = frame.boxes[row].tolist()
             score = float(frame.scores[row])
-            box = ",".join(_short(value) for value in (x1, y1, x2 - x1, y2 - y1))
+            box = ",".join(_format(value) for value in (x1, y1, x2 - x1, y2 - y1))
             confidence = "1" if score != score else f"{score:.6g}"
             self._file.write(f"{frame.frame + 1},{number},{box},{confidence},-1,-1,-1\n")
         self._rows += len(numbers)
@@ -52,24 +52,24 @@ class MotSink:
 
 @contextmanager
 def mot_sink(path: Path, timeline: Timeline, *, by: By | None = None) -> Iterator[MotSink]:
-    """A sink for MOTChallenge text, and its sidecar.
+    """Open a sink for MOTChallenge text and its sidecar.
 
     Args:
-        path: Where to.
-        timeline: Of the document that is to be written.
-        by: What the ids stand for; see `Numbering`.
+        path: The file to write.
+        timeline: The timeline of the same document.
+        by: The objects that the ids number; see `Numbering`.
     """
     numbering = Numbering(timeline, by)
-    with whole_file(ids_path(path)) as beside, whole_file(path) as part:
-        with part.open("w", encoding="ascii", newline="\n") as file:
+    with atomic_output(ids_path(path)) as sidecar, atomic_output(path) as temporary:
+        with temporary.open("w", encoding="ascii", newline="\n") as file:
             yield MotSink(path, file, numbering)
         objects = numbering.objects()
         content = {"format": "gtrack-mot-ids", "version": 1, "by": numbering.by, "ids": objects}
         if numbering.nameless:
             content["nameless_from"] = len(objects) + 1
-        beside.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+        sidecar.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def _short(value: float) -> str:
-    """To a thousandth of a pixel, as track-v1 itself has it."""
+def _format(value: float) -> str:
+    """Format a coordinate to a thousandth of a pixel, the precision of track-v1."""
     return f"{value:.3f}".rstrip("0").rstrip(".")

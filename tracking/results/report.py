@@ -1,28 +1,31 @@
-"""A report of a run as one HTML file that needs nothing else: no network, no script or style from outside.
+"""A report of a run as one HTML file that needs nothing else: no network, no style or script from elsewhere.
 
-Names and all other text of the document are escaped by Jinja; a content security policy forbids the browser to load
-anything. What there is too much of is left out, and the report says so.
+Jinja escapes the names and all other text of the document, and a content security policy forbids the browser to load
+anything. A long report leaves out its least important parts, and says so.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from gallery_db.distribution import gtrack_version
 from tracking.errors import OptionError
-from tracking.results.best_crops import Moment, Moments, Picture, cut_pictures, open_video, spread
+from tracking.results.best_crops import BestCrops, CropCandidate
+from tracking.results.confidence import NEAR_LIMIT_SHARE, confidence_legend
+from tracking.results.crop_images import CropImage, cut_crops, open_video
+from tracking.results.formatting import format_time
 from tracking.results.header import video_name
-from tracking.results.issues import NEAR, Doubt
-from tracking.results.plot import SURE, surety
-from tracking.results.presence import Kind, Presence, clock
-from tracking.results.sinks import Exported, whole_file
-from tracking.results.timelines import Timeline
+from tracking.results.issues import MARKED_ISSUES, MIN_NAMED_FRAMES, Issue
+from tracking.results.report_chart import TimeAxis, chart_bars, path_points
+from tracking.results.report_crops import CropRequest, embed_crops, request_for_issue, request_for_row, share_crops
+from tracking.results.report_summary import run_facts, settings_tables, summary_figures
+from tracking.results.sightings import Kind, TimelineRow
+from tracking.results.sinks import ExportedFile, atomic_output
+from tracking.results.timeline import Timeline
 from tracking.results.track_frame import TrackFrame
 from tracking.video.reader import VideoReader
 
@@ -30,224 +33,25 @@ __all__ = ["MAX_THUMBNAILS", "ReportSink", "report_sink"]
 
 MAX_THUMBNAILS = 400
 
-_MOST: dict[Kind, int] = {"known": 200, "unknown": 100, "unnamed": 60}
-_MOST_DOUBTS = 60
-_WANTED: dict[Kind, int] = {"known": 8, "unknown": 8, "unnamed": 4}
-_BARS = 500
-"""Bars of one colour nearer to each other than this part of the time are drawn as one."""
+_MAX_ROWS: dict[Kind, int] = {"known": 200, "unknown": 100, "unnamed": 60}
+_MAX_ISSUES = 60
 
-_TIME_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400]
-
-_TITLES: dict[Kind, str] = {
-    "known": "Known people",
-    "unknown": "Strangers with a lasting name",
+_SECTIONS: dict[Kind, str] = {
+    "known": "Known identities",
+    "unknown": "Unknown identities",
     "unnamed": "Tracks without a name",
 }
-_DOUBTS = {
+_ISSUES = {
     "changed": "name changed",
-    "contested": "contested",
-    "twice": "twice in a frame",
+    "contested": "name moved",
+    "twice": "same name twice",
     "near": "near the limit",
     "short": "short",
 }
+_ISSUE_ORDER = {"twice": 0, "changed": 1, "contested": 2, "near": 3, "short": 4}
+_MINOR_FROM = _ISSUE_ORDER["near"]
 
 Progress = Callable[[int, "int | None"], None]
-
-
-@dataclass(slots=True)
-class _Wish:
-    """Pictures that a part of the report would like; `groups` is filled by `_share`."""
-
-    candidates: Sequence[tuple[str, Sequence[Moment]]]
-    most: int
-    granted: int = 0
-    groups: list[tuple[str, list[Moment]]] = field(default_factory=list)
-
-
-class ReportSink:
-    """Gathers good moments while frames go by; the report itself is made when the sink is closed."""
-
-    def __init__(
-        self, path: Path, timeline: Timeline, reader: VideoReader | None, size: tuple[int, int] | None, thumbnails: int
-    ) -> None:
-        self._path, self._timeline, self._reader = path, timeline, reader
-        self._size = size if reader is None else (reader.width, reader.height)
-        self._thumbnails = thumbnails
-        self._moments = Moments(self._size, has_tracks=timeline.has_tracks)
-        self._rows = 0
-        self._notes: list[str] = []
-
-    @property
-    def exported(self) -> Exported:
-        """What was written."""
-        return Exported(self._path, "html", self._rows, notes=tuple(self._notes))
-
-    def write(self, frame: TrackFrame) -> None:
-        """Take one frame."""
-        if self._reader is not None:
-            self._moments.add(frame)
-
-    def html(self, progress: Progress | None = None) -> str:
-        """The report, of the frames so far."""
-        timeline = self._timeline
-        people = {kind: timeline.of_kind(kind) for kind in _TITLES}
-        shown = {
-            kind: [lines[i] for i in sorted(sorted(range(len(lines)), key=lambda i: -lines[i].frames)[: _MOST[kind]])]
-            for kind, lines in people.items()
-        }
-        cards = _cards(timeline.doubts)
-        doubts = cards[:_MOST_DOUBTS]
-        lines = [presence for kind in _TITLES for presence in shown[kind]]
-        wishes = [self._wish_of(presence) for presence in lines]
-        doubt_wishes = [self._wish_of_doubt(card[0]) for card in doubts]
-        pictures = self._pictures([*wishes, *doubt_wishes], progress)
-        span = _Span(timeline)
-        of_doubts: dict[str, list[Doubt]] = {}
-        for doubt in timeline.doubts:
-            of_doubts.setdefault(doubt.identity, []).append(doubt)
-        views = [
-            self._view(number, presence, wish, pictures, span, of_doubts.get(presence.identity or "", []))
-            for number, (presence, wish) in enumerate(zip(lines, wishes, strict=True))
-        ]
-        self._rows = len(views)
-        sections = [
-            {
-                "kind": kind,
-                "title": title,
-                "lines": [view for view in views if view["kind"] == kind],
-                "left_out": len(people[kind]) - len(shown[kind]),
-            }
-            for kind, title in _TITLES.items()
-        ]
-        context = {
-            "title": video_name(timeline.header) or Path(timeline.name).name,
-            "timeline": timeline,
-            "figures": _figures(timeline, people),
-            "facts": _facts(timeline),
-            "settings": _settings(timeline.header),
-            "span": span,
-            "sections": sections,
-            "legend": _legend(timeline),
-            "doubts": [
-                {
-                    "parts": [{"kind": doubt.kind, "word": _DOUBTS[doubt.kind], "text": doubt.text} for doubt in card],
-                    "pictures": self._shown(wish, pictures, named=True),
-                }
-                for card, wish in zip(doubts, doubt_wishes, strict=True)
-            ],
-            "doubts_left_out": len(cards) - len(doubts),
-            "near": f"{NEAR * timeline.threshold:.3g}" if timeline.threshold else None,
-            "with_video": self._reader is not None,
-            "notes": self._notes,
-            "pictures": sum(len(self._shown(wish, pictures, named=False)) for wish in (*wishes, *doubt_wishes)),
-            "thumbnails": self._thumbnails,
-            "version": gtrack_version(),
-            "size": self._size,
-        }
-        return _template(context)
-
-    def _wish_of(self, presence: Presence) -> _Wish:
-        if presence.identity is None or not self._timeline.has_tracks:
-            tracks: Sequence[str | None] = presence.track_ids or (None,)
-        else:
-            tracks = presence.track_ids
-        moments = [moment for track in tracks for moment in self._moments.of(track, presence.identity)]
-        return _Wish([(presence.label, moments)], _WANTED[presence.kind])
-
-    def _wish_of_doubt(self, doubt: Doubt) -> _Wish:
-        """Both sides of the question, near the frame in question; and the identity elsewhere, to compare."""
-        tracks = self._moments
-        side = f"{doubt.identity}, track {doubt.track_id}" if doubt.track_id is not None else doubt.identity
-        sides = [(side, tracks.of(doubt.track_id, doubt.identity))]
-        if doubt.other_identity is not None:
-            other = f"{doubt.other_identity}, track {doubt.track_id}"
-            sides.insert(0, (other, tracks.of(doubt.track_id, doubt.other_identity)))
-        if doubt.other_track is not None:
-            other = f"{doubt.identity}, track {doubt.other_track}"
-            sides.insert(0, (other, tracks.of(doubt.other_track, doubt.identity)))
-        chosen = [(title, sorted(m, key=lambda moment: abs(moment.frame - doubt.frame))[:3]) for title, m in sides]
-        known = next((p for p in self._timeline.presences if p.identity == doubt.identity), None)
-        if known is not None:
-            involved = {doubt.track_id, doubt.other_track}
-            elsewhere = [m for t in known.track_ids if t not in involved for m in tracks.of(t, doubt.identity)]
-            best = sorted(elsewhere, key=lambda moment: -moment.quality)[:2]
-            if best:
-                chosen.append((f"{doubt.identity} elsewhere", best))
-        return _Wish(chosen, len([moments for _, moments in chosen if moments]))
-
-    def _pictures(self, wishes: Sequence[_Wish], progress: Progress | None) -> Mapping[Moment, Picture]:
-        if self._reader is None:
-            return {}
-        _share(wishes, self._thumbnails)
-        moments = [moment for wish in wishes for _, group in wish.groups for moment in group]
-        pictures = cut_pictures(self._reader, moments, progress)
-        last = max((moment.frame for moment in moments), default=-1)
-        if last > self._reader.frame:
-            self._notes.append(
-                f"The video ends at frame {self._reader.frame}, before the tracks do: later pictures are missing."
-            )
-        return pictures
-
-    def _shown(self, wish: _Wish, pictures: Mapping[Moment, Picture], *, named: bool) -> list[dict[str, Any]]:
-        shown = []
-        for title, group in wish.groups:
-            cut = [moment for moment in group if moment in pictures]
-            if cut:
-                moment = max(cut, key=lambda one: pictures[one].quality)
-                picture = pictures[moment]
-                when = clock(moment.frame, self._timeline.fps)
-                shown.append(
-                    {
-                        "src": "data:image/jpeg;base64," + base64.b64encode(picture.jpeg).decode("ascii"),
-                        "width": picture.width,
-                        "height": picture.height,
-                        "alt": f"{title} at {when}",
-                        "caption": title if named else None,
-                        "when": when,
-                        "frame": moment.frame,
-                    }
-                )
-        return shown
-
-    def _view(
-        self,
-        number: int,
-        presence: Presence,
-        wish: _Wish,
-        pictures: Mapping[Moment, Picture],
-        span: _Span,
-        doubts: Sequence[Doubt],
-    ) -> dict[str, Any]:
-        timeline = self._timeline
-        start, end = clock(presence.first, timeline.fps), clock(presence.last + bool(timeline.fps), timeline.fps)
-        seen = f"{presence.frames} frames"
-        if timeline.fps:
-            seen = f"{presence.frames / timeline.fps:.1f}\N{NO-BREAK SPACE}s"
-        tracks = len(presence.track_ids)
-        facts = [f"{start} to {end}", f"seen for {seen}"]
-        if presence.kind != "unnamed" and tracks:
-            facts.append("in 1 track" if tracks == 1 else f"in {tracks} tracks")
-        if presence.mean_distance is not None:
-            facts.append(f"distance {presence.mean_distance:.3f}, at worst {presence.worst_distance:.3f}")
-        elif presence.mean_score is not None:
-            facts.append(f"mean score {presence.mean_score:.2f}")
-        marks = [d for d in doubts if d.kind in ("changed", "contested", "twice")]
-        return {
-            "id": f"line-{number}",
-            "kind": presence.kind,
-            "label": presence.label,
-            "class_name": presence.class_name,
-            "facts": facts,
-            "seen": seen,
-            "line": (span.at(presence.first), span.at(presence.last + 1)),
-            "bars": _bars(presence, timeline, span),
-            "marks": [{"at": span.at(d.frame), "text": d.text} for d in marks],
-            "doubts": len(doubts),
-            "pictures": self._shown(wish, pictures, named=False),
-            "paths": _paths(presence) if self._size else [],
-            "start": presence.path[0][1:],
-            "end": presence.path[-1][1:],
-        }
 
 
 @contextmanager
@@ -260,15 +64,15 @@ def report_sink(
     thumbnails: int = MAX_THUMBNAILS,
     progress: Progress | None = None,
 ) -> Iterator[ReportSink]:
-    """A sink for the report.
+    """Open a sink for the report.
 
     Args:
-        path: Where to.
-        timeline: Of the document that is to be written.
-        size: Width and height of the video as the document has it; None where unknown.
-        video: The video, to cut pictures from; None for a report without pictures, which says so.
-        thumbnails: Number of pictures at most.
-        progress: Called with (frames of the video done, frames to go through).
+        path: The file to write.
+        timeline: The timeline of the same document.
+        size: Width and height of the video in the document's header; None where unknown.
+        video: The video, to cut crops from; None for a report without crops, which says so.
+        thumbnails: Number of crops at most.
+        progress: Called with (frames of the video done, frames to read).
 
     Raises:
         OptionError: `thumbnails` is negative.
@@ -278,176 +82,151 @@ def report_sink(
         raise OptionError(f"expected a number of thumbnails from 0 on, got {thumbnails}.")
     reader = None if video is None else open_video(video, size, timeline.name)
     try:
-        with whole_file(path) as part:
+        with atomic_output(path) as temporary:
             sink = ReportSink(path, timeline, reader, size, thumbnails)
             yield sink
-            part.write_text(sink.html(progress), encoding="utf-8")
+            temporary.write_text(sink.html(progress), encoding="utf-8")
     finally:
         if reader is not None:
             reader.close()
 
 
-class _Span:
-    """The time that the report is about, as percentages."""
+class ReportSink:
+    """Collects the best crops of each frame. The report is made when the sink is closed."""
 
-    def __init__(self, timeline: Timeline) -> None:
-        self.first = timeline.first_frame or 0
-        self.last = max((timeline.last_frame or 0) + 1, self.first + 1)
-        self.fps = timeline.fps
-        self.ticks = [(self.at(frame), word) for frame, word in self._ticks()]
+    def __init__(
+        self, path: Path, timeline: Timeline, reader: VideoReader | None, size: tuple[int, int] | None, thumbnails: int
+    ) -> None:
+        self._path, self._timeline, self._reader = path, timeline, reader
+        self._size = size if reader is None else (reader.width, reader.height)
+        self._thumbnails = thumbnails
+        self._crops = BestCrops(self._size, has_tracks=timeline.has_tracks)
+        self._rows = 0
+        self._notes: list[str] = []
 
-    def at(self, frame: float) -> float:
-        return round(100 * (frame - self.first) / (self.last - self.first), 3)
+    @property
+    def exported(self) -> ExportedFile:
+        """The file that was written."""
+        return ExportedFile(self._path, "html", self._rows, notes=tuple(self._notes))
 
-    def _ticks(self) -> Iterator[tuple[float, str]]:
-        """Round times, ten of them at most."""
-        unit = self.fps or 1.0
-        steps = _TIME_STEPS if self.fps else [base * 10**power for power in range(9) for base in (1, 2, 5)]
-        step = next((s for s in steps if (self.last - self.first) / unit <= 9 * s), 3600.0 * 24)
-        number = -(-self.first // (step * unit))
-        while number * step * unit <= self.last:
-            frame = number * step * unit
-            word = clock(frame, self.fps) if self.fps else f"{frame:.0f}"
-            yield frame, word.removesuffix(".0") if step >= 1 else word
-            number += 1
+    def write(self, frame: TrackFrame) -> None:
+        """Write the next frame."""
+        if self._reader is not None:
+            self._crops.add(frame)
 
+    def html(self, progress: Progress | None = None) -> str:
+        """Return the report of the frames so far."""
+        timeline = self._timeline
+        rows = [row for kind in _SECTIONS for row in _longest(timeline.of_kind(kind), _MAX_ROWS[kind])]
+        all_cards = _issue_cards(timeline.issues)
+        cards = all_cards[:_MAX_ISSUES]
+        row_requests = [request_for_row(row, timeline, self._crops) for row in rows]
+        card_requests = [request_for_issue(card[0], timeline, self._crops) for card in cards]
+        images = self._cut_images([*row_requests, *card_requests], progress)
+        axis = TimeAxis(timeline)
+        issues_of: dict[str, list[Issue]] = {}
+        for issue in timeline.issues:
+            issues_of.setdefault(issue.identity, []).append(issue)
+        row_views = [
+            self._row_view(number, row, axis, issues_of.get(row.identity or "", []))
+            | {"crops": embed_crops(request, images, timeline.fps, captions=False)}
+            for number, (row, request) in enumerate(zip(rows, row_requests, strict=True))
+        ]
+        card_views = [
+            {
+                "issues": [{"kind": issue.kind, "title": _ISSUES[issue.kind], "text": issue.text} for issue in card],
+                "crops": embed_crops(request, images, timeline.fps, captions=True),
+            }
+            for card, request in zip(cards, card_requests, strict=True)
+        ]
+        self._rows = len(row_views)
+        sightings = (sighting for row in timeline.rows for sighting in row.sightings)
+        context = {
+            "title": video_name(timeline.header) or Path(timeline.name).name,
+            "figures": summary_figures(timeline),
+            "facts": run_facts(timeline),
+            "settings": settings_tables(timeline.header),
+            "axis": axis,
+            "sections": [self._section_view(kind, row_views) for kind in _SECTIONS],
+            "legend": confidence_legend(sightings, timeline.threshold),
+            "issues": card_views,
+            "issues_left_out": len(all_cards) - len(cards),
+            "near_limit": f"{NEAR_LIMIT_SHARE * timeline.threshold:.3g}" if timeline.threshold else None,
+            "min_named_frames": MIN_NAMED_FRAMES,
+            "with_video": self._reader is not None,
+            "notes": self._notes,
+            "crops": sum(len(view["crops"]) for view in (*row_views, *card_views)),
+            "thumbnails": self._thumbnails,
+            "version": gtrack_version(),
+            "size": self._size,
+        }
+        return _render(context)
 
-def _bars(presence: Presence, timeline: Timeline, span: _Span) -> list[dict[str, Any]]:
-    """What to draw of a line; what one could not tell apart is drawn as one."""
-    least = (span.last - span.first) / _BARS
-    merged: list[list[Any]] = []
-    for stretch in presence.stretches:
-        level = surety(stretch, timeline.threshold)
-        if merged and merged[-1][0] == level and stretch.first - merged[-1][2] <= least:
-            merged[-1][2] = max(merged[-1][2], stretch.last + 1)
-            merged[-1][3].append(stretch)
-        else:
-            merged.append([level, stretch.first, stretch.last + 1, [stretch]])
-    bars = []
-    for level, first, last, stretches in merged:
-        words = f"{presence.label}, {clock(first, timeline.fps)} to {clock(last, timeline.fps)}"
-        tracks = list(dict.fromkeys(s.track_id for s in stretches if s.track_id is not None))
-        if tracks and presence.identity is not None:
-            more = "" if len(tracks) < 6 else f" and {len(tracks) - 5} more"
-            words += f", track {', '.join(tracks[:5])}{more}"
-        known = [(s.mean_distance, s.frames) for s in stretches if s.mean_distance is not None]
-        if known:
-            words += f", distance {sum(d * n for d, n in known) / sum(n for _, n in known):.3f}"
-        width = max(span.at(last) - span.at(first), 0.3)
-        bars.append({"level": level, "x": span.at(first), "width": round(width, 3), "text": words})
-    return bars
+    def _cut_images(
+        self, requests: Sequence[CropRequest], progress: Progress | None
+    ) -> Mapping[CropCandidate, CropImage]:
+        if self._reader is None:
+            return {}
+        share_crops(requests, self._thumbnails)
+        candidates = [candidate for request in requests for _, group in request.groups for candidate in group]
+        images = cut_crops(self._reader, candidates, progress)
+        last = max((candidate.frame for candidate in candidates), default=-1)
+        if last > self._reader.frame:
+            self._notes.append(
+                f"The video ends at frame {self._reader.frame}, before the tracks do: later images are missing."
+            )
+        return images
 
+    def _section_view(self, kind: Kind, row_views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        rows = [view for view in row_views if view["kind"] == kind]
+        left_out = len(self._timeline.of_kind(kind)) - len(rows)
+        return {"kind": kind, "title": _SECTIONS[kind], "rows": rows, "left_out": left_out}
 
-def _paths(presence: Presence) -> list[str]:
-    """The path as SVG points, one line for each time that somebody was in sight."""
-    lines: list[list[str]] = []
-    before: set[int] = set()
-    for frame, x, y in presence.path:
-        now = {i for i, stretch in enumerate(presence.stretches) if stretch.first <= frame <= stretch.last}
-        if not lines or not now & before:
-            # Twice the first point, so that one alone is drawn as a dot.
-            lines.append([f"{x:g},{y:g}"])
-        lines[-1].append(f"{x:g},{y:g}")
-        before = now
-    return [" ".join(points) for points in lines]
-
-
-def _share(wishes: Sequence[_Wish], budget: int) -> None:
-    """Give every wish a first picture, then a second, and so on, while there are any."""
-    most = {id(wish): min(wish.most, sum(len(m) for _, m in wish.candidates)) for wish in wishes}
-    while budget > 0:
-        hungry = [wish for wish in wishes if wish.granted < most[id(wish)]][:budget]
-        if not hungry:
-            break
-        for wish in hungry:
-            wish.granted += 1
-        budget -= len(hungry)
-    for wish in wishes:
-        if len(wish.candidates) == 1:
-            title, moments = wish.candidates[0]
-            wish.groups = [(title, group) for group in spread(moments, wish.granted)]
-        else:
-            # One group a side.
-            sides = [(title, list(moments)) for title, moments in wish.candidates if moments]
-            wish.groups = sides[: wish.granted]
-
-
-def _cards(doubts: Sequence[Doubt]) -> list[list[Doubt]]:
-    """What is doubtful of one track under one name, together; weighty ones first, then in order of time."""
-    rank = {"twice": 0, "changed": 1, "contested": 2, "near": 3, "short": 4}
-    cards: dict[tuple[str | None, str], list[Doubt]] = {}
-    for doubt in doubts:
-        cards.setdefault((doubt.track_id, doubt.identity), []).append(doubt)
-    ordered = [sorted(card, key=lambda doubt: rank[doubt.kind]) for card in cards.values()]
-    return sorted(ordered, key=lambda card: (rank[card[0].kind] > 2, card[0].frame))
-
-
-def _figures(timeline: Timeline, people: Mapping[Kind, Sequence[Presence]]) -> list[tuple[str, str]]:
-    length = 0 if timeline.first_frame is None else (timeline.last_frame or 0) + 1 - timeline.first_frame
-    figures = [(str(len(people["known"])), "known people"), (str(len(people["unknown"])), "strangers with a name")]
-    if timeline.has_tracks:
-        figures.append((str(len(people["unnamed"])), "tracks without a name"))
-        figures.append((f"{timeline.tracks:,}", "tracks"))
-    share = f"{timeline.named / timeline.tracked:.0%}" if timeline.tracked else "none"
-    figures.append((share, "of tracked boxes named"))
-    figures.append((clock(length, timeline.fps), "time") if timeline.fps else (f"{length:,}", "frames"))
-    figures.append((str(len(timeline.doubts)), "doubtful decisions"))
-    return figures
-
-
-def _facts(timeline: Timeline) -> list[str]:
-    tracker = timeline.header.get("tracker")
-    tracker = tracker if isinstance(tracker, Mapping) else {}
-    config = tracker.get("config")
-    config = config if isinstance(config, Mapping) else {}
-    facts = [f"{timeline.frames:,} frames, {timeline.detections:,} detections, {timeline.tracked:,} tracked"]
-    name = tracker.get("name")
-    if name:
-        facts.append(f"tracker {name}" + (f" ({config['temporal']})" if config.get("temporal") else ""))
-    if config.get("gallery"):
-        facts.append(f"gallery {config['gallery']}")
-    if timeline.threshold is not None:
-        facts.append(f"names up to distance {timeline.threshold:g}")
-    if timeline.header.get("created_at_utc"):
-        facts.append(f"made {timeline.header['created_at_utc']}")
-    return facts
+    def _row_view(self, number: int, row: TimelineRow, axis: TimeAxis, issues: Sequence[Issue]) -> dict[str, Any]:
+        fps = self._timeline.fps
+        start, end = format_time(row.first, fps), format_time(row.last + bool(fps), fps)
+        duration = f"{row.frames / fps:.1f}\N{NO-BREAK SPACE}s" if fps else f"{row.frames} frames"
+        tracks = len(row.track_ids)
+        facts = [f"{start} to {end}", f"in view for {duration}"]
+        if row.kind != "unnamed" and tracks:
+            facts.append("1 track" if tracks == 1 else f"{tracks} tracks")
+        if row.mean_distance is not None:
+            facts.append(f"mean distance {row.mean_distance:.3f}, worst {row.worst_distance:.3f}")
+        elif row.mean_score is not None:
+            facts.append(f"mean score {row.mean_score:.2f}")
+        return {
+            "id": f"row-{number}",
+            "kind": row.kind,
+            "label": row.label,
+            "class_name": row.class_name,
+            "facts": facts,
+            "duration": duration,
+            "extent": (axis.percent(row.first), axis.percent(row.last + 1)),
+            "bars": chart_bars(row, self._timeline, axis),
+            "marks": [{"at": axis.percent(i.frame), "text": i.text} for i in issues if i.kind in MARKED_ISSUES],
+            "issues": len(issues),
+            "paths": path_points(row) if self._size else [],
+            "start": row.path[0][1:],
+            "end": row.path[-1][1:],
+        }
 
 
-def _legend(timeline: Timeline) -> list[tuple[str, str]]:
-    threshold = timeline.threshold or 0.0
-    words = {
-        "sure": f"sure (distance up to {SURE * threshold:.3g})",
-        "fair": f"fair (up to {NEAR * threshold:.3g})",
-        "near": f"near the limit ({threshold:g})",
-        "named": "named",
-        "none": "no name",
-    }
-    levels = {surety(s, timeline.threshold) for p in timeline.presences for s in p.stretches}
-    return [(level, word) for level, word in words.items() if level in levels]
+def _longest(rows: Sequence[TimelineRow], count: int) -> list[TimelineRow]:
+    """Return the rows with the most frames, in their order."""
+    chosen = sorted(range(len(rows)), key=lambda i: -rows[i].frames)[:count]
+    return [rows[i] for i in sorted(chosen)]
 
 
-def _settings(header: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The header as tables of key and value."""
-
-    def flat(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
-        if isinstance(value, Mapping) and value:
-            for key, item in value.items():
-                yield from flat(item, f"{prefix}.{key}" if prefix else str(key))
-        else:
-            text = "not set" if value is None else "yes" if value is True else "no" if value is False else str(value)
-            yield prefix, text if len(text) <= 500 else f"{text[:497]}..."
-
-    tables = []
-    rest = {}
-    for key, value in header.items():
-        if isinstance(value, Mapping):
-            tables.append((str(key), list(flat(value, ""))))
-        else:
-            rest[key] = value
-    return [*tables, ("document", list(flat(rest, "")))]
+def _issue_cards(issues: Sequence[Issue]) -> list[list[Issue]]:
+    """Group the issues of each track under each name; major ones first, then in order of time."""
+    cards: dict[tuple[str | None, str], list[Issue]] = {}
+    for issue in issues:
+        cards.setdefault((issue.track_id, issue.identity), []).append(issue)
+    ordered = [sorted(card, key=lambda issue: _ISSUE_ORDER[issue.kind]) for card in cards.values()]
+    return sorted(ordered, key=lambda card: (_ISSUE_ORDER[card[0].kind] >= _MINOR_FROM, card[0].frame))
 
 
-def _template(context: Mapping[str, Any]) -> str:
+def _render(context: Mapping[str, Any]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     assets = resources.files("tracking.results") / "assets"

@@ -1,4 +1,4 @@
-"""What every format of tracks has in common: frames go in one by one, a whole file comes out, or none."""
+"""The parts that all output formats share: frames are written one by one, into a complete file or none."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from gallery_db import atomic_path
 from tracking.errors import OutputError
 from tracking.results.track_frame import TrackFrame
 
-__all__ = ["Exported", "Sink", "whole_file"]
+__all__ = ["ExportedFile", "Sink", "atomic_output"]
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written.
+class ExportedFile:
+    """A file that was written.
 
     Attributes:
         path: The file.
         format: Its format, such as ``mot``.
-        rows: Boxes in it; of a timeline or a report, its lines.
-        beside: Files that belong to it.
-        notes: What the user should know of it, one sentence each.
+        rows: Number of boxes in it; of a timeline or a report, of its rows.
+        sidecars: Files that were written with it.
+        notes: What the user should know about it, one sentence each.
     """
 
     path: Path
     format: str
     rows: int
-    beside: tuple[Path, ...] = ()
+    sidecars: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 class Sink(Protocol):
-    """Takes the frames of a document in their order."""
+    """Writes the frames of a document in one format."""
 
     @property
-    def exported(self) -> Exported:
-        """What was written; complete once the sink is closed."""
+    def exported(self) -> ExportedFile:
+        """The file; complete once the sink is closed."""
         ...
 
     def write(self, frame: TrackFrame) -> None:
-        """Take one frame."""
+        """Write the next frame."""
         ...
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """`atomic_path`, with the errors of writing in gtrack's own words.
+def atomic_output(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` at the end, unless an error is raised.
 
     Raises:
         OutputError: The file cannot be written there.
     """
     if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}.", hint="Make it first.")
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}.", hint="Create the folder first.")
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder.", hint="Give the name of a file.")
     try:
-        with atomic_path(path) as beside:
-            yield beside
+        with atomic_path(path) as temporary:
+            yield temporary
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}.") from error

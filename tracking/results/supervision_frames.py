@@ -19,15 +19,15 @@ __all__ = ["iter_supervision", "to_supervision"]
 
 
 def to_supervision(source: Source, frame: int, *, classes: Collection[int] | None = None) -> sv.Detections:
-    """The tracked boxes of one frame, as `iter_supervision` yields them. For many frames, that is quicker.
+    """Return the tracked boxes of one frame. For many frames, `iter_supervision` is faster.
 
     Args:
-        source: A track-v1 file or document, or what `tracking.track_video` returned.
-        frame: Its number, from 0.
+        source: A track-v1 file or document, or the result of `tracking.track_video`.
+        frame: The frame's number, from 0.
         classes: Only detections of these class ids; None for all.
 
     Returns:
-        Empty for a frame without an entry.
+        The detections, as `iter_supervision` yields them; empty for a frame without an entry.
 
     Raises:
         TracksError: See `tracking.read_tracks`; or supervision is not installed.
@@ -46,15 +46,15 @@ def to_supervision(source: Source, frame: int, *, classes: Collection[int] | Non
 
 
 def iter_supervision(source: Source, *, classes: Collection[int] | None = None) -> Iterator[tuple[int, sv.Detections]]:
-    """Each frame's number and its tracked boxes, in memory that does not grow with the video.
+    """Yield each frame's number and its tracked boxes, in memory that does not grow with the video.
 
-    ``tracker_id`` is the track's number (of a track id that is no whole number, a number made of its letters, always
-    the same); ``data`` has, row by row, ``track_id``, ``gallery_id`` (None where nobody is known),
-    ``gallery_distance`` (NaN where there is none), ``class_name`` (empty where there is none) and ``det_ind``.
-    ``confidence`` is None where a frame has a box without a score.
+    ``tracker_id`` is the track id as a number; a track id that is not a whole number becomes a hash, the same in every
+    frame. ``data`` has, for each row, ``track_id``, ``gallery_id`` (None without a name), ``gallery_distance`` (NaN
+    where unknown), ``class_name`` (empty where unknown) and ``det_ind``. ``confidence`` is None if a box of the frame
+    has no score.
 
     Args:
-        source: A track-v1 file or document, or what `tracking.track_video` returned.
+        source: A track-v1 file or document, or the result of `tracking.track_video`.
         classes: Only detections of these class ids; None for all.
 
     Raises:
@@ -70,7 +70,7 @@ def _supervision() -> Any:
         import supervision
     except ImportError as error:
         raise TracksError(
-            f"supervision's Detections need supervision, which cannot be imported: {error}.",
+            f"supervision cannot be imported, and its Detections need it: {error}.",
             hint="Run: pip install supervision",
         ) from error
     return supervision
@@ -104,5 +104,5 @@ def _convert(library: Any, frame: TrackFrame) -> sv.Detections:
 def _number(track: str) -> int:
     if track.isdecimal() and len(track) < 18:
         return int(track)
-    # Beyond what a counter reaches, and the same for the same id in every frame.
+    # Larger than any number that a tracker counts to, and the same for the same id in every frame.
     return 1 << 62 | int.from_bytes(hashlib.blake2b(track.encode(), digest_size=7).digest(), "big")

@@ -1,4 +1,4 @@
-"""Tracks as a flat table, CSV or Parquet: one row a box. docs/reference/tracks-formats.md describes the columns."""
+"""Tracks as a flat table, CSV or Parquet: one row for each box. docs/reference/tracks-formats.md explains the columns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tracking.results.sinks import Exported, whole_file
-from tracking.results.timelines import Timeline
+from tracking.results.sinks import ExportedFile, atomic_output
+from tracking.results.timeline import Timeline
 from tracking.results.track_frame import TrackFrame
 
 if TYPE_CHECKING:
@@ -37,25 +37,27 @@ COLUMNS = (
 _ROW_GROUP = 65_536
 
 
-class _Writer(Protocol):
+class _RowWriter(Protocol):
+    """The method of a CSV writer that a table needs."""
+
     def writerow(self, row: list[Any], /) -> object: ...
 
 
 class TableSink:
-    """Makes rows of frames; None is for what is unknown."""
+    """Converts frames to rows; unknown values are None."""
 
-    def __init__(self, path: Path, kind: str, timeline: Timeline, writer: _Writer, *, untracked: bool) -> None:
+    def __init__(self, path: Path, kind: str, timeline: Timeline, writer: _RowWriter, *, untracked: bool) -> None:
         self._path, self._kind, self._writer = path, kind, writer
         self._fps, self._untracked = timeline.fps, untracked
         self._rows = 0
 
     @property
-    def exported(self) -> Exported:
-        """What was written."""
-        return Exported(self._path, self._kind, self._rows)
+    def exported(self) -> ExportedFile:
+        """The file that was written."""
+        return ExportedFile(self._path, self._kind, self._rows)
 
     def write(self, frame: TrackFrame) -> None:
-        """Take one frame."""
+        """Write the next frame."""
         time = round(frame.frame / self._fps, 6) if self._fps else None
         rows = range(len(frame)) if self._untracked else frame.tracked
         boxes, scores, distances = frame.boxes.tolist(), frame.scores.tolist(), frame.distances.tolist()
@@ -80,14 +82,14 @@ class TableSink:
 
 @contextmanager
 def csv_sink(path: Path, timeline: Timeline, *, untracked: bool = False) -> Iterator[TableSink]:
-    """A sink for CSV (UTF-8, a header line, empty for what is unknown).
+    """Open a sink for CSV (UTF-8, with a header line; unknown values are empty).
 
     Args:
-        path: Where to.
-        timeline: Of the document that is to be written.
-        untracked: Also the detections that no track took.
+        path: The file to write.
+        timeline: The timeline of the same document.
+        untracked: Also write the detections without a track.
     """
-    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with atomic_output(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         yield TableSink(path, "csv", timeline, writer, untracked=untracked)
@@ -95,24 +97,24 @@ def csv_sink(path: Path, timeline: Timeline, *, untracked: bool = False) -> Iter
 
 @contextmanager
 def parquet_sink(path: Path, timeline: Timeline, *, untracked: bool = False) -> Iterator[TableSink]:
-    """A sink for Parquet; the schema's metadata has the run's header, as JSON, under ``gtrack``.
+    """Open a sink for Parquet; the schema's metadata has the run's header, as JSON, under ``gtrack``.
 
     Args:
-        path: Where to.
-        timeline: Of the document that is to be written.
-        untracked: Also the detections that no track took.
+        path: The file to write.
+        timeline: The timeline of the same document.
+        untracked: Also write the detections without a track.
     """
     import pyarrow.parquet as pq
 
     schema = _schema(timeline)
-    with whole_file(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
-        batches = _Batches(writer, schema)
-        yield TableSink(path, "parquet", timeline, batches, untracked=untracked)
-        batches.flush()
+    with atomic_output(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        groups = _RowGroups(writer, schema)
+        yield TableSink(path, "parquet", timeline, groups, untracked=untracked)
+        groups.flush()
 
 
-class _Batches:
-    """Gathers rows to row groups."""
+class _RowGroups:
+    """Collects rows, and writes them in row groups."""
 
     def __init__(self, writer: Any, schema: pa.Schema) -> None:
         self._writer, self._schema = writer, schema
@@ -139,10 +141,10 @@ def _schema(timeline: Timeline) -> pa.Schema:
     types = {"frame": pa.int64(), "class_id": pa.int64(), "det_ind": pa.int64()}
     types |= {name: pa.string() for name in ("track_id", "gallery_id", "class_name")}
     never_null = {"frame", "x1", "y1", "x2", "y2", "class_id", "det_ind"}
-    about = {"format": "gtrack-tracks", "version": 1, **timeline.header}
+    metadata = {"format": "gtrack-tracks", "version": 1, **timeline.header}
     return pa.schema(
         [pa.field(name, types.get(name, pa.float64()), nullable=name not in never_null) for name in COLUMNS],
-        metadata={"gtrack": json.dumps(about, ensure_ascii=False)},
+        metadata={"gtrack": json.dumps(metadata, ensure_ascii=False)},
     )
 
 

@@ -65,7 +65,7 @@ def mot_rows(path: Path) -> list[list[float]]:
 
 def test_mot_by_track(tmp_path: Path) -> None:
     (done,) = export_tracks(SMALL, tmp_path / "a.txt")
-    assert (done.format, done.rows, done.beside) == ("mot", 6, (tmp_path / "a.ids.json",))
+    assert (done.format, done.rows, done.sidecars) == ("mot", 6, (tmp_path / "a.ids.json",))
     assert (tmp_path / "a.txt").read_text().splitlines() == [
         "1,1,10,20,20.5,40.125,0.5,-1,-1,-1",
         "1,2,100,20,50,40,0.5,-1,-1,-1",
@@ -218,7 +218,7 @@ def test_titles_and_times_are_of_the_video_that_the_run_read(scene: Scene, tmp_p
     export_tracks(result, [coco, report])
     (told,) = json.loads(coco.read_text())["videos"]
     assert (told["name"], told["fps"]) == (scene.video.name, pytest.approx(scene.config.fps))
-    assert f"<title>{scene.video.name}: who was there</title>" in report.read_text()
+    assert f"<title>{scene.video.name}: tracking report</title>" in report.read_text()
 
 
 def test_pycocotools_loads_coco_vid(tracked: Path, tmp_path: Path) -> None:
@@ -302,11 +302,11 @@ def test_a_document_without_anybody(name: str, tmp_path: Path) -> None:
 
 Case = tuple[Callable[[Path], Any], type[Exception], str]
 ERRORS: dict[str, Case] = {
-    "unknown suffix": (lambda p: export_tracks(SMALL, p / "a.xyz"), OptionError, "names no format"),
+    "unknown suffix": (lambda p: export_tracks(SMALL, p / "a.xyz"), OptionError, "belongs to no format"),
     "unknown format": (lambda p: export_tracks(SMALL, p / "a.x", format="kitti"), OptionError, "format 'kitti'"),
     "a timeline as text": (lambda p: export_tracks(SMALL, p / "a.txt", format="timeline"), OptionError, "is written"),
     "unknown by": (lambda p: export_tracks(SMALL, p / "a.txt", by="name"), OptionError, "by must be"),  # type: ignore[arg-type]
-    "no output": (lambda p: export_tracks(SMALL, []), OptionError, "no output"),
+    "no output": (lambda p: export_tracks(SMALL, []), OptionError, "no output was given"),
     "twice the same": (lambda p: export_tracks(SMALL, [p / "a.csv", p / "." / "a.csv"]), OptionError, "written twice"),
     "over the sidecar": (
         lambda p: export_tracks(SMALL, [p / "a.txt", p / "a.ids.json"]), OptionError, "written twice"
@@ -314,7 +314,9 @@ ERRORS: dict[str, Case] = {
     "no folder": (lambda p: export_tracks(SMALL, p / "none" / "a.csv"), OutputError, "there is no folder"),
     "a folder": (lambda p: export_tracks(SMALL, p.parent / f"{p.name}.csv"), OutputError, "it is a folder"),
     "over the input": (
-        lambda p: export_tracks(save(p.parent / "in.json", SMALL), p.parent / "in.json"), OutputError, "the tracks that"
+        lambda p: export_tracks(save(p.parent / "in.json", SMALL), p.parent / "in.json"),
+        OutputError,
+        "the file of the tracks to read",
     ),
     "no video": (lambda p: export_tracks(SMALL, p / "a.html", video=p / "none.mp4"), VideoError, "does not exist"),
     "thumbnails below 0": (lambda p: export_tracks(SMALL, p / "a.html", thumbnails=-1), OptionError, "thumbnails"),
@@ -407,6 +409,6 @@ def test_supervision_annotates_a_run(tracked: Path, scene: Scene) -> None:
 
 def test_supervision_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(TracksError, match="need supervision") as caught:
+    with pytest.raises(TracksError, match="supervision cannot be imported") as caught:
         to_supervision(SMALL, 0)
     assert caught.value.hint == "Run: pip install supervision"

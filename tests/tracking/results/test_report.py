@@ -1,4 +1,4 @@
-"""The report: what is in it, that it needs nothing else, and what a browser makes of it."""
+"""The report: its content, that it needs nothing else, and its display in a browser."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from support.tracks import document, seen
 
-from tracking import TrackResult, export_tracks, timeline, track_video
+from tracking import TrackResult, build_timeline, export_tracks, track_video
 from tracking.errors import VideoError
-from tracking.results.best_crops import MAX_PICTURE_BYTES, Moment, Moments, cut_pictures, open_video, spread
+from tracking.results.best_crops import BestCrops, CropCandidate, group_by_time
+from tracking.results.crop_images import MAX_IMAGE_BYTES, cut_crops, open_video
 from tracking.results.reading import TrackReader, read_tracks
 from tracking.synthetic.rendering import Scene
 from tracking.video.writer import VideoWriter
@@ -82,18 +83,18 @@ def test_it_needs_nothing_else(report: Path) -> None:
     assert {a["href"][1:] for a in page.all("a")} <= set(ids), "every link leads somewhere"
 
 
-def test_it_shows_who_was_there(report: Path, scene: Scene) -> None:
+def test_it_shows_identities_and_issues(report: Path, scene: Scene) -> None:
     page = Page(report)
-    for words in ("Known people", "Tracks without a name", "Doubtful decisions", "gallery_match_threshold", "amber"):
+    for words in ("Known identities", "Tracks without a name", "Issues to check", "gallery_match_threshold", "amber"):
         assert words in page.text
     rows = page.all("div", "row")
-    assert len(rows) == len(page.all("article", "person")) > 6
+    assert len(rows) == len(page.all("article", "card")) > 6
     assert all(a["aria-label"] for a in page.all("svg"))
     images = page.all("img")
     assert len(images) > 20
     assert all(re.fullmatch(r".+ at \d:\d\d\.\d", a["alt"]) for a in images)
     for picture in page.pictures:
-        assert len(picture) <= MAX_PICTURE_BYTES
+        assert len(picture) <= MAX_IMAGE_BYTES
         pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
         assert pixels is not None
         assert 8 < max(pixels.shape[:2]) <= 168
@@ -144,9 +145,9 @@ def test_a_long_document_makes_a_short_report(tmp_path: Path) -> None:
     export_tracks(document(frames), tmp_path / "r.html")
     page = Page(tmp_path / "r.html")
     assert [len([r for r in page.all("div", "row") if r["data-kind"] == k]) for k in ("known", "unnamed")] == [200, 60]
-    assert "100 more, seen for a shorter time" in page.text
-    assert "940 more, seen for a shorter time" in page.text
-    assert len(page.all("article", "doubt")) == 60
+    assert "100 more, in view for a shorter time" in page.text
+    assert "940 more, in view for a shorter time" in page.text
+    assert len(page.all("article", "issue")) == 60
     assert (tmp_path / "r.html").stat().st_size < 1_500_000
 
 
@@ -170,7 +171,7 @@ def test_another_video_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "r.html").exists()
 
 
-def test_a_video_that_ends_early_is_told(tmp_path: Path) -> None:
+def test_a_video_that_ends_early_is_timeline(tmp_path: Path) -> None:
     clip = film(tmp_path / "clip.avi")
     content = document({n: [seen("1", "ann", 0.1)] for n in range(40)}, video={"fps": 10})
     (done,) = export_tracks(content, tmp_path / "r.html", video=clip)
@@ -180,13 +181,13 @@ def test_a_video_that_ends_early_is_told(tmp_path: Path) -> None:
     assert 0 < len(page.all("img")) < 8
 
 
-def test_sharp_moments_are_preferred(tmp_path: Path) -> None:
+def test_sharp_crops_are_preferred(tmp_path: Path) -> None:
     clip = film(tmp_path / "clip.avi")
-    flat, sharp = Moment(5, (10, 10, 60, 110), 0.5), Moment(15, (10, 10, 60, 110), 0.4)
-    outside, late = Moment(6, (-90, 0, -20, 50), 0.5), Moment(99, (10, 10, 60, 110), 0.5)
+    flat, sharp = CropCandidate(5, (10, 10, 60, 110), 0.5), CropCandidate(15, (10, 10, 60, 110), 0.4)
+    outside, late = CropCandidate(6, (-90, 0, -20, 50), 0.5), CropCandidate(99, (10, 10, 60, 110), 0.5)
     calls: list[int] = []
     with open_video(clip, (160, 120), "tracks") as reader:
-        pictures = cut_pictures(reader, [sharp, late, flat, outside], lambda done, total: calls.append(done))
+        pictures = cut_crops(reader, [sharp, late, flat, outside], lambda done, total: calls.append(done))
     assert set(pictures) == {flat, sharp}
     assert pictures[sharp].quality > pictures[flat].quality
     assert calls[-1] == 30
@@ -197,19 +198,19 @@ def test_noise_fits_into_a_picture(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "n.avi", width=400, height=400, fps=10, fourcc="MJPG")
     writer.write(noise)
     writer.close()
-    whole = Moment(0, (0, 0, 400, 400), 1.0)
+    whole = CropCandidate(0, (0, 0, 400, 400), 1.0)
     with open_video(tmp_path / "n.avi", None, "tracks") as reader:
-        assert len(cut_pictures(reader, [whole])[whole].jpeg) <= MAX_PICTURE_BYTES
+        assert len(cut_crops(reader, [whole])[whole].jpeg) <= MAX_IMAGE_BYTES
 
 
-def moments_of(reader: TrackReader) -> Moments:
-    moments = Moments(reader.size, has_tracks=reader.has_tracks)
+def best_crops_of(reader: TrackReader) -> BestCrops:
+    crops = BestCrops(reader.size, has_tracks=reader.has_tracks)
     for frame in reader:
-        moments.add(frame)
-    return moments
+        crops.add(frame)
+    return crops
 
 
-def test_moments_are_large_whole_unhidden_and_spread() -> None:
+def test_best_crops_are_large_whole_uncovered_and_spread() -> None:
     frames = {}
     for n in range(1000):
         good = n % 100 == 50
@@ -217,7 +218,7 @@ def test_moments_are_large_whole_unhidden_and_spread() -> None:
         frames[n] = [seen("1", "ann", 0.1, box=box, score=0.9)]
         if n == 150:  # hidden
             frames[n].append(seen("2", box=(22, 12, 62, 92), score=0.9))
-    kept = moments_of(read_tracks(document(frames))).of("1", "ann")
+    kept = best_crops_of(read_tracks(document(frames))).of("1", "ann")
     assert len(kept) <= 12
     best = [m.frame for m in kept if m.quality > 0.5]
     assert len(best) >= 5
@@ -225,11 +226,11 @@ def test_moments_are_large_whole_unhidden_and_spread() -> None:
     assert max(best) - min(best) > 600
 
 
-def test_spread_takes_the_best_of_each_time() -> None:
-    moments = [Moment(n, (0, 0, 1, 1), quality) for n, quality in enumerate([1, 2, 3, 9, 8, 7, 4, 5, 6])]
-    assert [[m.frame for m in group] for group in spread(moments, 3)] == [[2, 1], [3, 4], [8, 7]]
-    assert [len(group) for group in spread(moments, 99)] == [1] * 9
-    assert spread([], 3) == spread(moments, 0) == []
+def test_groups_in_time_keep_the_best() -> None:
+    crops = [CropCandidate(n, (0, 0, 1, 1), quality) for n, quality in enumerate([1, 2, 3, 9, 8, 7, 4, 5, 6])]
+    assert [[crop.frame for crop in group] for group in group_by_time(crops, 3)] == [[2, 1], [3, 4], [8, 7]]
+    assert [len(group) for group in group_by_time(crops, 99)] == [1] * 9
+    assert group_by_time([], 3) == group_by_time(crops, 0) == []
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -257,13 +258,13 @@ def test_a_browser_shows_it_without_a_complaint(report: Path, tmp_path: Path) ->
       data.paper = getComputedStyle(document.body).backgroundColor;
     })</script></body>"""
     page.write_text(report.read_text(encoding="utf-8").replace("</body>", look), encoding="utf-8")
-    told = timeline_counts(report)
+    timeline = timeline_counts(report)
     dark = ["--window-size=500,900", "--blink-settings=preferredColorScheme=0"]
     for words, paper in ((["--window-size=1200,900"], "rgb(255, 255, 255)"), (dark, "rgb(21, 24, 29)")):
         done = browse(page, *words, "--dump-dom")
         assert "CONSOLE" not in done.stderr, done.stderr
-        assert f'data-left="{told["known"]}"' in done.stdout
-        assert f'data-images="{told["images"]}"' in done.stdout
+        assert f'data-left="{timeline["known"]}"' in done.stdout
+        assert f'data-images="{timeline["images"]}"' in done.stdout
         assert 'data-wide="false"' in done.stdout, "nothing is wider than the window"
         assert f'data-paper="{paper}"' in done.stdout
 
@@ -276,5 +277,5 @@ def timeline_counts(report: Path) -> dict[str, int]:
 
 
 def test_the_timeline_and_the_report_agree(report: Path, result: TrackResult) -> None:
-    told = timeline(result)
-    assert [row["data-label"] for row in Page(report).all("div", "row")] == [p.label for p in told.presences]
+    timeline = build_timeline(result)
+    assert [row["data-label"] for row in Page(report).all("div", "row")] == [p.label for p in timeline.rows]

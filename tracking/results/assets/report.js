@@ -2,9 +2,9 @@
 (() => {
   const form = document.querySelector(".filter");
   const chart = document.getElementById("chart");
-  const rows = [...document.querySelectorAll(".row, .person")];
+  const rows = [...document.querySelectorAll(".row, .card")];
   const find = document.getElementById("find");
-  const only = document.getElementById("only-doubtful");
+  const onlyIssues = document.getElementById("only-issues");
   const kinds = [...form.querySelectorAll("[data-kind]")];
   form.hidden = rows.length === 0;
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -12,40 +12,40 @@
   const apply = () => {
     const text = find.value.trim().toLocaleLowerCase();
     const wanted = new Set(kinds.filter((box) => box.checked).map((box) => box.dataset.kind));
-    const left = new Set();
+    const shownKinds = new Set();
     let count = 0;
     for (const row of rows) {
-      const fits =
+      const matches =
         wanted.has(row.dataset.kind) &&
         row.dataset.label.toLocaleLowerCase().includes(text) &&
-        (!only.checked || Number(row.dataset.doubts) > 0);
-      row.hidden = !fits;
-      if (fits) {
-        left.add(row.dataset.kind);
+        (!onlyIssues.checked || Number(row.dataset.issues) > 0);
+      row.hidden = !matches;
+      if (matches) {
+        shownKinds.add(row.dataset.kind);
         count += row.classList.contains("row") ? 1 : 0;
       }
     }
     for (const box of kinds) {
       const section = document.getElementById(box.dataset.kind);
       const heading = chart.querySelector(`[data-heading="${box.dataset.kind}"]`);
-      section.hidden = heading.hidden = !left.has(box.dataset.kind);
+      section.hidden = heading.hidden = !shownKinds.has(box.dataset.kind);
     }
-    document.getElementById("found").value = `${count} shown`;
+    document.getElementById("found").value = `${count} ${count === 1 ? "row" : "rows"} shown`;
   };
   form.addEventListener("input", apply);
 
-  // A line under the pointer, with its time.
+  // A vertical line at the pointer, with its time.
   const first = Number(chart.dataset.first);
   const last = Number(chart.dataset.last);
   const fps = Number(chart.dataset.fps);
   const cursor = document.createElement("div");
-  const word = document.createElement("span");
+  const label = document.createElement("span");
   cursor.className = "cursor";
   cursor.hidden = true;
   cursor.setAttribute("aria-hidden", "true");
-  cursor.append(word);
+  cursor.append(label);
   chart.append(cursor);
-  const clock = (frame) => {
+  const formatTime = (frame) => {
     if (!fps) return `frame ${Math.floor(frame)}`;
     const tenths = Math.round((frame / fps) * 10);
     const seconds = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
@@ -59,7 +59,7 @@
     const box = bars.getBoundingClientRect();
     const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
     cursor.style.left = `${event.clientX - chart.getBoundingClientRect().left}px`;
-    word.textContent = clock(first + share * (last - first));
+    label.textContent = formatTime(first + share * (last - first));
   });
   chart.addEventListener("pointerleave", () => (cursor.hidden = true));
 })();

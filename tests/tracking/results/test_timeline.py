@@ -1,4 +1,4 @@
-"""The timeline: every figure of a small document, worked out by hand."""
+"""The timeline: every figure of a small document, computed by hand."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import pytest
 from PIL import Image
 from support.tracks import document, seen
 
-from tracking import Timeline, export_tracks, timeline
+from tracking import Timeline, build_timeline, export_tracks
 from tracking.errors import OptionError, OutputError
-from tracking.results.plot import plot_timeline
-from tracking.results.presence import Presence, clock, natural
+from tracking.results.formatting import format_time, natural_key
+from tracking.results.sightings import TimelineRow
+from tracking.results.timeline_plot import plot_timeline
 
 
-def by_label(told: Timeline) -> dict[str, Presence]:
-    return {presence.label: presence for presence in told.presences}
+def by_label(timeline: Timeline) -> dict[str, TimelineRow]:
+    return {row.label: row for row in timeline.rows}
 
 
-def test_who_when_where_how_surely() -> None:
+def test_rows_and_sightings() -> None:
     frames: dict[int, list[dict[str, Any]]] = {number: [] for number in range(40)}
     # Ann walks right in track 2 (frames 2 to 5, nameless in 2), is away for 4 frames, and is back in track 10.
     for number, distance in ((2, None), (3, 0.1), (4, 0.2), (5, 0.3)):
@@ -36,12 +37,12 @@ def test_who_when_where_how_surely() -> None:
     for number in (20, 33):
         frames[number].append(seen("9"))
     frames[39].append(seen(None))
-    told = timeline(document(frames))
-    assert (told.frames, told.first_frame, told.last_frame) == (40, 0, 39)
-    assert (told.detections, told.tracked, told.named, told.tracks) == (19, 18, 15, 4)
-    assert [p.kind for p in told.presences] == ["known", "unknown", "unnamed"]
-    assert told.max_gap == 10
-    ann = by_label(told)["ann"]
+    timeline = build_timeline(document(frames))
+    assert (timeline.frames, timeline.first_frame, timeline.last_frame) == (40, 0, 39)
+    assert (timeline.detections, timeline.tracked, timeline.named, timeline.tracks) == (19, 18, 15, 4)
+    assert [p.kind for p in timeline.rows] == ["known", "unknown", "unnamed"]
+    assert timeline.max_gap == 10
+    ann = by_label(timeline)["ann"]
     assert (ann.first, ann.last, ann.frames, ann.track_ids) == (3, 19, 13, ("2", "10"))
     assert ann.mean_distance == pytest.approx((0.1 + 0.2 + 0.3 + 10 * 0.05) / 13)
     assert ann.worst_distance == 0.3
@@ -49,33 +50,33 @@ def test_who_when_where_how_surely() -> None:
     assert (ann.first_box, ann.last_box) == ((30, 20, 50, 60), (100, 20, 120, 60))
     assert ann.mean_position == pytest.approx(((40 + 50 + 60 + 10 * 110) / 13, 40))
     assert ann.path[:2] == ((3, 40.0, 60.0), (4, 50.0, 60.0))
-    one, two = ann.stretches
+    one, two = ann.sightings
     assert (one.track_id, one.first, one.last, one.frames, one.worst_frame) == ("2", 3, 5, 3, 5)
     assert (two.track_id, two.first, two.last, two.mean_distance) == ("10", 10, 19, pytest.approx(0.05))
-    nameless = by_label(told)["track 9"]
-    assert [(s.first, s.last, s.frames) for s in nameless.stretches] == [(20, 20, 1), (33, 33, 1)]
+    nameless = by_label(timeline)["track 9"]
+    assert [(s.first, s.last, s.frames) for s in nameless.sightings] == [(20, 20, 1), (33, 33, 1)]
     assert (nameless.frames, nameless.mean_distance) == (2, None)
-    as_json = ann.as_dict(told.fps)
+    as_json = ann.as_dict(timeline.fps)
     assert (as_json["first_s"], as_json["last_s"], as_json["seconds"]) == (0.3, 2.0, 1.3)
     assert [s["first_frame"] for s in as_json["stretches"]] == [3, 10]
     assert "mean_distance" not in nameless.as_dict(None)
-    assert timeline(told) is told
-    assert told.track_names == {"2": ("ann",), "9": (), "10": ("ann",), "11": ("unknown-0003",)}
+    assert build_timeline(timeline) is timeline
+    assert timeline.track_names == {"2": ("ann",), "9": (), "10": ("ann",), "11": ("unknown-0003",)}
 
 
 def test_gaps() -> None:
     frames = {n: [seen("1", "ann", 0.1)] for n in (0, 1, 5, 6)}
-    assert len(timeline(document(frames)).presences[0].stretches) == 1
-    assert [s.first for s in timeline(document(frames), max_gap=2).presences[0].stretches] == [0, 5]
-    assert len(timeline(document(frames), max_gap=3).presences[0].stretches) == 1
+    assert len(build_timeline(document(frames)).rows[0].sightings) == 1
+    assert [s.first for s in build_timeline(document(frames), max_gap=2).rows[0].sightings] == [0, 5]
+    assert len(build_timeline(document(frames), max_gap=3).rows[0].sightings) == 1
     with pytest.raises(OptionError, match="max_gap"):
-        timeline(document(frames), max_gap=-1)
-    assert timeline(document(frames, fps=None)).max_gap == 30
+        build_timeline(document(frames), max_gap=-1)
+    assert build_timeline(document(frames, fps=None)).max_gap == 30
 
 
 def test_a_path_is_thinned_and_keeps_its_ends() -> None:
     frames = {n: [seen("1", "ann", 0.1, box=(n, 0, n + 2, 10))] for n in range(5000)}
-    path = timeline(document(frames)).presences[0].path
+    path = build_timeline(document(frames)).rows[0].path
     assert 40 < len(path) <= 96
     assert path[0] == (0, 1.0, 10.0)
     assert path[-1][0] > 4850
@@ -95,8 +96,8 @@ def nobody(frame: int) -> tuple[None, None]:
     return None, None
 
 
-# name: (frames, the doubts: (kind, identity, track, frame))
-DOUBTS: dict[str, tuple[dict[int, list[dict[str, Any]]], list[tuple[str, str, str | None, int]]]] = {
+# name: (frames, the issues: (kind, identity, track, frame))
+ISSUES: dict[str, tuple[dict[int, list[dict[str, Any]]], list[tuple[str, str, str | None, int]]]] = {
     "none": (STEADY, []),
     "at the limit of near": ({n: [seen("1", "ann", 0.2)] for n in range(30)}, []),
     "near": ({n: [seen("1", "ann", 0.201)] for n in range(30)}, [("near", "ann", "1", 0)]),
@@ -141,47 +142,47 @@ DOUBTS: dict[str, tuple[dict[int, list[dict[str, Any]]], list[tuple[str, str, st
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", DOUBTS)
-def test_doubts(name: str) -> None:
-    frames, expected = DOUBTS[name]
-    told = timeline(document(frames))
-    assert [(d.kind, d.identity, d.track_id, d.frame) for d in told.doubts] == expected
-    for doubt in told.doubts:
-        assert doubt.identity in doubt.text
-        assert doubt.as_dict()["doubt"] == doubt.kind
+@pytest.mark.parametrize("name", ISSUES)
+def test_issues(name: str) -> None:
+    frames, expected = ISSUES[name]
+    timeline = build_timeline(document(frames))
+    assert [(d.kind, d.identity, d.track_id, d.frame) for d in timeline.issues] == expected
+    for issue in timeline.issues:
+        assert issue.identity in issue.text
+        assert issue.as_dict()["doubt"] == issue.kind
 
 
-def test_without_tracks_names_alone_make_lines() -> None:
+def test_without_tracks_rows_are_made_of_names() -> None:
     frames = {
         n: [seen("0", "ann", 0.1), seen("1", "ann" if n == 3 else None, 0.2 if n == 3 else None)] for n in range(9)
     }
-    told = timeline(document(frames, tracker="gallery_only"))
-    (ann,) = told.presences
-    assert (ann.frames, ann.track_ids, told.tracks, told.has_tracks) == (9, (), 0, False)
-    assert [(d.kind, d.track_id) for d in told.doubts] == [("twice", None)]
+    timeline = build_timeline(document(frames, tracker="gallery_only"))
+    (ann,) = timeline.rows
+    assert (ann.frames, ann.track_ids, timeline.tracks, timeline.has_tracks) == (9, (), 0, False)
+    assert [(d.kind, d.track_id) for d in timeline.issues] == [("twice", None)]
 
 
-def test_nothing() -> None:
-    told = timeline(document({}))
-    assert (told.presences, told.doubts, told.first_frame, told.tracked) == ((), (), None, 0)
-    assert timeline(document({0: []})).first_frame == 0
+def test_empty_documents() -> None:
+    timeline = build_timeline(document({}))
+    assert (timeline.rows, timeline.issues, timeline.first_frame, timeline.tracked) == ((), (), None, 0)
+    assert build_timeline(document({0: []})).first_frame == 0
 
 
 def test_only_some_classes() -> None:
     frames = {n: [seen("1", class_id=0), seen("2", class_id=2, class_name="car")] for n in range(3)}
-    assert [p.class_name for p in timeline(document(frames), classes=[2]).presences] == ["car"]
+    assert [p.class_name for p in build_timeline(document(frames), classes=[2]).rows] == ["car"]
 
 
 @pytest.mark.parametrize(
     ("frame", "fps", "text"),
     [(0, 10, "0:00.0"), (599.6, 10, "1:00.0"), (62.5, 1, "1:02.5"), (3662, 1, "1:01:02"), (7, None, "frame 7")],
 )
-def test_clock(frame: float, fps: float | None, text: str) -> None:
-    assert clock(frame, fps) == text
+def test_format_time(frame: float, fps: float | None, text: str) -> None:
+    assert format_time(frame, fps) == text
 
 
 def test_natural_order() -> None:
-    assert sorted(["10", "9", "b", "a2"], key=natural) == ["9", "10", "a2", "b"]
+    assert sorted(["10", "9", "b", "a2"], key=natural_key) == ["9", "10", "a2", "b"]
 
 
 def crowd(count: int) -> dict[str, Any]:
@@ -195,8 +196,8 @@ def crowd(count: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("count", [0, 1, 3, 60])
 def test_picture(count: int, tmp_path: Path) -> None:
-    told = timeline(crowd(count))
-    assert plot_timeline(told, tmp_path / "t.png").rows == count
+    timeline = build_timeline(crowd(count))
+    assert plot_timeline(timeline, tmp_path / "t.png").rows == count
     with Image.open(tmp_path / "t.png") as image:
         assert image.width == 1320
         assert image.height > 20 * count
@@ -208,16 +209,16 @@ def test_picture(count: int, tmp_path: Path) -> None:
 
 
 def test_picture_has_rows_for_the_longest(tmp_path: Path) -> None:
-    done = plot_timeline(timeline(crowd(20)), tmp_path / "t.svg", most=5)
+    done = plot_timeline(build_timeline(crowd(20)), tmp_path / "t.svg", max_rows=5)
     assert done.rows == 5
-    assert "15 more lines" in done.notes[0]
+    assert "15 shorter rows are left out" in done.notes[0]
     assert ElementTree.parse(tmp_path / "t.svg").getroot().tag.endswith("svg")
 
 
 def test_picture_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="expected a picture"):
-        plot_timeline(timeline(crowd(1)), tmp_path / "t.bmp")
-    monkeypatch.setattr("tracking.results.plot.find_spec", lambda name: None)
+        plot_timeline(build_timeline(crowd(1)), tmp_path / "t.bmp")
+    monkeypatch.setattr("tracking.results.timeline_plot.find_spec", lambda name: None)
     with pytest.raises(OutputError, match="Matplotlib") as caught:
         export_tracks(crowd(1), tmp_path / "t.png")
     assert caught.value.hint == "Run: pip install matplotlib"
