@@ -1,4 +1,4 @@
-"""Tracks as a flat table, CSV or Parquet: one row for each box. docs/reference/tracks-formats.md explains the columns."""
+"""Tracks as a flat table, CSV or Parquet, with one row for each box (docs/reference/tracks-formats.md)."""
 
 from __future__ import annotations
 

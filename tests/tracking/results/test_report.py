@@ -171,7 +171,7 @@ def test_another_video_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "r.html").exists()
 
 
-def test_a_video_that_ends_early_is_timeline(tmp_path: Path) -> None:
+def test_a_video_that_ends_early_is_noted(tmp_path: Path) -> None:
     clip = film(tmp_path / "clip.avi")
     content = document({n: [seen("1", "ann", 0.1)] for n in range(40)}, video={"fps": 10})
     (done,) = export_tracks(content, tmp_path / "r.html", video=clip)
@@ -258,13 +258,13 @@ def test_a_browser_shows_it_without_a_complaint(report: Path, tmp_path: Path) ->
       data.paper = getComputedStyle(document.body).backgroundColor;
     })</script></body>"""
     page.write_text(report.read_text(encoding="utf-8").replace("</body>", look), encoding="utf-8")
-    timeline = timeline_counts(report)
+    counts = timeline_counts(report)
     dark = ["--window-size=500,900", "--blink-settings=preferredColorScheme=0"]
     for words, paper in ((["--window-size=1200,900"], "rgb(255, 255, 255)"), (dark, "rgb(21, 24, 29)")):
         done = browse(page, *words, "--dump-dom")
         assert "CONSOLE" not in done.stderr, done.stderr
-        assert f'data-left="{timeline["known"]}"' in done.stdout
-        assert f'data-images="{timeline["images"]}"' in done.stdout
+        assert f'data-left="{counts["known"]}"' in done.stdout
+        assert f'data-images="{counts["images"]}"' in done.stdout
         assert 'data-wide="false"' in done.stdout, "nothing is wider than the window"
         assert f'data-paper="{paper}"' in done.stdout
 
