@@ -24,10 +24,10 @@ _OWN_COLOUR, _OTHER_COLOUR, _THRESHOLD_COLOUR = "#1b7837", "#b2182b", "#202124"
 _MEAN_COLOUR, _SINGLE_COLOUR = "#2166ac", "#e08214"
 _RATE_TICKS = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 _SEPARATION_WORDS = {
-    "camera": "by another camera",
-    "source": "in another visit",
-    "file_order": "in another part of the images",
-    "nothing": "another time (none)",
+    "camera": "across cameras",
+    "source": "across visits",
+    "file_order": "across parts of the files",
+    "nothing": "nowhere",
 }
 
 
@@ -112,8 +112,9 @@ def _draw_distances(axes: Any, calibration: Calibration) -> None:
     axes.set_xlabel("cosine distance")
     axes.set_ylabel("share of probes")
     axes.set_title(
-        f"Distances: class {_escaped(calibration.class_name)}, {calibration.entries} entries of "
-        f"{calibration.identities} identities; {_probe_words(curve)}"
+        f"{_escaped(calibration.class_name)}: {calibration.entries} entries of {calibration.identities} identities; "
+        f"{_probe_words(curve)}",
+        fontsize=11,
     )
     axes.set_ylim(0.0, axes.get_ylim()[1] * 1.5)  # room for the legend
     axes.legend(fontsize=9, loc="upper left")
@@ -149,8 +150,9 @@ def _draw_trade_off(axes: Any, calibration: Calibration) -> None:
     axes.set_xlabel("false accept rate (FPIR): strangers who get a name")
     axes.set_ylabel("miss rate (FNIR): known people who do not get theirs")
     axes.set_title(
-        f"Error trade-off, open set of {calibration.identities} identities; known people were seen "
-        f"{_SEPARATION_WORDS[calibration.separation]}"
+        f"Error rates (open set, {calibration.identities} identities); misses measured "
+        f"{_SEPARATION_WORDS[calibration.separation]}",
+        fontsize=11,
     )
     if has_curve:
         axes.legend(fontsize=9, loc="upper right")
