@@ -80,11 +80,11 @@ from .transfer.image_folders import FoldersReport as FoldersReport
 from .transfer.image_folders import export_folders as export_folders
 from .transfer.ingest import IngestReport as IngestReport
 from .transfer.ingest import ingest_folder as ingest_folder
-from .transfer.parquet import ExportReport as ExportReport
-from .transfer.parquet import ImportReport as ImportReport
-from .transfer.parquet import ParquetHeader as ParquetHeader
-from .transfer.parquet import export_parquet as export_parquet
-from .transfer.parquet import import_parquet as import_parquet
-from .transfer.parquet import read_parquet_header as read_parquet_header
+from .transfer.parquet_export import ExportReport as ExportReport
+from .transfer.parquet_export import export_parquet as export_parquet
+from .transfer.parquet_format import ParquetHeader as ParquetHeader
+from .transfer.parquet_import import ImportReport as ImportReport
+from .transfer.parquet_import import import_parquet as import_parquet
+from .transfer.parquet_reader import read_parquet_header as read_parquet_header
 from .transfer.reembed import ReembedReport as ReembedReport
 from .transfer.reembed import reembed_gallery as reembed_gallery

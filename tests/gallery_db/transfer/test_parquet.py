@@ -473,7 +473,7 @@ def test_pictures_travel_with_their_entries(tmp_path: Path) -> None:
 def test_large_pictures_are_not_held_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = [save_picture(tmp_path / f"{number}.png", number) for number in range(7)]
     most = sum(path.stat().st_size for path in pictures[:2])
-    monkeypatch.setattr("gallery_db.transfer.parquet._GROUP_BYTES", most)
+    monkeypatch.setattr("gallery_db.transfer.parquet_export._MAX_GROUP_BYTES", most)
     make_gallery(tmp_path / "a", [Entry(id=path.name, identity="x", source=str(path)) for path in pictures])
     assert export(tmp_path / "a", tmp_path / "f.parquet", pictures=True).pictures == 7
     facts = pq.ParquetFile(tmp_path / "f.parquet").metadata
