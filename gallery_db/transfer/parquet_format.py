@@ -112,7 +112,7 @@ def parse_header(path: Path, schema: pa.Schema, rows: int) -> ParquetHeader:
     if raw is None:
         raise GalleryFormatError(
             f"{path} is a Parquet file, but not of a gallery: its schema has no metadata 'gtrack'.",
-            hint="pandas and polars drop the metadata when they save; docs/reference/gallery-parquet.md shows how to keep it.",
+            hint="pandas and polars drop it on saving; docs/reference/gallery-parquet.md shows how to keep it.",
         )
     try:
         facts = json.loads(raw)
