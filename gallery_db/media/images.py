@@ -112,7 +112,7 @@ def read_image_bytes(data: bytes, *, name: str = "the image", smallest_side: int
         except UnidentifiedImageError:
             raise ImageError(
                 f"{name} is not an image that can be read.",
-                hint="Expected JPEG, PNG, BMP, WebP, TIFF, GIF, PPM or AVIF.",
+                hint="Use a JPEG, PNG, BMP, WebP, TIFF, GIF, PPM, JPEG 2000 or AVIF file.",
             ) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise ImageError(f"{name} is too large to decode: {error}", hint="Scale it down.") from error

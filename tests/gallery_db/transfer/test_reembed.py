@@ -107,7 +107,7 @@ def test_what_cannot_be_embedded_is_listed(tmp_path: Path) -> None:
         "box": (Entry(id="box", identity="a", source=str(source), box=(4.4, 7.6, 20.2, 99.0)), None),
         "crop": (Entry(id="crop", identity="a", origin="track", frame=3, extra={"crop": "crops/1.jpg"}), None),
         "gone": (Entry(id="gone", identity="a", source=str(tmp_path / "none.png")), "is gone"),
-        "changed": (Entry(id="changed", identity="a", source=str(source), content_hash="0" * 64), "another picture"),
+        "changed": (Entry(id="changed", identity="a", source=str(source), content_hash="0" * 64), "a different image"),
         "cut off": (Entry(id="cut off", identity="a", source=str(cut)), "cannot be decoded"),
         "off": (Entry(id="off", identity="a", source=str(source), box=(900, 0, 950, 9)), "shows nothing"),
         "no source": (Entry(id="no source", identity="a"), "no source"),
