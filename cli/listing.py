@@ -35,8 +35,8 @@ def list_names(
     columns: list[str]
     rows: list[tuple[Any, ...]]
     if what is What.trackers:
+        from tracking.trackers.registry import available_trackers
         from tracking.trackers.temporal import DEFAULT_TEMPORAL, TemporalOptions, available_temporal
-        from tracking.trackers.trackers import available_trackers
 
         columns = ["name", "option", "what"]
         about = {

@@ -7,19 +7,21 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cli.option_names import with_option_names
+
 __all__ = ["print_error", "print_json_lines", "print_table", "say"]
 
 
 def say(message: str) -> None:
-    """A line for the user, on stderr."""
-    print(f"gtrack: {message}", file=sys.stderr)
+    """Print a line for the user on stderr; options that it names are the command line's."""
+    print(f"gtrack: {with_option_names(message)}", file=sys.stderr)
 
 
 def print_error(message: str, hint: str | None) -> None:
-    """An error and what to do about it, on stderr."""
-    print(f"error: {message}", file=sys.stderr)
+    """Print an error and what to do about it on stderr; options that it names are the command line's."""
+    print(f"error: {with_option_names(message)}", file=sys.stderr)
     if hint:
-        print(f"  hint: {hint}", file=sys.stderr)
+        print(f"  hint: {with_option_names(hint)}", file=sys.stderr)
 
 
 def print_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:

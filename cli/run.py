@@ -93,11 +93,11 @@ def print_result(result: TrackResult) -> None:
         minutes, seconds = divmod(frame / fps, 60)
         return f"{frame} ({int(minutes)}:{seconds:04.1f})"
 
-    if result.seen:
+    if result.sightings:
         print_table(
             "Who was seen when",
             ["identity", "frames", "first frame", "last frame", "tracks"],
-            [(s.identity, s.frames, clock(s.first), clock(s.last), s.tracks) for s in result.seen],
+            [(s.identity, s.frames, clock(s.first), clock(s.last), s.tracks) for s in result.sightings],
         )
     stats = result.stats
     print(
@@ -331,7 +331,7 @@ def run(
     save_json: Annotated[
         bool, typer.Option("--json", help="Save the tracks as RUN/tracked.json (track-v1).", rich_help_panel=_SAVING)
     ] = False,
-    frames: Annotated[
+    save_frames: Annotated[
         bool, typer.Option("--frames", help="Save annotated frames as RUN/frames/000000.jpg.", rich_help_panel=_SAVING)
     ] = False,
     save_video: Annotated[
@@ -367,8 +367,11 @@ def run(
 
     Ctrl-C keeps what is done: the saved files are complete up to the last frame, and --enroll stores its tracks.
     """
+    arguments = dict(locals())  # what the options say; the inputs are taken out below
     from tracking.errors import OptionError
 
+    for name in ("video", "video_option", "dets_json", "detect", "temporal_option", "no_progress"):
+        del arguments[name]
     if video is not None and video_option is not None:
         raise OptionError("the video was given twice, as an argument and with --video.")
     source = video or video_option
@@ -381,78 +384,19 @@ def run(
         )
     if dets_json is not None and detect is not None:
         raise OptionError("--dets-json and --detect exclude each other.")
-    from tracking.detectors import DetectorOptions
-    from tracking.identification.gallery_source import EmbedderOptions
-    from tracking.options import RunOptions, parse_range, read_class_names
-    from tracking.outputs.run_outputs import OutputOptions
-    from tracking.pipeline import DetectionInput, TrackingRun
-    from tracking.trackers.temporal import TemporalOptions
-    from tracking.video.live import LiveOptions
+    from tracking.options import RunOptions, detector_options, parse_range
+    from tracking.pipeline import TrackingRun
 
-    options = RunOptions(
-        tracker=tracker,
-        classes=read_class_ids(classes),
-        filter_gallery=filter_gallery,
-        temporal=TemporalOptions(
-            name=temporal,
-            track_thresh=track_thresh,
-            match_thresh=match_thresh,
-            track_buffer=track_buffer,
-            frame_rate=frame_rate,
-            max_obs=max_obs,
-            per_class=per_class,
-            extra=_temporal_options(temporal_option or []),
-        ),
-        gallery=gallery,
-        embedder=EmbedderOptions(
-            weights=reid_weights,
-            models_dir=models_dir,
-            device=device,
-            half=half,
-            runtime=runtime,
-            threads=threads,
-            download=download,
-        ),
-        reid_frequency=reid_frequency,
-        gallery_match_threshold=gallery_match_threshold,
-        backfill=backfill,
-        search=search.value,
-        explain=explain,
-        class_names=read_class_names(class_names),
-        frame_range=parse_range(frame_range),
-        lenient=lenient,
-        output=OutputOptions(
-            json=save_json,
-            frames=frames,
-            video=save_video,
-            out_dir=out_dir,
-            run_name=run_name,
-            fps=save_fps,
-            fourcc=fourcc,
-            display=display,
-        ),
-        enroll=enroll.value,
-        source_id=source_id,
-        grace_frames=grace_frames,
-        save_detections=save_detections,
-        live=LiveOptions(reconnect_seconds=reconnect_seconds, duration=duration, max_frames=max_frames, loop=loop),
-    )
-    detections: DetectionInput = dets_json or ""
-    if detect is not None:
-        detections = DetectorOptions(
-            weights=detect,
-            score_threshold=score_threshold,
-            nms_iou=nms_iou,
-            classes=options.classes,
-            device=device,
-            half=half,
-            batch_size=batch_size,
-            image_size=image_size,
-            threads=threads,
-            family=family,  # type: ignore[arg-type]  # DetectorOptions.validate
-            class_names=options.class_names,
-            models_dir=models_dir,
-        )
+    arguments |= {
+        "classes": read_class_ids(classes),
+        "frame_range": parse_range(frame_range),
+        "temporal_options": _temporal_options(temporal_option or []),
+        "search": search.value,
+        "enroll": enroll.value,
+    }
+    options = RunOptions.from_arguments(arguments)
+    detections = dets_json if detect is None else detector_options(detect, arguments)
+    assert detections is not None
     job = TrackingRun(detections, source, options, notify=say)
     try:
         result = job.execute_with_bars(enabled=not no_progress)

@@ -30,5 +30,5 @@ from .results.track_frame import TrackFrame as TrackFrame
 from .synthetic.config import SceneConfig as SceneConfig
 from .synthetic.rendering import Scene as Scene
 from .synthetic.rendering import render_scene as render_scene
-from .trackers.trackers import available_trackers as available_trackers
+from .trackers.registry import available_trackers as available_trackers
 from .video.live import LiveOptions as LiveOptions

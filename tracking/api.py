@@ -1,4 +1,4 @@
-"""The main job as one call."""
+"""A whole run as one call: `track_video`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from tracking.detections.reader import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.enrolment.base import EnrolMode
 from tracking.errors import OptionError
-from tracking.identification.gallery_source import EmbedderOptions
-from tracking.options import RunOptions, read_class_names
+from tracking.options import RunOptions, detector_options
 from tracking.outputs.result import TrackResult
-from tracking.outputs.run_outputs import OutputOptions
 from tracking.pipeline import DetectionInput, TrackingRun
-from tracking.trackers.temporal import DEFAULT_TEMPORAL, TemporalOptions
+from tracking.trackers.temporal import DEFAULT_TEMPORAL
 from tracking.video.live import LiveOptions
 
 __all__ = ["track_video"]
@@ -80,12 +78,12 @@ def track_video(
             Ultralytics' ``Results``; None.
         video: The video that they were made from; with `detect` also a camera's index (``"0"``), or the address of a
             stream.
-        tracker: ``gallery_hybrid`` (association over time, names from looks at each track) or
-            ``gallery_only`` (every detection by itself).
+        tracker: ``gallery_hybrid`` (association over time, names from several observations of each
+            track) or ``gallery_only`` (every detection by itself).
         classes: Class ids to track, None for all; others pass through unchanged.
         filter_gallery: Drop detections of tracked classes that got no identity.
         track_thresh: Score from which a detection may start a track.
-        match_thresh: Highest association cost that still links; higher accepts more.
+        match_thresh: Highest association cost that still links a detection to a track; higher accepts more.
         track_buffer: Frames (at 30 per second) that a lost track is kept.
         frame_rate: Frames per second of the video; scales ``track_buffer``.
         per_class: Track each class on its own.
@@ -93,14 +91,14 @@ def track_video(
         reid_weights: A weights file, a name, or ``builtin``; None for the gallery's own model.
         gallery: A gtrack gallery, the address of a served one (``http://HOST:PORT``), or a tree of image folders; None
             to track without names.
-        reid_frequency: Frames between two looks at a track, on average.
+        reid_frequency: Frames between two observations of a track, on average.
         gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2]; None for the
-            gallery's own (see `gtrack gallery calibrate`), else 0.25.
+            calibrated threshold of the gallery (see `gtrack gallery calibrate`), else 0.25.
         search: How the gallery is searched: ``exact`` compares with every entry, ``auto`` gives the same answers
             sooner, ``hnsw`` asks Chroma's index, approximately.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a CUDA index.
         half: FP16 where the device has it.
-        models_dir: Where names of weights are looked up first.
+        models_dir: Folder in which names of weights are looked up first.
         save_json_flag: Save ``tracked.json``.
         save_frames: Save annotated frames.
         save_video: File name of the annotated video inside the run folder.
@@ -118,83 +116,42 @@ def track_video(
         runtime: ``auto``, or ``torch`` to run ``.pt`` weights in torch on a CPU too.
         threads: CPU threads of the ReID model.
         download: Allow known weights to be downloaded.
-        enroll: Whom to put into the gallery when their track has ended: nobody (``off``), those without a
-            name (``unknown``), or sure matches of named people as well (``all``). The gallery is made if it
-            is absent, and nobody else may write to it meanwhile.
+        enroll: Which tracks to enrol after they have ended: none (``off``), those without a name (``unknown``), or
+            sure matches of named identities as well (``all``). The gallery is created if there is none, and no other
+            process may write to it meanwhile.
         source_id: The camera that enrolled tracks are of; the video's stem if None.
         grace_frames: Frames that a track may be out of sight before it has ended.
-        backfill: Write a name that is decided later on the track's earlier frames too, in a second pass.
+        backfill: Write the final names on the earlier frames of each track too, in a second pass.
         detect: Detect in the same pass: ``builtin``, a ``.onnx`` or ``.pt`` file, options that name one, or a
             `Detector` of your own. With a file, `classes` limits what it finds as well, and `device`, `half`,
             `threads` and `models_dir` hold for it too.
-        save_detections: Also write what was detected to this det-v1 file.
+        save_detections: Also write the detections of `detect` to this det-v1 file.
         live: How a camera or a stream is read, and when the run ends.
-        explain: Say what each decision rests on, in ``tracked.json`` and as ``explain.jpg``; needs a saving argument.
-        notify: Takes one-line messages; they are dropped if None.
+        explain: Explain each decision, in ``tracked.json`` and as ``explain.jpg``; needs a saving argument.
+        notify: Takes one-line messages for the user; they are dropped if None.
 
     Returns:
-        The track-v1 payload, the outputs' paths, figures, and who was seen when.
+        The track-v1 payload, the paths of the outputs, the run's figures, and the sightings of each identity.
 
     Raises:
         GtrackError: Any leaf of the tree in `gallery_db.errors`.
         KeyboardInterrupt: Ctrl-C, after the outputs of the frames done are complete.
     """
+    arguments = dict(locals())  # what shapes the run; the inputs are taken out below
+    for name in ("dets_json", "detect", "video", "no_progress", "notify"):
+        del arguments[name]
+    arguments["save_json"] = arguments.pop("save_json_flag")
+    arguments["temporal_options"] = temporal_options or {}
+    arguments["live"] = live or LiveOptions()
     if (dets_json is None) == (detect is None):
-        raise OptionError("expected either detections (dets_json) or a detector (detect), and not both.")
-    detections: DetectionInput = dets_json if dets_json is not None else ()
+        raise OptionError("expected either detections (`dets_json`) or a detector (`detect`), and not both.")
+    detections: DetectionInput
     if isinstance(detect, (str, Path)):
-        detections = DetectorOptions(
-            weights=detect, classes=classes, device=device, half=half, threads=threads, models_dir=models_dir
-        )
+        detections = detector_options(detect, arguments)
     elif detect is not None:
         detections = detect
-    options = RunOptions(
-        tracker=tracker,
-        classes=classes,
-        filter_gallery=filter_gallery,
-        temporal=TemporalOptions(
-            name=temporal,
-            track_thresh=track_thresh,
-            match_thresh=match_thresh,
-            track_buffer=track_buffer,
-            frame_rate=frame_rate,
-            max_obs=max_obs,
-            per_class=per_class,
-            extra=temporal_options or {},
-        ),
-        gallery=gallery,
-        embedder=EmbedderOptions(
-            weights=reid_weights,
-            models_dir=models_dir,
-            device=device,
-            half=half,
-            runtime=runtime,
-            threads=threads,
-            download=download,
-        ),
-        reid_frequency=reid_frequency,
-        gallery_match_threshold=gallery_match_threshold,
-        search=search,
-        class_names=read_class_names(class_names),
-        frame_range=frame_range,
-        lenient=lenient,
-        output=OutputOptions(
-            json=save_json_flag,
-            frames=save_frames,
-            video=save_video,
-            out_dir=Path(out_dir),
-            run_name=run_name,
-            fps=save_fps,
-            fourcc=fourcc,
-            display=display,
-        ),
-        enroll=enroll,
-        source_id=source_id,
-        grace_frames=grace_frames,
-        backfill=backfill,
-        save_detections=None if save_detections is None else Path(save_detections),
-        live=live or LiveOptions(),
-        explain=explain,
-    )
-    run = TrackingRun(detections, video, options, notify=notify)
+    else:
+        assert dets_json is not None
+        detections = dets_json
+    run = TrackingRun(detections, video, RunOptions.from_arguments(arguments), notify=notify)
     return run.execute_with_bars(enabled=not no_progress)

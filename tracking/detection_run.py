@@ -7,19 +7,18 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracking.detections.feeds import DetectorFeed, FramesAhead
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
-from tracking.errors import OptionError, OutputError, VideoError
+from tracking.errors import OutputError, VideoError
+from tracking.options import FrameRange, check_range
+from tracking.progress import progress_bar
+from tracking.run.inputs import read_ahead
 from tracking.video.addresses import public_name
 from tracking.video.live import LiveOptions, LiveReader
 from tracking.video.opening import open_video
-from tracking.video.reader import FrameReader
-
-if TYPE_CHECKING:
-    from tracking.options import FrameRange
 
 __all__ = ["DetectResult", "DetectionRun", "detect_video"]
 
@@ -174,31 +173,6 @@ class _Clock:
         return {name: round(value, 3) for name, value in found.items()}
 
 
-def check_range(video: str | Path, frame_range: FrameRange, live: LiveOptions) -> None:
-    """Refuse a range for what has no fixed frames, and one that is empty.
-
-    Raises:
-        OptionError: So it is; or see `LiveOptions.validate`.
-    """
-    live.validate(video)
-    start, stop = frame_range
-    if (start is not None and start < 0) or (stop is not None and stop <= (start or 0)):
-        raise OptionError(f"--range needs 0 <= A < B, got {start}:{stop}.")
-    if frame_range != (None, None) and live.live(video):
-        raise OptionError(
-            "--range is for video files: a live source numbers its frames as they come.",
-            hint="Limit it with --max-frames or --duration.",
-        )
-
-
-def read_ahead(source: FrameReader, detector: Detector, stop: int | None) -> FrameReader:
-    """The source, read in batches where the detector takes several frames at once and nobody waits for a camera."""
-    size = int(getattr(detector, "batch_size", 1))
-    if size < 2 or isinstance(source, LiveReader):
-        return source
-    return FramesAhead(source, size, stop)
-
-
 def detect_video(
     *,
     video: str | Path,
@@ -224,8 +198,6 @@ def detect_video(
         GtrackError: Any leaf of the tree in `gallery_db.errors`.
         KeyboardInterrupt: Ctrl-C, after the file is complete for the frames done.
     """
-    from tracking.progress import progress_bar
-
     detector = DetectorOptions(weights=weights) if isinstance(weights, (str, Path)) else weights
     run = DetectionRun(video, detector, json_path, frame_range=frame_range, live=live, notify=notify)
     with progress_bar("detecting", "frames", enabled=not no_progress) as progress:

@@ -67,7 +67,19 @@ class TracksError(GtrackError):
 
 
 class OptionError(GtrackError):
-    """An option's value, or a combination of options, makes no sense (wrong usage: exit 2)."""
+    """A value of an option is out of range, or options do not go together (wrong usage: exit 2).
+
+    Messages name options as Python does, in backquotes: `backfill`, `backfill=True`. The command line shows them as
+    its own options, such as ``--backfill``.
+
+    Args:
+        message, hint: See `GtrackError`.
+        field: Name of the field (or argument) with the wrong value; None where no single one is to blame.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
 
 
 class OutputError(GtrackError):

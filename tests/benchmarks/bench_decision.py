@@ -94,7 +94,7 @@ def row(title: str, result: TrackResult, truth: Truth, known: Collection[str]) -
 def compare(title: str, truth: Truth, known: Collection[str], **arguments: Any) -> None:
     """Run a clip by both rules, and print the lines."""
     print(title)
-    with patch("tracking.pipeline.TrackIdentifier", SingleLook):
+    with patch("tracking.trackers.registry.TrackIdentifier", SingleLook):
         print(row("single look, sticky", track_video(**arguments, no_progress=True), truth, known))
     print(row("gtrack", track_video(**arguments, no_progress=True), truth, known))
     print(row("gtrack --backfill", track_video(**arguments, no_progress=True, backfill=True), truth, known), flush=True)

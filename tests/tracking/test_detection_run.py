@@ -215,11 +215,11 @@ def test_a_stopped_run_keeps_its_detections(video: Path, weights: Path, tmp_path
     [
         pytest.param({"video": "none.avi"}, VideoError, "none.avi", id="no video"),
         pytest.param({"frame_range": (500, None)}, VideoError, "500", id="range beyond the video"),
-        pytest.param({"frame_range": (5, 5)}, OptionError, "--range", id="empty range"),
+        pytest.param({"frame_range": (5, 5)}, OptionError, "`frame_range` must be", id="empty range"),
         pytest.param({"weights": "none.onnx"}, DetectorError, "none.onnx", id="no weights"),
         pytest.param({"json_path": "/none/x.json"}, OutputError, "/none", id="no folder"),
         pytest.param({"live": LiveOptions(duration=3)}, OptionError, "--range", id="a limit of live sources"),
-        pytest.param({"video": "rtsp://x", "frame_range": (0, 5)}, OptionError, "--max-frames", id="a live range"),
+        pytest.param({"video": "rtsp://x", "frame_range": (0, 5)}, OptionError, "max_frames", id="a live range"),
         pytest.param({"video": "0", "live": LiveOptions(loop=True)}, OptionError, "--loop", id="a looped camera"),
     ],
 )
@@ -253,9 +253,9 @@ def test_either_detections_or_a_detector(video: Path, weights: Path, tmp_path: P
     for arguments in ({}, {"dets_json": "a.json", "detect": weights}):
         with pytest.raises(OptionError, match="either"):
             track_video(video=video, **arguments)
-    with pytest.raises(OptionError, match="--save-detections"):
+    with pytest.raises(OptionError, match="save_detections"):
         track_video(video=video, dets_json="a.json", save_detections=tmp_path / "b.json")
-    with pytest.raises(OptionError, match="--detect"):
+    with pytest.raises(OptionError, match=r"live source.*`detect="):
         track_video(video="rtsp://10.0.0.9/stream", dets_json="a.json")
 
 

@@ -22,7 +22,7 @@ from tracking import TrackingRun, available_trackers, load_embedder, track_video
 from tracking.errors import DetectionsError, OptionError, VideoError
 from tracking.options import RunOptions, parse_range
 from tracking.outputs.drawing import annotate
-from tracking.outputs.run_outputs import OutputOptions
+from tracking.outputs.options import OutputOptions
 from tracking.schemas import load_schema
 from tracking.synthetic.config import SceneConfig
 from tracking.synthetic.rendering import Scene
@@ -116,8 +116,8 @@ def test_people_are_named_once_a_frame_and_rightly(scene: Scene, gallery: Path) 
     known = [p for p in people if p.known]
     assert sum(p.right for p in known) / sum(p.frames for p in known) > 0.7
     assert sum(p.wrong for p in people) / sum(p.frames for p in people) < 0.15
-    assert {s.identity for s in result.seen} <= {p.name for p in known}
-    assert sum(s.frames for s in result.seen) == result.stats["named"]
+    assert {s.identity for s in result.sightings} <= {p.name for p in known}
+    assert sum(s.frames for s in result.sightings) == result.stats["named"]
 
 
 def test_deterministic_but_for_the_time(scene: Scene, gallery: Path) -> None:
@@ -184,7 +184,7 @@ def test_parse_range(text: str | None, expected: tuple[int | None, int | None]) 
 
 @pytest.mark.parametrize("text", ["3", "a:b", "3:4:5", "-1:4", "1.5:2"])
 def test_parse_range_refuses(text: str) -> None:
-    with pytest.raises(OptionError, match="--range"):
+    with pytest.raises(OptionError, match="must be A:B"):
         parse_range(text)
 
 
@@ -402,7 +402,7 @@ def test_classes_without_a_name(scene: Scene, gallery: Path) -> None:
     for frame in changed["frames"]:
         for detection in frame["detections"]:
             del detection["class_name"]
-    with pytest.raises(OptionError, match="--class-names"):
+    with pytest.raises(OptionError, match="class_names"):
         run(scene, dets_json=changed, gallery=gallery)
     for arguments in ({"classes": [0]}, {"class_names": {0: "person", 2: "car"}}):
         result = run(scene, dets_json=changed, gallery=gallery, **arguments)
@@ -419,7 +419,7 @@ def test_a_car_never_gets_a_persons_name(scene: Scene, tmp_path: Path) -> None:
     said: list[str] = []
     result = run(scene, gallery=tmp_path / "cars", classes=[0], notify=said.append)
     assert result.stats["named"] == 0
-    assert any("nobody can be named" in line for line in said)
+    assert any("no track can be named" in line for line in said)
 
 
 def test_folder_gallery_is_ingested_once(scene: Scene, tmp_path: Path) -> None:
@@ -444,11 +444,21 @@ def test_folder_gallery_is_ingested_once(scene: Scene, tmp_path: Path) -> None:
     ("arguments", "error", "words"),
     [
         pytest.param({"tracker": "hybrid"}, OptionError, "gallery_hybrid", id="unknown tracker"),
-        pytest.param({"tracker": "gallery_only"}, OptionError, "--gallery", id="gallery_only without a gallery"),
-        pytest.param({"filter_gallery": True}, OptionError, "--gallery", id="filter without a gallery"),
-        pytest.param({"reid_frequency": 0}, OptionError, "--reid-frequency", id="no frequency"),
+        pytest.param(
+            {"tracker": "gallery_only"},
+            OptionError,
+            "gallery_only needs a gallery",
+            id="gallery_only without a gallery",
+        ),
+        pytest.param(
+            {"filter_gallery": True},
+            OptionError,
+            "`filter_gallery=True` without `gallery`",
+            id="filter without a gallery",
+        ),
+        pytest.param({"reid_frequency": 0}, OptionError, "reid_frequency", id="no frequency"),
         pytest.param({"gallery_match_threshold": 3.0}, OptionError, "cosine", id="threshold out of range"),
-        pytest.param({"frame_range": (9, 3)}, OptionError, "--range", id="reversed range"),
+        pytest.param({"frame_range": (9, 3)}, OptionError, "frame_range", id="reversed range"),
         pytest.param({"temporal": "sort"}, OptionError, "bytetrack", id="unknown temporal tracker"),
         pytest.param({"temporal_options": {"x": 1}}, OptionError, "has no option x", id="unknown tracker option"),
         pytest.param({"gallery": "/none/such"}, GalleryNotFoundError, "does not exist", id="missing gallery"),
@@ -523,7 +533,9 @@ def test_artefacts(scene: Scene, gallery: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError], ids=["Ctrl-C", "an error"])
 def test_a_stopped_run_leaves_complete_artefacts(scene: Scene, tmp_path: Path, stop: type[BaseException]) -> None:
-    options = RunOptions(output=OutputOptions(json=True, frames=True, video="v.mp4", out_dir=tmp_path, run_name="r"))
+    options = RunOptions(
+        output=OutputOptions(save_json=True, save_frames=True, save_video="v.mp4", out_dir=tmp_path, run_name="r")
+    )
     job = TrackingRun(scene.detections, scene.video, options)
 
     def progress(done: int, total: int | None) -> None:

@@ -19,8 +19,8 @@ from tracking.evaluation.track_table import read_track_table
 from tracking.evaluation.truth import scene_truth
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.options import RunOptions
+from tracking.outputs.options import OutputOptions
 from tracking.outputs.result import TrackResult
-from tracking.outputs.run_outputs import OutputOptions
 from tracking.pipeline import TrackingRun
 from tracking.synthetic.config import SceneConfig
 from tracking.synthetic.rendering import Scene, render_scene
@@ -129,7 +129,7 @@ def run_demo(
             gallery=path,
             embedder=options,
             temporal=TemporalOptions(frame_rate=round(scene.config.fps)),
-            output=OutputOptions(json=True, video="annotated.mp4", out_dir=out, run_name="run"),
+            output=OutputOptions(save_json=True, save_video="annotated.mp4", out_dir=out, run_name="run"),
         ),
         notify=notify,
     )

@@ -1,4 +1,4 @@
-"""Annotated frames: a box and a label for each detection, names in any script."""
+"""Annotated frames: a box and a label for each detection, with names in any script."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GREY = (150, 150, 150)
 
 @lru_cache(maxsize=4096)
 def colour_of(key: str) -> tuple[int, int, int]:
-    """A stable, well visible BGR colour for a name or a track id."""
+    """Return a stable, clearly visible BGR colour for a name or a track id."""
     hue = (zlib.crc32(key.encode()) * 0.618033988749895) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
     return int(blue * 255), int(green * 255), int(red * 255)
@@ -33,8 +33,10 @@ def _font(size: int) -> Any:
 
 @lru_cache(maxsize=1024)
 def _label(text: str, background: tuple[int, int, int], size: int) -> NDArray[np.uint8]:
-    """A label as a small BGR image. OpenCV's own text knows ASCII alone, hence Pillow; cached, since
-    a track carries the same label for many frames."""
+    """Draw a label as a small BGR image.
+
+    By Pillow, because OpenCV draws ASCII alone; cached, because a track has the same label for many frames.
+    """
     from PIL import Image, ImageDraw
 
     font = _font(size)
@@ -46,17 +48,17 @@ def _label(text: str, background: tuple[int, int, int], size: int) -> NDArray[np
 
 
 def annotate(
-    image: NDArray[np.uint8], detections: Sequence[Mapping[str, Any]], labels: Mapping[int, str] | None = None
+    image: NDArray[np.uint8], detections: Sequence[Mapping[str, Any]], class_names: Mapping[int, str] | None = None
 ) -> NDArray[np.uint8]:
     """Draw the detections of a track-v1 frame.
 
-    A named track is drawn in its identity's colour with name and similarity, an unnamed one in its
-    track's colour with its id, an untracked detection as a thin grey box.
+    A named track is drawn in the colour of its identity with name and similarity, an unnamed one in the colour of the
+    track with its id, and a detection without a track as a thin grey box.
 
     Args:
         image: (H, W, 3) uint8 BGR; not changed.
         detections: Detections of a track-v1 frame.
-        labels: Class names by class id, for detections without a name of their own.
+        class_names: Class names by class id, for detections without a name of their own.
 
     Returns:
         A new image of the same shape.
@@ -76,8 +78,8 @@ def annotate(
             continue
         colour = colour_of(f"id:{identity}" if identity is not None else f"track:{track_id}")
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness + (identity is not None))
-        kind = detection.get("class_name") or (labels or {}).get(int(detection["class_id"]), "")
-        text = f"#{track_id} {kind}".strip()
+        class_name = detection.get("class_name") or (class_names or {}).get(int(detection["class_id"]), "")
+        text = f"#{track_id} {class_name}".strip()
         if identity is not None:
             distance = detection.get("gallery_distance")
             similarity = "" if distance is None else f" {1.0 - float(distance):.2f}"
@@ -85,14 +87,14 @@ def annotate(
         label = _label(text, colour, size)
         label_height, label_width = label.shape[:2]
         left = int(np.clip(x1, 0, max(0, width - label_width)))
-        # Above the box, else in it, else under it: the first place that hides no other label.
-        places = [int(np.clip(y, 0, max(0, height - label_height))) for y in (y1 - label_height, y1, y2)]
-        top = next((y for y in places if not _covers(taken, left, y, label_width, label_height)), places[0])
+        # Above the box, else in it, else under it: the first of these that hides no other label.
+        tops = [int(np.clip(y, 0, max(0, height - label_height))) for y in (y1 - label_height, y1, y2)]
+        top = next((y for y in tops if not _overlaps_any(taken, left, y, label_width, label_height)), tops[0])
         taken.append((left, top, left + label_width, top + label_height))
         patch = canvas[top : top + label_height, left : left + label_width]
         patch[:] = label[: patch.shape[0], : patch.shape[1]]
     return canvas
 
 
-def _covers(taken: Sequence[tuple[int, int, int, int]], left: int, top: int, width: int, height: int) -> bool:
+def _overlaps_any(taken: Sequence[tuple[int, int, int, int]], left: int, top: int, width: int, height: int) -> bool:
     return any(left < x2 and x1 < left + width and top < y2 and y1 < top + height for x1, y1, x2, y2 in taken)

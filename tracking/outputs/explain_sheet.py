@@ -1,4 +1,4 @@
-"""``explain.jpg``: each track's best looks, whom they were held against, and the decision in words."""
+"""``explain.jpg``: the best crops of each track, the entries they were compared with, and the decision in words."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from tracking.video.crops import video_crops
 
 if TYPE_CHECKING:
     from gallery_db import GalleryView
+    from tracking.enrolment.camera_tracks import BestCrop
     from tracking.identification.explanation import Explanation
     from tracking.identification.named_tracklets import NamedTracklet
-    from tracking.trackers.trackers import BestCrop
 
-__all__ = ["MOST_ROWS", "explanations", "in_order", "write_explanations"]
+__all__ = ["MOST_ROWS", "explanation_documents", "most_doubtful_first", "write_explain_sheet"]
 
 MOST_ROWS = 40
-"""Rows of the picture; the doubtful come first."""
+"""Rows of the picture at most; the most doubtful come first."""
 _NEIGHBOURS = 3
 _HEIGHT = 192
 
 
-def in_order(tracklets: Sequence[NamedTracklet]) -> list[tuple[NamedTracklet, Explanation]]:
-    """The tracklets that have been explained, the doubtful first."""
-    told = [(tracklet, tracklet.why) for tracklet in tracklets if tracklet.why is not None]
-    return sorted(told, key=lambda pair: (pair[1].slack, pair[0].track_id, pair[0].first))
+def most_doubtful_first(tracklets: Sequence[NamedTracklet]) -> list[tuple[NamedTracklet, Explanation]]:
+    """Return the tracklets that have an explanation, the most doubtful first."""
+    explained = [(tracklet, tracklet.why) for tracklet in tracklets if tracklet.why is not None]
+    return sorted(explained, key=lambda pair: (pair[1].slack, pair[0].track_id, pair[0].first))
 
 
-def explanations(
+def explanation_documents(
     tracklets: Sequence[NamedTracklet], final: Mapping[tuple[int, int], str | None]
 ) -> list[dict[str, Any]]:
-    """What ``tracked.json`` says, the doubtful first.
+    """Return the ``explanations`` of ``tracked.json``, the most doubtful first.
 
     Args:
-        tracklets: With their explanations.
-        final: What each (by track and first frame) is called in the end.
+        tracklets: The tracklets with their explanations.
+        final: The name of each, by track and first frame, after the last frame of the run; None for no name.
     """
-    found = []
-    for tracklet, why in in_order(tracklets):
+    documents = []
+    for tracklet, why in most_doubtful_first(tracklets):
         name = final.get((tracklet.track_id, tracklet.first), why.name)
         document = {
             "track_id": str(tracklet.track_id),
@@ -52,17 +52,17 @@ def explanations(
             **why.as_json(),
         }
         if name != why.name:
-            document["reason"] += _in_the_end(name)
-        found.append(document)
-    return found
+            document["reason"] += _final_words(name)
+        documents.append(document)
+    return documents
 
 
-def _in_the_end(name: str | None) -> str:
+def _final_words(name: str | None) -> str:
     called = "nobody" if name is None else name
     return f"; in the end {called}, by what the whole run shows"
 
 
-def write_explanations(
+def write_explain_sheet(
     path: Path,
     tracklets: Sequence[NamedTracklet],
     final: Mapping[tuple[int, int], str | None],
@@ -71,55 +71,56 @@ def write_explanations(
     gallery: Path | str,
     collection: str,
 ) -> Path | None:
-    """Draw the sheet: a row a tracklet, at most `MOST_ROWS`, the doubtful first.
+    """Draw the sheet: one row for each tracklet, at most `MOST_ROWS`, the most doubtful first.
 
     Args:
-        path: Where to; written beside and renamed.
-        tracklets, final: See `explanations`.
-        best_crops: The best looks at each tracklet.
-        video: What they are of.
-        gallery: Whose entries they were held against, a folder or an address; not open for writing here.
-        collection: Of it.
+        path: The file to write; written beside it and renamed.
+        tracklets, final: See `explanation_documents`.
+        best_crops: Where the best crops of each tracklet are, by track and first frame.
+        video: The video that they are cut from.
+        gallery: The gallery that they were compared with, a folder or an address; not open for writing here.
+        collection: The gallery's collection.
 
     Returns:
-        The path; None where there is nothing to be explained.
+        The path; None where there is nothing to explain.
 
     Raises:
         GtrackError: The gallery or the video cannot be read, or the picture cannot be written.
     """
-    told = in_order(tracklets)[:MOST_ROWS]
-    if not told:
+    explained = most_doubtful_first(tracklets)[:MOST_ROWS]
+    if not explained:
         return None
-    pictures = _pictures(video, {key: best_crops.get(key, ()) for key in ((s.track_id, s.first) for s, _ in told)})
+    keys = [(tracklet.track_id, tracklet.first) for tracklet, _ in explained]
+    pictures = _cut_crops(video, {key: best_crops.get(key, ()) for key in keys})
     rows = []
     with Gallery.open(gallery, collection=collection) as opened:
         view = opened.view()
-        for tracklet, why in told:
+        for tracklet, why in explained:
             key = (tracklet.track_id, tracklet.first)
             name = final.get(key, why.name)
-            called = name or ("undecided" if why.status == "undecided" else "unknown")
-            own, *more = pictures[key] or [None]
-            words = [
-                f"track {tracklet.track_id}, frames {tracklet.first} to {tracklet.last}: {called}",
-                *(why.reason + (_in_the_end(name) if name != why.name else "")).split("; "),
-                "votes: " + (", ".join(f"{who} {count}" for who, count in why.votes.items()) or "none"),
+            label = name or ("undecided" if why.status == "undecided" else "unknown")
+            best, *others = pictures[key] or [None]
+            lines = [
+                f"track {tracklet.track_id}, frames {tracklet.first} to {tracklet.last}: {label}",
+                *(why.reason + (_final_words(name) if name != why.name else "")).split("; "),
+                "votes: " + (", ".join(f"{identity} {count}" for identity, count in why.votes.items()) or "none"),
                 *(f"from frame {frame}: {name or status}" for frame, status, name in why.status_changes[-3:]),
             ]
-            kept = [picture for picture in more if picture is not None]
-            caption = f"#{tracklet.track_id} {called}"
-            rows.append(ContactRow(own, caption, _nearest(opened, view, tracklet, why), kept, words))
+            kept = [picture for picture in others if picture is not None]
+            caption = f"#{tracklet.track_id} {label}"
+            rows.append(ContactRow(best, caption, _nearest(opened, view, tracklet, why), kept, lines))
         return write_contact_sheet(path, rows, gallery=opened.path)
 
 
 def _nearest(opened: Gallery, view: GalleryView, tracklet: NamedTracklet, why: Explanation) -> list[Match]:
-    """Of each neighbour its nearest entry, with the distance that the decision saw."""
+    """Return the nearest entry of each neighbour, with the distance that the decision used."""
     matches = []
-    kind = None if tracklet.class_name is None else tracklet.class_name.casefold()
+    class_name = None if tracklet.class_name is None else tracklet.class_name.casefold()
     for name, near, _ in why.neighbours[:_NEIGHBOURS]:
         columns = [
             column
             for column, (identity, of) in enumerate(zip(view.identities, view.identity_classes, strict=True))
-            if identity == name and (kind is None or of.casefold() == kind)
+            if identity == name and (class_name is None or of.casefold() == class_name)
         ]
         rows = np.flatnonzero(np.isin(view.row_columns, columns))
         if rows.size:
@@ -128,23 +129,24 @@ def _nearest(opened: Gallery, view: GalleryView, tracklet: NamedTracklet, why: E
     return matches
 
 
-def _pictures(
+def _cut_crops(
     video: Path, best_crops: Mapping[tuple[int, int], Sequence[BestCrop]]
 ) -> dict[tuple[int, int], list[NDArray[np.uint8] | None]]:
+    """Cut the best crops out of the video, in one pass; None for a box without a visible part."""
     found: dict[tuple[int, int], list[NDArray[np.uint8] | None]] = {
-        key: [None] * len(s) for key, s in best_crops.items()
+        key: [None] * len(crops) for key, crops in best_crops.items()
     }
-    wanted = [
+    boxes = [
         ((key, position), frame, box)
-        for key, kept in best_crops.items()
-        for position, (_, frame, box) in enumerate(kept)
+        for key, crops in best_crops.items()
+        for position, (_, frame, box) in enumerate(crops)
     ]
-    for (key, position), part in video_crops(video, wanted):
-        found[key][position] = _small(part)
+    for (key, position), crop in video_crops(video, boxes):
+        found[key][position] = _shrink(crop)
     return found
 
 
-def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
     height, width = picture.shape[:2]

@@ -1,4 +1,4 @@
-"""What a run returns: the track-v1 document, figures, and who was seen when."""
+"""The result of a run: the track-v1 document, the run's figures, and the sightings of each identity."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracking.outputs.run_outputs import TrackFile, TrackPaths
+from tracking.outputs.options import TrackPaths
+from tracking.outputs.track_file import TrackFile
 
 if TYPE_CHECKING:
     from tracking.enrolment.base import EnrolmentCounts
-    from tracking.trackers.trackers import FrameTracks
+    from tracking.trackers.base import FrameTracks
 
-__all__ = ["Seen", "Tally", "TrackResult", "frame_document"]
+__all__ = ["Sighting", "Tally", "TrackResult", "frame_document"]
 
 _ALIASES = {"xyxy": "bbox", "conf": "score", "class": "class_id"}
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """When an identity was on the video.
+class Sighting:
+    """An identity that was seen by the camera from one time to another.
 
     Attributes:
-        identity: Name in the gallery.
-        frames: Number of frames in which it was named.
+        identity: Its name in the gallery.
+        frames: Number of frames in which a detection has the name.
         first, last: First and last such frame.
-        tracks: Number of tracks that carried the name (0 for `gallery_only`, which has none).
+        tracks: Number of tracks that had the name (0 for `gallery_only`, which has no tracks).
     """
 
     identity: str
@@ -38,18 +39,18 @@ class Seen:
 
 
 class TrackResult:
-    """What a run returns.
+    """The result of a run.
 
     Attributes:
-        paths: Where the outputs are; all None if nothing was saved.
+        paths: Where the outputs are; all None where nothing is saved.
         stats: ``frames``, ``fps``, ``seconds`` and ``cpu_seconds`` of the frame loop, ``detections``,
             ``tracked``, ``named``, ``tracks``, ``identities``, ``crops`` and ``warnings``, all numbers; with
-            backfill, also ``backfilled``, the detections that it named otherwise.
-        seen: Who was seen when, most frames first.
-        warnings: What was left out or mended, one sentence each.
-        video_fps: Frames per second of the video, None where the file does not say.
-        enrolment: What became of the tracks that were to be enrolled; None where nobody was. `stats` has
-            its figures as ``enrolled``, ``new_identities``, ``too_short``, ``too_poor``, ``unsure`` and
+            backfill, also ``backfilled``, the number of detections whose name it changed.
+        sightings: One for each identity, most frames first.
+        warnings: What was left out or corrected, one sentence each.
+        video_fps: Frames per second of the video; None where the file does not state them.
+        enrolment: How many tracks were enrolled, and why the others were not; None for a run that does not enrol.
+            `stats` has its figures as ``enrolled``, ``new_identities``, ``too_short``, ``too_poor``, ``unsure`` and
             ``redundant``.
     """
 
@@ -58,7 +59,7 @@ class TrackResult:
         file: TrackFile,
         paths: TrackPaths,
         stats: Mapping[str, float],
-        seen: Sequence[Seen],
+        sightings: Sequence[Sighting],
         warnings: Sequence[str],
         video_fps: float | None,
         enrolment: EnrolmentCounts | None = None,
@@ -68,27 +69,29 @@ class TrackResult:
         self._file = file
         self.paths = paths
         self.stats = dict(stats)
-        self.seen = tuple(seen)
+        self.sightings = tuple(sightings)
         self.warnings = tuple(warnings)
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The track-v1 document. It is read back when first asked for, so that a long run whose
-        payload nobody reads needs no memory for it."""
+        """The track-v1 document.
+
+        It is read back when first used, so that a long run needs no memory for it.
+        """
         return self._file.payload
 
 
 class Tally:
-    """What is counted over a run."""
+    """Counts frames, detections, tracks and names over a run."""
 
     def __init__(self) -> None:
         self.frames = self.detections = self.tracked = self.named = self.crops = self.backfilled = 0
         self.tracks: set[str] = set()
-        self.seen: dict[str, list[int]] = {}
-        self.bearers: dict[str, set[str]] = {}
+        self._spans: dict[str, list[int]] = {}  # identity: number of frames, first and last frame
+        self._tracks_of: dict[str, set[str]] = {}
 
     def add(self, frame: int, detections: int, tracks: FrameTracks, *, temporal: bool) -> None:
-        """Count a frame: its number of detections, and what became of them."""
+        """Count a frame: its number of detections, its tracks and their names."""
         self.frames += 1
         self.detections += detections
         self.tracked += len(tracks.track_ids)
@@ -97,38 +100,43 @@ class Tally:
             self.tracks.update(tracks.track_ids)
         for track_id, named in zip(tracks.track_ids, tracks.named, strict=True):
             if named is not None:
-                self._see(frame, named.identity, track_id, temporal=temporal)
+                self._count_name(frame, named.identity, track_id, temporal=temporal)
         for track_id, name in zip(tracks.track_ids, tracks.reserved or (), strict=False):
             if name is not None:
-                self._see(frame, name, track_id, temporal=temporal)
+                self._count_name(frame, name, track_id, temporal=temporal)
 
     def recount(self, documents: Iterable[Mapping[str, Any]], *, temporal: bool) -> None:
-        """Count the names anew, from frames of track-v1 whose names were corrected."""
+        """Count the names again, from frames of track-v1 whose names were corrected."""
         self.named = 0
-        self.seen, self.bearers = {}, {}
+        self._spans, self._tracks_of = {}, {}
         for document in documents:
             for detection in document["detections"]:
                 if "gallery_id" in detection:
-                    self._see(int(document["frame"]), detection["gallery_id"], detection["track_id"], temporal=temporal)
+                    self._count_name(
+                        int(document["frame"]), detection["gallery_id"], detection["track_id"], temporal=temporal
+                    )
 
-    def _see(self, frame: int, identity: str, track_id: str, *, temporal: bool) -> None:
+    def _count_name(self, frame: int, identity: str, track_id: str, *, temporal: bool) -> None:
         self.named += 1
-        record = self.seen.setdefault(identity, [0, frame, frame])
-        record[0] += 1
-        record[2] = frame
-        bearers = self.bearers.setdefault(identity, set())
+        span = self._spans.setdefault(identity, [0, frame, frame])
+        span[0] += 1
+        span[2] = frame
+        tracks = self._tracks_of.setdefault(identity, set())
         if temporal:
-            bearers.add(track_id)
+            tracks.add(track_id)
 
-    def summary(self) -> list[Seen]:
-        """Who was seen when, most frames first."""
-        seen = [Seen(name, n, first, last, len(self.bearers[name])) for name, (n, first, last) in self.seen.items()]
-        return sorted(seen, key=lambda s: (-s.frames, s.identity))
+    def sightings(self) -> list[Sighting]:
+        """Return the sighting of each identity, most frames first."""
+        found = [
+            Sighting(name, frames, first, last, len(self._tracks_of[name]))
+            for name, (frames, first, last) in self._spans.items()
+        ]
+        return sorted(found, key=lambda s: (-s.frames, s.identity))
 
     def stats(
         self, seconds: float, cpu_seconds: float, warnings: Sequence[str], enrolled: EnrolmentCounts | None
     ) -> dict[str, float]:
-        """The figures of `TrackResult.stats`."""
+        """Return the figures of `TrackResult.stats`."""
         stats: dict[str, float] = {
             "frames": self.frames,
             "fps": round(self.frames / seconds, 2) if seconds > 0 else 0.0,
@@ -138,7 +146,7 @@ class Tally:
             "tracked": self.tracked,
             "named": self.named,
             "tracks": len(self.tracks),
-            "identities": len(self.seen),
+            "identities": len(self._spans),
             "crops": self.crops,
             "warnings": len(warnings),
         }
@@ -164,7 +172,15 @@ def frame_document(
     *,
     drop_unnamed: bool,
 ) -> dict[str, Any]:
-    """One track-v1 frame: the det-v1 frame with all its keys, and what the tracker made of it."""
+    """Return one track-v1 frame: the det-v1 frame with all its keys, and the tracks with their identities.
+
+    Args:
+        frame: Number of the frame.
+        raw: The frame in det-v1; None where it has no detections.
+        rows: (N,) int64, the rows of `raw`'s detections that the tracker received.
+        tracks: The tracker's answer; its indices are positions in `rows`.
+        drop_unnamed: Drop the detections that the tracker received and did not name.
+    """
     document: dict[str, Any] = {"frame": frame}
     found: list[dict[str, Any]] = []
     if raw is not None:

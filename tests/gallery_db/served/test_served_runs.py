@@ -144,7 +144,7 @@ def test_a_camera_knows_at_once_whom_another_has_enrolled(scene: Scene, yard: Sc
     assert known >= {"unknown-0001", "unknown-0002", "unknown-0003", "unknown-0004"}
     yard_is_done.set()
     first = door.result()
-    assert len(known & {seen.identity for seen in result.seen}) >= 3
+    assert len(known & {seen.identity for seen in result.sightings}) >= 3
     # Somebody on the way already had an id of their own, which is not used then.
     (track,) = [some for some in names(result).values() if some[0][0] < 20 and some[-1][1] == "unknown-0004"]
     reserved = track[0][1]

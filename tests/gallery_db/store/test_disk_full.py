@@ -16,7 +16,8 @@ from support.gallery import model_named, unit_vectors
 from gallery_db import Entry, Gallery
 from gallery_db.errors import GalleryError
 from tracking.errors import OutputError
-from tracking.outputs.run_outputs import FrameFolder, TrackFile
+from tracking.outputs.frame_folder import FrameFolder
+from tracking.outputs.track_file import TrackFile
 from tracking.video.reader import VideoReader
 from tracking.video.writer import VideoWriter
 

@@ -728,7 +728,7 @@ def test_fewer_tracks_leave_nothing_behind(scene: Scene, copied: Path) -> None:
 def test_a_stranger_keeps_the_name_on_another_camera(scene: Scene, other_scene: Scene, copied: Path) -> None:
     before = {identity for identity, _ in content(copied).values()}
     result = enrol(other_scene, copied, source_id="yard")
-    seen = {s.identity for s in result.seen}
+    seen = {s.identity for s in result.sightings}
     assert len(seen & before) >= 2, "people of the first clip are recognised in the second"
     after = content(copied)
     assert {identity for identity, _ in after.values()} >= before
@@ -851,8 +851,8 @@ def test_a_record_that_cannot_be_written(scene: Scene, copied: Path, monkeypatch
         pytest.param({"gallery": None}, "needs a gallery", id="no gallery"),
         pytest.param({"tracker": "gallery_only"}, "no tracks", id="gallery_only"),
         pytest.param({"enroll": "some"}, "unknown", id="another word"),
-        pytest.param({"grace_frames": -1}, "--grace-frames", id="negative grace"),
-        pytest.param({"source_id": " "}, "--source-id", id="an empty camera"),
+        pytest.param({"grace_frames": -1}, "grace_frames", id="negative grace"),
+        pytest.param({"source_id": " "}, "source_id", id="an empty camera"),
         pytest.param({"gallery": "folders"}, "gtrack gallery ingest", id="image folders"),
     ],
 )

@@ -23,7 +23,7 @@ from tracking.identification.named_tracklets import Named, NamedTracklet
 from tracking.identification.quality import box_quality, crowding, max_overlap, observation_quality
 from tracking.identification.track_evidence import TrackEvidence
 from tracking.options import RunOptions
-from tracking.outputs.run_outputs import TrackFile
+from tracking.outputs.track_file import TrackFile
 from tracking.synthetic.rendering import Scene
 from tracking.video.reader import VideoReader
 
@@ -237,7 +237,7 @@ def test_backfill(run_of: Any, scene: Scene) -> None:
         counts.update(names)
         for detection in frame["detections"]:
             assert ("identity_status" in detection) == ("track_id" in detection)
-    assert {s.identity: s.frames for s in filled.seen} == dict(counts)
+    assert {s.identity: s.frames for s in filled.sightings} == dict(counts)
     assert filled.stats["named"] == sum(counts.values())
     with VideoReader(filled.paths.video_path) as reader:
         frames = 0
@@ -301,7 +301,7 @@ def test_an_error_on_the_way_is_backfilled_too(run_of: Any, monkeypatch: pytest.
 
 @pytest.mark.parametrize("options", [{"gallery": None}, {"gallery": "g", "tracker": "gallery_only"}])
 def test_backfill_needs_tracks_and_names(options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match="--backfill"):
+    with pytest.raises(OptionError, match="`backfill=True` needs"):
         RunOptions(backfill=True, **options).validate()
 
 

@@ -242,7 +242,7 @@ def test_explanations(run: Any) -> None:
 
 @pytest.mark.parametrize("options", [{"gallery": None}, {"gallery": "g", "tracker": "gallery_only"}, {"gallery": "g"}])
 def test_explain_needs_tracks_names_and_a_folder(options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match="--explain"):
+    with pytest.raises(OptionError, match="`explain=True` needs"):
         RunOptions(explain=True, **options).validate()
 
 

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from tracking.errors import DisplayError, OptionError, OutputError, VideoError
-from tracking.outputs.run_outputs import Display, FrameFolder, OutputOptions, TrackFile
+from tracking.outputs.display import Display
+from tracking.outputs.frame_folder import FrameFolder
+from tracking.outputs.options import OutputOptions
+from tracking.outputs.track_file import TrackFile
 from tracking.video.reader import VideoReader
 from tracking.video.writer import VideoWriter
 
@@ -20,15 +23,15 @@ IMAGE = np.full((48, 64, 3), 90, np.uint8)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        pytest.param({"run_name": "../x"}, "--run-name", id="run name leaves the root"),
-        pytest.param({"run_name": "a/b"}, "--run-name", id="run name with a folder"),
-        pytest.param({"run_name": ".."}, "--run-name", id="run name is the parent"),
-        pytest.param({"run_name": ""}, "--run-name", id="empty run name"),
-        pytest.param({"video": "/tmp/x.mp4"}, "--save-video", id="absolute video"),
-        pytest.param({"video": "a\\b.mp4"}, "--save-video", id="video with a backslash"),
-        pytest.param({"video": "video"}, "suffix", id="video without a suffix"),
-        pytest.param({"fourcc": "mp4"}, "--fourcc", id="three characters"),
-        pytest.param({"fps": 0.0}, "--save-fps", id="no frames per second"),
+        pytest.param({"run_name": "../x"}, "run_name", id="run name leaves the root"),
+        pytest.param({"run_name": "a/b"}, "run_name", id="run name with a folder"),
+        pytest.param({"run_name": ".."}, "run_name", id="run name is the parent"),
+        pytest.param({"run_name": ""}, "run_name", id="empty run name"),
+        pytest.param({"save_video": "/tmp/x.mp4"}, "save_video", id="absolute video"),
+        pytest.param({"save_video": "a\\b.mp4"}, "save_video", id="video with a backslash"),
+        pytest.param({"save_video": "video"}, "suffix", id="video without a suffix"),
+        pytest.param({"fourcc": "mp4"}, "fourcc", id="three characters"),
+        pytest.param({"save_fps": 0.0}, "save_fps", id="no frames per second"),
     ],
 )
 def test_refused(options: dict[str, Any], words: str) -> None:
@@ -54,13 +57,15 @@ def test_nothing_is_written_unless_asked(tmp_path: Path) -> None:
 
 def test_run_folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "clip").write_text("in the way")
-    with pytest.raises(OutputError, match="--out-dir"):
-        OutputOptions(json=True, out_dir=tmp_path).paths(Path("clip.mp4"))
+    with pytest.raises(OutputError, match="out_dir"):
+        OutputOptions(save_json=True, out_dir=tmp_path).paths(Path("clip.mp4"))
 
 
 def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="overwrite"):
-        OutputOptions(video="clip.mp4", out_dir=tmp_path.parent, run_name=tmp_path.name).paths(tmp_path / "clip.mp4")
+        OutputOptions(save_video="clip.mp4", out_dir=tmp_path.parent, run_name=tmp_path.name).paths(
+            tmp_path / "clip.mp4"
+        )
 
 
 @pytest.mark.parametrize("saved", [True, False])

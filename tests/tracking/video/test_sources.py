@@ -18,7 +18,7 @@ from gallery_db import Gallery
 from tracking import DetectorOptions, LiveOptions, RunOptions, TrackingRun, track_video
 from tracking.detections.reader import open_detections
 from tracking.errors import OptionError, VideoError
-from tracking.outputs.run_outputs import OutputOptions
+from tracking.outputs.options import OutputOptions
 from tracking.synthetic.rendering import Scene
 from tracking.video.addresses import is_stream, public_name, short_name
 from tracking.video.live import LiveReader
@@ -144,7 +144,7 @@ def test_user_and_password_are_in_no_file_and_no_message(tmp_path: Path) -> None
         RunOptions(
             live=LiveOptions(reconnect_seconds=1),
             save_detections=tmp_path / "d.json",
-            output=OutputOptions(json=True, video="v.avi", fourcc="MJPG", out_dir=tmp_path / "out"),
+            output=OutputOptions(save_json=True, save_video="v.avi", fourcc="MJPG", out_dir=tmp_path / "out"),
         ),
         notify=said.append,
     )
@@ -269,7 +269,7 @@ def test_a_run_over_a_stream_that_dies_and_comes_back(camera: Camera, tmp_path: 
         RunOptions(
             live=LiveOptions(max_frames=50, reconnect_seconds=30),
             save_detections=tmp_path / "d.json",
-            output=OutputOptions(json=True, video="v.avi", fourcc="MJPG", out_dir=tmp_path / "out"),
+            output=OutputOptions(save_json=True, save_video="v.avi", fourcc="MJPG", out_dir=tmp_path / "out"),
         ),
     )
 

@@ -1,0 +1,137 @@
+"""What a run saves, and where."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracking.errors import OptionError, OutputError
+from tracking.outputs.display import Display
+
+__all__ = ["OutputOptions", "TrackPaths"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPaths:
+    """Where the outputs of a run are; None for those that were not asked for."""
+
+    run_dir: Path | None = None
+    json_path: Path | None = None
+    video_path: Path | None = None
+    frames_dir: Path | None = None
+    explain_path: Path | None = None
+
+
+def _is_plain_name(value: str) -> bool:
+    """Return whether a value is one file name, which cannot lead out of its folder."""
+    return bool(value) and value not in {".", ".."} and not set(value) & set("/\\\0") and Path(value).name == value
+
+
+def _check_plain_name(value: str, field: str) -> None:
+    if not _is_plain_name(value):
+        raise OptionError(
+            f"`{field}` must be a plain name without folders, got {value!r}.",
+            field=field,
+            hint="Choose the folder with `out_dir`, and the run folder in it with `run_name`.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """What to save, and where.
+
+    Attributes:
+        save_json: Save ``tracked.json``.
+        save_frames: Save annotated frames as JPEG files.
+        save_video: File name of the annotated video inside the run folder; None to save no video.
+        out_dir: Root of run folders.
+        run_name: Name of the run folder; the video's stem if None.
+        save_fps: Frames per second of the saved video; those of the input if None.
+        fourcc: Codec of the saved video.
+        display: Show a live window.
+    """
+
+    save_json: bool = False
+    save_frames: bool = False
+    save_video: str | None = None
+    out_dir: Path = Path("out")
+    run_name: str | None = None
+    save_fps: float | None = None
+    fourcc: str = "mp4v"
+    display: bool = False
+
+    @property
+    def saves(self) -> bool:
+        """Whether anything is saved."""
+        return self.save_json or self.save_frames or self.save_video is not None
+
+    def validate(self) -> None:
+        """Check names and values before a model is loaded.
+
+        Raises:
+            OptionError: A name that leads out of its folder, or a value out of range.
+            DisplayError: A live window is asked for where there is no screen.
+        """
+        if self.run_name is not None:
+            _check_plain_name(self.run_name, "run_name")
+        if self.save_video is not None:
+            _check_plain_name(self.save_video, "save_video")
+            if not Path(self.save_video).suffix:
+                raise OptionError(
+                    f"`save_video` needs a suffix that names its format, such as .mp4, got {self.save_video!r}.",
+                    field="save_video",
+                )
+        if len(self.fourcc) != 4:
+            raise OptionError(f"`fourcc` must be four characters, got {self.fourcc!r}.", field="fourcc")
+        if self.save_fps is not None and not 0 < self.save_fps < 1000:
+            raise OptionError(f"`save_fps` must be above 0 and below 1000, got {self.save_fps}.", field="save_fps")
+        if self.display:
+            Display.check()
+
+    def run_dir(self, video: Path) -> Path:
+        """Return the run folder for a video.
+
+        Raises:
+            OptionError: `run_name` is None, and the video's stem cannot be a folder's name.
+        """
+        if self.run_name:
+            return self.out_dir / self.run_name
+        if not _is_plain_name(video.stem):
+            raise OptionError(
+                f"the video's stem {video.stem!r} cannot name the run folder.",
+                field="run_name",
+                hint="Name the run folder with `run_name`.",
+            )
+        return self.out_dir / video.stem
+
+    def paths(self, video: Path) -> TrackPaths:
+        """Return the paths of the outputs for a video; creates the run folder where anything is saved.
+
+        Raises:
+            OptionError: See `run_dir`.
+            OutputError: The run folder cannot be created or written.
+        """
+        if not self.saves:
+            return TrackPaths()
+        run_dir = self.run_dir(video)
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot create the run folder {run_dir}: {error.strerror}.", hint="Choose another one with `out_dir`."
+            ) from error
+        if not os.access(run_dir, os.W_OK):
+            raise OutputError(f"the run folder {run_dir} cannot be written.", hint="Choose another one with `out_dir`.")
+        paths = TrackPaths(
+            run_dir=run_dir,
+            json_path=run_dir / "tracked.json" if self.save_json else None,
+            video_path=run_dir / self.save_video if self.save_video else None,
+            frames_dir=run_dir / "frames" if self.save_frames else None,
+        )
+        if paths.video_path is not None and paths.video_path.resolve() == video.resolve():
+            raise OutputError(
+                f"`save_video` would overwrite the input video {video}.",
+                hint="Choose another name, or another `run_name`.",
+            )
+        return paths
