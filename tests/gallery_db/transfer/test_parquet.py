@@ -710,7 +710,7 @@ def test_the_commands(tmp_path: Path) -> None:
 def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
     make_gallery(tmp_path / "a", [Entry(id="1", identity="alice", source=str(save_picture(tmp_path / "p.png", 1)))])
     export(tmp_path / "a", tmp_path / "people.parquet", pictures=True)
-    text = (ROOT / "docs" / "gallery-parquet.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "gallery-parquet.md").read_text(encoding="utf-8")
     blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
     ran = [block for block in blocks if "polars" not in block and "fiftyone" not in block]
     assert (len(blocks), len(ran)) == (5, 3)
