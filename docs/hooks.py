@@ -71,13 +71,19 @@ def _paragraphs(text: str | None) -> list[str]:
     return [part.strip() for part in re.split(r"\n\s*\n", text or "") if part.strip()] or [""]
 
 
-def _cell(text: str) -> str:
-    """Text as it is, in a cell of a Markdown table."""
+def _escaped(text: str) -> str:
+    """Text as it is, on one line, in Markdown."""
     # Line breaks in a cell end the row, and angle brackets would be taken for HTML.
     text = " ".join(text.split())
-    if "`" not in text:
-        text = re.sub(r"([\\<>*_\[\]])", r"\\\1", text)
-    return _mark_options(text).replace("|", "\\|")
+    if "`" in text:
+        return text
+    text = re.sub(r"([\\*_\[\]])", r"\\\1", text.replace("<", "&lt;").replace(">", "&gt;"))
+    return _mark_options(text)
+
+
+def _cell(text: str) -> str:
+    """Text as it is, in a cell of a Markdown table."""
+    return _escaped(text).replace("|", "\\|")
 
 
 def _mark_options(text: str) -> str:
@@ -126,17 +132,20 @@ def _parameter_row(parameter: Any, is_argument: bool) -> str:
     if kind and not is_argument:
         kind_cell = "`" + kind.replace("|", "\\|") + "`"
         name = f"{name} {kind_cell}"
-    notes = []
+    text, notes = _cell(parameter.help or ""), []
     if parameter.required:
         notes.append("required")
-    repeatable = parameter.multiple if not is_argument else parameter.nargs == -1
-    if repeatable:
-        notes.append("several")
+    if is_argument and parameter.nargs == -1:
+        notes.append("one or more")
+    elif not is_argument and parameter.multiple and "repeatable" not in text.lower():
+        notes.append("repeatable")
     if default := _default(parameter):
         notes.append(f"default `{default}`")
     if parameter.envvar:
-        notes.append(f"environment: `{parameter.envvar}`")
-    return f"| {name} | {_cell(parameter.help or '')} | {', '.join(notes)} |"
+        notes.append(f"environment variable `{parameter.envvar}`")
+    if notes:
+        text = f"{text} *{notes[0][:1].upper()}{'; '.join(notes)[1:]}.*"
+    return f"| {name} | {text} |"
 
 
 def command_markdown(entry: CliCommand, level: int) -> str:
@@ -165,12 +174,13 @@ def command_markdown(entry: CliCommand, level: int) -> str:
         if example:
             lines += [f"{example[1] or 'Example'}:", "", "```sh", " ".join(example[2].split()), "```", ""]
         else:
-            lines += [_mark_options(re.sub(r"([<>*])", r"\\\1", paragraph)), ""]
+            lines += [_escaped(paragraph), ""]
     if arguments:
-        lines += ["| argument | meaning | |", "|---|---|---|", *(_parameter_row(one, True) for one in arguments), ""]
+        lines += ["| argument | meaning |", "|---|---|", *(_parameter_row(one, True) for one in arguments), ""]
     for title, options in panels.items():
-        lines += [f"| {_cell(title[:1].lower() + title[1:])} | meaning | |", "|---|---|---|"]
-        lines += [*(_parameter_row(one, False) for one in options), ""]
+        if title != "Options":
+            lines += [f"**{_escaped(title)}**", ""]
+        lines += ["| option | meaning |", "|---|---|", *(_parameter_row(one, False) for one in options), ""]
     return "\n".join(lines)
 
 
@@ -252,7 +262,7 @@ def schema_markdown(name: str) -> str:
     for key, part in schema["$defs"].items():
         lines += ["", f"## {key.replace('_', ' ')} {{ #{key.replace('_', '-')} }}", ""]
         if "description" in part:
-            lines += [_cell(part["description"]), ""]
+            lines += [_escaped(part["description"]), ""]
         if part.get("type") == "object":
             lines += _object_rows(part)
         else:

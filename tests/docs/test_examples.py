@@ -300,7 +300,7 @@ def test_schemas_stand_in_the_reference(hooks: ModuleType) -> None:
 def test_files_that_the_documentation_names_exist() -> None:
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
-        code = re.findall(r"\b(?:gallery_db|tracking|cli)/[\w/]+\.py\b", text)
+        code = re.findall(r"(?<![\w/])(?:gallery_db|tracking|cli)/[\w/]+\.py\b", text)
         others = re.findall(r"\b(?:tests|docs|notebooks)/[\w./-]+\.(?:py|md|ipynb|jpg|png)\b", text)
         for path in (*code, *others):
             assert (ROOT / path).exists(), f"{page} names {path}"
