@@ -4,6 +4,7 @@ MkDocs calls the functions named ``on_...`` while it builds the site (``hooks`` 
 
 - ``reference/cli/*.md``: one page for each command of the app, or group of commands, written from Typer's own objects.
 - ``<!-- commands -->`` in a page: the table of all commands.
+- ``<!-- readme: Install it -->`` in a page: that section of the README.
 - ``<!-- error tree -->`` in a page: the tree of errors.
 - ``<!-- schema: det-v1 -->`` in a page: the schema as tables, and as it is.
 - ``contributing.md`` and ``changelog.md``: the files of the repository's top folder.
@@ -281,6 +282,14 @@ def error_tree() -> str:
     return "```text\n" + re.sub(r"^    ", "", tree[0], flags=re.MULTILINE) + "```"
 
 
+def readme_section(title: str) -> str:
+    """Return what stands in the README under a heading of the second level."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## )", text, flags=re.DOTALL | re.MULTILINE)
+    assert section, f"README.md has no section {title!r}"
+    return section[1].strip()
+
+
 def project_page(name: str) -> str:
     """Return a file of the repository's top folder as a page; its links into ``docs/`` become links of the site."""
     text = (REPOSITORY / name).read_text(encoding="utf-8")
@@ -319,6 +328,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         markdown = markdown.replace("<!-- commands -->", "\n".join(_command_table(cli_commands(), page="{}.md")))
     if "<!-- error tree -->" in markdown:
         markdown = markdown.replace("<!-- error tree -->", error_tree())
+    markdown = re.sub(r"<!-- readme: (.*?) -->", lambda match: readme_section(match[1]), markdown)
     return re.sub(r"<!-- schema: ([\w-]+) -->", lambda match: schema_markdown(match[1]), markdown)
 
 
