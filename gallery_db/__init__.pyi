@@ -39,6 +39,7 @@ from .errors import GtrackError as GtrackError
 from .errors import IdentityExistsError as IdentityExistsError
 from .errors import IdentityNotFoundError as IdentityNotFoundError
 from .errors import ImageError as ImageError
+from .errors import MissingPackageError as MissingPackageError
 from .errors import ModelMismatchError as ModelMismatchError
 from .errors import SnapshotError as SnapshotError
 from .errors import UndoError as UndoError

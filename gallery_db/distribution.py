@@ -7,13 +7,14 @@ environment may have a package of the same name, and then half of each would run
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from gallery_db.errors import GtrackError
+from gallery_db.errors import GtrackError, MissingPackageError
 
-__all__ = ["DISTRIBUTION", "check_packages", "gtrack_version"]
+__all__ = ["DISTRIBUTION", "check_packages", "gtrack_version", "require_package"]
 
 # The name `gtrack` on the Python package index belongs to another project.
 DISTRIBUTION = "gtrack-reid"
@@ -28,6 +29,28 @@ def gtrack_version() -> str:
         return version(DISTRIBUTION)
     except PackageNotFoundError:
         return "unknown"
+
+
+def require_package(package: str, extra: str, purpose: str) -> None:
+    """Check that an optional package can be imported, before any work that needs it.
+
+    Args:
+        package: The name it is imported by.
+        extra: The extra of this distribution that installs it.
+        purpose: What it is needed for, the beginning of a sentence, such as ``"A plot"``.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
+    try:
+        import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name not in (None, package):
+            raise  # the package is there, and lacks something itself
+        raise MissingPackageError(
+            f"{purpose} needs the package {package}, which is not installed.",
+            hint=f"Run: pip install '{DISTRIBUTION}[{extra}]'",
+        ) from error
 
 
 def check_packages() -> None:

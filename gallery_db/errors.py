@@ -19,6 +19,7 @@
     │   ├── GalleryServerError       the server of a gallery does not answer, or fails
     │   └── GalleryIndexError        the derived Chroma index cannot be used (the record is not concerned)
     ├── ImageError                   an image file that cannot be used
+    ├── MissingPackageError          an optional package is not installed; the hint says how to install it
     └── (tracking.errors)            DetectionsError, VideoError, WeightsError, EmbedderError, ...
 
 Every message says what was expected, what was found, and (as ``hint``) what to do next.
@@ -41,6 +42,7 @@ __all__ = [
     "IdentityExistsError",
     "IdentityNotFoundError",
     "ImageError",
+    "MissingPackageError",
     "ModelMismatchError",
     "SnapshotError",
     "UndoError",
@@ -126,3 +128,7 @@ class GalleryServerError(GalleryError):
 
 class ImageError(GtrackError):
     """An image file cannot be used: unreadable, truncated, or too small."""
+
+
+class MissingPackageError(GtrackError):
+    """An optional package that was needed is not installed."""

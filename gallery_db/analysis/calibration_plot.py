@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.atomic_files import atomic_path
+from gallery_db.distribution import require_package
 from gallery_db.errors import GalleryError
 from gallery_db.store.thresholds import DEFAULT_THRESHOLD
 
@@ -43,6 +44,7 @@ def plot_calibrations(path: str | os.PathLike[str], calibrations: Sequence[Calib
 
     Raises:
         GalleryError: The path has another suffix, there is nothing to draw, or the file cannot be written.
+        MissingPackageError: Matplotlib is not installed.
     """
     target = Path(path)
     if target.suffix.lower() not in _SUFFIXES:
@@ -56,6 +58,7 @@ def plot_calibrations(path: str | os.PathLike[str], calibrations: Sequence[Calib
         raise GalleryError(
             "There is nothing to plot: the gallery has too few identities.", hint="Add images of more people."
         )
+    require_package("matplotlib", "plots", "A plot")
     # The object interface, which leaves the figures and settings of the process alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

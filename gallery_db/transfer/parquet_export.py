@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.atomic_files import atomic_path
+from gallery_db.distribution import require_package
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryLockedError, ImageError
 from gallery_db.gallery import Gallery
@@ -65,7 +66,9 @@ def export_parquet(
         GalleryError: The file cannot be written.
         GalleryFormatError: The gallery's record lacks embeddings.
         GalleryLockedError: Another process kept changing the collection.
+        MissingPackageError: pyarrow is not installed.
     """
+    require_package("pyarrow", "parquet", "A Parquet file")
     import pyarrow as pa
 
     target = Path(file)

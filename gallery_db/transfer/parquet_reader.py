@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.distribution import require_package
 from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Box, Entry
 from gallery_db.errors import EmbeddingError, GalleryError, GalleryFormatError
@@ -74,6 +75,7 @@ class ParquetReader:
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
         """Open a file and check its header; raises as `read_parquet_header` does."""
+        require_package("pyarrow", "parquet", "A Parquet file")
         import pyarrow.parquet as pq
 
         self.path = Path(file)

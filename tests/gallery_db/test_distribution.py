@@ -7,12 +7,23 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support import ROOT
+from support.gallery import model_named, unit_vectors
 
-from gallery_db.distribution import DISTRIBUTION
+from gallery_db import (
+    Entry,
+    Gallery,
+    MissingPackageError,
+    calibrate_gallery,
+    export_parquet,
+    import_parquet,
+    plot_calibrations,
+)
+from gallery_db.distribution import DISTRIBUTION, require_package
 
 LAUNCH = "from gallery_db.launch import main; main()"
 
@@ -58,3 +69,54 @@ def test_an_overwritten_package_is_named(tmp_path: Path, name: str) -> None:
     assert done.returncode == 1
     assert f"'{name}' at {tmp_path / name} was overwritten by another distribution" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_missing_optional_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_package("numpy", "none", "An array")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingPackageError, match="A Parquet file needs the package pyarrow, which is not") as caught:
+        require_package("pyarrow", "parquet", "A Parquet file")
+    assert caught.value.hint == f"Run: pip install '{DISTRIBUTION}[parquet]'"
+
+
+def test_a_package_that_lacks_something_itself_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_installed.py").write_text("import no_such_package")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        require_package("half_installed", "parquet", "A test")
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "work"),
+    [
+        pytest.param(
+            "pyarrow", "parquet", lambda gallery, folder: export_parquet(gallery, folder / "g.parquet"), id="export"
+        ),
+        pytest.param(
+            "pyarrow", "parquet", lambda _, folder: import_parquet(folder / "h", folder / "g.parquet"), id="import"
+        ),
+        pytest.param("matplotlib", "plots", lambda gallery, folder: plot_of(gallery, folder / "g.png"), id="plot"),
+    ],
+)
+def test_each_use_of_an_extra_says_so_and_leaves_nothing_behind(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    extra: str,
+    work: Callable[[Gallery, Path], object],
+) -> None:
+    with Gallery.create(tmp_path / "g", model_named()) as gallery:
+        gallery.add([Entry(f"{name}{n}", name) for name in "abcd" for n in range(4)], unit_vectors(16))
+        folder = tmp_path / "out"
+        folder.mkdir()
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(MissingPackageError, match=package) as caught:
+            work(gallery, folder)
+    assert str(caught.value.hint).endswith(f"[{extra}]'")
+    assert list(folder.iterdir()) == []
+
+
+def plot_of(gallery: Gallery, path: Path) -> None:
+    plot_calibrations(path, calibrate_gallery(gallery))

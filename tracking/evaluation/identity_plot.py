@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gallery_db import atomic_path
+from gallery_db.distribution import require_package
 from tracking.errors import OutputError
 from tracking.evaluation.identity import RIGHT, UNCOVERED, UNNAMED, WRONG, IdentityReport
 
@@ -30,7 +31,9 @@ def plot_identity(report: IdentityReport, path: str | os.PathLike[str], *, title
 
     Raises:
         OutputError: The picture cannot be written, or there is no such format.
+        MissingPackageError: Matplotlib is not installed.
     """
+    require_package("matplotlib", "plots", "A plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

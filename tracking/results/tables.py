@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gallery_db.distribution import require_package
 from tracking.results.sinks import ExportedFile, atomic_output
 from tracking.results.timeline import Timeline
 from tracking.results.track_frame import TrackFrame
@@ -104,6 +105,7 @@ def parquet_sink(path: Path, timeline: Timeline, *, untracked: bool = False) -> 
         timeline: The timeline of the same document.
         untracked: Also write the detections without a track.
     """
+    require_package("pyarrow", "parquet", "A Parquet file")
     import pyarrow.parquet as pq
 
     schema = _schema(timeline)

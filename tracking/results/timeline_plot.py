@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tracking.errors import OptionError, OutputError
+from gallery_db.distribution import require_package
+from tracking.errors import OptionError
 from tracking.results.confidence import confidence_legend, confidence_level
 from tracking.results.header import video_name
 from tracking.results.issues import MARKED_ISSUES
@@ -46,13 +46,13 @@ def plot_timeline(timeline: Timeline, path: Path, *, max_rows: int = _MAX_ROWS) 
 
     Raises:
         OptionError: The path has another suffix.
-        OutputError: Matplotlib is not installed, or the picture cannot be written.
+        OutputError: The picture cannot be written.
+        MissingPackageError: Matplotlib is not installed.
     """
     suffix = path.suffix.lower()
     if suffix not in PLOT_SUFFIXES:
         raise OptionError(f"expected a picture of {', '.join(PLOT_SUFFIXES)}, got {path.name!r}.")
-    if find_spec("matplotlib") is None:
-        raise OutputError("a picture needs Matplotlib, which is not installed.", hint="Run: pip install matplotlib")
+    require_package("matplotlib", "plots", "A plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

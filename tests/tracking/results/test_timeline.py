@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 from support.tracks import document, seen
 
+from gallery_db.errors import MissingPackageError
 from tracking import Timeline, build_timeline, export_tracks
-from tracking.errors import OptionError, OutputError
+from tracking.errors import OptionError
 from tracking.results.formatting import format_time, natural_key
 from tracking.results.sightings import TimelineRow
 from tracking.results.timeline_plot import plot_timeline
@@ -218,8 +220,8 @@ def test_picture_has_rows_for_the_longest(tmp_path: Path) -> None:
 def test_picture_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="expected a picture"):
         plot_timeline(build_timeline(crowd(1)), tmp_path / "t.bmp")
-    monkeypatch.setattr("tracking.results.timeline_plot.find_spec", lambda name: None)
-    with pytest.raises(OutputError, match="Matplotlib") as caught:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingPackageError, match="matplotlib") as caught:
         export_tracks(crowd(1), tmp_path / "t.png")
-    assert caught.value.hint == "Run: pip install matplotlib"
+    assert caught.value.hint == "Run: pip install 'gtrack-reid[plots]'"
     assert list(tmp_path.iterdir()) == []
