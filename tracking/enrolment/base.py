@@ -1,4 +1,4 @@
-"""The vocabulary of enrolment: its modes and counts, what it reads from a gallery, and where it puts entries."""
+"""Vocabulary of enrolment: its settings and counts, what it observes, what it reads, and where it puts entries."""
 
 from __future__ import annotations
 
@@ -12,73 +12,141 @@ from numpy.typing import NDArray
 from gallery_db.entry import Entry
 from gallery_db.names import unknown_number
 
-__all__ = ["EnrolMode", "EnrolmentCounts", "EnrolmentSink", "KnownIdentities", "is_unknown"]
+__all__ = [
+    "EnrolMode",
+    "EnrolmentCounts",
+    "EnrolmentObservation",
+    "EnrolmentSettings",
+    "EnrolmentSink",
+    "KnownIdentities",
+    "is_unknown",
+]
 
 EnrolMode = Literal["off", "unknown", "all"]
 """Which tracks become entries: none; those without a name in the gallery; those, and sure matches of named people."""
 
 
 def is_unknown(identity: str) -> bool:
-    """Whether a name is one that enrolment gave to a stranger, such as ``unknown-0007``."""
+    """Return whether a name is one that enrolment gives to unknown identities, such as ``unknown-0007``."""
     return unknown_number(identity) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class EnrolmentSettings:
+    """Settings of the enrolment of one camera's tracks.
+
+    Attributes:
+        source_id: The camera.
+        run_key: Prefix of the entries' ids; the same for the same input, so that a run again replaces its entries.
+        mode: ``"unknown"`` or ``"all"``; see `EnrolMode`.
+        threshold: Largest cosine distance at which a name is given, in [0, 2].
+        grace_frames: Frames that a track may be out of sight before it has ended.
+        source: The video, as the entries name it.
+        fps: Its frames per second, if known.
+        run_id: Unique id of this run.
+    """
+
+    source_id: str
+    run_key: str
+    mode: EnrolMode = "unknown"
+    threshold: float = 0.25
+    grace_frames: int = 30
+    source: str = ""
+    fps: float | None = None
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnrolmentObservation:
+    """One observation of a track, as enrolment collects it.
+
+    Attributes:
+        frame: Frame number.
+        track_id: The track.
+        embedding: (D,) float32 of unit length.
+        quality: Quality of the observation, in [0, 1]; see `observation_quality`.
+        score: Score of the detection, in [0, 1].
+        box: xyxy in pixels of the frame; NaN where unknown.
+        class_name: Class of the box; None where unknown.
+        identity: The name that the track has now, or None.
+        distance: Cosine distance to that identity.
+        crop: (H, W, 3) uint8 BGR, or None; may be a view, what is kept is copied.
+        tracklet: First frame of the tracklet that it belongs to. Each tracklet is stored by itself, as each shows
+            another person. None for the tracklet of the observation before.
+        is_held: Whether it contradicts the evidence of the tracklet. It counts only if the next observation begins
+            another tracklet.
+    """
+
+    frame: int
+    track_id: int
+    embedding: NDArray[np.float32]
+    quality: float
+    score: float
+    box: Sequence[float] | NDArray[np.float64]
+    class_name: str | None
+    identity: str | None
+    distance: float | None
+    crop: NDArray[np.uint8] | None
+    tracklet: int | None = None
+    is_held: bool = False
+
+
 class KnownIdentities(Protocol):
-    """What enrolment asks of the known identities, and how it adds to them; `gallery_db.GalleryView` is one."""
+    """The known identities, as enrolment reads and extends them; `gallery_db.GalleryView` is one."""
 
     @property
     def identities(self) -> Sequence[str]:
-        """Names, one a column of `identity_distances`. New ones may follow; none is renumbered."""
+        """Names, one for each column of `identity_distances`. New ones may be appended; none is renumbered."""
         ...
 
     def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
-        """(P, I) cosine distance of each probe to each identity's nearest entry; inf across classes."""
+        """Return the (P, I) cosine distances of each probe to each identity's nearest entry; inf across classes."""
         ...
 
     def enrolled(self, identity: str, class_name: str) -> tuple[Sequence[str], NDArray[np.float32]]:
-        """Ids and embeddings (N, D) of an identity's entries that were enrolled from videos."""
+        """Return the ids and embeddings (N, D) of an identity's entries that were enrolled from videos."""
         ...
 
     def append(self, entries: Sequence[Entry], embeddings: NDArray[np.float32]) -> None:
-        """Know further entries from now on."""
+        """Add entries."""
         ...
 
 
 class EnrolmentSink(Protocol):
-    """Where enrolled entries go. Its methods return at once and raise nothing for what goes wrong behind them."""
+    """Receiver of enrolled entries. Its methods return at once; errors of writing are kept for later."""
 
     def put(self, entry: Entry, embedding: NDArray[np.float32], crop: NDArray[np.uint8] | None) -> None:
-        """Store an entry with its embedding (D,) and the picture of it, in place of an earlier one of its id."""
+        """Store an entry with its embedding (D,) and its crop, in place of an earlier one of the same id."""
         ...
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Drop entries."""
+        """Remove entries."""
         ...
 
     def rename(self, id_: str, identity: str, *, enrolled_as: str | None = None) -> None:
-        """Give an entry that was put here before to another identity.
+        """Move an entry that was put here before to another identity.
 
         Args:
             id_: The entry.
-            identity: Whose it is from now on.
-            enrolled_as: What the run itself called it, where somebody else has changed that; by default the identity.
+            identity: Its new identity.
+            enrolled_as: The name given by the run itself, where somebody else has changed it; by default the identity.
         """
         ...
 
 
 @dataclass(slots=True)
 class EnrolmentCounts:
-    """What became of the tracks that ended.
+    """Numbers of ended tracks, by what became of them.
 
     Attributes:
         enrolled: Stored in the gallery.
         identities: New identities among them.
-        too_short: Seen in too few frames, or looked at too seldom.
+        too_short: Seen in too few frames, or observed too seldom.
         too_poor: Of too little quality.
-        unsure: Near a known identity, and not surely that one or another.
-        redundant: Not stored, or taken out again, because their identity has enough that are like it, or because
-            somebody took them out of the gallery meanwhile.
-        named: Named, and nothing asked for prototypes of named people.
+        unsure: Near a known identity, but not surely that one or another.
+        redundant: Not stored, or removed again, because their identity has enough entries like them, or because
+            somebody removed them from the gallery meanwhile.
+        named: Named, where the mode stores nothing of named people.
     """
 
     enrolled: int = 0

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.enrolment.base import EnrolmentObservation
 from tracking.enrolment.enroller import Enroller
 from tracking.identification.identifier import TrackIdentifier
 from tracking.identification.named_tracklets import Named, NamedTracklet
@@ -165,7 +166,7 @@ class CameraTracks:
             return FrameIdentities(named, statuses, None)
         for look in looks:
             self._enrol(self._enroller, present, look, named[look.position])
-        self._enroller.seen(frame, track_ids)
+        self._enroller.note_seen(frame, track_ids)
         reserved = [
             self._enroller.reserve(track_id) if name is None and status == "unknown" else None
             for track_id, name, status in zip(track_ids, named, statuses, strict=True)
@@ -190,18 +191,20 @@ class CameraTracks:
         if evidence is None or (evidence.records and evidence.records[-1].agreement == "poor"):
             return
         enroller.observe(
-            present.frame,
-            track_id,
-            look.embedding,
-            look.quality,
-            present.scores[look.position],
-            present.boxes[look.position],
-            present.class_names[look.position],
-            None if named is None else named.identity,
-            None if named is None else named.distance,
-            look.crop,
-            part=evidence.tracklet.first,
-            held=bool(evidence.held),
+            EnrolmentObservation(
+                present.frame,
+                track_id,
+                look.embedding,
+                look.quality,
+                present.scores[look.position],
+                present.boxes[look.position],
+                present.class_names[look.position],
+                None if named is None else named.identity,
+                None if named is None else named.distance,
+                look.crop,
+                tracklet=evidence.tracklet.first,
+                is_held=bool(evidence.held),
+            )
         )
 
     def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str]) -> None:

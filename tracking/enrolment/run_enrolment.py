@@ -17,7 +17,7 @@ import numpy as np
 from gallery_db import Gallery, find_anomalies, is_gallery, match_threshold
 from gallery_db.address import is_address
 from gallery_db.errors import GalleryError, GtrackError
-from tracking.enrolment.base import EnrolmentCounts, EnrolMode, is_unknown
+from tracking.enrolment.base import EnrolmentCounts, EnrolmentSettings, EnrolMode, is_unknown
 from tracking.enrolment.enroller import Enroller
 from tracking.enrolment.gallery_writer import GalleryWriter
 from tracking.errors import OptionError, VideoError
@@ -189,17 +189,19 @@ class RunEnrolment:
         self.enroller = Enroller(
             self._writer,
             view,
-            source_id=source_id,
-            run_key=key,
-            mode=mode,
-            threshold=found.value,
-            grace_frames=grace_frames,
-            source=str(video.absolute()) if stream is None else stream,
-            fps=fps,
-            run_id=run_id,
+            EnrolmentSettings(
+                source_id=source_id,
+                run_key=key,
+                mode=mode,
+                threshold=found.value,
+                grace_frames=grace_frames,
+                source=str(video.absolute()) if stream is None else stream,
+                fps=fps,
+                run_id=run_id,
+            ),
             earlier=earlier,
             numbers=numbers,
-            judge_again=judge_again,
+            keep_candidates=judge_again,
         )
 
     @property
@@ -228,14 +230,14 @@ class RunEnrolment:
         place = _Places(whole)
         anchors = [
             tracklet.named.identity
-            if tracklet.named is not None and tracklet.named.identity in enroller.prior
+            if tracklet.named is not None and tracklet.named.identity in enroller.book.others_names
             else None
             for tracklet in whole
         ]
-        for judged in enroller.judged.values():
+        for judged in enroller.candidates.values():
             position = place.of(judged.track_id, judged.frame)
-            if judged.fixed and position is not None:
-                anchors[position] = judged.name
+            if judged.is_fixed and position is not None:
+                anchors[position] = judged.identity
         people = link_tracklets(whole, rule, anchors, self._out(whole))
         settled = name_tracklets(whole, people, self._names(people, place), rule)
         place = _Places(settled)
@@ -270,16 +272,19 @@ class RunEnrolment:
         person_of = {member: number for number, person in enumerate(people) for member in person.members}
         votes: dict[tuple[int, str], tuple[bool, float]] = {}
         worthy: dict[int, float] = {}
-        for judged in enroller.judged.values():
+        for judged in enroller.candidates.values():
             position = place.of(judged.track_id, judged.frame)
-            if position is None or (judged.fixed and judged.name is None):
+            if position is None or (judged.is_fixed and judged.identity is None):
                 continue  # whom somebody took out of the gallery is not given a name again
             number = person_of[position]
-            if judged.name is not None or not judged.like:
+            if judged.identity is not None or not judged.is_like_known:
                 worthy[number] = worthy.get(number, 0.0) + judged.weight
             # What an earlier run, or by now another one, knows somebody by is what they are called.
-            for name, earlier in ((judged.earlier, True), (judged.name, judged.name in enroller.shared)):
-                if name is not None and is_unknown(name) and name not in enroller.prior:
+            for name, earlier in (
+                (judged.earlier_identity, True),
+                (judged.identity, judged.identity in enroller.book.shared_names),
+            ):
+                if name is not None and is_unknown(name) and name not in enroller.book.others_names:
                     before, weight = votes.get((number, name), (False, 0.0))
                     votes[number, name] = (before or earlier, weight + judged.weight)
         names = [person.anchor for person in people]
@@ -290,7 +295,7 @@ class RunEnrolment:
                 taken.add(name)
         for number in sorted(worthy):
             if names[number] is None:
-                names[number] = enroller.new_name()
+                names[number] = enroller.book.new_name()
         return names
 
     def finish(self, *, complete: bool, progress: Callable[[int, int], None] | None = None) -> GtrackError | None:

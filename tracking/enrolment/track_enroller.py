@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from gallery_db import Gallery, is_gallery, match_threshold
 from gallery_db.address import is_address, location_of
 from gallery_db.errors import GalleryError, GtrackError
-from tracking.enrolment.base import EnrolmentCounts, EnrolMode
+from tracking.enrolment.base import EnrolmentCounts, EnrolmentSettings, EnrolMode
 from tracking.enrolment.camera_tracks import CameraTracks, Observation, TracksInFrame
-from tracking.enrolment.enroller import Enroller, SharedGallery
+from tracking.enrolment.enroller import Enroller
 from tracking.enrolment.gallery_writer import GalleryWriter
 from tracking.enrolment.run_enrolment import check_enrolment_gallery, misplaced_lines
+from tracking.enrolment.shared_gallery import SharedGallery
 from tracking.errors import ObservationError, OptionError
 from tracking.identification.gallery_sync import GalleryNotices, GallerySync
 from tracking.identification.identifier import TrackIdentifier
@@ -163,7 +164,7 @@ class TrackEnroller:
         self._looked = time.monotonic()
         self._closed = False
         self._run_id = secrets.token_hex(6)
-        self._company = SharedGallery()
+        self._shared_gallery = SharedGallery()
         self._writer: GalleryWriter | None = None
         place = location_of(gallery)
         opened = _open(place, model, enroll, new_collection)
@@ -293,17 +294,19 @@ class TrackEnroller:
             enroller = Enroller(
                 self._writer,
                 self._view,
-                source_id=source,
-                run_key=key,
-                mode=self._enroll,
-                threshold=self._threshold.value,
-                grace_frames=self._grace,
-                source=source,
-                fps=self._fps,
-                run_id=self._run_id,
+                EnrolmentSettings(
+                    source_id=source,
+                    run_key=key,
+                    mode=self._enroll,
+                    threshold=self._threshold.value,
+                    grace_frames=self._grace,
+                    source=source,
+                    fps=self._fps,
+                    run_id=self._run_id,
+                ),
                 earlier={id_: known for id_, known in self._earlier.items() if id_.startswith(key)},
                 numbers=self._numbers,
-                company=self._company,
+                shared=self._shared_gallery,
             )
         return _Camera(CameraTracks(identities, enroller), enroller)
 

@@ -29,10 +29,11 @@ from gallery_db import (
     write_contact_sheet,
 )
 from tracking import TrackingRun, TrackResult, load_embedder, track_video
-from tracking.enrolment.base import EnrolmentCounts
-from tracking.enrolment.enroller import Enroller, SharedGallery
+from tracking.enrolment.base import EnrolmentCounts, EnrolmentObservation, EnrolmentSettings
+from tracking.enrolment.enroller import Enroller
 from tracking.enrolment.gallery_writer import CROPS, GalleryWriter, _Put, _Rename
 from tracking.enrolment.run_enrolment import misplaced_lines
+from tracking.enrolment.shared_gallery import MAX_PROTOTYPES, SharedGallery
 from tracking.errors import OptionError
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.identification.quality import max_overlap, observation_quality, sharpness
@@ -98,6 +99,14 @@ class Shelf:
         return [(e.identity, e.extra["first_frame"], e.extra["last_frame"]) for e, _ in self.entries.values()]
 
 
+def camera_enroller(
+    sink: Any, view: GalleryView, *, source_id: str = "cam", run_key: str = "run-", **options: Any
+) -> Enroller:
+    """An enroller for one camera; settings and other options are given alike."""
+    settings = {name: options.pop(name) for name in EnrolmentSettings.__slots__ if name in options}
+    return Enroller(sink, view, EnrolmentSettings(source_id=source_id, run_key=run_key, **settings), **options)
+
+
 def known(**people: Vector) -> GalleryView:
     if not people:
         return GalleryView.from_arrays([], np.empty((0, SIZE), np.float32))
@@ -110,7 +119,7 @@ def replay(
     """Every life is looked at when it is first seen and then every `every` frames that it is seen in."""
     shelf = Shelf()
     view = known() if view is None else view
-    enroller = Enroller(shelf, view, source_id="cam", run_key="run-", fps=10.0, **options)
+    enroller = camera_enroller(shelf, view, fps=10.0, **options)
     times = {id(life): list(life.frames) for life in lives}
     taken = {id(life): 0 for life in lives}
     for frame in range(frames):
@@ -125,8 +134,12 @@ def replay(
             picture = np.full((20 + look, 10, 3), life.track, np.uint8)
             box = (look, 0.0, look + 10.0, 20.0)
             distance = None if life.name is None else 0.1
-            enroller.observe(frame, life.track, vector, quality, 0.9, box, life.kind, life.name, distance, picture)
-        enroller.seen(frame, [life.track for life in here])
+            enroller.observe(
+                EnrolmentObservation(
+                    frame, life.track, vector, quality, 0.9, box, life.kind, life.name, distance, picture
+                )
+            )
+        enroller.note_seen(frame, [life.track for life in here])
     return shelf, enroller.finish()
 
 
@@ -282,15 +295,17 @@ def test_a_stranger_in_sight_of_two_cameras(
     vector: Vector, later: Vector, reserved: list[int], stored: list[int]
 ) -> None:
     """While nobody of them is stored, and each camera's enroller knows only of the other's open tracks."""
-    shelf, view, company, numbers = Shelf(), known(), SharedGallery(), itertools.count(1)
+    shelf, view, shared, numbers = Shelf(), known(), SharedGallery(), itertools.count(1)
     door, yard = (
-        Enroller(shelf, view, source_id=cam, run_key=f"{cam}-", numbers=numbers, company=company)
+        camera_enroller(shelf, view, source_id=cam, run_key=f"{cam}-", numbers=numbers, shared=shared)
         for cam in ("door", "yard")
     )
 
     def look(enroller: Enroller, frame: int, shown: Vector, quality: float = 0.5) -> None:
-        enroller.observe(frame, 7, shown, quality, 0.9, (0, 0, 10, 20), "person", None, None, None)
-        enroller.seen(frame, [7])
+        enroller.observe(
+            EnrolmentObservation(frame, 7, shown, quality, 0.9, (0, 0, 10, 20), "person", None, None, None)
+        )
+        enroller.note_seen(frame, [7])
 
     for frame in range(6):
         look(door, frame, A)
@@ -300,7 +315,7 @@ def test_a_stranger_in_sight_of_two_cameras(
         look(yard, frame, later, 1.0)
     door.finish()
     yard.finish()
-    assert not company.open
+    assert not shared.open_tracks
     assert [entry.identity for entry, _ in shelf.entries.values()] == [f"unknown-000{number}" for number in stored]
 
 
@@ -335,21 +350,21 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 def test_prototypes_are_capped() -> None:
     """The one most like another goes; reviewed images do not count."""
-    spread = [mix(A, axis(1 + n % 7), 0.002 * (n + 1)) for n in range(Enroller.PROTOTYPES)]
+    spread = [mix(A, axis(1 + n % 7), 0.002 * (n + 1)) for n in range(MAX_PROTOTYPES)]
     twin = mix(A, axis(1), 0.0021)
     vectors = [*spread, twin]
     lives = [Life(n, range(40 * n, 40 * n + 9), v, "unknown-0001" if n else None) for n, v in enumerate(vectors)]
     shelf, counts = replay(lives, frames=500, grace_frames=10)
-    assert len(shelf.entries) == Enroller.PROTOTYPES
+    assert len(shelf.entries) == MAX_PROTOTYPES
     assert {entry.identity for entry, _ in shelf.entries.values()} == {"unknown-0001"}
-    assert (counts.enrolled, counts.redundant) == (Enroller.PROTOTYPES, 1)
+    assert (counts.enrolled, counts.redundant) == (MAX_PROTOTYPES, 1)
     kept = [vector for _, vector in shelf.entries.values()]
     assert sum(any(np.allclose(v, k, atol=1e-5) for k in kept) for v in (spread[0], twin)) == 1
 
 
 def test_no_entry_goes_for_one_of_this_run() -> None:
     """The next run over the same video would start without either of them."""
-    there = [mix(A, axis(1 + n % 7), 0.002 * (n + 1)) for n in range(Enroller.PROTOTYPES)]
+    there = [mix(A, axis(1 + n % 7), 0.002 * (n + 1)) for n in range(MAX_PROTOTYPES)]
     view = GalleryView.from_arrays(
         ["unknown-0001"] * len(there), np.stack(there), origins=["track"] * len(there), ids=[f"o{n}" for n in range(10)]
     )
@@ -399,19 +414,21 @@ class Camera:
     def __init__(self, gallery: Gallery, **options: Any) -> None:
         self.sink, self.view = Late(gallery), gallery.view(without=options.get("earlier", ()))
         numbers = options.pop("numbers", count(1))
-        self.enroller = Enroller(self.sink, self.view, source_id="cam", run_key="run-", numbers=numbers, **options)
+        self.enroller = camera_enroller(self.sink, self.view, numbers=numbers, **options)
         self._frame = 0
 
     def sees(self, track: int, vector: Vector, name: str | None = None, frames: int = 9) -> None:
         for frame in range(self._frame, self._frame + frames):
-            self.enroller.observe(frame, track, vector, 0.5, 0.9, (0, 0, 9, 20), "person", name, 0.1, None)
-            self.enroller.seen(frame, [track])
+            self.enroller.observe(
+                EnrolmentObservation(frame, track, vector, 0.5, 0.9, (0, 0, 9, 20), "person", name, 0.1, None)
+            )
+            self.enroller.note_seen(frame, [track])
         self._frame += frames
 
     def goes_on(self) -> None:
         """Whoever was there has left, and what came of them is stored."""
         self._frame += 50
-        self.enroller.seen(self._frame, [])
+        self.enroller.note_seen(self._frame, [])
         self.sink.write()
 
     def follows(self) -> None:
@@ -437,7 +454,7 @@ def test_nothing_comes_under_a_name_that_was_changed(shared: Gallery, mode: Any,
 
 
 def test_what_was_on_its_way_under_the_old_name_follows(shared: Gallery) -> None:
-    camera = Camera(shared, judge_again=True)
+    camera = Camera(shared, keep_candidates=True)
     camera.sees(1, A)
     camera.goes_on()
     camera.sees(2, mix(A, B, 0.05), "unknown-0001")
@@ -456,7 +473,7 @@ def test_what_was_on_its_way_under_the_old_name_follows(shared: Gallery) -> None
 
 
 def test_what_somebody_took_out_stays_out(shared: Gallery) -> None:
-    camera = Camera(shared, judge_again=True)
+    camera = Camera(shared, keep_candidates=True)
     camera.sees(1, A)
     camera.sees(2, B)
     camera.goes_on()
@@ -506,7 +523,7 @@ def test_a_track_takes_the_name_that_another_camera_gave(shared: Gallery) -> Non
     camera.sees(1, A, "unknown-0001")
     camera.goes_on()
     assert held(shared) == ["unknown-0001", "unknown-0001"]
-    assert camera.enroller.prior == {"unknown-0001"}
+    assert camera.enroller.book.others_names == {"unknown-0001"}
 
 
 def test_names_that_others_use_too_are_known(shared: Gallery) -> None:
@@ -514,14 +531,15 @@ def test_names_that_others_use_too_are_known(shared: Gallery) -> None:
     camera.sees(1, A)
     camera.goes_on()
     camera.follows()
-    assert (camera.enroller.prior, camera.enroller.shared) == (set(), set()), "its own doing is no news"
+    book = camera.enroller.book
+    assert (book.others_names, book.shared_names) == (set(), set()), "its own doing is no news"
     shared.add([Entry("theirs", "unknown-0001", origin="track"), Entry("b", "bob")], np.stack([A, B]))
     camera.follows()
-    assert (camera.enroller.prior, camera.enroller.shared) == ({"bob"}, {"unknown-0001"})
+    assert (book.others_names, book.shared_names) == ({"bob"}, {"unknown-0001"})
     Curator(shared).rename("bob", "robert")
     Curator(shared).rename("unknown-0001", "ann")
     camera.follows()
-    assert (camera.enroller.prior, camera.enroller.shared) == ({"robert", "ann"}, set())
+    assert (book.others_names, book.shared_names) == ({"robert", "ann"}, set())
 
 
 def test_a_number_that_somebody_gave_by_hand_is_left_out() -> None:
