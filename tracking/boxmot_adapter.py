@@ -1,14 +1,14 @@
-"""The one module that imports BoxMOT, and through as few of its names as possible.
+"""The only module that imports BoxMOT, and through as few of its names as possible.
 
-BoxMOT's API changes about monthly. Everything that gtrack asks of it goes through the functions
-here; nothing else in the code base knows its types. BoxMOT (and the torch that it imports) is
-loaded inside the functions, because importing `tracking` must stay cheap.
+BoxMOT's API changes about monthly. All calls to it go through the functions here, and no other module knows its
+types. BoxMOT (and the torch that it imports) is loaded inside the functions, so that importing `tracking` stays cheap.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.logs import get_logger
 from tracking.errors import EmbedderError, TrackerError, WeightsError
 
 __all__ = [
@@ -43,20 +44,31 @@ _CLASS_NAMES = {
     "sfsort": "SFSORT",
 }
 
+_log = get_logger("boxmot")
+
 # ByteTrack never forgets a removed track and walks all of them at every frame: after some thousand
 # busy frames that dominates the run. Only the last few can still matter to it.
 _REMOVED_KEPT = 256
 
 
+def _import_boxmot(name: str) -> Any:
+    """Import BoxMOT or a module of it.
+
+    Its first import prints its own log to stderr from level INFO on, where some trackers warn at every frame. Where
+    gtrack is the one that imports it, only its errors are shown, unless gtrack's details are. A program that has
+    imported BoxMOT itself keeps its settings.
+    """
+    is_first = "boxmot.utils" not in sys.modules
+    if is_first:
+        import_module("boxmot.utils")
+        if not _log.isEnabledFor(logging.DEBUG):
+            logging.getLogger("boxmot").setLevel(logging.ERROR)
+    return import_module(name)
+
+
 def temporal_trackers() -> tuple[str, ...]:
-    """Names of the BoxMOT trackers that `gallery_hybrid` can use, ByteTrack first."""
+    """Return the names of the BoxMOT trackers that `gallery_hybrid` can use, ByteTrack first."""
     return tuple(_CLASS_NAMES)
-
-
-def _silence() -> None:
-    """Have BoxMOT's logger tell of errors alone: some trackers warn at every frame, and models are told of twice."""
-    import_module("boxmot.utils")  # which sets the logger to INFO on stderr, as it is first imported
-    logging.getLogger("boxmot").setLevel(logging.ERROR)
 
 
 def _tracker_class(name: str) -> Any:
@@ -64,13 +76,11 @@ def _tracker_class(name: str) -> Any:
         attribute = _CLASS_NAMES[name]
     except KeyError:
         raise TrackerError(f"unknown temporal tracker {name!r}; expected one of {', '.join(_CLASS_NAMES)}") from None
-    cls = getattr(import_module("boxmot"), attribute)
-    _silence()
-    return cls
+    return getattr(_import_boxmot("boxmot"), attribute)
 
 
 def tracker_parameters(name: str) -> dict[str, Any]:
-    """The keyword parameters that a tracker's constructor takes, with their defaults."""
+    """Return the keyword parameters of a tracker's constructor, with their defaults."""
     parameters: dict[str, Any] = {}
     cls = _tracker_class(name)
     for base in reversed(cls.__mro__):
@@ -129,7 +139,7 @@ class BoxmotTracker:
             TrackerError: The tracker cannot go on.
         """
         torch = import_module("torch")
-        structures = import_module("boxmot.structures")
+        structures = _import_boxmot("boxmot.structures")
         detections = structures.Detections(
             geometry=structures.Boxes(torch.from_numpy(np.ascontiguousarray(boxes, np.float32).reshape(-1, 4))),
             scores=torch.from_numpy(np.ascontiguousarray(scores, np.float32)),
@@ -142,7 +152,7 @@ class BoxmotTracker:
         except (ValueError, TypeError, RuntimeError, np.linalg.LinAlgError) as error:
             raise TrackerError(
                 f"temporal tracker {self._name!r} failed: {error}.",
-                hint="Another tracker may take these detections: see gtrack list trackers, and --temporal.",
+                hint="Another tracker may accept these detections: see `gtrack list trackers`, and `temporal`.",
             ) from error
         removed = getattr(self._tracker, "removed_stracks", None)
         if isinstance(removed, list) and len(removed) > 2 * _REMOVED_KEPT:
@@ -157,14 +167,14 @@ class BoxmotTracker:
 
 
 def reid_architectures() -> tuple[str, ...]:
-    """Names of the ReID architectures that `build_backbone` knows, sorted. Does not import torch."""
-    names: tuple[str, ...] = import_module("boxmot.reid.backbones").registered_backbone_names()
+    """Return the names of the ReID architectures that `build_backbone` knows, sorted. Does not import torch."""
+    names: tuple[str, ...] = _import_boxmot("boxmot.reid.backbones").registered_backbone_names()
     return tuple(sorted(names))
 
 
 def known_reid_weights() -> dict[str, str]:
-    """File names of published ReID checkpoints and where they lie. Does not import torch."""
-    return dict(import_module("boxmot.reid.core.catalog").TRAINED_URLS)
+    """Return the file names of published ReID checkpoints and their addresses. Does not import torch."""
+    return dict(_import_boxmot("boxmot.reid.core.catalog").TRAINED_URLS)
 
 
 def build_backbone(name: str) -> Any:
@@ -174,41 +184,40 @@ def build_backbone(name: str) -> Any:
         name: One of `reid_architectures`.
 
     Returns:
-        A torch module in evaluation mode; its classifier has one class and serves nothing.
+        A torch module in evaluation mode; its classifier has one class and is not used.
 
     Raises:
         WeightsError: A package that this architecture needs is missing.
     """
-    backbones = import_module("boxmot.reid.backbones")
+    backbones = _import_boxmot("boxmot.reid.backbones")
     try:
         network = backbones.build_backbone(name, num_classes=1, loss="softmax", pretrained=False, use_gpu=False)
     except ImportError as error:
         raise WeightsError(
             f"architecture {name}: {error}", hint=f"Run: pip install {error.name or 'timm torchvision'}"
         ) from error
-    except Exception as error:  # timm and torchvision raise what they like where they do not fit this torch.
+    except Exception as error:  # timm and torchvision raise anything where they do not fit this torch.
         raise WeightsError(f"architecture {name}: cannot be built here: {error}") from error
-    finally:
-        _silence()
     return network.eval()
 
 
 def missing_backend_requirement(runtime: str) -> str | None:
-    """What must be installed before BoxMOT may load a model of this runtime, else it would run pip itself.
+    """Return the package that must be installed before BoxMOT loads a model of this runtime.
+
+    BoxMOT itself would run pip to install it.
 
     Args:
         runtime: ``"tensorrt"`` or ``"tflite"``.
 
     Returns:
-        A requirement for pip, or None where all is there.
+        A requirement for pip; None where nothing is missing.
     """
     if runtime == "tflite":
         return None if find_spec("ai_edge_litert") is not None else "ai-edge-litert>=2.1.0"
-    dependencies = import_module("boxmot.reid.backends.dependencies")
+    dependencies = _import_boxmot("boxmot.reid.backends.dependencies")
     requirement: str = dependencies.reid_backend_requirements("tensorrt")[0]
-    checks = import_module("boxmot.utils.checks")
+    checks = _import_boxmot("boxmot.utils.checks")
     installed = find_spec("tensorrt") is not None and checks.requirement_satisfied(requirement)
-    _silence()
     return None if installed else requirement
 
 
@@ -226,20 +235,19 @@ class BoxmotBackend:
 
     def __init__(self, weights: Path, device: str, half: bool) -> None:
         torch = import_module("torch")
-        runtime = import_module("boxmot.reid.core")
-        _silence()
+        runtime = _import_boxmot("boxmot.reid.core")
         try:
             # A torch.device, because given a string BoxMOT hides every GPU from the whole process.
             self._backend = runtime.ReID(weights=weights, device=torch.device(device), half=half).model
-        except Exception as error:  # The runtimes below it raise what they like.
+        except Exception as error:  # The runtimes below it may raise anything.
             raise WeightsError(f"{weights}: BoxMOT cannot load it: {error}") from error
         self._device = torch.device(device)
-        # An engine's input has its precision fixed, whatever was asked for.
+        # An engine's input has its precision fixed, whatever `half` says.
         self.half: bool = bool(getattr(self._backend, "fp16", half))
 
     @property
     def input_size(self) -> tuple[int, int] | None:
-        """(height, width) that the model's input has fixed, where its runtime tells."""
+        """(height, width) of the model's input where it is fixed and the runtime states it, else None."""
         details = getattr(self._backend, "input_details", None)
         if details:
             shape = [int(size) for size in details[0]["shape"]]
@@ -253,7 +261,7 @@ class BoxmotBackend:
         return (height, width) if height > 0 and width > 0 else None
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run (N, 3, H, W) float32 inputs; returns (N, ...) float32.
+        """Run the model on (N, 3, H, W) float32 inputs, and return its (N, ...) float32 output.
 
         Raises:
             EmbedderError: The runtime failed.
@@ -270,5 +278,5 @@ class BoxmotBackend:
         return np.asarray(output, dtype=np.float32)
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Release the model."""
         self._backend = None

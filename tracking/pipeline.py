@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gallery_db.errors import GtrackError
+from gallery_db.logs import get_logger
 from tracking.detections.reader import check_against_video
 from tracking.outputs.result import Tally, TrackResult, frame_document
 from tracking.outputs.run_outputs import RunOutputs
@@ -32,6 +33,8 @@ __all__ = ["DetectionInput", "TrackingRun"]
 
 FrameProgress = Callable[[int, int | None], None]
 CountProgress = Callable[[int, int], None]
+
+_log = get_logger("run")
 
 _FALLBACK_FPS = 30.0
 
@@ -108,6 +111,7 @@ class TrackingRun:
             stack.callback(outputs.close)
             watch = GalleryWatch(gallery, tracker, self._notify)
             state.tracking = _Tracking(inputs, gallery, outputs)
+            _log.info("tracking %s with %s, threshold %s", inputs.video, self._options.tracker, gallery.threshold.value)
             try:
                 self._track_frames(inputs, tracker, watch, outputs, state.tally, progress)
             finally:
@@ -239,6 +243,7 @@ class TrackingRun:
         if state.failure is not None and not state.complete:
             self._notify(f"warning: {state.failure}")
         counts = enrolment.counts if enrolment else None
+        _log.info("%d frames tracked in %.1f s, %d tracks", state.tally.frames, seconds, len(state.tally.tracks))
         state.warnings += [f"{count} x {reason}" for reason, count in inputs.feed.warnings.items()]
         stats = state.tally.stats(seconds, cpu_seconds, state.warnings, counts)
         if isinstance(inputs.reader, LiveReader):

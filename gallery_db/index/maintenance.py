@@ -23,11 +23,14 @@ from gallery_db.index.chroma_index import (
     remove_folder,
 )
 from gallery_db.index.hnsw_check import hnsw_damage
+from gallery_db.logs import get_logger
 
 if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
 
 __all__ = ["IndexMaintenance", "VerifyReport", "follow_on_server"]
+
+_log = get_logger("index")
 
 _SAMPLES = 32
 _REPAIRABLE = 0.5  # share of the entries; beyond it a fresh index is made sooner than the old one is mended
@@ -209,6 +212,13 @@ class IndexMaintenance:
             self._append(index, record, row, plan.new, progress)
             index.close()
             _flush(self.folder)
+        _log.info(
+            "index of collection %s synchronised: %d entries added, %d updated, %d removed",
+            row.name,
+            len(plan.new),
+            len(plan.described),
+            len(plan.gone),
+        )
 
     def _append(
         self,

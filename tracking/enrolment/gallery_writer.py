@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from gallery_db import Gallery, atomic_path
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GtrackError
+from gallery_db.logs import get_logger
 from gallery_db.rejections import NOT
 
 __all__ = ["CROPS", "GalleryWriter"]
 
 CROPS = "crops"
 """Folder of the enrolled entries' pictures, in the gallery's."""
+
+_log = get_logger("enrolment")
 
 _AT_ONCE = 64
 _WAIT = 1.0
@@ -85,6 +88,7 @@ class GalleryWriter:
 
     def put(self, entry: Entry, embedding: NDArray[np.float32], crop: NDArray[np.uint8] | None) -> None:
         """See `EnrolmentSink`."""
+        _log.debug("a track ended: entry %s of %s", entry.id, entry.identity)
         self._jobs.put(_Put(entry, embedding, crop))
 
     def remove(self, ids: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gallery_db.logs import get_logger
 from gallery_db.model import EmbeddingModel
 from tracking.errors import EmbedderError, OptionError, WeightsError
 from tracking.reid.builtin import BUILTIN_NAME, BUILTIN_SHA256, BuiltinEmbedder
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tracking.reid.base import NetworkEmbedder
 
 __all__ = ["RUNTIMES", "load_embedder"]
+
+_log = get_logger("reid")
 
 RUNTIMES = ("auto", "onnx", "torch")
 """What may run a checkpoint: ``"auto"`` takes ONNX on the CPU and torch on a GPU."""
@@ -186,6 +189,7 @@ def load_embedder(
     else:
         path = resolve_weights(weights, folder, download=download, progress=progress)
     if path is None:
+        _log.info("ReID model: %s", BUILTIN_NAME)
         return BuiltinEmbedder()
     if not is_weights(path):
         raise WeightsError(
@@ -195,4 +199,5 @@ def load_embedder(
     embedder = _open(path, device, half, runtime, threads, batch_size)
     for notice in embedder.notices:
         _tell(notify, notice)
+    _log.info("ReID model: %s on %s, %d values per embedding", path, embedder.device, embedder.model.dimension)
     return embedder

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gallery_db import match_threshold
 from gallery_db.address import location_of
+from gallery_db.logs import get_logger
 from tracking.enrolment.run_enrolment import RunEnrolment
 from tracking.identification.gallery_source import GallerySource, open_gallery_source
 from tracking.identification.gallery_sync import GalleryNotices, GallerySync
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tracking.trackers.base import Tracker
 
 __all__ = ["GalleryWatch", "RunGallery", "open_gallery"]
+
+_log = get_logger("gallery")
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -94,6 +97,7 @@ def open_gallery(
     if options.enroll != "off":
         enrolment = _open_enrolment(options, inputs, notify)
         last.callback(enrolment.abort)
+        _log_opened(enrolment.source, "naming and enrolment")
         return RunGallery(enrolment.threshold, enrolment.source, enrolment, enrolment.notices)
     class_names = inputs.tracked_class_names()
     source = open_gallery_source(
@@ -106,6 +110,7 @@ def open_gallery(
     )
     notices = GalleryNotices(source.gallery, notify, forwarded=len(source.gallery.notices))
     stack.callback(source.gallery.close)
+    _log_opened(source, "naming")
     known = {name.casefold() for name in source.view.identity_classes}
     tracked = {name.casefold() for name in class_names}
     if tracked and not known & tracked:
@@ -115,6 +120,17 @@ def open_gallery(
         )
     threshold = match_threshold(source.gallery, options.gallery_match_threshold, class_names)
     return RunGallery(threshold, source, None, notices)
+
+
+def _log_opened(source: GallerySource, purpose: str) -> None:
+    _log.info(
+        "gallery %s opened for %s: %d entries, %d identities, model %s",
+        source.gallery.location,
+        purpose,
+        len(source.view),
+        len(source.view.identities),
+        source.embedder.model.name,
+    )
 
 
 def _open_enrolment(options: RunOptions, inputs: RunInputs, notify: Notify) -> RunEnrolment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from types import TracebackType
@@ -10,18 +11,33 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.logs import get_logger
 from tracking.errors import VideoError
 
 __all__ = ["FrameReader", "VideoReader", "load_cv2"]
 
+_log = get_logger("video")
+_is_quiet = False
+
 
 def load_cv2() -> Any:
-    """Import OpenCV and keep it from writing to stderr."""
-    # FFmpeg reports every damaged packet on stderr. What matters to the user becomes a VideoError.
+    """Import OpenCV for reading and writing video, with its own log off.
+
+    OpenCV and its FFmpeg report every damaged packet on stderr; what matters to the user becomes a VideoError. Their
+    log has one level for the whole process: it is set once, and not at all where ``OPENCV_LOG_LEVEL`` and
+    ``OPENCV_FFMPEG_LOGLEVEL`` say how much to log, or where gtrack logs details.
+    """
+    global _is_quiet
+    if _is_quiet or _log.isEnabledFor(logging.DEBUG):
+        import cv2
+
+        return cv2
+    _is_quiet = True
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
 
 
