@@ -1,4 +1,4 @@
-"""A gallery to a tree of image folders, one an identity: what `ingest_folder` reads."""
+"""Export a gallery as image folders, one for each identity, which `ingest_folder` can read."""
 
 from __future__ import annotations
 
@@ -23,15 +23,21 @@ __all__ = ["FoldersReport", "export_folders"]
 
 Progress = Callable[[int, int], None]
 
+# Names that Windows reserves for devices.
+_RESERVED_NAMES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))]
+)
+_MAX_NAME_BYTES = 120  # file systems take 255; the rest is for a number and a suffix
+
 
 @dataclass(frozen=True, slots=True)
 class FoldersReport:
-    """What an export to image folders wrote.
+    """The result of an export to image folders.
 
     Attributes:
         folder: The folder.
         written: Number of images.
-        identities: Number of folders with images.
+        identities: Number of sub-folders with images.
         missing: (id, reason) of each entry that could not be written.
     """
 
@@ -41,48 +47,6 @@ class FoldersReport:
     missing: tuple[tuple[str, str], ...]
 
 
-_RESERVED = frozenset(
-    ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))]
-)
-_MOST_BYTES = 120  # of a name; 255 is what file systems take
-
-
-@dataclass(slots=True)
-class _Names:
-    """Names that were given, so that no two things share one, in upper or lower case."""
-
-    given: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-
-    def name(self, key: str, wanted: str, suffix: str = "") -> str:
-        if key in self.given:
-            return self.given[key]
-        name, number = wanted + suffix, 2
-        while _folded(name) in self.taken:
-            name, number = f"{wanted}-{number}{suffix}", number + 1
-        self.taken.add(_folded(name))
-        self.given[key] = name
-        return name
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _safe_name(text: str) -> str:
-    """A name for a file or folder that stays where it is put, on any system, and that an ingest looks at."""
-    good = "".join("_" if c in '<>:"/\\|?*' or not c.isprintable() else c for c in text).strip()
-    good = good.rstrip(". ")
-    if good.startswith("."):
-        good = "_" + good[1:]
-    if good.partition(".")[0].lower() in _RESERVED:
-        good = f"_{good}"
-    data = good.encode("utf-8", "replace")
-    if len(data) > _MOST_BYTES:
-        good = data[:_MOST_BYTES].decode("utf-8", "ignore").rstrip(". ")
-    return good or "_"
-
-
 def export_folders(
     gallery: Gallery,
     folder: str | os.PathLike[str],
@@ -90,16 +54,16 @@ def export_folders(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> FoldersReport:
-    """Write a gallery's pictures as a tree of image folders, FOLDER/IDENTITY/NAME.jpg, to be ingested again.
+    """Write a gallery's pictures as image folders, FOLDER/IDENTITY/NAME.jpg, which can be ingested again.
 
-    Whole images and kept crops are copied byte for byte; a box on an image is cut out and saved as PNG. Names
-    are made harmless, so that nothing leaves the folder. An identity of two classes has one folder.
+    Whole images and stored crops are copied byte for byte; a box on an image is cropped and saved as PNG. Names are
+    changed where needed, so that no file is written outside the folder. An identity of two classes has one sub-folder.
 
     Args:
         gallery: Open, with the collection selected.
-        folder: Where to; absent or empty.
-        overwrite: It may hold something; files of the same names are replaced, others stay.
-        progress: Called with (entries done, entries in all).
+        folder: The folder to write to; absent or empty.
+        overwrite: Allow a folder that is not empty; files with the same names are replaced, others stay.
+        progress: Called with (entries done, all entries).
 
     Raises:
         GalleryError: The folder is not empty, is a gallery, or cannot be written.
@@ -110,48 +74,44 @@ def export_folders(
     from gallery_db.opening import is_gallery
 
     if is_gallery(root):
-        raise GalleryError(f"{root} is a gallery; image folders do not go into it.", hint="Choose another path.")
+        raise GalleryError(
+            f"{root} is a gallery; image folders cannot be written into a gallery.", hint="Choose another path."
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         if not overwrite and any(root.iterdir()):
-            raise GalleryError(f"{root} is not empty.", hint="Choose another folder, or give --overwrite.")
+            raise GalleryError(f"{root} is not empty.", hint="Choose another folder, or use --overwrite.")
         return _write_folders(gallery, root, progress)
     except OSError as error:
         raise GalleryError(
             f"{error.filename or root} cannot be written: {error.strerror or error}.",
-            hint="Check the folder's permissions and the space on the disk.",
+            hint="Check the folder's permissions and the free space on the disk.",
         ) from error
 
 
 def _write_folders(gallery: Gallery, root: Path, progress: Progress | None) -> FoldersReport:
-    real = Path(os.path.realpath(root))
-    folders = _Names()
-    files: dict[str, _Names] = {}
+    real_root = Path(os.path.realpath(root))
+    folder_names = _UniqueNames()
+    file_names: dict[str, _UniqueNames] = {}  # of each sub-folder
     missing: list[tuple[str, str]] = []
     written = 0
     used: set[str] = set()
     total = len(gallery)
     for done, entry in enumerate(gallery.entries(), 1):
-        name = folders.name(entry.identity, _safe_name(entry.identity))
-        place = root / name
+        name = folder_names.name_for(entry.identity, _safe_name(entry.identity))
+        identity_folder = root / name
         try:
             data, suffix = _picture_file(gallery.path, entry)
         except ImageError as error:
             missing.append((entry.id, error.message))
         else:
-            if os.path.realpath(place) != str(real / name):
-                missing.append((entry.id, f"{place} is a link that leads elsewhere"))
+            if os.path.realpath(identity_folder) != str(real_root / name):
+                missing.append((entry.id, f"{identity_folder} is a link to another place"))
             else:
                 stem = _safe_name(Path(str(entry.extra.get("crop") or entry.source or entry.id)).stem)
-                place.mkdir(exist_ok=True)
-                target = place / files.setdefault(name, _Names()).name(entry.id, stem, suffix)
-                beside = target.with_name(f".{target.stem}.part{suffix}")
-                try:
-                    beside.write_bytes(data)
-                    beside.replace(target)
-                except BaseException:
-                    beside.unlink(missing_ok=True)
-                    raise
+                identity_folder.mkdir(exist_ok=True)
+                names = file_names.setdefault(name, _UniqueNames())
+                _write_file(identity_folder / names.name_for(entry.id, stem, suffix), data)
                 written += 1
                 used.add(name)
         if progress is not None:
@@ -159,7 +119,19 @@ def _write_folders(gallery: Gallery, root: Path, progress: Progress | None) -> F
     return FoldersReport(root, written, len(used), tuple(missing))
 
 
+def _write_file(target: Path, data: bytes) -> None:
+    """Write a file under another name and rename it, so that it is never incomplete."""
+    temporary = target.with_name(f".{target.stem}.part{target.suffix}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def _picture_file(folder: Path, entry: Entry) -> tuple[bytes, str]:
+    """Return the image file of an entry's picture, and its suffix; a part of an image becomes a PNG."""
     found = find_picture(folder, entry)
     if found.box is None:
         return found.data, found.suffix
@@ -171,3 +143,43 @@ def _picture_file(folder: Path, entry: Entry) -> tuple[bytes, str]:
     with io.BytesIO() as file:
         Image.fromarray(np.ascontiguousarray(part[:, :, ::-1])).save(file, format="PNG")
         return file.getvalue(), ".png"
+
+
+# -- names of files and folders --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _UniqueNames:
+    """Gives each key a name of its own; names that differ only in case count as the same."""
+
+    _names: dict[str, str] = field(default_factory=dict)
+    _taken: set[str] = field(default_factory=set)
+
+    def name_for(self, key: str, wanted: str, suffix: str = "") -> str:
+        """Return the name of a key: at first `wanted` with the suffix, with a number if that is taken."""
+        if key in self._names:
+            return self._names[key]
+        name, number = wanted + suffix, 2
+        while _folded(name) in self._taken:
+            name, number = f"{wanted}-{number}{suffix}", number + 1
+        self._taken.add(_folded(name))
+        self._names[key] = name
+        return name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _safe_name(text: str) -> str:
+    """Return a name for a file or folder that is valid on any system, leads nowhere else, and is not hidden."""
+    name = "".join("_" if c in '<>:"/\\|?*' or not c.isprintable() else c for c in text).strip()
+    name = name.rstrip(". ")
+    if name.startswith("."):
+        name = "_" + name[1:]
+    if name.partition(".")[0].lower() in _RESERVED_NAMES:
+        name = f"_{name}"
+    data = name.encode("utf-8", "replace")
+    if len(data) > _MAX_NAME_BYTES:
+        name = data[:_MAX_NAME_BYTES].decode("utf-8", "ignore").rstrip(". ")
+    return name or "_"

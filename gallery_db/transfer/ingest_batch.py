@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
-from gallery_db.errors import EmbeddingError
 from gallery_db.store.record import FileRow
+from gallery_db.transfer.embedding import MAX_PICTURE_BYTES, embed_crops
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchWriter", "IngestBatch"]
 
-_MAX_PICTURE_BYTES = 64 * 1024 * 1024  # decoded pictures in one batch, to bound memory
 _MAX_FILES = 1000  # files that need no embedding, in one batch
 
 
@@ -66,7 +65,7 @@ class IngestBatch:
         """Return whether it is time to write, with `batch_size` pictures to embed at a time."""
         return (
             len(self.crops) >= batch_size
-            or self._picture_bytes >= _MAX_PICTURE_BYTES
+            or self._picture_bytes >= MAX_PICTURE_BYTES
             or len(self.files) >= _MAX_FILES + batch_size
         )
 
@@ -88,14 +87,7 @@ class BatchWriter:
         """
         if not batch.files:
             return 0, 0
-        vectors = None
-        if batch.crops:
-            vectors = self._embedder.embed(batch.crops)
-            if np.shape(vectors)[:1] != (len(batch.crops),):
-                raise EmbeddingError(
-                    f"The embedder {self._embedder.model} was given {len(batch.crops)} images and returned an "
-                    f"array of shape {np.shape(vectors)}."
-                )
+        vectors = embed_crops(self._embedder, batch.crops) if batch.crops else None
         added: list[Entry] = []
         with self._gallery.transaction():
             if vectors is not None:

@@ -1,9 +1,9 @@
-"""A gallery's entries for another embedding model: embedded again from their pictures."""
+"""Embed a gallery's entries with another model, from their pictures."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,30 +12,30 @@ from numpy.typing import NDArray
 
 from gallery_db.address import location_of, parse_address
 from gallery_db.entry import Entry
-from gallery_db.errors import EmbeddingError, GalleryError, GtrackError, ModelMismatchError
+from gallery_db.errors import GalleryError, GtrackError, ModelMismatchError
 from gallery_db.gallery import Gallery
 from gallery_db.media.entry_pictures import ReadFrame, needs_video_frame, read_entry_picture
 from gallery_db.model import Embedder
+from gallery_db.transfer.embedding import MAX_PICTURE_BYTES, embed_crops
 
 __all__ = ["ReembedReport", "reembed_gallery"]
 
-_MOST_PIXELS = 64 * 1024 * 1024  # bytes of decoded pictures in one batch, whatever their number
-_PAGE = 500
+_PAGE_ENTRIES = 500  # read from the record at a time
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ReembedReport:
-    """What a re-embedding did.
+    """The result of a re-embedding.
 
     Attributes:
         entries: Entries in the collection that was read.
         added: Entries embedded now.
         present: Entries that the new collection had already.
-        missing: (id, reason) of each entry of which there is no picture.
-        source: The collection that was read; it is as it was.
-        collection: The collection that was written; None where nothing could be embedded.
+        missing: (id, reason) of each entry without a picture.
+        source: The collection that was read; it is unchanged.
+        collection: The collection that was written; None if nothing could be embedded.
     """
 
     entries: int
@@ -56,25 +56,25 @@ def reembed_gallery(
     progress: Progress | None = None,
     index_progress: Progress | None = None,
 ) -> ReembedReport:
-    """Make (or go on with) a collection of the embedder's model, from the pictures of another collection.
+    """Create or continue a collection of the embedder's model, from the pictures of another collection.
 
-    Each entry keeps its id and all that is said about it. Its picture is its kept crop (``extra["crop"]``,
-    relative to the gallery's folder), else its source image (its box, if it has one), else what was imported
-    with it, else its box on its frame of a video. Each batch is one transaction: whatever stops the run, what
-    was committed stays, and the next run goes on; an entry whose id is there already is skipped.
+    Each entry keeps its id and all its other facts. Its picture is its stored crop (``extra["crop"]``, relative to the
+    gallery's folder), else its source image (the entry's box, if it has one), else the picture that was imported with
+    it, else its box on its frame of a video. Each batch is one transaction: if the run is interrupted, what was
+    committed stays, and the next run continues from there. An entry whose id the new collection has is skipped.
 
     Args:
         path: The gallery's folder.
-        embedder: What computes the embeddings.
-        collection: Which collection to read; the oldest by default.
-        frames: Reads frames of videos, asked in ascending order for each video.
-        batch_size: Pictures to embed at a time, at least 1.
-        progress: Called with (entries done, entries in all).
-        index_progress: Called with (entries done, entries in all) while the index follows.
+        embedder: Computes the embeddings.
+        collection: The collection to read; by default the oldest one.
+        frames: Reads frames of videos; it is called in ascending order for each video.
+        batch_size: Number of pictures to embed at a time, at least 1.
+        progress: Called with (entries done, all entries).
+        index_progress: Called with (entries done, all entries) while the index is updated.
 
     Raises:
-        ModelMismatchError: The collection is of the embedder's model already.
-        GalleryError: As of `Gallery.open`; `batch_size` below 1.
+        ModelMismatchError: The collection has the embedder's model already.
+        GalleryError: `batch_size` is below 1; see also `Gallery.open`.
     """
     if batch_size < 1:
         raise GalleryError(f"Expected a batch_size of at least 1, found {batch_size}.")
@@ -85,18 +85,17 @@ def reembed_gallery(
         if source.model.same_space(embedder.model):
             raise ModelMismatchError(
                 f"The collection {source.collection!r} of {folder} holds embeddings of {source.model} already.",
-                hint="Give the weights of another model, or another --collection.",
+                hint="Give the weights of another model, or choose another collection with --collection.",
             )
-        with_model = [info.name for info in source.collections() if info.model.same_space(embedder.model)]
-        if with_model:
-            target = Gallery.open(_server_or_folder(source), model=embedder.model, write=True)
+        if any(info.model.same_space(embedder.model) for info in source.collections()):
+            target = Gallery.open(_gallery_location(source), model=embedder.model, write=True)
         run = _Reembed(source, target, embedder, frames, batch_size, progress)
         try:
             run.run()
         finally:
             target = run.target
         report = run.report()
-        # The reader first, so that the writer can make the record one file again.
+        # Close the reader first, so that the writer can merge the record into one file again.
         source.close()
         if target is not None:
             target.sync_index(index_progress)
@@ -107,13 +106,19 @@ def reembed_gallery(
             target.close(sync=False)
 
 
-def _server_or_folder(gallery: Gallery) -> str | Path:
-    """What opens another collection of the same gallery."""
+def _gallery_location(gallery: Gallery) -> str | Path:
+    """Return the location from which another collection of the same gallery can be opened."""
     address = parse_address(gallery.location)
     return gallery.path if address is None else address.server
 
 
 class _Reembed:
+    """One run from a collection into another.
+
+    Attributes:
+        target: The collection that is written; None until there is something to write.
+    """
+
     def __init__(
         self,
         source: Gallery,
@@ -132,13 +137,14 @@ class _Reembed:
         self._total = len(source)
         self._added = self._present = 0
         self._missing: list[tuple[str, str]] = []
-        self._entries: list[Entry] = []
+        self._entries: list[Entry] = []  # the batch, with its crops
         self._crops: list[NDArray[np.uint8]] = []
 
     def run(self) -> None:
-        pixels = 0
-        self._say()
-        for entry in self._wanted():
+        """Embed all entries that the target lacks."""
+        picture_bytes = 0
+        self._report_progress()
+        for entry in self._entries_to_embed():
             try:
                 crop = read_entry_picture(self._source.path, entry, self._frames)
             except GtrackError as error:
@@ -146,14 +152,15 @@ class _Reembed:
                 continue
             self._entries.append(entry)
             self._crops.append(crop)
-            pixels += crop.nbytes
-            if len(self._crops) >= self._batch_size or pixels >= _MOST_PIXELS:
-                self._commit()
-                pixels = 0
-        self._commit()
-        self._say()
+            picture_bytes += crop.nbytes
+            if len(self._crops) >= self._batch_size or picture_bytes >= MAX_PICTURE_BYTES:
+                self._write_batch()
+                picture_bytes = 0
+        self._write_batch()
+        self._report_progress()
 
     def report(self) -> ReembedReport:
+        """Return what was done so far."""
         return ReembedReport(
             entries=self._added + self._present + len(self._missing),
             added=self._added,
@@ -163,59 +170,59 @@ class _Reembed:
             collection=None if self.target is None else self.target.collection,
         )
 
-    def _wanted(self) -> Iterator[Entry]:
-        """The entries to embed: those with a picture of their own first, then videos, frame by frame."""
+    def _entries_to_embed(self) -> Iterator[Entry]:
+        """Yield the entries that have a picture of their own, then those of videos, frame by frame."""
         record, key = self._source.record, self._source.collection_key
-        of_frames: list[tuple[str, int, str]] = []
+        on_frames: list[tuple[str, int, str]] = []  # video, frame, id
         ids = record.ids(key)
-        for start in range(0, len(ids), _PAGE):
-            page = ids[start : start + _PAGE]
-            there = self._there(page)
-            self._present += len(there)
-            entries = record.by_ids(key, [id_ for id_ in page if id_ not in there])
+        for page in _pages(ids):
+            present = self._present_ids(page)
+            self._present += len(present)
+            entries = record.by_ids(key, [id_ for id_ in page if id_ not in present])
             for id_ in page:
                 entry = entries.get(id_)
                 if entry is None:
                     continue
                 if needs_video_frame(entry):
-                    of_frames.append((entry.source, entry.frame or 0, id_))
+                    on_frames.append((entry.source, entry.frame or 0, id_))
                 else:
                     yield entry
-        of_frames.sort()
-        for start in range(0, len(of_frames), _PAGE):
-            page = [id_ for _, _, id_ in of_frames[start : start + _PAGE]]
+        for page in _pages([id_ for _, _, id_ in sorted(on_frames)]):
             entries = record.by_ids(key, page)
             yield from (entries[id_] for id_ in page if id_ in entries)
 
-    def _there(self, ids: list[str]) -> set[str]:
+    def _present_ids(self, ids: list[str]) -> set[str]:
+        """Return those ids that the target has."""
         if self.target is None:
             return set()
         return set(self.target.record.by_ids(self.target.collection_key, ids))
 
-    def _commit(self) -> None:
+    def _write_batch(self) -> None:
+        """Embed the batch, and add it to the target in one transaction."""
         entries, crops = self._entries, self._crops
         self._entries, self._crops = [], []
         if not crops:
             return
-        vectors = self._embedder.embed(crops)
-        if np.shape(vectors)[:1] != (len(crops),):
-            raise EmbeddingError(
-                f"The embedder {self._embedder.model} was given {len(crops)} images and returned an array of shape "
-                f"{np.shape(vectors)}."
-            )
-        if self.target is None:  # not before there is something to put in
+        vectors = embed_crops(self._embedder, crops)
+        if self.target is None:  # a collection is created only when there is something to put into it
             self.target = Gallery.open_or_create(
-                _server_or_folder(self._source), self._embedder.model, new_collection=True
+                _gallery_location(self._source), self._embedder.model, new_collection=True
             )
         with self.target.transaction():
-            # Another run may have done the same in the meantime.
-            there = self._there([entry.id for entry in entries])
-            rows = [row for row, entry in enumerate(entries) if entry.id not in there]
+            # Another run may have added the same entries in the meantime.
+            present = self._present_ids([entry.id for entry in entries])
+            rows = [row for row, entry in enumerate(entries) if entry.id not in present]
             self.target.add([entries[row] for row in rows], np.asarray(vectors)[rows])
         self._added += len(rows)
-        self._present += len(there)
-        self._say()
+        self._present += len(present)
+        self._report_progress()
 
-    def _say(self) -> None:
+    def _report_progress(self) -> None:
         if self._progress is not None:
             self._progress(self._added + self._present + len(self._missing), self._total)
+
+
+def _pages(ids: Sequence[str]) -> Iterator[list[str]]:
+    """Yield ids in lists of at most `_PAGE_ENTRIES`."""
+    for start in range(0, len(ids), _PAGE_ENTRIES):
+        yield list(ids[start : start + _PAGE_ENTRIES])
