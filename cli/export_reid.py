@@ -12,7 +12,7 @@ from cli.options import Download, ModelsDir, NoProgress
 from cli.output import print_error, print_json_lines, print_table, say
 
 if TYPE_CHECKING:
-    from tracking.reid.export.exporter import ExportReport
+    from tracking.reid.export.report import ExportReport
 
 __all__ = ["reid"]
 
@@ -126,8 +126,9 @@ def reid(
         _lists(list_formats, list_reid_models, list_reid_weights, models_dir, as_json)
         return
     from tracking.errors import OptionError
-    from tracking.reid.export.exporter import ExportOptions, export_reid
-    from tracking.reid.resolve import resolve_weights
+    from tracking.reid.export.exporter import export_reid
+    from tracking.reid.export.options import ExportOptions
+    from tracking.reid.weights import resolve_weights
 
     if weights is None:
         raise OptionError("no weights given", hint="Say --weights FILE; --list-reid-weights shows those at hand.")
@@ -151,7 +152,7 @@ def reid(
         path = resolve_weights(weights, models_dir, download=download, progress=progress)
     report = export_reid(path, options, notify=say)
     if as_json:
-        from tracking.reid.export.exporter import export_fields
+        from tracking.reid.export.report import export_fields
 
         print_json_lines(export_fields(item) for item in report.exports)
     else:

@@ -40,7 +40,8 @@ def mot(
 
     Frames count from 1 there and from 0 in det-v1. Pixel coordinates stay as they are.
     """
-    from tracking.detections.mot_import import mot_detections, write_detections
+    from tracking.detections.mot_import import mot_detections
+    from tracking.detections.writer import write_detections
 
     document = mot_detections(
         detections, video=video, class_name=class_name, class_id=class_id, rescale_scores=rescale_scores

@@ -64,7 +64,7 @@ def list_names(
         rows = [(name,) for name in reid_architectures()]
     else:
         from tracking.boxmot_adapter import known_reid_weights
-        from tracking.reid.resolve import local_weights
+        from tracking.reid.weights import local_weights
 
         columns = ["name", "where"]
         rows = [("builtin", "built in, needs no file")]

@@ -7,8 +7,8 @@ from .deepstream.reader import DeepStreamObject as DeepStreamObject
 from .deepstream.reader import DeepStreamReader as DeepStreamReader
 from .deepstream.recorded import RecordedPyds as RecordedPyds
 from .detection_run import detect_video as detect_video
-from .detections.reader import DetectionSource as DetectionSource
 from .detections.reader import open_detections as open_detections
+from .detections.source import DetectionSource as DetectionSource
 from .detectors.base import DetectorOptions as DetectorOptions
 from .detectors.loader import load_detector as load_detector
 from .enrolment.track_enroller import TrackEnroller as TrackEnroller

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gallery_db.search.nearest import Search
-from tracking.detections.reader import DetectionSource
+from tracking.detections.source import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.enrolment.base import EnrolMode
 from tracking.errors import OptionError

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracking.detections.feeds import DetectorFeed, FramesAhead
+from tracking.detections.detector_feed import DetectorFeed
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
 from tracking.errors import OutputError, VideoError
@@ -18,6 +18,7 @@ from tracking.progress import progress_bar
 from tracking.run.inputs import read_ahead
 from tracking.video.addresses import public_name
 from tracking.video.live import LiveOptions, LiveReader
+from tracking.video.lookahead import LookaheadReader
 from tracking.video.opening import open_video
 
 __all__ = ["DetectResult", "DetectionRun", "detect_video"]
@@ -121,7 +122,7 @@ class DetectionRun:
                 while (stop is None or reader.frame + 1 < stop) and clock.decode(reader.advance):
                     if reader.frame < start:
                         continue
-                    if reader.timestamp is None and not isinstance(reader, FramesAhead):
+                    if reader.timestamp is None and not isinstance(reader, LookaheadReader):
                         clock.decode(reader.image)
                     feed.at(reader.frame)
                     done += 1

@@ -19,6 +19,7 @@ __all__ = [
     "TracksError",
     "VideoError",
     "WeightsError",
+    "error_line",
 ]
 
 
@@ -88,3 +89,9 @@ class OutputError(GtrackError):
 
 class DisplayError(GtrackError):
     """A live window was asked for where there is no screen."""
+
+
+def error_line(error: BaseException, *, last: bool = False) -> str:
+    """Return the first (or last) line of a third-party exception's text, or its type's name if it has no text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if last else lines[0]) if lines else type(error).__name__

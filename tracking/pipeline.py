@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gallery_db.errors import GtrackError
 from gallery_db.logs import get_logger
-from tracking.detections.reader import check_against_video
+from tracking.detections.video_check import check_against_video
 from tracking.outputs.result import Tally, TrackResult, frame_document
 from tracking.outputs.run_outputs import RunOutputs
 from tracking.progress import progress_bar

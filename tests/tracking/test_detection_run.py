@@ -21,12 +21,12 @@ from support.detector_graphs import bright_square
 
 from tracking import DetectorOptions, LiveOptions, detect_video, track_video
 from tracking.detection_run import DetectionRun
-from tracking.detections.feeds import FramesAhead
 from tracking.detections.reader import open_detections
 from tracking.errors import DetectionsError, DetectorError, OptionError, OutputError, VideoError
 from tracking.pipeline import TrackingRun
 from tracking.schemas import load_schema
 from tracking.synthetic.rendering import Scene
+from tracking.video.lookahead import LookaheadReader
 from tracking.video.reader import VideoReader
 from tracking.video.writer import VideoWriter
 
@@ -150,7 +150,7 @@ def test_a_detector_of_ones_own(video: Path, tmp_path: Path) -> None:
 
 
 def test_reading_ahead_is_no_other_video(video: Path) -> None:
-    plain, ahead = VideoReader(video), FramesAhead(VideoReader(video), 4, 30)
+    plain, ahead = VideoReader(video), LookaheadReader(VideoReader(video), 4, 30)
     seen = []
     while plain.advance() and plain.frame < 30:
         assert ahead.advance()

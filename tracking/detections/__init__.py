@@ -1,1 +1,1 @@
-"""Detections of a video: det-v1 read and written, MOTChallenge text, detections frame by frame."""
+"""Sources of detections: det-v1 files and documents, detectors, Python, and MOTChallenge text."""

@@ -1,4 +1,4 @@
-"""MOTChallenge detections as det-v1."""
+"""Convert MOTChallenge detections to det-v1."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from gallery_db import atomic_path
 from tracking.detections.mot_text import find_mot_sequence, read_mot
-from tracking.detections.reader import MAX_COORDINATE, MIN_BOX_SIDE
-from tracking.errors import MotTextError, OutputError
+from tracking.detections.validation import MAX_COORDINATE, MIN_BOX_SIDE
+from tracking.errors import MotTextError
 from tracking.video.reader import VideoReader
 
-__all__ = ["mot_detections", "write_detections"]
+__all__ = ["mot_detections"]
 
 
 def mot_detections(
@@ -28,21 +26,21 @@ def mot_detections(
     class_id: int = 0,
     rescale_scores: bool = False,
 ) -> dict[str, Any]:
-    """A det-v1 document of MOTChallenge detections. Frames count from 1 there and from 0 here.
+    """Return MOTChallenge detections as a det-v1 document. MOTChallenge counts frames from 1, det-v1 from 0.
 
-    Pixel coordinates stay as they are; ids are dropped. Frames without a detection have no entry.
+    Pixel coordinates are unchanged; ids are dropped. Frames without a detection have no entry.
 
     Args:
-        path: A det.txt, or a sequence's folder.
-        video: The video that they are of: says its size, speed and length, which are checked. Without it, what
-            ``seqinfo.ini`` says is taken over.
-        class_name: What all of them are.
-        class_id: Its number.
-        rescale_scores: Bring scores to [0, 1], from the least to the greatest of the file; some public detectors
-            do not score in [0, 1], which det-v1 asks for.
+        path: A det.txt, or the folder of a sequence.
+        video: The video of the detections. Its size, frame rate and length are written, and the length is checked.
+            Without a video, they are taken from ``seqinfo.ini``.
+        class_name: Class name of all detections.
+        class_id: Class id of all detections.
+        rescale_scores: Scale scores linearly from the file's range to [0, 1], for detectors whose scores are not in the
+            range that det-v1 requires.
 
     Raises:
-        MotTextError: The file is not that, or a box or a score cannot be used; names the line.
+        MotTextError: The file is not MOTChallenge text, or a box or a score cannot be used; names the line.
         VideoError: The video cannot be opened.
     """
     sequence = find_mot_sequence(path, "det")
@@ -53,25 +51,25 @@ def mot_detections(
         scores = (scores - low) / (high - low) if high > low else np.ones(len(scores))
     corners = rows.xyxy
 
-    def refuse(bad: NDArray[np.bool_], problem: Callable[[int], str], hint: str) -> None:
+    def check(bad: NDArray[np.bool_], problem: Callable[[int], str], hint: str) -> None:
         if bad.any():
             at = int(np.argmax(bad))
             raise MotTextError(f"{rows.path}, line {rows.lines[at]}: {problem(at)}.", hint=hint)
 
-    refuse(
+    check(
         rows.ltwh[:, 2:].min(axis=1) < MIN_BOX_SIDE,
         lambda at: f"a box without area, {rows.ltwh[at, 2]:g} x {rows.ltwh[at, 3]:g} pixels",
         "Leave the line out.",
     )
-    refuse(
+    check(
         np.abs(corners).max(axis=1) > MAX_COORDINATE,
-        lambda at: f"a box beyond {MAX_COORDINATE:g} pixels",
+        lambda at: f"a coordinate above {MAX_COORDINATE:g} pixels",
         "Leave the line out.",
     )
-    refuse(
+    check(
         (scores < 0) | (scores > 1),
         lambda at: f"expected a confidence in 0 to 1, found {scores[at]:g}",
-        "Bring all of them there with --rescale-scores.",
+        "Scale all scores to that range with --rescale-scores.",
     )
     header: dict[str, Any] = {"path": None if video is None else str(video)}
     length = sequence.frame_count
@@ -86,20 +84,21 @@ def mot_detections(
             "width": sequence.width,
             "height": sequence.height,
         }
-    last = int(rows.frames.max()) if len(rows) else -1
-    if length is not None and last >= length:
+    last_frame = int(rows.frames.max()) if len(rows) else -1
+    if length is not None and last_frame >= length:
         line = rows.lines[int(np.argmax(rows.frames))]
         what = f"{video} has" if video is not None else "its seqinfo.ini says"
         raise MotTextError(
-            f"{rows.path}, line {line}: a detection in frame {last + 1} (counted from 1), and {what} {length} frames.",
-            hint="Are the detections those of another video?",
+            f"{rows.path}, line {line}: a detection in frame {last_frame + 1} (counted from 1), "
+            f"but {what} {length} frames.",
+            hint="Check that the detections are of this video.",
         )
     frames: dict[int, list[dict[str, Any]]] = {}
     for row in np.argsort(rows.frames, kind="stable").tolist():
         found = frames.setdefault(int(rows.frames[row]), [])
         found.append(
             {
-                # To a millionth of a pixel, so that a sum of decimals is a decimal again.
+                # Rounded to a millionth of a pixel, so that sums of decimal numbers stay short in JSON.
                 "bbox": [round(value, 6) for value in corners[row].tolist()],
                 "score": round(float(scores[row]), 9),
                 "class_id": class_id,
@@ -113,17 +112,3 @@ def mot_detections(
         "detector": {"name": "MOTChallenge detections", "source": rows.path},
         "frames": [{"frame": frame, "detections": found} for frame, found in frames.items()],
     }
-
-
-def write_detections(document: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a det-v1 document; the file is whole or not there.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    target = Path(path)
-    try:
-        with atomic_path(target) as part:
-            part.write_bytes(orjson.dumps(document) + b"\n")
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}.") from error

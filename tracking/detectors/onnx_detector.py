@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, Family, StageSeconds, keep_best, within
 from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import decode, recognise
-from tracking.errors import DetectorError, EmbedderError, OptionError
+from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
 from tracking.reid.devices import default_threads, parse_device
 from tracking.reid.onnx_embedder import choose_providers, open_session
-from tracking.reid.reasons import reason
 
 __all__ = ["OnnxDetector"]
 
@@ -72,7 +71,7 @@ class OnnxDetector:
             self._session = open_session(str(weights), options.threads or default_threads(), providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise DetectorError(
-                f"{weights}: ONNX Runtime cannot load it: {reason(error)}",
+                f"{weights}: ONNX Runtime cannot load it: {error_line(error)}",
                 hint="It is damaged, is no ONNX model, or needs a newer onnxruntime.",
             ) from error
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
@@ -235,7 +234,7 @@ class OnnxDetector:
             results: list[NDArray[np.floating[Any]]] = self._session.run([self._output], {self._input: blob})
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise DetectorError(
-                f"{self._weights}: ONNX Runtime failed on an input of {list(blob.shape)}: {reason(error)}"
+                f"{self._weights}: ONNX Runtime failed on an input of {list(blob.shape)}: {error_line(error)}"
             ) from error
         return results[0]
 

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, keep_best, within
-from tracking.errors import DetectorError, EmbedderError, OptionError
+from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
 from tracking.reid.devices import parse_device, torch_device
-from tracking.reid.reasons import reason
 
 __all__ = ["UltralyticsDetector"]
 
@@ -65,7 +64,7 @@ class UltralyticsDetector:
             task: str = self._model.task
         except Exception as error:  # Ultralytics raises what it likes.
             raise DetectorError(
-                f"{weights}: Ultralytics cannot load it: {reason(error)}",
+                f"{weights}: Ultralytics cannot load it: {error_line(error)}",
                 hint="Expected the weights of a YOLO detector of Ultralytics.",
             ) from error
         if task not in ("detect", "segment", "pose"):
@@ -124,7 +123,7 @@ class UltralyticsDetector:
                         **({"half": True} if self._half else {}),
                     )
             except Exception as error:  # as above
-                raise DetectorError(f"{self._weights}: Ultralytics failed: {reason(error)}") from error
+                raise DetectorError(f"{self._weights}: Ultralytics failed: {error_line(error)}") from error
             with self.seconds.measure("post"):
                 for frame, result in zip(frames[first : first + options.batch_size], results, strict=True):
                     boxes = result.boxes.cpu().numpy()

@@ -15,7 +15,7 @@ from gallery_db.model import EmbeddingModel
 from tracking.errors import EmbedderError
 from tracking.reid.crop_batch import CropBatch
 from tracking.reid.input_spec import Preprocessing
-from tracking.reid.stamp import weights_identity
+from tracking.reid.model_description import weights_identity
 
 __all__ = ["CPU_BATCH", "GPU_BATCH", "NetworkEmbedder", "unit_rows"]
 

@@ -11,7 +11,7 @@ from tracking.boxmot_adapter import BoxmotBackend, missing_backend_requirement
 from tracking.errors import EmbedderError, WeightsError
 from tracking.reid.base import NetworkEmbedder
 from tracking.reid.devices import Device, parse_device, torch_device
-from tracking.reid.input_spec import resolve_preprocessing
+from tracking.reid.model_description import resolve_preprocessing
 
 __all__ = ["BoxmotEmbedder", "check_tflite"]
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tracking.boxmot_adapter import build_backbone, reid_architectures
-from tracking.errors import WeightsError
-from tracking.reid.input_spec import read_sidecar
-from tracking.reid.reasons import reason
+from tracking.errors import WeightsError, error_line
+from tracking.reid.sidecar import read_sidecar
 
 __all__ = ["architecture_of", "is_torchscript", "load_network", "read_state_dict"]
 
@@ -73,7 +72,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
             hint="Where it was made, save the weights alone: torch.save(model.state_dict(), path); or export ONNX.",
         ) from error
     except Exception as error:  # On bytes of another kind the unpickler stumbles wherever it happens to be.
-        raise WeightsError(f"{path}: torch cannot read it as a checkpoint: {reason(error)}") from error
+        raise WeightsError(f"{path}: torch cannot read it as a checkpoint: {error_line(error)}") from error
     for key in _STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

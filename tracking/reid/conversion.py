@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.atomic_files import atomic_path
-from tracking.errors import EmbedderError, WeightsError
+from tracking.errors import EmbedderError, WeightsError, error_line
 from tracking.reid.cache import cache_dir, weights_sha256
 from tracking.reid.checkpoint import architecture_of, load_network
 from tracking.reid.devices import default_threads
-from tracking.reid.input_spec import Preprocessing, resolve_preprocessing
+from tracking.reid.input_spec import Preprocessing
+from tracking.reid.model_description import resolve_preprocessing
 from tracking.reid.onnx_embedder import open_session
-from tracking.reid.reasons import reason
 
 __all__ = ["PARITY", "convert_checkpoint", "converted_path", "write_onnx"]
 
@@ -156,5 +156,5 @@ def convert_checkpoint(weights: Path) -> Path:
     except (EmbedderError, WeightsError):
         raise
     except Exception as error:  # The exporter runs the model's own code: anything may come out.
-        raise EmbedderError(f"{weights}: cannot be converted to ONNX: {reason(error)}") from error
+        raise EmbedderError(f"{weights}: cannot be converted to ONNX: {error_line(error)}") from error
     return target

@@ -9,8 +9,8 @@ from tracking.errors import OptionError, WeightsError
 from tracking.reid.builtin import BUILTIN_NAME
 from tracking.reid.input_spec import Preprocessing
 from tracking.reid.loader import load_embedder
-from tracking.reid.resolve import resolve_weights
-from tracking.reid.stamp import weights_identity
+from tracking.reid.model_description import weights_identity
+from tracking.reid.weights import resolve_weights
 
 __all__ = ["embedding_model"]
 

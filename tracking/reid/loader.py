@@ -11,9 +11,9 @@ from gallery_db.model import EmbeddingModel
 from tracking.errors import EmbedderError, OptionError, WeightsError
 from tracking.reid.builtin import BUILTIN_NAME, BUILTIN_SHA256, BuiltinEmbedder
 from tracking.reid.devices import Device, parse_device, torch_device
-from tracking.reid.resolve import (
+from tracking.reid.download import Progress
+from tracking.reid.weights import (
     WEIGHTS_SUFFIXES,
-    Progress,
     find_trained_weights,
     find_weights_by_hash,
     is_weights,

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.errors import EmbedderError, WeightsError
+from tracking.errors import EmbedderError, WeightsError, error_line
 from tracking.reid.base import NetworkEmbedder
 from tracking.reid.devices import Device, accelerator_likely, default_threads, parse_device
-from tracking.reid.input_spec import resolve_preprocessing
-from tracking.reid.reasons import reason
+from tracking.reid.model_description import resolve_preprocessing
 
 __all__ = ["OnnxEmbedder", "choose_providers", "open_session"]
 
@@ -135,7 +134,7 @@ class OnnxEmbedder(NetworkEmbedder):
             session = open_session(str(path), threads, providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise WeightsError(
-                f"{path}: ONNX Runtime cannot load it: {reason(error)}",
+                f"{path}: ONNX Runtime cannot load it: {error_line(error)}",
                 hint="It is damaged, is no ONNX model, or needs a newer onnxruntime.",
             ) from error
         if resolved.kind == "cuda" and _CUDA not in session.get_providers():
@@ -184,7 +183,7 @@ class OnnxEmbedder(NetworkEmbedder):
                 [self._output], {self._input: batch.astype(self._dtype, copy=False)}
             )[0]
         except Exception as error:  # ONNX Runtime's errors have no common base.
-            raise EmbedderError(f"ONNX Runtime failed on {len(batch)} crops: {reason(error)}") from error
+            raise EmbedderError(f"ONNX Runtime failed on {len(batch)} crops: {error_line(error)}") from error
         return output
 
     def _release(self) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.errors import EmbedderError, WeightsError
+from tracking.errors import EmbedderError, WeightsError, error_line
 from tracking.reid.base import NetworkEmbedder
 from tracking.reid.cache import openvino_xml
 from tracking.reid.devices import default_threads, parse_device
-from tracking.reid.input_spec import resolve_preprocessing
-from tracking.reid.reasons import reason
+from tracking.reid.model_description import resolve_preprocessing
 
 __all__ = ["OpenVinoEmbedder"]
 
@@ -73,7 +72,7 @@ class OpenVinoEmbedder(NetworkEmbedder):
             raise
         except Exception as error:  # OpenVINO raises RuntimeError and pybind's own.
             raise WeightsError(
-                f"{path}: OpenVINO cannot load it: {reason(error, last=True)}",
+                f"{path}: OpenVINO cannot load it: {error_line(error, last=True)}",
                 hint="It is damaged, or was written by a newer OpenVINO.",
             ) from error
         notices = [f"half precision is ignored for {weights.name} on the CPU."] if half else []
@@ -91,7 +90,7 @@ class OpenVinoEmbedder(NetworkEmbedder):
         try:
             output: NDArray[np.float32] = self._compiled(batch)[0]
         except Exception as error:  # as above
-            raise EmbedderError(f"OpenVINO failed on {len(batch)} crops: {reason(error, last=True)}") from error
+            raise EmbedderError(f"OpenVINO failed on {len(batch)} crops: {error_line(error, last=True)}") from error
         return output
 
     def _release(self) -> None:

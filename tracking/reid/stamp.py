@@ -1,12 +1,12 @@
-"""What an exported model says of itself: whose embeddings it gives, and what turns a crop into its input.
+"""The stamp of an exported model: the weights it was exported from, and its preprocessing.
 
-A gallery knows its model by the hash of the weights, and an export is another file with another hash. So
-`tracking.reid.export.exporter` compares it with its source and writes a stamp into it: ONNX ``metadata_props``,
-a file in the TorchScript archive, ``rt_info`` in OpenVINO's XML; TensorRT engines and TFLite models
-have it in their sidecar. A model with a stamp that vouches for it counts as its source.
+A gallery knows its model by the hash of the weights, and an export is another file with another hash. Therefore
+`tracking.reid.export.exporter` compares an export with its source and writes the result into it: as ONNX
+``metadata_props``, as a file in the TorchScript archive, as ``rt_info`` in OpenVINO's XML; for TensorRT engines and
+TFLite models, into the sidecar. An export with a valid stamp counts as its source.
 
-Other tools change a model and keep its metadata (ONNX Runtime's quantisation does), so a stamp is sealed with a hash
-of everything else in the file: what was changed since its comparison vouches for nothing, and is a model of its own.
+Other tools change a model and keep its metadata (ONNX Runtime's quantisation does). A stamp is therefore sealed with a
+hash of everything else in the file. A file that was changed after its comparison is a model of its own.
 """
 
 from __future__ import annotations
@@ -25,39 +25,41 @@ from typing import Any
 from gallery_db.atomic_files import atomic_path
 from tracking.errors import WeightsError
 from tracking.reid.cache import openvino_xml, weights_sha256
-from tracking.reid.input_spec import Preprocessing, sidecar_path
+from tracking.reid.input_spec import Preprocessing
+from tracking.reid.sidecar import sidecar_path
 
-__all__ = ["OPENVINO_EMPTY", "OPENVINO_KEYS", "STAMP_KEY", "Stamp", "read_stamp", "weights_identity", "write_stamp"]
+__all__ = ["OPENVINO_EMPTY", "OPENVINO_KEYS", "STAMP_KEY", "Stamp", "read_stamp", "write_stamp"]
 
 STAMP_KEY = "gtrack.export"
 """Key of the stamp in ONNX's metadata, in a TorchScript archive's extra files, and (``export``) in a sidecar."""
 OPENVINO_KEYS = ("gtrack", "export")
 """Path of the stamp in OpenVINO's ``rt_info``."""
 OPENVINO_EMPTY = "none"
-"""What stands there in a model that is saved in order to be stamped."""
+"""The value at that path in a model that is saved but not stamped yet."""
 
 _VERSION = 1
-_TAIL = 1 << 16
+_TAIL_BYTES = 1 << 16
+"""Bytes at the end of an ONNX file in which the stamp is looked for."""
 _CHUNK = 1 << 20
-_BY_SIDECAR = (".engine", ".tflite")
-_XML = re.compile(r'(<gtrack>\s*<export value=")([^"]*)("\s*/>\s*</gtrack>)')
+_STAMPED_BY_SIDECAR = (".engine", ".tflite")
+_STAMP_IN_XML = re.compile(r'(<gtrack>\s*<export value=")([^"]*)("\s*/>\s*</gtrack>)')
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What is known of an exported model.
+    """Facts about an exported model.
 
     Attributes:
         source: File name of the weights that it was exported from.
         source_sha256: SHA-256 under which galleries know these weights.
-        same_space: Whether its embeddings were found to be the source's.
-        cosine_min: Least cosine between both models' embeddings of the same crops.
+        same_space: Whether its embeddings were found to equal the source's.
+        cosine_min: Smallest cosine similarity between both models' embeddings of one crop.
         dimension: Length of the embeddings.
-        preprocessing: What turns a crop into its input; the source's.
+        preprocessing: The source's preprocessing.
         precision: ``"fp32"`` or ``"fp16"``.
-        gtrack: Version of the gtrack that made it.
-        batch: The batch size that it insists on, as far as its file does not say so; None if it takes any.
-        sealed: Whether the file is as it was when the stamp was written.
+        gtrack: Version of gtrack that made it.
+        batch: Its fixed batch size, where the file itself does not state it; None if it accepts any.
+        sealed: Whether the file is unchanged since the stamp was written.
     """
 
     source: str
@@ -72,14 +74,14 @@ class Stamp:
     sealed: bool = False
 
 
-def _content(stamp: Stamp, **seal: Any) -> str:
+def _serialise(stamp: Stamp, **seal: Any) -> str:
     fields = {"version": _VERSION, **asdict(stamp), **seal}
     del fields["sealed"]
     return json.dumps(fields, allow_nan=False)
 
 
 def _parse(content: Any) -> tuple[Stamp, dict[str, Any]] | None:
-    """The stamp, not sealed yet, and its raw fields; None where it is none, or one of a later version."""
+    """Return the stamp, with `sealed` False, and its raw fields; None for other contents and later versions."""
     if not isinstance(content, dict) or content.get("version") != _VERSION:
         return None
     try:
@@ -100,8 +102,8 @@ def _parse(content: Any) -> tuple[Stamp, dict[str, Any]] | None:
     return (stamp, content) if re.fullmatch("[0-9a-f]{64}", stamp.source_sha256) else None
 
 
-def _hash_of(path: Path, size: int | None = None) -> str:
-    """SHA-256 of a file, or of its first `size` bytes."""
+def _sha256(path: Path, size: int | None = None) -> str:
+    """Return the SHA-256 of a file, or of its first `size` bytes."""
     digest = hashlib.sha256()
     left = path.stat().st_size if size is None else size
     with path.open("rb") as stream:
@@ -111,11 +113,12 @@ def _hash_of(path: Path, size: int | None = None) -> str:
     return digest.hexdigest()
 
 
-# ONNX: a protobuf message may be continued by appending bytes to its file, so the stamp is what stands at the end,
-# after the model that it vouches for, and reading it takes no onnx.
+# ONNX: a protobuf message can be extended by appending bytes to its file. The stamp is at the end, after the model, and
+# is read without the onnx package.
 
 
-def _field(tag: int, payload: bytes) -> bytes:
+def _protobuf_field(tag: int, payload: bytes) -> bytes:
+    """Return a length-delimited protobuf field."""
     size, length = len(payload), b""
     while size > 0x7F:
         length += bytes([size & 0x7F | 0x80])
@@ -124,12 +127,12 @@ def _field(tag: int, payload: bytes) -> bytes:
 
 
 def _onnx_entry(value: str) -> bytes:
-    """One ModelProto.metadata_props, which is field 14: key and value."""
-    return _field(0x72, _field(0x0A, STAMP_KEY.encode()) + _field(0x12, value.encode()))
+    """Return one entry of ModelProto.metadata_props, field 14: key and value."""
+    return _protobuf_field(0x72, _protobuf_field(0x0A, STAMP_KEY.encode()) + _protobuf_field(0x12, value.encode()))
 
 
 def _write_onnx(path: Path, stamp: Stamp) -> None:
-    entry = _onnx_entry(_content(stamp, bytes=path.stat().st_size, sha256=_hash_of(path)))
+    entry = _onnx_entry(_serialise(stamp, bytes=path.stat().st_size, sha256=_sha256(path)))
     with path.open("ab") as stream:
         stream.write(entry)
 
@@ -137,9 +140,9 @@ def _write_onnx(path: Path, stamp: Stamp) -> None:
 def _read_onnx(path: Path) -> Stamp | None:
     size = path.stat().st_size
     with path.open("rb") as stream:
-        stream.seek(max(0, size - _TAIL))
+        stream.seek(max(0, size - _TAIL_BYTES))
         tail = stream.read()
-    start = tail.rfind(_field(0x0A, STAMP_KEY.encode()))
+    start = tail.rfind(_protobuf_field(0x0A, STAMP_KEY.encode()))
     brace = tail.find(b"{", start)
     if start < 0 or brace < 0:
         return None
@@ -151,13 +154,13 @@ def _read_onnx(path: Path) -> Stamp | None:
     text = tail[brace:].decode("utf-8", "replace")[:length]
     model = size - len(_onnx_entry(text))
     whole = content.get("bytes") == model and tail.endswith(_onnx_entry(text))
-    return replace(stamp, sealed=whole and content.get("sha256") == _hash_of(path, model))
+    return replace(stamp, sealed=whole and content.get("sha256") == _sha256(path, model))
 
 
-# TorchScript: a zip archive, whose directory has a checksum of each file in it.
+# TorchScript: a zip archive, whose directory has a checksum of each file.
 
 
-def _checksums(archive: zipfile.ZipFile) -> str:
+def _archive_sha256(archive: zipfile.ZipFile) -> str:
     files = sorted((item.filename, item.file_size, item.CRC) for item in archive.infolist())
     rest = [file for file in files if not file[0].endswith(f"/extra/{STAMP_KEY}")]
     return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
@@ -166,47 +169,49 @@ def _checksums(archive: zipfile.ZipFile) -> str:
 def _write_torchscript(path: Path, stamp: Stamp) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         root = archive.namelist()[0].split("/")[0]
-        archive.writestr(f"{root}/extra/{STAMP_KEY}", _content(stamp, sha256=_checksums(archive)))
+        archive.writestr(f"{root}/extra/{STAMP_KEY}", _serialise(stamp, sha256=_archive_sha256(archive)))
 
 
 def _read_torchscript(path: Path) -> Stamp | None:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(f"/extra/{STAMP_KEY}")]
         found = _parse(json.loads(archive.read(names[0]))) if len(names) == 1 else None
-        return replace(found[0], sealed=found[1].get("sha256") == _checksums(archive)) if found else None
+        return replace(found[0], sealed=found[1].get("sha256") == _archive_sha256(archive)) if found else None
 
 
-# OpenVINO: the XML with nothing in the stamp's place, and the weights beside it.
+# OpenVINO: the hash is over the XML with an empty stamp, and the weights beside it.
 
 
-def _openvino_hash(xml: str, binary: Path) -> str:
-    empty = _XML.sub(lambda match: match[1] + OPENVINO_EMPTY + match[3], xml)
-    return hashlib.sha256(f"{_hash_of(binary)} {empty}".encode()).hexdigest()
+def _openvino_sha256(xml: str, binary: Path) -> str:
+    empty = _STAMP_IN_XML.sub(lambda match: match[1] + OPENVINO_EMPTY + match[3], xml)
+    return hashlib.sha256(f"{_sha256(binary)} {empty}".encode()).hexdigest()
 
 
 def _write_openvino(path: Path, stamp: Stamp) -> None:
     xml = path.read_text(encoding="utf-8")
-    value = html.escape(_content(stamp, sha256=_openvino_hash(xml, path.with_suffix(".bin"))))
-    stamped, count = _XML.subn(lambda match: match[1] + value + match[3], xml)
+    value = html.escape(_serialise(stamp, sha256=_openvino_sha256(xml, path.with_suffix(".bin"))))
+    stamped, count = _STAMP_IN_XML.subn(lambda match: match[1] + value + match[3], xml)
     if count != 1:
-        raise WeightsError(f"{path}: expected a place for the stamp in its rt_info, found {count}")
+        raise WeightsError(
+            f"{path}: expected one entry {'/'.join(OPENVINO_KEYS)} in its rt_info for the stamp, found {count}"
+        )
     path.write_text(stamped, encoding="utf-8")
 
 
 def _read_openvino(path: Path) -> Stamp | None:
     xml = path.read_text(encoding="utf-8")
-    match = _XML.search(xml)
+    match = _STAMP_IN_XML.search(xml)
     found = _parse(json.loads(html.unescape(match[2]))) if match else None
     if found is None:
         return None
-    return replace(found[0], sealed=found[1].get("sha256") == _openvino_hash(xml, path.with_suffix(".bin")))
+    return replace(found[0], sealed=found[1].get("sha256") == _openvino_sha256(xml, path.with_suffix(".bin")))
 
 
-# TensorRT and TFLite: the sidecar, bound to the file by its hash.
+# TensorRT and TFLite: the stamp is in the sidecar, and has the hash of the file.
 
 
 def _write_sidecar(path: Path, stamp: Stamp) -> None:
-    content = json.loads(_content(stamp, sha256=_hash_of(path)))
+    content = json.loads(_serialise(stamp, sha256=_sha256(path)))
     with atomic_path(sidecar_path(path)) as beside:
         beside.write_text(json.dumps({"export": content}, indent=2) + "\n", encoding="utf-8")
 
@@ -218,10 +223,10 @@ def _read_sidecar(path: Path) -> Stamp | None:
 
 
 def write_stamp(path: Path, stamp: Stamp) -> None:
-    """Stamp a model that has no stamp yet: an ``.onnx``, ``.torchscript``, OpenVINO, ``.engine`` or ``.tflite`` file.
+    """Write a stamp for a model without one: an ``.onnx``, ``.torchscript``, OpenVINO, ``.engine`` or ``.tflite`` file.
 
     Raises:
-        WeightsError: A format that holds no stamp.
+        WeightsError: The format has no place for a stamp.
         OSError: The file cannot be written.
     """
     path = openvino_xml(path)
@@ -232,15 +237,15 @@ def write_stamp(path: Path, stamp: Stamp) -> None:
         _write_torchscript(path, stamp)
     elif suffix == ".xml":
         _write_openvino(path, stamp)
-    elif suffix in _BY_SIDECAR:
+    elif suffix in _STAMPED_BY_SIDECAR:
         _write_sidecar(path, stamp)
     else:
-        raise WeightsError(f"{path}: this format holds no stamp")
+        raise WeightsError(f"{path}: this format has no place for a stamp")
 
 
 def read_stamp(weights: Path) -> Stamp | None:
-    """The stamp of a weights file, or of an OpenVINO folder; None where it has none that can be read."""
-    # Whatever is wrong with the file, its loader says it better than this look at its edge could.
+    """Read the stamp of a weights file or an OpenVINO folder. Return None if it has none that can be read."""
+    # If the file is damaged, its loader reports that with a better message.
     with suppress(OSError, ValueError, zipfile.BadZipFile, zlib.error, WeightsError):
         path = openvino_xml(weights)
         suffix = path.suffix.lower()
@@ -248,17 +253,5 @@ def read_stamp(weights: Path) -> Stamp | None:
             return _read_onnx(path)
         if suffix == ".xml":
             return _read_openvino(path)
-        return _read_sidecar(path) if suffix in _BY_SIDECAR else _read_torchscript(path)
+        return _read_sidecar(path) if suffix in _STAMPED_BY_SIDECAR else _read_torchscript(path)
     return None
-
-
-def weights_identity(weights: Path) -> str:
-    """The SHA-256 under which galleries know a model: its source's where a stamp vouches for it, else its own.
-
-    Raises:
-        WeightsError: The file cannot be read.
-    """
-    stamp = read_stamp(weights)
-    if stamp is not None and stamp.sealed and stamp.same_space:
-        return stamp.source_sha256
-    return weights_sha256(weights)

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.errors import EmbedderError, WeightsError
+from tracking.errors import EmbedderError, WeightsError, error_line
 from tracking.reid.base import NetworkEmbedder
 from tracking.reid.checkpoint import architecture_of, load_network
 from tracking.reid.devices import default_threads, parse_device, torch_device
-from tracking.reid.input_spec import resolve_preprocessing
-from tracking.reid.reasons import reason
+from tracking.reid.model_description import resolve_preprocessing
 from tracking.reid.stamp import read_stamp
 
 __all__ = ["TorchEmbedder", "TorchScriptEmbedder"]
@@ -94,7 +93,7 @@ class TorchEmbedder(NetworkEmbedder):
                 result: NDArray[np.float32] = output.float().cpu().numpy()
         except RuntimeError as error:
             raise EmbedderError(
-                f"torch failed on {len(batch)} crops: {reason(error, last=True)}",
+                f"torch failed on {len(batch)} crops: {error_line(error, last=True)}",
                 hint="Out of memory: a smaller batch size. A wrong shape: the sidecar's height and width.",
             ) from error
         return result
@@ -122,4 +121,4 @@ class TorchScriptEmbedder(TorchEmbedder):
                 warnings.simplefilter("ignore")
                 return torch.jit.load(str(weights), map_location="cpu").eval()
         except (RuntimeError, ValueError, OSError) as error:
-            raise WeightsError(f"{weights}: torch cannot load it as TorchScript: {reason(error)}") from error
+            raise WeightsError(f"{weights}: torch cannot load it as TorchScript: {error_line(error)}") from error

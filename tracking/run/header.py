@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from gallery_db.distribution import gtrack_version
-from tracking.detections.feeds import video_facts
+from tracking.detections.detector_feed import video_facts
 from tracking.video.addresses import public_name
 
 if TYPE_CHECKING:

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detections.feeds import DetectionFeed, DetectorFeed, FramesAhead, IterableFeed
-from tracking.detections.reader import DetectionSource, FrameDetections, open_detections
+from tracking.detections.base import DetectionFeed, FrameDetections
+from tracking.detections.detector_feed import DetectorFeed
+from tracking.detections.iterable_feed import IterableFeed
+from tracking.detections.reader import open_detections
+from tracking.detections.source import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
 from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
 from tracking.options import check_range
 from tracking.video.addresses import public_name
 from tracking.video.live import LiveReader
+from tracking.video.lookahead import LookaheadReader
 from tracking.video.opening import open_video
 from tracking.video.reader import FrameReader
 
@@ -242,7 +246,7 @@ def read_ahead(reader: FrameReader, detector: Detector, stop: int | None) -> Fra
     size = int(getattr(detector, "batch_size", 1))
     if size < 2 or isinstance(reader, LiveReader):
         return reader
-    return FramesAhead(reader, size, stop)
+    return LookaheadReader(reader, size, stop)
 
 
 def _rows_of(detections: FrameDetections, rows: NDArray[np.int64]) -> FrameDetections:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detections.reader import FrameDetections
+from tracking.detections.base import FrameDetections
 from tracking.identification.named_tracklets import Named
 from tracking.identification.track_evidence import Status
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.model import Embedder
-from tracking.detections.reader import FrameDetections
+from tracking.detections.base import FrameDetections
 from tracking.identification.assignment import name_detections
 from tracking.identification.gallery_comparison import IdentitySource
 from tracking.identification.named_tracklets import Named

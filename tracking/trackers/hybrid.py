@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.model import Embedder
-from tracking.detections.reader import FrameDetections
+from tracking.detections.base import FrameDetections
 from tracking.enrolment.camera_tracks import BestCrop, CameraTracks, Observation, TracksInFrame
 from tracking.enrolment.enroller import Enroller
 from tracking.identification.identifier import TrackIdentifier

@@ -11,8 +11,9 @@ import pytest
 from support.evaluation import track_v1, write_json
 
 from tracking import open_detections, track_video
-from tracking.detections.mot_import import mot_detections, write_detections
+from tracking.detections.mot_import import mot_detections
 from tracking.detections.mot_text import find_mot_sequence, read_mot
+from tracking.detections.writer import write_detections
 from tracking.errors import EvaluationError, MotTextError, TracksError
 from tracking.evaluation import read_people, read_track_table, read_truth
 from tracking.schemas import load_schema
@@ -237,7 +238,7 @@ def test_detections_say_what_is_wrong(scene: Scene, tmp_path: Path) -> None:
     with pytest.raises(MotTextError, match="line 1: a box without area"):
         mot_detections(place)
     write(det, "1,-1,200000,2,3,4,0.5\n")
-    with pytest.raises(MotTextError, match="line 1: a box beyond 100000 pixels"):
+    with pytest.raises(MotTextError, match="line 1: a coordinate above 100000 pixels"):
         mot_detections(place)
     write(det, "161,-1,1,2,3,4,0.5\n")
     with pytest.raises(MotTextError, match=rf"frame 161 .*{scene.video.name} has 160 frames"):

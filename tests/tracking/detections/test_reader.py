@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracking.detections.reader import DetectionSource, check_against_video, open_detections
+from tracking.detections.reader import open_detections
+from tracking.detections.source import DetectionSource
+from tracking.detections.video_check import check_against_video
 from tracking.errors import DetectionsError
 
 GOOD: dict[str, Any] = {"bbox": [10.0, 20.0, 30.0, 60.0], "score": 0.9, "class_id": 0}
@@ -380,7 +382,10 @@ FILES: dict[str, tuple[bytes, str]] = {
     "no version": (b'{"frames": []}', "schema_version.*missing"),
     "another version": (b'{"schema_version": "det-v2", "frames": []}', "found 'det-v2'"),
     "another version, last": (b'{"frames": [], "schema_version": 1}', "found 1"),
-    "track-v1": (b'{"schema_version": "track-v1", "frames": []}', "output of tracking.*made from"),
+    "track-v1": (
+        b'{"schema_version": "track-v1", "frames": []}',
+        "result of a tracking run.*det-v1 file that the run used",
+    ),
     "no frames": (b'{"schema_version": "det-v1"}', "frames as a list, but it is missing"),
     "frames an object": (b'{"schema_version": "det-v1", "frames": {"0": []}}', "frames as a list, but found"),
     "frames twice": (b'{"schema_version": "det-v1", "frames": [], "frames": []}', "found it twice"),

@@ -32,8 +32,10 @@ from tracking.reid.cache import weights_sha256
 from tracking.reid.export import exporter
 from tracking.reid.export import formats as formats_module
 from tracking.reid.export.comparison import Comparison, compare, crops_per_second, drawn_crops, read_crops
-from tracking.reid.export.exporter import META, ExportOptions, ExportReport, export_reid
+from tracking.reid.export.exporter import export_reid
 from tracking.reid.export.formats import FORMATS, ExportFormat, Source
+from tracking.reid.export.options import ExportOptions
+from tracking.reid.export.report import META, ExportReport
 from tracking.reid.loader import load_embedder
 from tracking.reid.stamp import STAMP_KEY
 from tracking.reid.torch_embedder import TorchEmbedder
@@ -197,7 +199,7 @@ def test_half_in_openvino_is_the_source_only_where_it_is_as_good(
         assert embedder.model.sha256 == weights_sha256(item.path) != weights_sha256(tiny)
     (item,) = export_reid(tiny, replace(wide, run_name="worse")).exports
     assert not item.ok
-    assert "its embeddings are not its source's: least cosine" in str(item.error)
+    assert "its embeddings differ from its source's: least cosine" in str(item.error)
     assert [path.name for path in (tmp_path / "out" / "worse").iterdir()] == [META]
 
 
@@ -333,8 +335,8 @@ def test_devices_that_are_not_there(checkpoint: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("formats", "message"),
     [
-        (["torchscript"], "torchscript is made from the network's own code"),
-        (["tflite"], "tflite is made from the network's own code"),
+        (["torchscript"], "torchscript is made from the network's code"),
+        (["tflite"], "tflite is made from the network's code"),
         (["onnx"], "tiny.onnx is ONNX already"),
     ],
 )
@@ -346,7 +348,7 @@ def test_what_cannot_be_made_of_onnx(tiny: Path, tmp_path: Path, formats: Sequen
 def test_other_formats_are_no_sources(exported: ExportReport, tmp_path: Path) -> None:
     for item in exported.exports[1:]:
         assert item.path is not None
-        with pytest.raises(ExportError, match="other formats are ends"):
+        with pytest.raises(ExportError, match="other formats cannot be exported again"):
             export_reid(item.path, ExportOptions(("onnx",), tmp_path / "out"))
 
 
@@ -454,7 +456,7 @@ def test_a_failed_format_leaves_nothing_and_the_others_stay(people: Path, tmp_pa
 
 def test_wrong_usage_is_2_and_writes_nothing(tiny: Path, tmp_path: Path) -> None:
     assert "no weights given" in _gtrack(cwd=tmp_path, code=2).stderr
-    assert "own code" in _gtrack("--weights", tiny, "--include", "torchscript", cwd=tmp_path, code=2).stderr
+    assert "the network's code" in _gtrack("--weights", tiny, "--include", "torchscript", cwd=tmp_path, code=2).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 

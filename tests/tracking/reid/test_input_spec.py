@@ -8,12 +8,9 @@ import pytest
 from support.reid import write_sidecar
 
 from tracking.errors import WeightsError
-from tracking.reid.input_spec import (
-    Preprocessing,
-    default_preprocessing,
-    read_sidecar,
-    resolve_preprocessing,
-)
+from tracking.reid.input_spec import Preprocessing, default_preprocessing
+from tracking.reid.model_description import resolve_preprocessing
+from tracking.reid.sidecar import read_sidecar
 
 
 @pytest.mark.parametrize(
@@ -94,12 +91,12 @@ def test_sidecar(tmp_path: Path) -> None:
         pytest.param("{", "cannot be read as JSON", id="not-json"),
         pytest.param("[]", "expected a JSON object, found list", id="not-an-object"),
         pytest.param('{"hight": 3}', "unknown key 'hight'", id="unknown-key"),
-        pytest.param('{"height": "3"}', "height: expected a whole number", id="text-for-number"),
-        pytest.param('{"height": true}', "height: expected a whole number", id="bool-for-number"),
+        pytest.param('{"height": "3"}', "height: expected an integer", id="text-for-number"),
+        pytest.param('{"height": true}', "height: expected an integer", id="bool-for-number"),
         pytest.param('{"scale": null}', "scale: expected a number", id="null"),
         pytest.param('{"mean": [1, 2]}', "mean: expected a list of three", id="two-of-three"),
         pytest.param('{"std": [1, 2, "3"]}', "std: expected a number", id="text-in-list"),
-        pytest.param('{"arch": 5}', "arch: expected a text", id="arch"),
+        pytest.param('{"arch": 5}', "arch: expected a string that is not empty", id="arch"),
         pytest.param('{"height": -3}', "height: expected at least 1", id="range"),
         pytest.param('{"resize": "crop"}', "resize: expected one of stretch, pad", id="choice"),
     ],
@@ -118,5 +115,5 @@ def test_fixed_size_of_the_model(tmp_path: Path) -> None:
     assert resolve_preprocessing(weights, (100, 50)) == Preprocessing(100, 50)
     write_sidecar(weights, height=100, color="bgr")
     assert resolve_preprocessing(weights, (100, 50)) == Preprocessing(100, 50, color="bgr")
-    with pytest.raises(WeightsError, match=r"height: the model lmbn.onnx has 64 fixed in its input, found 100"):
+    with pytest.raises(WeightsError, match=r"height: the input of the model lmbn.onnx is fixed to 64, found 100"):
         resolve_preprocessing(weights, (64, 50))

@@ -84,7 +84,7 @@ def test_free_size_takes_the_sidecar(tmp_path: Path) -> None:
 def test_contradicting_sidecar(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "w.onnx")
     write_sidecar(path, height=48)
-    with pytest.raises(WeightsError, match=r"height: the model w\.onnx has 64 fixed"):
+    with pytest.raises(WeightsError, match=r"height: the input of the model w\.onnx is fixed to 64"):
         OnnxEmbedder(path, device="cpu")
 
 

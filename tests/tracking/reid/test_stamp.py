@@ -21,15 +21,8 @@ from tracking.errors import WeightsError
 from tracking.reid.cache import weights_sha256
 from tracking.reid.input_spec import Preprocessing
 from tracking.reid.loader import load_embedder
-from tracking.reid.stamp import (
-    OPENVINO_EMPTY,
-    OPENVINO_KEYS,
-    STAMP_KEY,
-    Stamp,
-    read_stamp,
-    weights_identity,
-    write_stamp,
-)
+from tracking.reid.model_description import weights_identity
+from tracking.reid.stamp import OPENVINO_EMPTY, OPENVINO_KEYS, STAMP_KEY, Stamp, read_stamp, write_stamp
 
 STAMP = Stamp(
     source="söurce.pt",
@@ -219,11 +212,11 @@ def test_formats_without_a_place_for_it(tmp_path: Path) -> None:
     path.write_bytes(b"no zip")
     assert read_stamp(path) is None
     assert read_stamp(tmp_path / "absent.onnx") is None
-    with pytest.raises(WeightsError, match="holds no stamp"):
+    with pytest.raises(WeightsError, match="has no place for a stamp"):
         write_stamp(path, STAMP)
     copied = tmp_path / "plain_openvino_model"
     copied.mkdir()
     (copied / "m.xml").write_text("<net></net>")
     (copied / "m.bin").write_bytes(b"")
-    with pytest.raises(WeightsError, match="a place for the stamp"):
+    with pytest.raises(WeightsError, match="expected one entry gtrack/export"):
         write_stamp(copied, STAMP)

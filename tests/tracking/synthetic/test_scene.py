@@ -14,7 +14,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tracking.detections.reader import check_against_video, open_detections
+from tracking.detections.reader import open_detections
+from tracking.detections.video_check import check_against_video
 from tracking.errors import OptionError, OutputError
 from tracking.schemas import load_schema
 from tracking.synthetic.config import SceneConfig, cast_names

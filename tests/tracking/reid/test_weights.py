@@ -13,12 +13,8 @@ import pytest
 from tracking.boxmot_adapter import known_reid_weights
 from tracking.errors import WeightsError
 from tracking.reid.cache import cache_dir, weights_sha256
-from tracking.reid.resolve import (
-    download_weights,
-    find_trained_weights,
-    find_weights_by_hash,
-    resolve_weights,
-)
+from tracking.reid.download import download_weights
+from tracking.reid.weights import find_trained_weights, find_weights_by_hash, resolve_weights
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +64,7 @@ def test_missing_path_names_its_neighbours(tmp_path: Path, models: Path) -> None
 
 def test_known_name_is_not_downloaded_unasked(models: Path) -> None:
     for ref in ("osnet_x0_25_msmt17.pt", "osnet_x0_25_msmt17"):
-        with pytest.raises(WeightsError, match=r"downloads nothing unasked Add --download .*place the file in"):
+        with pytest.raises(WeightsError, match=r"does not download unless asked to Add --download .*place the file in"):
             resolve_weights(ref, models)
 
 
@@ -112,7 +108,7 @@ def server() -> Iterator[str]:
 
 def test_download(server: str, models: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "tracking.reid.resolve.known_reid_weights", lambda: {**known_reid_weights(), "mine.pt": f"{server}/file"}
+        "tracking.reid.weights.known_reid_weights", lambda: {**known_reid_weights(), "mine.pt": f"{server}/file"}
     )
     seen: list[tuple[int, int | None]] = []
     path = resolve_weights("mine", models, download=True, progress=lambda done, total: seen.append((done, total)))
@@ -141,7 +137,7 @@ def test_failed_download_leaves_nothing(server: str, models: Path, cache: Path, 
     "url", ["http://127.0.0.1:9/file", "file:///etc/passwd", "nonsense"], ids=["offline", "file", "nonsense"]
 )
 def test_addresses_that_lead_nowhere(models: Path, cache: Path, url: str) -> None:
-    with pytest.raises(WeightsError, match=r"cannot be downloaded from .*Download it elsewhere"):
+    with pytest.raises(WeightsError, match=r"cannot be downloaded from .*Download it on another machine"):
         download_weights("mine.pt", url, models_dir=models)
     assert list((cache / "weights").iterdir()) == []
 

@@ -1,0 +1,151 @@
+"""Find ReID weights: by path, by name, and by hash."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+from tracking.boxmot_adapter import known_reid_weights, reid_architectures
+from tracking.errors import WeightsError
+from tracking.reid.cache import remembered_weights
+from tracking.reid.download import Progress, download_dir, download_weights
+from tracking.reid.model_description import weights_identity
+
+__all__ = [
+    "WEIGHTS_SUFFIXES",
+    "find_trained_weights",
+    "find_weights_by_hash",
+    "is_weights",
+    "local_weights",
+    "resolve_weights",
+]
+
+WEIGHTS_SUFFIXES = (".onnx", ".pt", ".pth", ".torchscript", ".ts", ".xml", ".engine", ".tflite")
+"""Suffixes of the formats that gtrack runs; an OpenVINO model may also be given as its ``*_openvino_model`` folder."""
+_OPENVINO_FOLDER = "_openvino_model"
+# Weights not trained for people, or not for re-identification.
+_OTHER_DATASETS = ("imagenet", "veri", "vehicleid")
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a path looks like ReID weights that gtrack can run: a file with a known suffix, or an OpenVINO folder."""
+    if path.is_dir():
+        return path.name.endswith(_OPENVINO_FOLDER)
+    return path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file()
+
+
+def local_weights(models_dir: Path) -> Iterator[Path]:
+    """Yield all weights in the models folder, then in the cache, sorted by name."""
+    for folder in (models_dir, download_dir()):
+        with contextlib.suppress(OSError):
+            yield from sorted(path for path in folder.iterdir() if is_weights(path))
+
+
+def resolve_weights(
+    ref: str | Path, models_dir: str | Path, *, download: bool = False, progress: Progress | None = None
+) -> Path:
+    """Find the weights for a path or a name.
+
+    The order is: a path that exists; a name in the models folder; a name in the cache; the name of a published
+    checkpoint, which is downloaded to the cache if `download` is True.
+
+    Args:
+        ref: A path, or a file name with or without its suffix.
+        models_dir: The models folder; it need not exist.
+        download: Whether published weights may be downloaded.
+        progress: See `Progress`.
+
+    Returns:
+        An existing file or OpenVINO folder.
+
+    Raises:
+        WeightsError: The weights are not found (the hint has the closest names), or not local without `download`.
+    """
+    models_dir = Path(models_dir)
+    path = Path(ref).expanduser()
+    if path.exists():
+        return path
+    if not str(ref).strip():
+        raise WeightsError("expected the path or name of ReID weights, found an empty string")
+    if path.is_absolute() or path.parent != Path():
+        close = difflib.get_close_matches(path.name, _names_in(path.parent), n=3)
+        raise WeightsError(
+            f"{path}: no such weights file",
+            hint=f"In that folder: {', '.join(close)}." if close else "Check the path.",
+        )
+    for folder in (models_dir, download_dir()):
+        # For a name without suffix, .onnx is tried before .pt.
+        for name in (path.name, *(path.name + suffix for suffix in WEIGHTS_SUFFIXES)):
+            if (folder / name).exists():
+                return folder / name
+    known = known_reid_weights()
+    name = path.name if path.name in known else f"{path.name}.pt"
+    if name in known:
+        if not download:
+            raise WeightsError(
+                f"{name}: neither in {models_dir} nor in {download_dir()}; gtrack does not download unless asked to",
+                hint=f"Add --download (download=True in Python) to fetch it, or place the file in {models_dir}.",
+            )
+        return download_weights(name, known[name], models_dir=models_dir, progress=progress)
+    local = [found.name for found in local_weights(models_dir)]
+    close = difflib.get_close_matches(path.name, dict.fromkeys([*local, *known]), n=3, cutoff=0.5)
+    raise WeightsError(
+        f"{ref}: no such weights file, nothing of that name in {models_dir} or {download_dir()}, "
+        "and no published weights have that name",
+        hint=(f"Did you mean {', '.join(close)}? " if close else "")
+        + f"Give a path, or place the file in {models_dir}.",
+    )
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Return the names in a folder; none if it cannot be read."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def find_weights_by_hash(sha256: str, hint_path: str | Path | None, models_dir: str | Path) -> Path | None:
+    """Find weights by their hash.
+
+    The places are: the path where they were last used, the models folder, the cache, and every path from which this
+    machine used weights before.
+
+    Args:
+        sha256: As in `gallery_db.model.EmbeddingModel`.
+        hint_path: Where they were last used.
+        models_dir: The models folder.
+
+    Returns:
+        The file, or an export that counts as the file; None if there is neither.
+    """
+    hint = Path(hint_path) if hint_path else None
+    candidates = [hint] if hint is not None and hint.exists() else []
+    local = list(local_weights(Path(models_dir)))
+    # It most likely still has its name: hash that file first.
+    local.sort(key=lambda path: hint is None or path.name != hint.name)
+    # A gallery from another machine does not know where the weights are on this one.
+    for path in [*candidates, *local, *remembered_weights(sha256)]:
+        with contextlib.suppress(WeightsError):
+            if weights_identity(path) == sha256:
+                return path
+    return None
+
+
+def find_trained_weights(models_dir: str | Path) -> Path | None:
+    """Find local ReID weights for people: files named ``<architecture>_<...>`` in the models folder or the cache.
+
+    ``.onnx`` is preferred to ``.pt``, then the models folder to the cache, then the first name. Weights trained on
+    ImageNet only, or on vehicles, are left out. Return None if there are none.
+    """
+    found = [
+        path
+        for path in local_weights(Path(models_dir))
+        if path.suffix.lower() in (".onnx", ".pt") and not any(other in path.name.lower() for other in _OTHER_DATASETS)
+    ]
+    if found:  # To know the architectures, torch must be imported, which takes seconds.
+        architectures = tuple(f"{name}_" for name in reid_architectures())
+        found = [path for path in found if path.name.lower().startswith(architectures)]
+    return min(found, key=lambda path: path.suffix.lower() != ".onnx", default=None)
