@@ -74,8 +74,9 @@ class OptionError(GtrackError):
     its own options, such as ``--backfill``.
 
     Args:
-        message, hint: See `GtrackError`.
+        message: See `GtrackError`.
         field: Name of the field (or argument) with the wrong value; None where no single one is to blame.
+        hint: See `GtrackError`.
     """
 
     def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
