@@ -73,8 +73,8 @@ from .snapshots import take_snapshot as take_snapshot
 from .statistics import CollectionInfo as CollectionInfo
 from .statistics import GalleryStats as GalleryStats
 from .statistics import IdentitySummary as IdentitySummary
-from .store.record import Change as Change
-from .store.record import Operation as Operation
+from .store.change_log import Change as Change
+from .store.change_log import Operation as Operation
 from .store.thresholds import DEFAULT_THRESHOLD as DEFAULT_THRESHOLD
 from .store.thresholds import StoredThreshold as StoredThreshold
 from .transfer.image_folders import FoldersReport as FoldersReport

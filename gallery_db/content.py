@@ -44,15 +44,15 @@ class CollectionContent:
             where["identity"] = identity
         if class_name is not None:
             where["class"] = class_name
-        return self._record.entries(self._key, where)
+        return self._record.entries.all(self._key, where)
 
     def by_ids(self, ids: Sequence[str]) -> dict[str, Entry]:
         """Return those of the entries that the collection holds, by id."""
-        return self._record.by_ids(self._key, ids)
+        return self._record.entries.by_ids(self._key, ids)
 
     def get(self, id_: str) -> tuple[Entry, NDArray[np.float32]]:
         """Return an entry with its embedding (D,)."""
-        entries, vectors = self._record.with_vectors(self._key, [id_], self._dimension)
+        entries, vectors = self._record.entries.with_vectors(self._key, [id_], self._dimension)
         if not entries:
             raise EntryNotFoundError(
                 f"The gallery {self._location} holds no entry {id_!r}.", hint="`gtrack gallery list` shows the entries."
@@ -61,38 +61,38 @@ class CollectionContent:
 
     def with_prefix(self, prefix: str) -> tuple[list[Entry], NDArray[np.float32]]:
         """Return the entries whose ids begin with a prefix, sorted by id, with their embeddings (N, D)."""
-        ids = self._record.ids_from(self._key, prefix) if prefix else self._record.ids(self._key)
-        return self._record.with_vectors(self._key, ids, self._dimension)
+        ids = self._record.entries.ids_from(self._key, prefix) if prefix else self._record.entries.ids(self._key)
+        return self._record.entries.with_vectors(self._key, ids, self._dimension)
 
     def add(self, entries: Sequence[Entry], embeddings: Any) -> None:
         """Add entries, all or none."""
         checked = validate_entries(entries)
         vectors = unit_rows(embeddings, self._dimension, count=len(checked), what="embeddings")
-        self._record.insert(self._key, checked, vectors)
+        self._record.entries.insert(self._key, checked, vectors)
 
     def replace(self, entries: Sequence[Entry], embeddings: Any) -> None:
         """Replace descriptions and embeddings of entries, all or none."""
         checked = validate_entries(entries)
         vectors = unit_rows(embeddings, self._dimension, count=len(checked), what="embeddings")
-        self._record.replace(self._key, checked, vectors)
+        self._record.entries.replace(self._key, checked, vectors)
 
     def update(self, entries: Sequence[Entry]) -> int:
         """Change descriptions of entries, all or none; return how many really changed."""
-        return self._record.update(self._key, validate_entries(entries))
+        return self._record.entries.update(self._key, validate_entries(entries))
 
     def remove(self, ids: Sequence[str]) -> int:
         """Remove entries, all or none; return how many."""
-        return len(self._record.delete(self._key, list(dict.fromkeys(ids))))
+        return len(self._record.entries.delete(self._key, list(dict.fromkeys(ids))))
 
     def remove_all(self) -> int:
         """Remove all entries; return how many."""
-        return self.remove(self._record.ids(self._key))
+        return self.remove(self._record.entries.ids(self._key))
 
     def restore(self, ids: Sequence[str]) -> int:
         """Add removed entries again as they were, as one operation of the log; return how many."""
         entries, blobs = [], []
         for id_ in dict.fromkeys(ids):
-            found = self._record.last_removed(self._key, id_)
+            found = self._record.log.last_removed(self._key, id_)
             if found is None:
                 raise EntryNotFoundError(
                     f"No entry {id_!r} was ever removed from the gallery {self._location}.",
@@ -102,7 +102,7 @@ class CollectionContent:
             blobs.append(np.frombuffer(found[1], dtype="<f4"))
         vectors = np.stack(blobs) if blobs else np.empty((0, self._dimension), np.float32)
         with self._record.operation("bring-back", f"bring back {len(entries)} removed entries"):
-            self._record.insert(self._key, entries, np.asarray(vectors, dtype=np.float32))
+            self._record.entries.insert(self._key, entries, np.asarray(vectors, dtype=np.float32))
         return len(entries)
 
 

@@ -24,7 +24,7 @@ from gallery_db.store.undo import take_back
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
-    from gallery_db.store.record import Operation
+    from gallery_db.store.change_log import Operation
 
 __all__ = ["Curator", "parse_age"]
 
@@ -125,7 +125,7 @@ class Curator:
         unique = list(dict.fromkeys(ids))
         if not unique:
             raise GalleryError("Expected at least one entry id, found none.", hint="`gtrack gallery show` lists them.")
-        found = self._gallery.record.by_ids(self._gallery.collection_key, unique)
+        found = self._gallery.record.entries.by_ids(self._gallery.collection_key, unique)
         for id_ in unique:
             if id_ not in found:
                 raise EntryNotFoundError(

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from gallery_db.index.chroma_index import Progress
     from gallery_db.index.maintenance import VerifyReport
     from gallery_db.model import EmbeddingModel
-    from gallery_db.store.record import Change, CollectionRow, Operation, Record
+    from gallery_db.store.change_log import Change, Operation
+    from gallery_db.store.record import CollectionRow, Record
 
 __all__ = ["Gallery"]
 
@@ -214,7 +215,7 @@ class Gallery:
 
     def __len__(self) -> int:
         """Return the number of entries in the selected collection."""
-        return self._record.count(self._row.id)
+        return self._record.entries.count(self._row.id)
 
     def __bool__(self) -> bool:
         """Return true: an empty gallery is a gallery."""
@@ -238,11 +239,11 @@ class Gallery:
 
     def history(self, limit: int = 50) -> list[Change]:
         """Return the last changes of the collection's entries, the newest first."""
-        return self._record.changes(self._row.id, limit)
+        return self._record.log.changes(self._row.id, limit)
 
     def operations(self, limit: int = 50) -> list[Operation]:
         """Return the last operations on the collection, the newest first; `Curator.undo` undoes them."""
-        return self._record.operations(self._row.id, limit)
+        return self._record.log.operations(self._row.id, limit)
 
     # -- entries ---------------------------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ from gallery_db.errors import (
 )
 from gallery_db.store.folder import check_holds_gallery, check_is_empty, holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
-from gallery_db.store.record import RECORD_NAME, CollectionRow, Record
+from gallery_db.store.record import CollectionRow, Record
+from gallery_db.store.schema import RECORD_NAME
 
 if TYPE_CHECKING:
     from gallery_db.model import EmbeddingModel

@@ -17,9 +17,12 @@ from gallery_db.atomic_files import atomic_path, fsync_folder
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryReadOnlyError, SnapshotError
 from gallery_db.gallery import Gallery
 from gallery_db.served.absorb import index_maintenance
+from gallery_db.store.change_log import RESTORED
+from gallery_db.store.database import sqlite_errors
 from gallery_db.store.folder import holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock, user_at_host
-from gallery_db.store.record import FORMAT_VERSION, RECORD_NAME, RESTORED, Record, sqlite_errors
+from gallery_db.store.record import Record
+from gallery_db.store.schema import FORMAT_VERSION, RECORD_NAME
 
 __all__ = ["RestoreReport", "Snapshot", "list_snapshots", "restore_snapshot", "take_snapshot"]
 
@@ -266,7 +269,7 @@ def _describe(path: Path) -> Snapshot:
     with suppress(GalleryError):
         record = Record.open(path, write=False)
         try:
-            entries = sum(record.count(row.id) for row in record.collections())
+            entries = sum(record.entries.count(row.id) for row in record.collections())
         finally:
             record.close()
     taken_at = datetime.fromtimestamp(int(facts.st_mtime), timezone.utc).isoformat()
@@ -279,7 +282,7 @@ def _check_sound(path: Path) -> int:
         record = Record.open(path, write=False)
         try:
             damage = record.check_integrity()
-            entries = sum(record.count(row.id) for row in record.collections())
+            entries = sum(record.entries.count(row.id) for row in record.collections())
         finally:
             record.close()
     except GalleryFormatError as error:

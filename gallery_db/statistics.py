@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gallery_db.store.record import RECORD_NAME
+from gallery_db.store.schema import RECORD_NAME
 
 if TYPE_CHECKING:
     from gallery_db.model import EmbeddingModel
@@ -101,14 +101,15 @@ class GalleryStats:
 def list_collections(record: Record) -> tuple[CollectionInfo, ...]:
     """Return all collections of a record, the oldest first."""
     return tuple(
-        CollectionInfo(row.name, row.model, record.count(row.id), row.created_at) for row in record.collections()
+        CollectionInfo(row.name, row.model, record.entries.count(row.id), row.created_at)
+        for row in record.collections()
     )
 
 
 def list_identities(record: Record, collection: int) -> list[IdentitySummary]:
     """Return a summary of each identity and class of a collection, sorted."""
     origins: dict[tuple[str, str], dict[str, int]] = {}
-    for identity, class_name, origin, number in record.counts(collection):
+    for identity, class_name, origin, number in record.entries.counts(collection):
         origins.setdefault((identity, class_name), {})[origin] = number
     return [
         IdentitySummary(
@@ -120,7 +121,7 @@ def list_identities(record: Record, collection: int) -> list[IdentitySummary]:
             first,
             last,
         )
-        for identity, class_name, sources, first, last in record.spans(collection)
+        for identity, class_name, sources, first, last in record.entries.spans(collection)
     ]
 
 
@@ -139,7 +140,7 @@ def collection_stats(
     classes: dict[str, int] = {}
     origins: dict[str, int] = {}
     names = set()
-    for identity, class_name, origin, number in record.counts(row.id):
+    for identity, class_name, origin, number in record.entries.counts(row.id):
         names.add(identity)
         classes[class_name] = classes.get(class_name, 0) + number
         origins[origin] = origins.get(origin, 0) + number
@@ -151,7 +152,7 @@ def collection_stats(
         identities=len(names),
         classes=classes,
         origins=origins,
-        sources=record.count_sources(row.id),
+        sources=record.entries.count_sources(row.id),
         created_at=row.created_at,
         format_version=record.format_version,
         record_bytes=sum(path.stat().st_size for path in record.path.parent.glob(RECORD_NAME + "*")),

@@ -169,7 +169,7 @@ def _made(
         entries=entries,
         identities=identities,
         generation=gallery.generation,
-        change=gallery.record.last_change(gallery.collection_key),
+        change=gallery.record.log.last_change(gallery.collection_key),
         settings=dict(settings),
     )
 

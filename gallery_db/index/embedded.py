@@ -149,7 +149,7 @@ class EmbeddedIndex:
     ) -> tuple[list[list[str]], list[list[float]]]:
         """See `SearchIndex`."""
         with self._opened(mend=mend) as (index, row):
-            return self._ask(index, probes, min(count, self._record.count(row.id)))
+            return self._ask(index, probes, min(count, self._record.entries.count(row.id)))
 
     def prepare(self) -> None:
         """See `SearchIndex`."""

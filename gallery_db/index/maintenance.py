@@ -83,16 +83,16 @@ class IndexPlan:
 
 def plan_changes(record: Record, row: CollectionRow) -> IndexPlan:
     """What the index of a collection lacks."""
-    until = record.last_change(row.id)
+    until = record.log.last_change(row.id)
     first: dict[str, str] = {}
     rewritten: set[str] = set()
-    for action, id_ in record.changes_after(row.id, row.applied_seq, until):
+    for action, id_ in record.log.changes_after(row.id, row.applied_seq, until):
         first.setdefault(id_, action)
         if action != "update":
             rewritten.add(id_)
     present: set[str] = set()
     for start in range(0, len(first), BATCH_SIZE):
-        present.update(record.by_ids(row.id, list(first)[start : start + BATCH_SIZE]))
+        present.update(record.entries.by_ids(row.id, list(first)[start : start + BATCH_SIZE]))
     # A vector that changed is taken out and appended: Chroma's upsert of an existing one is far slower.
     return IndexPlan(
         until,
@@ -104,14 +104,14 @@ def plan_changes(record: Record, row: CollectionRow) -> IndexPlan:
 
 def follow_on_server(index: ChromaIndex, record: Record, row: CollectionRow) -> None:
     """Bring an index on a server up to date with a collection; again after whatever came in between."""
-    if row.applied_seq >= record.last_change(row.id):
+    if row.applied_seq >= record.log.last_change(row.id):
         return
     plan = plan_changes(record, row)
     index.delete([*plan.gone, *plan.new])
     for start in range(0, len(plan.described), BATCH_SIZE):
-        index.update_metadata(list(record.by_ids(row.id, plan.described[start : start + BATCH_SIZE]).values()))
+        index.update_metadata(list(record.entries.by_ids(row.id, plan.described[start : start + BATCH_SIZE]).values()))
     for start in range(0, len(plan.new), BATCH_SIZE):
-        index.add(*record.with_vectors(row.id, plan.new[start : start + BATCH_SIZE], row.model.dimension))
+        index.add(*record.entries.with_vectors(row.id, plan.new[start : start + BATCH_SIZE], row.model.dimension))
     record.note_applied(row.id, plan.until)
 
 
@@ -157,7 +157,7 @@ class IndexMaintenance:
     @staticmethod
     def is_current(record: Record, row: CollectionRow) -> bool:
         """Whether the index follows all changes of a collection."""
-        return row.applied_seq >= record.last_change(row.id)
+        return row.applied_seq >= record.log.last_change(row.id)
 
     def mark_suspect(self, record: Record) -> None:
         """Note that the index is not to be trusted, so that its next use verifies it."""
@@ -200,7 +200,7 @@ class IndexMaintenance:
 
     def _apply_changes(self, record: Record, row: CollectionRow, progress: Progress | None) -> None:
         plan = plan_changes(record, row)
-        if len(plan.gone) > BATCH_SIZE and len(plan.gone) > _REPAIRABLE * record.count(row.id):
+        if len(plan.gone) > BATCH_SIZE and len(plan.gone) > _REPAIRABLE * record.entries.count(row.id):
             self.rebuild(record, progress)  # what is taken out stays in the HNSW graph as dead weight
             return
         with self._writing(record, [(row.id, plan.until)]):
@@ -208,7 +208,7 @@ class IndexMaintenance:
             index.delete(plan.gone)
             for start in range(0, len(plan.described), BATCH_SIZE):
                 part = plan.described[start : start + BATCH_SIZE]
-                index.update_metadata(list(record.by_ids(row.id, part).values()))
+                index.update_metadata(list(record.entries.by_ids(row.id, part).values()))
             self._append(index, record, row, plan.new, progress)
             index.close()
             _flush(self.folder)
@@ -232,7 +232,7 @@ class IndexMaintenance:
     ) -> None:
         total = len(ids) if total is None else total
         for start in range(0, len(ids), BATCH_SIZE):
-            entries, vectors = record.with_vectors(row.id, ids[start : start + BATCH_SIZE], row.model.dimension)
+            entries, vectors = record.entries.with_vectors(row.id, ids[start : start + BATCH_SIZE], row.model.dimension)
             index.add(entries, vectors)
             if progress is not None:
                 progress(min(done + start + BATCH_SIZE, done + len(ids)), total)
@@ -243,7 +243,7 @@ class IndexMaintenance:
     def mend(self, record: Record, progress: Progress | None = None) -> None:
         """Compare the index of all collections with the record, put right what differs, and note it clean."""
         rows = record.collections()
-        until = [(other.id, record.last_change(other.id)) for other in rows]
+        until = [(other.id, record.log.last_change(other.id)) for other in rows]
         try:
             self.close()
             record.set_meta("index_dirty", "1")
@@ -254,7 +254,7 @@ class IndexMaintenance:
                 wrong = len(difference.missing) + len(difference.extra) + len(difference.different)
                 if difference.unreadable or problems:
                     raise GalleryIndexError(problems[0] if problems else "Chroma cannot read its vectors.")
-                if wrong > max(_REPAIRABLE * record.count(other.id), BATCH_SIZE):
+                if wrong > max(_REPAIRABLE * record.entries.count(other.id), BATCH_SIZE):
                     raise GalleryIndexError(f"{wrong} entries differ from the record.")
                 if wrong:
                     plans.append((other, difference))
@@ -282,15 +282,15 @@ class IndexMaintenance:
     def rebuild(self, record: Record, progress: Progress | None = None) -> None:
         """Make the index of all collections anew, beside the old one, and put it in its place."""
         rows = record.collections()
-        until = [(row.id, record.last_change(row.id)) for row in rows]
-        total = sum(record.count(row.id) for row in rows)
+        until = [(row.id, record.log.last_change(row.id)) for row in rows]
+        total = sum(record.entries.count(row.id) for row in rows)
         done = 0
         with self._writing(record, until):
             ChromaIndex.close_all(self.folder)
             self.tidy()
             for row in rows:
                 index = ChromaIndex(self._new, row.name, row.model, create=True)
-                ids = record.ids(row.id)
+                ids = record.entries.ids(row.id)
                 self._append(index, record, row, ids, progress, done, total)
                 done += len(ids)
                 index.close()
@@ -341,11 +341,11 @@ class IndexMaintenance:
         """Compare every id and every vector of a collection with the record."""
         damage = record.check_integrity()
         problems = [f"The record is damaged: {line}." for line in damage]
-        total = record.count(row.id)
+        total = record.entries.count(row.id)
         difference = IndexDifferences((), (), (), False)
         if not (self.folder / "chroma.sqlite3").is_file():
             if total:
-                difference = IndexDifferences(tuple(record.ids(row.id)), (), (), True)
+                difference = IndexDifferences(tuple(record.entries.ids(row.id)), (), (), True)
                 problems.append(f"There is no Chroma index in {self.folder}.")
         else:
             self.close()
@@ -364,12 +364,12 @@ class IndexMaintenance:
     def _difference(
         self, record: Record, row: CollectionRow, progress: Progress | None, *, create: bool = False
     ) -> tuple[IndexDifferences, list[str]]:
-        ids = record.ids(row.id)
+        ids = record.entries.ids(row.id)
 
         def batches() -> Iterator[tuple[Sequence[str], NDArray[np.float32]]]:
             for start in range(0, len(ids), BATCH_SIZE):
                 part = ids[start : start + BATCH_SIZE]
-                yield part, record.with_vectors(row.id, part, row.model.dimension)[1]
+                yield part, record.entries.with_vectors(row.id, part, row.model.dimension)[1]
 
         index = ChromaIndex(self.folder, row.name, row.model, create=create)
         try:
@@ -379,7 +379,7 @@ class IndexMaintenance:
             sample = [id_ for id_ in ids[:: max(1, len(ids) // _SAMPLES)] if id_ not in absent]
             if sample:
                 # The vectors may all be there and the graph over them still be broken.
-                _, distances = index.query(record.with_vectors(row.id, sample, row.model.dimension)[1], 1)
+                _, distances = index.query(record.entries.with_vectors(row.id, sample, row.model.dimension)[1], 1)
                 lost = sum(1 for row_ in distances if not row_ or row_[0] > 1e-4)
                 if lost:
                     problems.append(

@@ -83,7 +83,7 @@ class CollectionSearch:
         _check_search(search)
         index = None
         if search == "hnsw":
-            if self._record.count(self._key):
+            if self._record.entries.count(self._key):
                 self._index.prepare()
             index = _IndexOfView(self._index, self._notices)
         return GalleryView(
@@ -96,8 +96,8 @@ class CollectionSearch:
         if top_k < 1:
             raise GalleryError(f"Expected top_k of at least 1, found {top_k}.")
         _check_search(search)
-        self._record.count(self._key, where)  # refuses unknown keys of `where`
-        total = self._record.count(self._key)
+        self._record.entries.count(self._key, where)  # refuses unknown keys of `where`
+        total = self._record.entries.count(self._key)
         if not total or not len(array):
             return [[] for _ in array]
         auto = search == "auto"
@@ -117,11 +117,11 @@ class CollectionSearch:
     ) -> list[list[Match]] | None:
         """Return matches from the index; None if the filter leaves too few of the entries that were fetched."""
         generation = self._record.generation(self._key)
-        total = self._record.count(self._key)
+        total = self._record.entries.count(self._key)
         # A filter inside Chroma costs far more than a few more neighbours.
         wanted = min(total, top_k if not where else max(_MIN_CANDIDATES, 10 * top_k))
         ids, distances = self._index.search(probes, wanted, mend=mend)
-        entries = self._record.by_ids(self._key, list({id_ for some in ids for id_ in some}))
+        entries = self._record.entries.by_ids(self._key, list({id_ for some in ids for id_ in some}))
         if any(len(some) < wanted for some in ids) or any(id_ not in entries for some in ids for id_ in some):
             if self._record.generation(self._key) == generation:
                 _note_once(
@@ -138,7 +138,7 @@ class CollectionSearch:
             ][:top_k]
             for some_ids, some_distances in zip(ids, distances, strict=True)
         ]
-        enough = min(top_k, self._record.count(self._key, where))
+        enough = min(top_k, self._record.entries.count(self._key, where))
         return matches if all(len(some) >= enough for some in matches) else None
 
     def _query_exact(
@@ -154,7 +154,7 @@ class CollectionSearch:
         for start in range(0, len(probes), _PROBES_AT_ONCE):
             found, distances = view.nearest_of(probes[start : start + _PROBES_AT_ONCE], top_k, rows)
             ids = [[view.entry_ids[row] for row in some] for some in found]
-            entries = self._record.by_ids(self._key, list({id_ for some in ids for id_ in some}))
+            entries = self._record.entries.by_ids(self._key, list({id_ for some in ids for id_ in some}))
             matches += [
                 [Match(entries[id_], float(d)) for id_, d in zip(some, near, strict=True) if id_ in entries]
                 for some, near in zip(ids, distances, strict=True)
@@ -168,7 +168,7 @@ class CollectionSearch:
         if rows is None:
             # The view knows classes and identities itself, which saves a list of thousands of ids.
             rest = {name: value for name, value in where.items() if name not in ("class", "identity")}
-            among = self._record.ids(self._key, rest) if rest else None
+            among = self._record.entries.ids(self._key, rest) if rest else None
             rows = view.rows_of(class_name=where.get("class"), identity=where.get("identity"), ids=among)
             if self._record.generation(self._key) == view.generation:
                 self._selected_rows[key] = rows

@@ -82,13 +82,13 @@ class RecordReader:
         generation = record.generation(self._collection)
         if generation == self.generation:
             return None
-        changes = record.news(self._collection, self._last_change, _MAX_CHANGES)
+        changes = record.log.recent(self._collection, self._last_change, _MAX_CHANGES)
         if changes is None:
             self._read_all()
             return ViewChange({}, {}, True)
         actions = {id_: action for _, id_, action, _ in changes}
         rejections_changed = any(concerns_rejection for _, _, _, concerns_rejection in changes)
-        found, vectors = record.with_vectors(self._collection, list(actions), self._table.dimension)
+        found, vectors = record.entries.with_vectors(self._collection, list(actions), self._table.dimension)
         current = {entry.id: (entry, vector) for entry, vector in zip(found, vectors, strict=True)}
         moved = self._apply(list(actions), current)
         renamed = self._find_renamed(moved, actions)
@@ -103,7 +103,7 @@ class RecordReader:
         return ViewChange(entries, renamed, sorting or rejections_changed or bool(moved))
 
     def _read_all(self) -> None:
-        rows = self._record.load_view(self._collection, self._table.dimension)
+        rows = self._record.entries.view_rows(self._collection, self._table.dimension)
         unconfirmed, vectors = self._table.appended_entries(self._unconfirmed)
         if self._excluded or unconfirmed:
             rows = rows.without(self._excluded | {entry.id for entry in unconfirmed})
@@ -115,7 +115,7 @@ class RecordReader:
 
     def _read_rejections(self) -> None:
         # A person's rejection counts also where the view excludes the rejected entry itself.
-        names, vectors = self._record.rejections(self._collection, self._table.dimension)
+        names, vectors = self._record.entries.rejections(self._collection, self._table.dimension)
         self._table.rejections = Rejections(names, vectors) if names else None
 
     def _apply(

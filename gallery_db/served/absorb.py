@@ -67,12 +67,12 @@ class Tail:
                 )
             if len(ids) == before:
                 return total
-            known = state.exported == record.last_change(self.row.id)
+            known = state.exported == record.log.last_change(self.row.id)
             with record.transaction():
                 self.ledger.apply(rows[before:], ids[before:])
                 state = self.ledger.state
                 if known:
-                    self.ledger.put_state(replace(state, exported=record.last_change(self.row.id)))
+                    self.ledger.put_state(replace(state, exported=record.log.last_change(self.row.id)))
                 if state.reserved > int(record.meta("reserved_numbers") or 0):
                     record.set_meta("reserved_numbers", str(state.reserved))
             total += len(ids) - before
@@ -159,7 +159,7 @@ def prepare_logs(folder: Path, record: Record) -> None:
             state, known = ledger.state, there.get(row.name)
             fits = known is not None and known.epoch == state.epoch and known.model.same_space(row.model)
             fits = fits and known is not None and known.format == LOG_FORMAT
-            if fits and state.changes <= 2 * record.count(row.id) + _MOST_OLD:
+            if fits and state.changes <= 2 * record.entries.count(row.id) + _MOST_OLD:
                 assert known is not None
                 _export(ServedLog(folder, client, known), record, row, ledger)
                 continue
@@ -174,15 +174,15 @@ def prepare_logs(folder: Path, record: Record) -> None:
 def _make(folder: Path, client: Any, record: Record, row: CollectionRow, ledger: Ledger, gallery: str) -> None:
     info = create_log(folder, client, row.name, row.model, gallery=gallery, keeper=SERVER)
     log = ServedLog(folder, client, info)
-    last = record.last_change(row.id)
+    last = record.log.last_change(row.id)
     reserved = record.last_unknown_number(row.id)
     operation = OperationFacts(uuid.uuid4().hex, "serve", f"serve {row.name}", user_at_host(), utc_now())
     base = LogRow(uuid.uuid4().hex, "base", operation, number=reserved)
     state = _append(log, LogState(info.epoch, exported=last, reserved=reserved), [base])
-    for entries, vectors in record.pages(row.id, row.model.dimension):
+    for entries, vectors in record.entries.pages(row.id, row.model.dimension):
         rows = list(_rows(record, entries, vectors, operation))
         state = _append(log, state, rows)
-    record.sql("DELETE FROM served_settings WHERE collection = ?", (row.id,))
+    record.server.run("DELETE FROM served_settings WHERE collection = ?", (row.id,))
     _tell_settings(log, ledger, state)
 
 
@@ -226,9 +226,9 @@ def _rows(
 def _export(log: ServedLog, record: Record, row: CollectionRow, ledger: Ledger) -> None:
     """Tell the log what was changed in the folder since it was served last: each entry as it is now."""
     state = ledger.state
-    last = record.last_change(row.id)
+    last = record.log.last_change(row.id)
     now = replace(state, exported=last)
-    lines = record.last_changes(row.id, state.exported)
+    lines = record.log.last_changes(row.id, state.exported)
     start = 0
     while start < len(lines):
         operation = lines[start][2]
@@ -237,8 +237,10 @@ def _export(log: ServedLog, record: Record, row: CollectionRow, ledger: Ledger) 
             end += 1
         ids = [id_ for id_, _, _ in lines[start:end]]
         facts = ("change", "change of before operations were kept", user_at_host(), utc_now())
-        whose = OperationFacts(uuid.uuid4().hex, *(facts if operation is None else record.operation_facts(operation)))
-        entries, vectors = record.with_vectors(row.id, ids, row.model.dimension)
+        whose = OperationFacts(
+            uuid.uuid4().hex, *(facts if operation is None else record.log.operation_facts(operation))
+        )
+        entries, vectors = record.entries.with_vectors(row.id, ids, row.model.dimension)
         there = {entry.id for entry in entries}
         rows = list(_rows(record, entries, vectors, whose))
         gone = [id_ for id_ in ids if id_ not in there]

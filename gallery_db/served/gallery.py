@@ -163,7 +163,7 @@ def _bootstrap_bar(record: Record, row: CollectionRow) -> Iterator[Progress | No
     """How far the first reading of a large gallery is, on a stderr that somebody looks at."""
     import sys
 
-    if record.count(row.id) or not sys.stderr.isatty():
+    if record.entries.count(row.id) or not sys.stderr.isatty():
         yield None
         return
     last = 0.0
@@ -239,7 +239,7 @@ class ServedBackend:
 
     def collections(self) -> tuple[CollectionInfo, ...]:
         """All collections that are served, the oldest first; while the server is away, the open one."""
-        own = CollectionInfo(self.row.name, self.row.model, self.record.count(self.row.id), self.row.created_at)
+        own = CollectionInfo(self.row.name, self.row.model, self.record.entries.count(self.row.id), self.row.created_at)
         try:
             infos = self.link.infos()
         except GalleryServerError:
@@ -319,7 +319,7 @@ class ServedIndex:
         self._link.pull()
         damage = self._record.check_integrity()
         problems = [f"The replica is damaged: {line}." for line in damage]
-        ids = self._record.ids(self._row.id)
+        ids = self._record.entries.ids(self._row.id)
         rows, position = self._link.head()
         if rows != position:
             problems.append(f"The log has {rows} rows, and the replica has read {position}.")
@@ -329,7 +329,7 @@ class ServedIndex:
         def batches() -> Iterator[tuple[Sequence[str], NDArray[np.float32]]]:
             for start in range(0, len(ids), BATCH_SIZE):
                 part = ids[start : start + BATCH_SIZE]
-                entries, vectors = self._record.with_vectors(self._row.id, part, self._row.model.dimension)
+                entries, vectors = self._record.entries.with_vectors(self._row.id, part, self._row.model.dimension)
                 yield [entry.id for entry in entries], vectors
 
         missing: tuple[str, ...] = tuple(ids)
@@ -359,15 +359,15 @@ class ServedIndex:
         self, probes: NDArray[np.float32], count: int, *, mend: bool
     ) -> tuple[list[list[str]], list[list[float]]]:
         """See `SearchIndex`. The distances are those to the replica's vectors, which may be newer."""
-        count = min(count, self._record.count(self._row.id))
-        if not self._wait(self._record.count(self._row.id), _INDEX_SECONDS if mend else 0.0) and not mend:
+        count = min(count, self._record.entries.count(self._row.id))
+        if not self._wait(self._record.entries.count(self._row.id), _INDEX_SECONDS if mend else 0.0) and not mend:
             raise GalleryIndexError("the server's index does not follow the gallery yet.")
         index = self._link.index()
         ids: list[list[str]] = []
         for start in range(0, len(probes), _PROBES_AT_ONCE):
             ids += index.query(probes[start : start + _PROBES_AT_ONCE], count)[0]
         wanted = list({id_ for some in ids for id_ in some})
-        entries, vectors = self._record.with_vectors(self._row.id, wanted, self._row.model.dimension)
+        entries, vectors = self._record.entries.with_vectors(self._row.id, wanted, self._row.model.dimension)
         place = {entry.id: number for number, entry in enumerate(entries)}
         sorted_ids: list[list[str]] = []
         distances: list[list[float]] = []
@@ -381,7 +381,7 @@ class ServedIndex:
 
     def prepare(self) -> None:
         """See `SearchIndex`."""
-        self._wait(self._record.count(self._row.id))
+        self._wait(self._record.entries.count(self._row.id))
 
     def search_at(
         self, probes: NDArray[np.float32], count: int, generation: int
@@ -408,7 +408,7 @@ class ServedIndex:
     def state(self) -> tuple[int, bool]:
         """See `SearchIndex`; the size on the server is not known."""
         try:
-            return 0, self._wait(self._record.count(self._row.id), 0.0)
+            return 0, self._wait(self._record.entries.count(self._row.id), 0.0)
         except (GalleryIndexError, GalleryServerError):
             return 0, False
 

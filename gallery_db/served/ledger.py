@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from gallery_db.entry import Entry, utc_now
 from gallery_db.names import unknown_number
 from gallery_db.served.rows import LogRow, OperationFacts, keep_pictures
+from gallery_db.store.entry_rows import entry_from_facts, facts_of
 from gallery_db.store.lock import user_at_host
-from gallery_db.store.record import CollectionRow, Record, entry_from_facts, facts_of
+from gallery_db.store.record import CollectionRow, Record
 from gallery_db.store.thresholds import THRESHOLDS, as_of_now, for_others
 
 __all__ = ["Ledger", "LogState", "forget_logs", "forget_serving"]
@@ -69,7 +70,6 @@ _NAMES = ("logs", "operations", "outbox", "pending", "unindexed", "seen", "block
 _SETTING = "setting"
 _SEEN_SETTING = ""  # in the place of an entry's id, which is never empty
 
-_CHUNK = 400
 _CHANGES_A_ROW = 32  # 2.3 times as quick as one a row, in writing and in reading
 _PICTURES_A_ROW = 8
 
@@ -118,20 +118,21 @@ class Ledger:
 
     def __init__(self, record: Record, row: CollectionRow, folder: Path, *, a_row: int = _CHANGES_A_ROW) -> None:
         self._record = record
+        self._tables = record.server
         self._key = row.id
         self._dimension = row.model.dimension
         self._folder = folder
         self._a_row = a_row
         with record.transaction():
             for statement in _TABLES:
-                record.sql(statement)
+                record.server.run(statement)
 
     # -- state -----------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> LogState:
         """How far the record is."""
-        rows = self._record.sql(
+        rows = self._tables.run(
             "SELECT epoch, position, last_row, changes, exported, resync, reserved FROM served_logs "
             "WHERE collection = ?",
             (self._key,),
@@ -144,7 +145,7 @@ class Ledger:
     def put_state(self, state: LogState) -> None:
         """Note how far the record is."""
         with self._record.transaction():
-            self._record.sql(
+            self._tables.run(
                 "INSERT OR REPLACE INTO served_logs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     self._key,
@@ -161,15 +162,15 @@ class Ledger:
     def adopt(self, epoch: str) -> None:
         """Follow a log from its beginning. What was sent to an earlier one is in this one, by whoever made it."""
         with self._record.transaction():
-            self._record.sql("DELETE FROM served_seen WHERE collection = ?", (self._key,))
+            self._tables.run("DELETE FROM served_seen WHERE collection = ?", (self._key,))
             gone = "SELECT seq FROM served_outbox WHERE collection = ? AND sent"
-            self._record.sql(f"DELETE FROM served_pending WHERE outbox IN ({gone})", (self._key,))
-            self._record.sql("DELETE FROM served_outbox WHERE collection = ? AND sent", (self._key,))
-            self.put_state(LogState(epoch, resync=self._record.count(self._key) > 0))
+            self._tables.run(f"DELETE FROM served_pending WHERE outbox IN ({gone})", (self._key,))
+            self._tables.run("DELETE FROM served_outbox WHERE collection = ? AND sent", (self._key,))
+            self.put_state(LogState(epoch, resync=self._record.entries.count(self._key) > 0))
 
     def block(self, row: str) -> int | None:
         """The first number of the names that a row has reserved; None where it has not been read yet."""
-        found = self._record.sql("SELECT start FROM served_blocks WHERE row = ?", (row,))
+        found = self._tables.run("SELECT start FROM served_blocks WHERE row = ?", (row,))
         return int(found[0][0]) if found else None
 
     # -- what is told to the log -----------------------------------------------------------------------------
@@ -182,7 +183,7 @@ class Ledger:
         vectors: NDArray[np.float32] | None,
         operation: int,
     ) -> None:
-        """Put a change into the journal; see `gallery_db.store.record.Journal`."""
+        """Put a change into the journal; see `gallery_db.store.change_log.ChangeFeed`."""
         if collection != self._key:
             return
         pictured = any(entry.extra.get("crop") for entry in entries) and vectors is not None
@@ -191,36 +192,35 @@ class Ledger:
             part = entries[start : start + step]
             facts = [entry.id if action == "remove" else facts_of(entry) for entry in part]
             blob = None if vectors is None else vectors[start : start + step].astype("<f4").tobytes()
-            self._record.sql(
+            number = self._tables.insert(
                 "INSERT INTO served_outbox (collection, row, operation, action, changes, facts, vectors) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (collection, uuid.uuid4().hex, operation, action, len(part), json.dumps(facts), blob),
             )
-            number = self._record.sql("SELECT last_insert_rowid()")[0][0]
-            self._record.sql_many(
+            self._tables.run_many(
                 "INSERT INTO served_pending VALUES (?, ?, ?)", ((collection, entry.id, number) for entry in part)
             )
 
     def note_setting(self, collection: int, name: str, value: str) -> None:
-        """Put a fact about the collection into the journal; see `gallery_db.store.record.Journal`."""
+        """Put a fact about the collection into the journal; see `gallery_db.store.change_log.ChangeFeed`."""
         if collection != self._key:
             return
         facts = {"name": name, "value": value, "who": user_at_host(), "at": utc_now()}
-        self._record.sql(
+        self._tables.run(
             "INSERT INTO served_outbox (collection, row, operation, action, changes, facts) VALUES (?, ?, 0, ?, 1, ?)",
             (collection, uuid.uuid4().hex, _SETTING, json.dumps(facts)),
         )
 
     def waiting(self) -> int:
         """Number of changes that no server has acknowledged."""
-        found = self._record.sql(
+        found = self._tables.run(
             "SELECT COALESCE(SUM(changes), 0) FROM served_outbox WHERE collection = ? AND NOT sent", (self._key,)
         )
         return int(found[0][0])
 
     def unsent(self, most: int) -> list[LogRow]:
         """The oldest rows that no server has acknowledged, at most so many; without their pictures."""
-        found = self._record.sql(
+        found = self._tables.run(
             "SELECT row, operation, action, facts, vectors FROM served_outbox WHERE collection = ? AND NOT sent "
             "ORDER BY seq LIMIT ?",
             (self._key, most),
@@ -230,7 +230,7 @@ class Ledger:
     def _row(self, id_: str, operation: int, action: str, facts: str, blob: bytes | None) -> LogRow:
         if action == _SETTING:
             return setting_row(id_, **json.loads(facts))
-        whose = OperationFacts(self._uuid_of(operation), *self._record.operation_facts(operation))
+        whose = OperationFacts(self._uuid_of(operation), *self._record.log.operation_facts(operation))
         values = json.loads(facts)
         if action == "remove":
             return LogRow(id_, action, whose, ids=tuple(values))
@@ -241,14 +241,14 @@ class Ledger:
         return None if blob is None else np.frombuffer(blob, "<f4").reshape(count, self._dimension)
 
     def _uuid_of(self, operation: int) -> str:
-        found = self._record.sql(
+        found = self._tables.run(
             "SELECT uuid FROM served_operations WHERE collection = ? AND seq = ?", (self._key, operation)
         )
         if found:
             return str(found[0][0])
         name = uuid.uuid4().hex
         with self._record.transaction():
-            self._record.sql("INSERT INTO served_operations VALUES (?, ?, ?)", (self._key, name, operation))
+            self._tables.run("INSERT INTO served_operations VALUES (?, ?, ?)", (self._key, name, operation))
         return name
 
     def acknowledge(self, rows: Sequence[LogRow], *, unindexed: bool) -> None:
@@ -259,16 +259,16 @@ class Ledger:
             unindexed: Whether their entries are now to be brought to the server's index.
         """
         with self._record.transaction():
-            self._record.sql_many("UPDATE served_outbox SET sent = 1 WHERE row = ?", ((row.id,) for row in rows))
+            self._tables.run_many("UPDATE served_outbox SET sent = 1 WHERE row = ?", ((row.id,) for row in rows))
             if unindexed:
                 ids = {id_ for row in rows for id_ in (*row.ids, *(entry.id for entry in row.entries))}
-                self._record.sql_many(
+                self._tables.run_many(
                     "INSERT OR IGNORE INTO served_unindexed VALUES (?, ?)", ((self._key, id_) for id_ in ids)
                 )
 
     def unindexed(self, most: int) -> list[str]:
         """Ids of entries whose change the server's index does not know."""
-        found = self._record.sql(
+        found = self._tables.run(
             "SELECT entry_id FROM served_unindexed WHERE collection = ? LIMIT ?", (self._key, most)
         )
         return [row[0] for row in found]
@@ -277,9 +277,9 @@ class Ledger:
         """Note that the server's index knows these; all for None."""
         with self._record.transaction():
             if ids is None:
-                self._record.sql("DELETE FROM served_unindexed WHERE collection = ?", (self._key,))
+                self._tables.run("DELETE FROM served_unindexed WHERE collection = ?", (self._key,))
             else:
-                self._record.sql_many(
+                self._tables.run_many(
                     "DELETE FROM served_unindexed WHERE collection = ? AND entry_id = ?",
                     ((self._key, id_) for id_ in ids),
                 )
@@ -298,7 +298,7 @@ class Ledger:
         with self._record.transaction():
             state = self.state
             reserved = state.reserved
-            alone = not self._record.sql("SELECT 1 FROM served_outbox WHERE collection = ? LIMIT 1", (self._key,))
+            alone = not self._tables.run("SELECT 1 FROM served_outbox WHERE collection = ? LIMIT 1", (self._key,))
             for row in _joined(rows) if alone else rows:
                 if row is None:
                     continue
@@ -308,7 +308,7 @@ class Ledger:
                 elif row.action == "base":
                     reserved = max(reserved, row.number)
                 elif row.action == "reserve":
-                    self._record.sql("INSERT OR REPLACE INTO served_blocks VALUES (?, ?)", (row.id, reserved + 1))
+                    self._tables.run("INSERT OR REPLACE INTO served_blocks VALUES (?, ?)", (row.id, reserved + 1))
                     reserved += row.number
                 else:
                     if state.resync:
@@ -330,10 +330,10 @@ class Ledger:
             )
 
     def _forget_own(self, row: str) -> bool:
-        found = self._record.sql("SELECT seq FROM served_outbox WHERE row = ?", (row,))
+        found = self._tables.run("SELECT seq FROM served_outbox WHERE row = ?", (row,))
         if found:
-            self._record.sql("DELETE FROM served_pending WHERE outbox = ?", found[0])
-            self._record.sql("DELETE FROM served_outbox WHERE seq = ?", found[0])
+            self._tables.run("DELETE FROM served_pending WHERE outbox = ?", found[0])
+            self._tables.run("DELETE FROM served_outbox WHERE seq = ?", found[0])
         return bool(found)
 
     def _set(self, row: LogRow, *, own: bool, resync: bool) -> None:
@@ -341,19 +341,19 @@ class Ledger:
         if row.setting is None or row.setting[0] != THRESHOLDS:
             return  # of a newer gtrack
         if resync:
-            self._record.sql("INSERT OR IGNORE INTO served_seen VALUES (?, ?)", (self._key, _SEEN_SETTING))
+            self._tables.run("INSERT OR IGNORE INTO served_seen VALUES (?, ?)", (self._key, _SEEN_SETTING))
         if not own and not self._has_setting_to_tell():
             self._record.set_meta(f"{THRESHOLDS}:{self._key}", as_of_now(row.setting[1], self._record, self._key))
         self.note_told()
 
     def _has_setting_to_tell(self) -> bool:
         values = (self._key, _SETTING)
-        return bool(self._record.sql("SELECT 1 FROM served_outbox WHERE collection = ? AND action = ? LIMIT 1", values))
+        return bool(self._tables.run("SELECT 1 FROM served_outbox WHERE collection = ? AND action = ? LIMIT 1", values))
 
     def untold(self) -> LogRow | None:
         """What the log does not say yet of the collection, where the record that it is served from was changed."""
         value = self._record.setting(self._key, THRESHOLDS)
-        told = self._record.sql(
+        told = self._tables.run(
             "SELECT value FROM served_settings WHERE collection = ? AND name = ?", (self._key, THRESHOLDS)
         )
         if (value or "") == (told[0][0] if told else ""):
@@ -365,19 +365,19 @@ class Ledger:
         """Note that the log says of the collection what the record does."""
         value = self._record.setting(self._key, THRESHOLDS) or ""
         with self._record.transaction():
-            self._record.sql("INSERT OR REPLACE INTO served_settings VALUES (?, ?, ?)", (self._key, THRESHOLDS, value))
+            self._tables.run("INSERT OR REPLACE INTO served_settings VALUES (?, ?, ?)", (self._key, THRESHOLDS, value))
 
     def _see(self, row: LogRow) -> None:
         if row.action == "add":
             ids = ((self._key, entry.id) for entry in row.entries)
-            self._record.sql_many("INSERT OR IGNORE INTO served_seen VALUES (?, ?)", ids)
+            self._tables.run_many("INSERT OR IGNORE INTO served_seen VALUES (?, ?)", ids)
         gone = ((self._key, id_) for id_ in row.ids)
-        self._record.sql_many("DELETE FROM served_seen WHERE collection = ? AND entry_id = ?", gone)
+        self._tables.run_many("DELETE FROM served_seen WHERE collection = ? AND entry_id = ?", gone)
 
     def _apply(self, row: LogRow, alone: bool) -> None:
         wanted = row.ids or tuple(entry.id for entry in row.entries)
         pending = {} if alone else self._pending(wanted)
-        found, found_vectors = self._record.with_vectors(self._key, wanted, self._dimension)
+        found, found_vectors = self._record.entries.with_vectors(self._key, wanted, self._dimension)
         there = {entry.id: (entry, vector) for entry, vector in zip(found, found_vectors, strict=True)}
         out = [id_ for id_ in row.ids if id_ in there and not (id_ in pending and pending[id_].whole)]
         new: list[tuple[Entry, NDArray[np.float32]]] = []
@@ -402,49 +402,47 @@ class Ledger:
                 said.append(entry)
         if not (out or new or other or said):
             return
-        with self._record.made_elsewhere(self._operation(row.operation), row.operation.who, row.operation.at):
+        with self._record.log.made_elsewhere(self._operation(row.operation), row.operation.who, row.operation.at):
             if out:
-                self._record.delete(self._key, out)
+                self._record.entries.delete(self._key, out)
             if new:
-                self._record.insert(self._key, [entry for entry, _ in new], np.stack([v for _, v in new]))
+                self._record.entries.insert(self._key, [entry for entry, _ in new], np.stack([v for _, v in new]))
             if other:
-                self._record.replace(self._key, [entry for entry, _ in other], np.stack([v for _, v in other]))
+                self._record.entries.replace(self._key, [entry for entry, _ in other], np.stack([v for _, v in other]))
             if said:
-                self._record.update(self._key, said)
+                self._record.entries.update(self._key, said)
 
     def _operation(self, operation: OperationFacts) -> int:
-        found = self._record.sql(
+        found = self._tables.run(
             "SELECT seq FROM served_operations WHERE collection = ? AND uuid = ?", (self._key, operation.uuid)
         )
         if found:
             return int(found[0][0])
-        seq = self._record.new_operation(self._key, operation.action, operation.words, operation.who, operation.at)
-        self._record.sql("INSERT INTO served_operations VALUES (?, ?, ?)", (self._key, operation.uuid, seq))
+        seq = self._record.log.new_operation(self._key, operation.action, operation.words, operation.who, operation.at)
+        self._tables.run("INSERT INTO served_operations VALUES (?, ?, ?)", (self._key, operation.uuid, seq))
         return seq
 
     def _pending(self, ids: Sequence[str]) -> dict[str, _Pending]:
         found: dict[str, _Pending] = {}
-        for start in range(0, len(ids), _CHUNK):
-            part = ids[start : start + _CHUNK]
-            marks = ",".join("?" * len(part))
-            lines = self._record.sql(
-                "SELECT p.entry_id, o.action, o.facts, o.vectors, o.changes FROM served_pending AS p "
-                f"JOIN served_outbox AS o ON o.seq = p.outbox WHERE p.collection = ? AND p.entry_id IN ({marks}) "
-                "ORDER BY o.seq",
-                (self._key, *part),
-            )
-            for id_, action, facts, blob, changes in lines:
-                waits = found.setdefault(id_, _Pending())
-                if action in ("add", "remove"):
-                    waits.whole = True
-                if waits.whole:
-                    continue
-                values = json.loads(facts)
-                number = next(place for place, value in enumerate(values) if value["id"] == id_)
-                waits.entry = entry_from_facts(values[number])
-                vectors = self._vectors(blob, changes)
-                if vectors is not None:
-                    waits.vector = vectors[number]
+        lines = self._tables.run_among(
+            "SELECT p.entry_id, o.action, o.facts, o.vectors, o.changes FROM served_pending AS p "
+            "JOIN served_outbox AS o ON o.seq = p.outbox WHERE p.collection = ? AND p.entry_id IN ({}) "
+            "ORDER BY o.seq",
+            (self._key,),
+            ids,
+        )
+        for id_, action, facts, blob, changes in lines:
+            waits = found.setdefault(id_, _Pending())
+            if action in ("add", "remove"):
+                waits.whole = True
+            if waits.whole:
+                continue
+            values = json.loads(facts)
+            number = next(place for place, value in enumerate(values) if value["id"] == id_)
+            waits.entry = entry_from_facts(values[number])
+            vectors = self._vectors(blob, changes)
+            if vectors is not None:
+                waits.vector = vectors[number]
         return found
 
     def settle(self) -> None:
@@ -454,7 +452,7 @@ class Ledger:
         with self._record.transaction():
             gone = [
                 row[0]
-                for row in self._record.sql(
+                for row in self._tables.run(
                     "SELECT id FROM entries AS e WHERE collection = ? "
                     "AND NOT EXISTS (SELECT 1 FROM served_seen AS s WHERE s.collection = e.collection "
                     "AND s.entry_id = e.id) "
@@ -466,15 +464,15 @@ class Ledger:
             if gone:
                 now = utc_now()
                 words = "follow the served gallery, which does not hold them"
-                operation = self._record.new_operation(self._key, "follow", words, user_at_host(), now)
-                with self._record.made_elsewhere(operation, user_at_host(), now):
-                    self._record.delete(self._key, gone)
-            seen = self._record.sql(
+                operation = self._record.log.new_operation(self._key, "follow", words, user_at_host(), now)
+                with self._record.log.made_elsewhere(operation, user_at_host(), now):
+                    self._record.entries.delete(self._key, gone)
+            seen = self._tables.run(
                 "SELECT 1 FROM served_seen WHERE collection = ? AND entry_id = ?", (self._key, _SEEN_SETTING)
             )
             if not seen and not self._has_setting_to_tell() and self._record.setting(self._key, THRESHOLDS):
                 self._record.set_meta(f"{THRESHOLDS}:{self._key}", "")
-            self._record.sql("DELETE FROM served_seen WHERE collection = ?", (self._key,))
+            self._tables.run("DELETE FROM served_seen WHERE collection = ?", (self._key,))
             state = self.state
             self.put_state(
                 LogState(
@@ -525,12 +523,12 @@ def setting_row(id_: str, name: str, value: str, who: str, at: str) -> LogRow:
 def forget_logs(record: Record) -> None:
     """Note that the logs that a gallery's record has read are gone."""
     with record.transaction():
-        if record.sql("SELECT 1 FROM sqlite_master WHERE name = 'served_logs'"):
-            record.sql("DELETE FROM served_logs")
+        if record.server.exists("served_logs"):
+            record.server.run("DELETE FROM served_logs")
 
 
 def forget_serving(record: Record) -> None:
     """Drop all that a record knows of logs, where it is no longer of them: a snapshot, or one put back."""
     with record.transaction():
         for name in _NAMES:
-            record.sql(f"DROP TABLE IF EXISTS served_{name}")
+            record.server.run(f"DROP TABLE IF EXISTS served_{name}")

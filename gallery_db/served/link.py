@@ -76,7 +76,7 @@ class Link:
         self._thread: threading.Thread | None = None
         self._index: ChromaIndex | None = None
         self.holding = 0
-        record.journal = self
+        record.log.feed = self
 
     # -- the journal -----------------------------------------------------------------------------------------
 
@@ -88,15 +88,15 @@ class Link:
         vectors: NDArray[np.float32] | None,
         operation: int,
     ) -> None:
-        """See `gallery_db.store.record.Journal`."""
+        """See `gallery_db.store.change_log.ChangeFeed`."""
         self._ledger.note(action, collection, entries, vectors, operation)
 
     def note_setting(self, collection: int, name: str, value: str) -> None:
-        """See `gallery_db.store.record.Journal`."""
+        """See `gallery_db.store.change_log.ChangeFeed`."""
         self._ledger.note_setting(collection, name, value)
 
     def committed(self) -> None:
-        """See `gallery_db.store.record.Journal`: bring it to the server, if that answers."""
+        """See `gallery_db.store.change_log.ChangeFeed`: bring it to the server, if that answers."""
         if self.holding or (self._away and time.monotonic() < self._retry_at):
             return
         with suppress(GalleryError):
@@ -292,7 +292,7 @@ class Link:
         while ids := self._ledger.unindexed(BATCH_SIZE):
             try:
                 index = self.index(create=True)
-                entries, vectors = self._record.with_vectors(self._row.id, ids, self._row.model.dimension)
+                entries, vectors = self._record.entries.with_vectors(self._row.id, ids, self._row.model.dimension)
                 index.delete(ids)
                 index.add(entries, vectors)
             except CollectionGoneError:
@@ -315,10 +315,10 @@ class Link:
                 if self.info.collection in [collection.name for collection in client.list_collections()]:
                     client.delete_collection(self.info.collection)
             index = self.index(create=True)
-            ids = self._record.ids(self._row.id)
+            ids = self._record.entries.ids(self._row.id)
             for start in range(0, len(ids), BATCH_SIZE):
                 part = ids[start : start + BATCH_SIZE]
-                entries, vectors = self._record.with_vectors(self._row.id, part, self._row.model.dimension)
+                entries, vectors = self._record.entries.with_vectors(self._row.id, part, self._row.model.dimension)
                 index.add(entries, vectors)
                 if progress is not None:
                     progress(min(start + BATCH_SIZE, len(ids)), len(ids))
@@ -354,7 +354,7 @@ class Link:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        self._record.journal = None
+        self._record.log.feed = None
         try:
             if self._ledger.waiting() or (not self._away and self._ledger.unindexed(1)):
                 with suppress(GtrackError):

@@ -14,7 +14,8 @@ from gallery_db.atomic_files import atomic_path
 from gallery_db.errors import GalleryError, GalleryLockedError, GalleryReadOnlyError
 from gallery_db.served.log import LogInfo
 from gallery_db.store.lock import WriterLock
-from gallery_db.store.record import RECORD_NAME, Record
+from gallery_db.store.record import Record
+from gallery_db.store.schema import RECORD_NAME
 
 __all__ = [
     "Journal",
@@ -43,7 +44,7 @@ class Replica:
     def __init__(self, record: Record, lock: WriterLock) -> None:
         self.record = record
         self._lock = lock
-        record.one_file = False  # nobody reads it from a read-only folder
+        record.leave_one_file = False  # nobody reads it from a read-only folder
 
     def release(self) -> None:
         """Close it, and let another process have it."""
@@ -208,8 +209,7 @@ def take_replica(info: LogInfo) -> Replica:
             if not any(_copy(source, path) for source in known):
                 Record.create(path, info.collection, info.model).close()
             record = Record.open(path, write=True)
-            with record.transaction():
-                record.sql("UPDATE collections SET created_at = ?", (info.created_at,))
+            record.note_created_at(info.created_at)
             return Replica(record, lock)
         except BaseException:
             lock.release()

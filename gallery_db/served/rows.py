@@ -16,7 +16,7 @@ from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryFormatError
 from gallery_db.media.entry_pictures import crop_path, detect_image_suffix
-from gallery_db.store.record import entry_from_facts, facts_of
+from gallery_db.store.entry_rows import entry_from_facts, facts_of
 
 __all__ = [
     "LOG_FORMAT",

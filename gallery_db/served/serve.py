@@ -24,7 +24,8 @@ from gallery_db.index.maintenance import follow_on_server
 from gallery_db.served.absorb import Tail, index_maintenance, prepare_logs, tails
 from gallery_db.store.folder import check_holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
-from gallery_db.store.record import RECORD_NAME, Record
+from gallery_db.store.record import Record
+from gallery_db.store.schema import RECORD_NAME
 
 __all__ = ["GalleryServer"]
 
@@ -199,7 +200,7 @@ class GalleryServer:
         for tail in self._tails:
             tail.read(self._record)
             row = next(row for row in self._record.collections() if row.id == tail.row.id)
-            if row.applied_seq < self._record.last_change(row.id) or row.id not in self._indexes:
+            if row.applied_seq < self._record.log.last_change(row.id) or row.id not in self._indexes:
                 self._follow(row.id)
 
     def _follow(self, key: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gallery_db.errors import GalleryFormatError, GalleryNotFoundError
 from gallery_db.store.lock import LOCK_NAME
-from gallery_db.store.record import RECORD_NAME
+from gallery_db.store.schema import RECORD_NAME
 
 __all__ = ["check_holds_gallery", "check_is_empty", "holds_chroma_files", "holds_gallery"]
 

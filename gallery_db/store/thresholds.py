@@ -101,12 +101,12 @@ def save_thresholds(record: Record, collection: int, thresholds: Mapping[str, St
 
 def count_changed_since(record: Record, collection: int, change: int) -> int:
     """Return how many entries of a collection have changed after one of its changes."""
-    return len({id_ for _, id_ in record.changes_after(collection, change, record.last_change(collection))})
+    return len({id_ for _, id_ in record.log.changes_after(collection, change, record.log.last_change(collection))})
 
 
 def as_of_now(text: str, record: Record, collection: int) -> str:
     """Return stored thresholds that come from another record of the gallery, dated by this record's own counters."""
-    counters = {"generation": record.generation(collection), "change": record.last_change(collection)}
+    counters = {"generation": record.generation(collection), "change": record.log.last_change(collection)}
     return _for_each(text, lambda stored: {**stored, **counters})
 
 

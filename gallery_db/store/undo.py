@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
 from gallery_db.errors import UndoError
-from gallery_db.store.record import RESTORED, CollectionRow, FileRow, Operation, Record, entry_from_facts, facts_of
+from gallery_db.store.change_log import RESTORED, Operation
+from gallery_db.store.entry_rows import entry_from_facts, facts_of
+from gallery_db.store.ingested_files import FileRow
+from gallery_db.store.record import CollectionRow, Record
 
 __all__ = ["take_back"]
 
@@ -62,23 +65,23 @@ def take_back(record: Record, row: CollectionRow, operations: Sequence[Operation
         ways = _ways(record, row.id, first)
         _check_present(record, row.id, ways)
         moved = [id_ for id_, way in ways.items() if way.now is not None and way.then is not None]
-        before: dict[str, FileRow | None] = {file.path: file for file in record.files_of(row.id, moved)}
-        before.update(record.files_before(row.id, first))
+        before: dict[str, FileRow | None] = {file.path: file for file in record.files.of_entries(row.id, moved)}
+        before.update(record.files.before(row.id, first))
         changed = _apply(record, row, ways)
-        known = record.files_at(row.id, list(before))
+        known = record.files.at(row.id, list(before))
         wrong = [path for path, file in before.items() if known.get(path) != file]
         put = [file for path in wrong if (file := before[path]) is not None]
         if put:
-            record.put_files(row.id, put)
+            record.files.put(row.id, put)
         forget = [path for path in wrong if before[path] is None]
         if forget:
-            record.forget_files(row.id, forget)
+            record.files.forget(row.id, forget)
         return changed
 
 
 def _ways(record: Record, collection: int, first: int) -> dict[str, _Way]:
     ways: dict[str, _Way] = {}
-    for change in record.changes_from(collection, first):
+    for change in record.log.changes_from(collection, first):
         way = ways.get(change.entry_id)
         if way is None:
             way = ways[change.entry_id] = _Way(change.after, change.before)
@@ -100,7 +103,7 @@ def _ways(record: Record, collection: int, first: int) -> dict[str, _Way]:
 
 def _check_present(record: Record, collection: int, ways: dict[str, _Way]) -> None:
     for ids in _pages(list(ways)):
-        present = record.by_ids(collection, ids)
+        present = record.entries.by_ids(collection, ids)
         for id_ in ids:
             entry, now = present.get(id_), ways[id_].now
             if now is None and entry is not None:
@@ -124,16 +127,16 @@ def _apply(record: Record, row: CollectionRow, ways: dict[str, _Way]) -> int:
     there = [way for way in ways.values() if way.then is not None and way.now is not None and way.place is None]
     changed = sum(ways[id_].then is None for id_ in out)
     for ids in _pages(out):
-        record.delete(row.id, ids)
+        record.entries.delete(row.id, ids)
     # In the order of their places, for the sake of those of format 1, which noted none.
     for some in _pages(sorted(back, key=lambda way: way.place or 0)):
-        record.insert(row.id, _entries_of(some), _vectors_of(record, row, some), [way.place for way in some])
+        record.entries.insert(row.id, _entries_of(some), _vectors_of(record, row, some), [way.place for way in some])
         changed += len(some)
     for some in _pages([way for way in there if way.vector is not None]):
-        record.replace(row.id, _entries_of(some), _vectors_of(record, row, some))
+        record.entries.replace(row.id, _entries_of(some), _vectors_of(record, row, some))
         changed += len(some)
     for some in _pages([way for way in there if way.vector is None]):
-        changed += record.update(row.id, _entries_of(some))
+        changed += record.entries.update(row.id, _entries_of(some))
     return changed
 
 
@@ -149,7 +152,7 @@ def _vectors_of(record: Record, row: CollectionRow, ways: Sequence[_Way]) -> NDA
             f"This cannot be taken back exactly: the log keeps no vector of the entry {(lost or {}).get('id')!r}.",
             hint="Restore a snapshot instead.",
         )
-    return record.logged_vectors(changes, row.model.dimension)
+    return record.log.vectors_before(changes, row.model.dimension)
 
 
 def _pages(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

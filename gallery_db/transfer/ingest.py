@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryFormatError, ImageError, ModelMismatchError
 from gallery_db.media.images import read_image_bytes
-from gallery_db.store.record import FileRow
+from gallery_db.store.ingested_files import FileRow
 from gallery_db.transfer.folder_scan import ImageFile, scan_folder
 from gallery_db.transfer.ingest_batch import BatchWriter, IngestBatch
 
@@ -151,7 +151,7 @@ class _Ingest:
     def _run(self, *, prune: bool) -> IngestReport:
         scan = scan_folder(self._root)
         self._skipped = scan.skipped
-        self._known = self._record.files_under(self._key, self._root)
+        self._known = self._record.files.under(self._key, self._root)
         changed = [file for file in scan.files if not self._is_unchanged(file)]
         self._unchanged = done = len(scan.files) - len(changed)
         total = len(scan.files)
@@ -212,7 +212,7 @@ class _Ingest:
         content_hash = hashlib.sha256(data).hexdigest()
         former = self._batch.files.get(file.path) or self._known.get(file.path)
         row = FileRow(file.path, file.size, file.mtime_ns, content_hash, self._class_name, image_entry_id(content_hash))
-        entry = self._batch.by_hash.get(content_hash) or self._record.by_hash(self._key, [content_hash]).get(
+        entry = self._batch.by_hash.get(content_hash) or self._record.entries.by_hash(self._key, [content_hash]).get(
             content_hash
         )
         if entry is not None:
@@ -275,7 +275,7 @@ class _Ingest:
 
     def _other_files_of(self, entry: Entry, path: str) -> list[str]:
         """Return the existing files that show an entry's picture, except the one at `path`."""
-        rows = {row.path: row for row in self._record.files_of(self._key, [entry.id])}
+        rows = {row.path: row for row in self._record.files.of_entries(self._key, [entry.id])}
         for planned_path, row in self._batch.files.items():
             if row.entry_id == entry.id:
                 rows[planned_path] = row

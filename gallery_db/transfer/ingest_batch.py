@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
-from gallery_db.store.record import FileRow
+from gallery_db.store.ingested_files import FileRow
 from gallery_db.transfer.embedding import MAX_PICTURE_BYTES, embed_crops
 
 if TYPE_CHECKING:
@@ -92,13 +92,13 @@ class BatchWriter:
         with self._gallery.transaction():
             if vectors is not None:
                 # Another process may have added the same pictures to a served gallery in the meantime.
-                present = self._record.by_ids(self._key, [entry.id for entry in batch.entries])
+                present = self._record.entries.by_ids(self._key, [entry.id for entry in batch.entries])
                 rows = [row for row, entry in enumerate(batch.entries) if entry.id not in present]
                 added = [batch.entries[row] for row in rows]
                 self._gallery.add(added, vectors[rows])
             if batch.updates:
                 self._gallery.update(list(batch.updates.values()))
-            self._record.put_files(self._key, list(batch.files.values()))
+            self._record.files.put(self._key, list(batch.files.values()))
             # After the files are written, it is known whether another file still shows a replaced picture.
             self._remove_unshown([row.entry_id for row in batch.replaced])
         replaced = {row.path for row in batch.replaced}
@@ -115,15 +115,17 @@ class BatchWriter:
         if not missing:
             return 0
         with self._gallery.transaction():
-            known = {row.path: row for row in self._record.files_of(self._key, [row.entry_id for row in missing])}
+            known = {
+                row.path: row for row in self._record.files.of_entries(self._key, [row.entry_id for row in missing])
+            }
             missing = [row for row in missing if row.path in known]
             ids = [row.entry_id for row in missing]
             missing_paths = {row.path for row in missing}
             if prune:
-                self._record.forget_files(self._key, [row.path for row in missing])
+                self._record.files.forget(self._key, [row.path for row in missing])
                 return self._remove_unshown(ids)
             shown_elsewhere = {row.entry_id for path, row in known.items() if path not in missing_paths}
-            self._record.forget_files(self._key, [row.path for row in missing if row.entry_id in shown_elsewhere])
+            self._record.files.forget(self._key, [row.path for row in missing if row.entry_id in shown_elsewhere])
             self._remove_unshown([id_ for id_ in ids if id_ in shown_elsewhere])
             return 0
 
@@ -131,13 +133,13 @@ class BatchWriter:
         """Remove those entries that no file shows, and give the others a source that exists; return the number."""
         unique = list(dict.fromkeys(entry_ids))
         shown_by: dict[str, str] = {}
-        for row in self._record.files_of(self._key, unique):
+        for row in self._record.files.of_entries(self._key, unique):
             shown_by.setdefault(row.entry_id, row.path)
-        present = self._record.by_ids(self._key, unique)
+        present = self._record.entries.by_ids(self._key, unique)
         unshown = [id_ for id_ in unique if id_ in present and id_ not in shown_by]
         if unshown:
             self._gallery.remove(unshown)
-        sources = {row.path for row in self._record.files_of(self._key, unique)}
+        sources = {row.path for row in self._record.files.of_entries(self._key, unique)}
         without_source = [
             replace(entry, source=shown_by[id_])
             for id_, entry in present.items()

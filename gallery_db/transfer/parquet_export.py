@@ -143,7 +143,9 @@ class _Export:
         total, done = len(gallery), 0
         page_rows = ROWS_WITH_PICTURES if self._with_pictures else _MAX_GROUP_ROWS
         with writer:
-            for entries, vectors in gallery.record.pages(gallery.collection_key, gallery.model.dimension, page_rows):
+            for entries, vectors in gallery.record.entries.pages(
+                gallery.collection_key, gallery.model.dimension, page_rows
+            ):
                 self._add_page(writer, entries, vectors)
                 done += len(entries)
                 if self._progress is not None:

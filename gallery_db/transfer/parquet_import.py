@@ -178,7 +178,7 @@ class _Import:
         gallery = self._gallery
         known: dict[str, tuple[Entry, bytes]] = {}
         if len(gallery):
-            entries, vectors = gallery.record.with_vectors(
+            entries, vectors = gallery.record.entries.with_vectors(
                 gallery.collection_key, [entry.id for entry in rows.entries], gallery.model.dimension
             )
             known = {entry.id: (entry, row.tobytes()) for entry, row in zip(entries, vectors, strict=True)}

@@ -174,11 +174,11 @@ class _Reembed:
         """Yield the entries that have a picture of their own, then those of videos, frame by frame."""
         record, key = self._source.record, self._source.collection_key
         on_frames: list[tuple[str, int, str]] = []  # video, frame, id
-        ids = record.ids(key)
+        ids = record.entries.ids(key)
         for page in _pages(ids):
             present = self._present_ids(page)
             self._present += len(present)
-            entries = record.by_ids(key, [id_ for id_ in page if id_ not in present])
+            entries = record.entries.by_ids(key, [id_ for id_ in page if id_ not in present])
             for id_ in page:
                 entry = entries.get(id_)
                 if entry is None:
@@ -188,14 +188,14 @@ class _Reembed:
                 else:
                     yield entry
         for page in _pages([id_ for _, _, id_ in sorted(on_frames)]):
-            entries = record.by_ids(key, page)
+            entries = record.entries.by_ids(key, page)
             yield from (entries[id_] for id_ in page if id_ in entries)
 
     def _present_ids(self, ids: list[str]) -> set[str]:
         """Return those ids that the target has."""
         if self.target is None:
             return set()
-        return set(self.target.record.by_ids(self.target.collection_key, ids))
+        return set(self.target.record.entries.by_ids(self.target.collection_key, ids))
 
     def _write_batch(self) -> None:
         """Embed the batch, and add it to the target in one transaction."""

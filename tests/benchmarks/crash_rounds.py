@@ -138,7 +138,7 @@ def last_change(path: Path) -> int:
     if not is_gallery(path):
         return 0
     with Gallery.open(path) as gallery:
-        return gallery.record.last_change(gallery.collection_key)
+        return gallery.record.log.last_change(gallery.collection_key)
 
 
 def check_record(path: Path, since: int, acknowledged: int) -> tuple[int, str | None]:
@@ -152,13 +152,13 @@ def check_record(path: Path, since: int, acknowledged: int) -> tuple[int, str | 
     with Gallery.open(path) as gallery:
         record, key = gallery.record, gallery.collection_key
         damage = record.check_integrity()
-        newest = record.last_change(key)
+        newest = record.log.last_change(key)
         if damage:
             return newest, f"the record is damaged: {damage[0]}"
         if newest < acknowledged:
             return newest, f"change {acknowledged} was acknowledged, and the newest is {newest}"
-        last: dict[str, str] = {id_: action for action, id_ in record.changes_after(key, since, newest)}
-        there = record.by_ids(key, list(last))
+        last: dict[str, str] = {id_: action for action, id_ in record.log.changes_after(key, since, newest)}
+        there = record.entries.by_ids(key, list(last))
         for id_, action in last.items():
             if (action == "remove") == (id_ in there):
                 return (
@@ -169,7 +169,7 @@ def check_record(path: Path, since: int, acknowledged: int) -> tuple[int, str | 
         if len(ours) % _BATCH:
             return newest, f"{len(ours)} entries of batches of {_BATCH}"
         if ours:
-            _, vectors = record.with_vectors(key, ours, _MODEL.dimension)
+            _, vectors = record.entries.with_vectors(key, ours, _MODEL.dimension)
             wrong = sum(not np.array_equal(v, vector_of(int(i[4:]))) for i, v in zip(ours, vectors, strict=True))
             if wrong:
                 return newest, f"{wrong} vectors are not those that were stored"
@@ -182,9 +182,9 @@ def check_queries(path: Path, chance: random.Random, *, verify: bool) -> tuple[l
         if not len(gallery):
             return [], None
         gallery.sync_index()
-        ids = gallery.record.ids(gallery.collection_key)
+        ids = gallery.record.entries.ids(gallery.collection_key)
         chosen = [*ids[-32:], *chance.sample(ids, min(32, len(ids)))]
-        _, vectors = gallery.record.with_vectors(gallery.collection_key, chosen, gallery.model.dimension)
+        _, vectors = gallery.record.entries.with_vectors(gallery.collection_key, chosen, gallery.model.dimension)
         found = gallery.query(vectors, top_k=1, search="hnsw")
         lost = sum(not some or some[0].distance > 1e-4 for some in found)
         if lost:

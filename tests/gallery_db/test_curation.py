@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from support.gallery import ColourEmbedder, entries_named, make_people, model_named, save_picture, unit_vectors
 
-import gallery_db.store.record
+import gallery_db.store.schema
 from gallery_db import (
     Curator,
     Entry,
@@ -36,7 +36,8 @@ from gallery_db import (
 )
 from gallery_db.address import parse_address
 from gallery_db.index.chroma_client import close_client, open_server
-from gallery_db.store.record import FORMAT_VERSION, FileRow
+from gallery_db.store.ingested_files import FileRow
+from gallery_db.store.schema import FORMAT_VERSION
 
 MODEL = model_named()
 OLD = "2020-01-01T00:00:00+00:00"
@@ -54,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Gallery.create(path, MODEL) as gallery:
         gallery.add(entries, unit_vectors(COUNT))
         files = [FileRow(e.source, 1, 2, "h", "person", e.id) for e in entries[5:]]
-        gallery.record.put_files(gallery.collection_key, files)
+        gallery.record.files.put(gallery.collection_key, files)
     return path
 
 
@@ -74,7 +75,7 @@ def place(place: Path | str, made: Path) -> Path | str:
         entries, vectors = source.with_prefix("e")
         gallery.add(entries, vectors)
         files = [FileRow(e.source, 1, 2, "h", "person", e.id) for e in entries[5:]]
-        gallery.record.put_files(gallery.collection_key, files)
+        gallery.record.files.put(gallery.collection_key, files)
     return place
 
 
@@ -86,7 +87,9 @@ def state(gallery: Gallery) -> dict[str, Any]:
         "entries": entries,
         "vectors": [gallery.get(entry.id)[1].tobytes() for entry in entries],
         "identities": gallery.identities(),
-        "files": sorted(record.files_of(gallery.collection_key, [f"e{number:05d}" for number in range(COUNT + 5)])),
+        "files": sorted(
+            record.files.of_entries(gallery.collection_key, [f"e{number:05d}" for number in range(COUNT + 5)])
+        ),
     }
 
 
@@ -252,7 +255,7 @@ def test_the_log_numbers_what_was_done_and_nothing_else(place: Path | str) -> No
         with pytest.raises(IdentityNotFoundError):
             people.rename("nobody", "x")
         assert people.move(["e00000"], "who0000") == 0  # it is there already
-        gallery.record.put_files(gallery.collection_key, [FileRow("/n.jpg", 1, 1, "h", "person", "e00000")])
+        gallery.record.files.put(gallery.collection_key, [FileRow("/n.jpg", 1, 1, "h", "person", "e00000")])
         assert [o.action for o in gallery.operations()] == ["add"]
         with gallery.operation("tidy", "tidy up"):
             people.rename("who0000", "a")
@@ -424,7 +427,7 @@ def ingest(gallery: Gallery, folder: Path, **options: Any) -> Any:
 
 
 def file_rows(gallery: Gallery, folder: Path) -> dict[str, FileRow]:
-    return gallery.record.files_under(gallery.collection_key, str(folder))
+    return gallery.record.files.under(gallery.collection_key, str(folder))
 
 
 def whole(gallery: Gallery, folder: Path) -> tuple[Any, ...]:
@@ -635,8 +638,8 @@ def test_a_gallery_of_format_1_is_brought_up_to_date_and_its_past_can_be_taken_b
 
 
 def test_an_upgrade_that_fails_leaves_format_1(first_format: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = gallery_db.store.record._MIGRATIONS
-    monkeypatch.setattr(gallery_db.store.record, "_MIGRATIONS", (good[0], (*good[1], "CREATE TABLE nonsense (")))
+    good = gallery_db.store.schema.MIGRATIONS
+    monkeypatch.setattr(gallery_db.store.schema, "MIGRATIONS", (good[0], (*good[1], "CREATE TABLE nonsense (")))
     before = (first_format / "gallery.sqlite3").read_bytes()
     with pytest.raises(GalleryError):
         Gallery.open(first_format, write=True)
@@ -656,16 +659,16 @@ MANY = 3000
 KILLED = """
 import sys, time
 from gallery_db import Gallery, Curator
-from gallery_db.store.record import Record
+from gallery_db.store.entries import EntryStore
 gallery = Gallery.open(sys.argv[1], write=True)
 people = Curator(gallery)
 if sys.argv[3] == "inside":  # all is done but the commit
-    touch = Record._touch
-    def stop(self, collection):
-        touch(self, collection)
+    finish = EntryStore._finish
+    def stop(self, *change):
+        finish(self, *change)
         print("inside", flush=True)
         time.sleep(60)
-    Record._touch = stop
+    EntryStore._finish = stop
 print("started", flush=True)
 {"merge": lambda: people.merge([f"who{n:04d}" for n in range(1, 600)], "who0000"),
  "clear": people.clear,

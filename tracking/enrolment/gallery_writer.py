@@ -207,7 +207,7 @@ class GalleryWriter:
             puts[entry.id] = (entry, job.embedding)
         with self._gallery.transaction():
             # Within it, for others may write to a served gallery at the same time.
-            there = self._gallery.record.by_ids(self._gallery.collection_key, [*puts, *removed, *renamed])
+            there = self._gallery.by_ids([*puts, *removed, *renamed])
             gone = [id_ for id_ in removed if id_ in there]
             taken_out = [id_ for id_ in puts if id_ not in there and id_ in self._said]
             new = [pair for id_, pair in puts.items() if id_ not in there and id_ not in self._said]
@@ -252,7 +252,7 @@ class GalleryWriter:
             and (last_frame is None or int(entry.extra.get("last_frame", 0)) <= last_frame)
         ]
         with self._gallery.transaction():
-            there = self._gallery.record.by_ids(self._gallery.collection_key, stale)
+            there = self._gallery.by_ids(stale)
             stale = [id_ for id_ in stale if id_ not in there or there[id_] == self._earlier[id_]]
             self._gallery.remove([id_ for id_ in stale if id_ in there])
         for id_ in stale:

@@ -99,7 +99,7 @@ def reject_track(
     with gallery.transaction():
         identity = curator.unknown_name()
         with gallery.operation("reject", f"track {track_id} of {video.name}: not {name!r}"):
-            existing = gallery.record.by_ids(gallery.collection_key, [entry.id])
+            existing = gallery.by_ids([entry.id])
             if entry.id in existing:
                 identity = existing[entry.id].identity
             else:

@@ -300,7 +300,7 @@ def test_exact_filters_are_those_of_the_record(tmp_path: Path, where: dict[str, 
         people, cars = entries_named(40), entries_named(8, "c", class_name="Car")
         people = [replace(entry, origin="track") if n % 3 == 0 else entry for n, entry in enumerate(people)]
         gallery.add([*people, *cars], unit_vectors(48))
-        wanted = {entry.id for entry in gallery.record.entries(gallery.collection_key, where)}
+        wanted = {entry.id for entry in gallery.record.entries.all(gallery.collection_key, where)}
         probes = unit_vectors(3, seed=4)
         for top_k in (3, 100):
             for row in gallery.query(probes, top_k=top_k, where=where, search="exact"):
@@ -309,7 +309,7 @@ def test_exact_filters_are_those_of_the_record(tmp_path: Path, where: dict[str, 
                 assert [m.distance for m in row] == sorted(m.distance for m in row)
         # What a filter selects is remembered, until something changes.
         gallery.add([replace(people[0], id="more", origin="track", source="/pictures/e3.jpg")], probes[:1])
-        wanted = {entry.id for entry in gallery.record.entries(gallery.collection_key, where)}
+        wanted = {entry.id for entry in gallery.record.entries.all(gallery.collection_key, where)}
         found = gallery.query(probes, top_k=100, where=where, search="exact")[0]
         assert {match.entry.id for match in found} == wanted
         gallery.close(sync=False)

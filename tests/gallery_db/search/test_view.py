@@ -227,7 +227,7 @@ def test_a_refreshed_view_equals_a_new_view(tmp_path: Path, seed: int) -> None:
     waiting: dict[str, tuple[Entry, NDArray[np.float32]]] = {}
     probes = unit_vectors(3, seed=99)
     with Gallery.create(tmp_path / "g", model_named()) as gallery:
-        gallery.record.sql("PRAGMA synchronous = OFF")
+        gallery.record.server.run("PRAGMA synchronous = OFF")
         gallery.add(entries_named(15, per_identity=3), unit_vectors(15))
         without = {"e00000", "e00001"}
         view = gallery.view(without=without)

@@ -18,7 +18,8 @@ from support.gallery import DIMENSION, entries_named, model_named, unit_vectors
 from gallery_db import Entry, GalleryFormatError, UndoError
 from gallery_db.served.ledger import Ledger, setting_row
 from gallery_db.served.rows import LogRow, OperationFacts, decode_row, encode_row, keep_pictures, pictures_of
-from gallery_db.store.record import RECORD_NAME, Record
+from gallery_db.store.record import Record
+from gallery_db.store.schema import RECORD_NAME
 from gallery_db.store.thresholds import THRESHOLDS, for_others
 from gallery_db.store.undo import take_back
 
@@ -103,8 +104,8 @@ class Replica:
         self.record = Record.create(path / RECORD_NAME, "people", MODEL)
         self.row = self.record.collections()[0]
         self.ledger = Ledger(self.record, self.row, path, a_row=3)
-        self.record.journal = self
-        self.record.sql("PRAGMA synchronous = OFF")  # thousands of transactions, and no power to fail
+        self.record.log.feed = self
+        self.record.server.run("PRAGMA synchronous = OFF")  # thousands of transactions, and no power to fail
 
     def note(
         self, action: str, key: int, entries: Sequence[Entry], vectors: NDArray[np.float32] | None, operation: int
@@ -135,7 +136,7 @@ class Replica:
             self.ledger.settle()
 
     def state(self) -> State:
-        entries, vectors = self.record.with_vectors(1, self.record.ids(1), DIMENSION)
+        entries, vectors = self.record.entries.with_vectors(1, self.record.entries.ids(1), DIMENSION)
         return {entry.id: (entry, vector.tobytes()) for entry, vector in zip(entries, vectors, strict=True)}
 
     def threshold(self) -> float | None:
@@ -179,22 +180,22 @@ def act(replica: Replica, chance: random.Random) -> None:
     vectors = unit_vectors(4, seed=chance.randrange(10**9))
     ids = [f"e{chance.randrange(12):05d}" for _ in range(chance.randint(1, 4))]
     ids = list(dict.fromkeys(ids))
-    there = record.by_ids(1, ids)
+    there = record.entries.by_ids(1, ids)
     new = [Entry(id_, f"who{chance.randrange(5)}", created_at="then") for id_ in ids if id_ not in there]
     old = [replace(entry, identity=f"who{chance.randrange(5)}") for entry in there.values()]
     match chance.randrange(7):
         case 6:
             record.put_setting(1, THRESHOLDS, thresholds(chance.randrange(100) / 100))
         case 0 | 1:
-            record.insert(1, new, vectors[: len(new)])
+            record.entries.insert(1, new, vectors[: len(new)])
         case 2:
-            record.update(1, old)
+            record.entries.update(1, old)
         case 3:
-            record.replace(1, old, vectors[: len(old)])
+            record.entries.replace(1, old, vectors[: len(old)])
         case 4:
-            record.delete(1, list(there))
+            record.entries.delete(1, list(there))
         case _:
-            last = record.operations(1, 1)
+            last = record.log.operations(1, 1)
             # What came of others in between may make it impossible; then it is refused as a whole.
             with suppress(UndoError), record.operation("undo", "undo"):
                 take_back(record, replica.row, last) if last else None
@@ -232,8 +233,8 @@ def test_all_replicas_end_alike(tmp_path: Path, seed: int) -> None:
     for replica in replicas:
         replica.pull(log, str(epoch))
         assert replica.ledger.waiting() == 0
-        assert replica.record.sql("SELECT COUNT(*) FROM served_outbox") == [(0,)]
-        assert replica.record.sql("SELECT COUNT(*) FROM served_pending") == [(0,)]
+        assert replica.record.server.run("SELECT COUNT(*) FROM served_outbox") == [(0,)]
+        assert replica.record.server.run("SELECT COUNT(*) FROM served_pending") == [(0,)]
         assert replica.state() == folded(log)
         assert replica.threshold() == threshold_in(last_setting(log))
         assert replica.record.check_integrity() == ()
@@ -243,13 +244,13 @@ def test_what_is_new_here_counts_as_newest_until_it_is_told(tmp_path: Path) -> N
     here, there = Replica(tmp_path / "here"), Replica(tmp_path / "there")
     log: list[LogRow] = []
     entry = entries_named(1)[0]
-    here.record.insert(1, [entry], unit_vectors(1))
+    here.record.entries.insert(1, [entry], unit_vectors(1))
     here.push(log)
     there.pull(log, "0")
     here.pull(log, "0")
-    there.record.update(1, [replace(entry, identity="theirs")])
-    there.record.replace(1, [replace(entry, identity="theirs too")], unit_vectors(1, seed=5))
-    here.record.update(1, [replace(entry, identity="ours")])
+    there.record.entries.update(1, [replace(entry, identity="theirs")])
+    there.record.entries.replace(1, [replace(entry, identity="theirs too")], unit_vectors(1, seed=5))
+    here.record.entries.update(1, [replace(entry, identity="ours")])
     there.push(log)
     here.pull(log, "0")
     state = here.state()[entry.id]
@@ -277,24 +278,26 @@ def test_a_setting_that_is_new_here_counts_as_newest_until_it_is_told(tmp_path: 
     there.pull(log, "0")
     here.pull(log, "0")
     assert here.threshold() == there.threshold() == 0.3
-    assert here.record.operations(1, 5) == there.record.operations(1, 5) == [], "nothing that an undo could take back"
+    assert here.record.log.operations(1, 5) == there.record.log.operations(1, 5) == [], (
+        "nothing that an undo could take back"
+    )
 
 
 def test_a_setting_has_its_place_in_the_changes_of_each_record(tmp_path: Path) -> None:
     here, there = Replica(tmp_path / "here"), Replica(tmp_path / "there")
     log: list[LogRow] = []
     for _ in range(3):  # one that has seen more comings and goings
-        there.record.insert(1, entries_named(1, "gone"), unit_vectors(1))
-        there.record.delete(1, ["gone00000"])
-    here.record.insert(1, entries_named(4), unit_vectors(4))
-    here.record.put_setting(1, THRESHOLDS, thresholds(0.2, change=here.record.last_change(1)))
-    here.record.delete(1, ["e00000"])
+        there.record.entries.insert(1, entries_named(1, "gone"), unit_vectors(1))
+        there.record.entries.delete(1, ["gone00000"])
+    here.record.entries.insert(1, entries_named(4), unit_vectors(4))
+    here.record.put_setting(1, THRESHOLDS, thresholds(0.2, change=here.record.log.last_change(1)))
+    here.record.entries.delete(1, ["e00000"])
     here.push(log)
     there.pull(log, "0")
 
     def place(replica: Replica) -> tuple[list[tuple[str, str]], int]:
         known = json.loads(replica.record.setting(1, THRESHOLDS) or "")["classes"]["person"]
-        since = replica.record.changes_after(1, known["change"], replica.record.last_change(1))
+        since = replica.record.log.changes_after(1, known["change"], replica.record.log.last_change(1))
         return since, known.get("changed", 0)
 
     assert place(here) == place(there) == ([("remove", "e00000")], 0)
@@ -309,7 +312,7 @@ def test_a_setting_has_its_place_in_the_changes_of_each_record(tmp_path: Path) -
 def test_a_log_made_anew_without_a_setting_takes_it_away(tmp_path: Path) -> None:
     replica = Replica(tmp_path / "r")
     log: list[LogRow] = []
-    replica.record.insert(1, entries_named(2), unit_vectors(2))
+    replica.record.entries.insert(1, entries_named(2), unit_vectors(2))
     replica.record.put_setting(1, THRESHOLDS, thresholds(0.2))
     replica.push(log)
     replica.pull(log, "0")
@@ -333,28 +336,28 @@ def test_a_setting_that_cannot_be_read_travels_as_it_is(tmp_path: Path, text: st
 def test_what_is_read_twice_changes_nothing_and_is_no_change(tmp_path: Path) -> None:
     replica = Replica(tmp_path / "r")
     log: list[LogRow] = []
-    replica.record.insert(1, entries_named(5), unit_vectors(5))
+    replica.record.entries.insert(1, entries_named(5), unit_vectors(5))
     replica.push(log, heard=False)
     replica.push(log)
     assert len(log) == 2, "three and two entries a row, and none of them twice"
-    generation, changes = replica.record.generation(1), replica.record.last_change(1)
+    generation, changes = replica.record.generation(1), replica.record.log.last_change(1)
     replica.pull(log, "0")
-    assert (replica.record.generation(1), replica.record.last_change(1)) == (generation, changes)
+    assert (replica.record.generation(1), replica.record.log.last_change(1)) == (generation, changes)
 
 
 def test_the_operations_of_others_are_theirs(tmp_path: Path) -> None:
     here, there = Replica(tmp_path / "here"), Replica(tmp_path / "there")
     log: list[LogRow] = []
     with here.record.operation("enrol", "enrol tracks of door.mp4"):
-        here.record.insert(1, entries_named(4), unit_vectors(4))
-        here.record.insert(1, entries_named(4, "x"), unit_vectors(4))
+        here.record.entries.insert(1, entries_named(4), unit_vectors(4))
+        here.record.entries.insert(1, entries_named(4, "x"), unit_vectors(4))
     here.push(log)
     there.pull(log, "0", 1)
     there.pull(log, "0")
-    ours, theirs = here.record.operations(1, 5), there.record.operations(1, 5)
+    ours, theirs = here.record.log.operations(1, 5), there.record.log.operations(1, 5)
     assert [(o.words, o.who, o.at, o.entries) for o in theirs] == [(o.words, o.who, o.at, o.entries) for o in ours]
     assert len(theirs) == 1
-    assert [change.who for change in there.record.changes(1, 1)] == [ours[0].who]
+    assert [change.who for change in there.record.log.changes(1, 1)] == [ours[0].who]
 
 
 def test_reserved_numbers_are_nobody_elses(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_a_threshold_is_every_clients(served: str, state: Path) -> None:
         assert (match_threshold(two).value, match_threshold(two).origin) == (0.2, "hand")
         told = stored_thresholds(two)["person"]
         assert (told.entries, told.identities, told.who) == (10, 2, stored_thresholds(one)["person"].who)
-        assert told.change == two.record.last_change(two.collection_key)
+        assert told.change == two.record.log.last_change(two.collection_key)
         assert [operation.action for operation in two.operations()] == ["add"]
         set_threshold(two, 0.3)
         one.catch_up()

@@ -84,7 +84,7 @@ def export(path: Path, file: Path, **options: Any) -> Any:
 def content(path: Path | str) -> tuple[list[str], bytes]:
     with Gallery.open(path) as gallery:
         entries = list(gallery.entries())
-        vectors = gallery.record.with_vectors(
+        vectors = gallery.record.entries.with_vectors(
             gallery.collection_key, [entry.id for entry in entries], gallery.model.dimension
         )[1]
     return [repr(entry) for entry in entries], vectors.tobytes()

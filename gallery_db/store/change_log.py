@@ -1,0 +1,409 @@
+"""The change log of a record: single changes of entries, and the operations that they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db.entry import Entry, utc_now
+from gallery_db.store.database import Database
+from gallery_db.store.entry_rows import entry_from_facts, facts_of, vector_matrix
+from gallery_db.store.lock import user_at_host
+
+__all__ = [
+    "RESTORED",
+    "Change",
+    "ChangeFeed",
+    "ChangeLog",
+    "LogLine",
+    "LoggedChange",
+    "Operation",
+    "RecentChange",
+]
+
+RESTORED = "restore"
+"""The action of an operation that restored a snapshot; no undo goes back beyond it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a gallery's change log.
+
+    Attributes:
+        seq: Number of the change, increasing.
+        at: When, ISO 8601 UTC.
+        who: ``user@host``.
+        action: ``"add"``, ``"update"``, ``"replace"`` or ``"remove"``.
+        entry_id: The entry that was changed.
+        detail: ``before`` and ``after``, the entry's fields, as far as each applies.
+    """
+
+    seq: int
+    at: str
+    who: str
+    action: str
+    entry_id: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something that a user or a run did to a gallery: all of its changes were made, or none.
+
+    Attributes:
+        seq: Number of the operation, increasing.
+        at: When, ISO 8601 UTC.
+        who: ``user@host``.
+        action: One word, such as ``"rename"`` or ``"ingest"``.
+        words: A description.
+        entries: Number of entries that it changed.
+    """
+
+    seq: int
+    at: str
+    who: str
+    action: str
+    words: str
+    entries: int
+
+
+class LoggedChange(NamedTuple):
+    """A change as `gallery_db.store.undo` needs it.
+
+    Attributes:
+        seq: Number of the change.
+        entry_id: The entry that was changed.
+        before: Its fields before the change; None if there was no such entry.
+        after: Its fields after the change; None if there was no such entry any more.
+        has_vector: Whether the log keeps the vector that the entry had before.
+        entry_seq: Row number of a removed entry.
+    """
+
+    seq: int
+    entry_id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    has_vector: bool
+    entry_seq: int | None
+
+
+class RecentChange(NamedTuple):
+    """A change as a view needs it to follow the gallery.
+
+    Attributes:
+        seq: Number of the change.
+        entry_id: The entry that was changed.
+        action: The action of its operation; empty where that is not known.
+        rejects: Whether the entry rejects an identity, before or after the change.
+    """
+
+    seq: int
+    entry_id: str
+    action: str
+    rejects: bool
+
+
+class LogLine(NamedTuple):
+    """A change to write to the log.
+
+    Attributes:
+        at: When, ISO 8601 UTC.
+        entry_id: The entry.
+        before: The entry before the change; None for a new one.
+        after: The entry after the change; None for a removed one.
+        vector: Its vector before the change, as the record stores it; None if that stays.
+        entry_seq: Row number of a removed entry, so that it can come back to its place.
+    """
+
+    at: str
+    entry_id: str
+    before: Entry | None = None
+    after: Entry | None = None
+    vector: bytes | None = None
+    entry_seq: int | None = None
+
+    @property
+    def detail(self) -> str:
+        """The entry before and after the change, as JSON."""
+        detail = {}
+        if self.before is not None:
+            detail["before"] = facts_of(self.before)
+        if self.after is not None:
+            detail["after"] = facts_of(self.after)
+        return json.dumps(detail, ensure_ascii=False)
+
+
+class ChangeFeed(Protocol):
+    """Receives every change that is made in a record, to bring it to other records of the gallery."""
+
+    def note(
+        self,
+        action: str,
+        collection: int,
+        entries: Sequence[Entry],
+        vectors: NDArray[np.float32] | None,
+        operation: int,
+    ) -> None:
+        """Take changed entries, in the transaction that is open.
+
+        Args:
+            action: ``"add"``, ``"update"``, ``"replace"`` or ``"remove"``.
+            collection: Their collection.
+            entries: N entries.
+            vectors: (N, D) float32, where the change sets them.
+            operation: Number of the operation.
+        """
+        ...
+
+    def note_setting(self, collection: int, name: str, value: str) -> None:
+        """Take a collection's new setting, in the transaction that is open; see `Record.put_setting`."""
+        ...
+
+    def committed(self) -> None:
+        """Handle the commit of a transaction in which something was noted; no lock is held."""
+        ...
+
+
+class ChangeLog:
+    """The tables ``changes`` and ``operations``.
+
+    It is the listener of the database's transactions, because the operation of a change made outside of any
+    `operation` ends with its transaction.
+
+    Attributes:
+        feed: Receives every change that is made here; None for a gallery that is not served.
+    """
+
+    def __init__(self, database: Database, format_version: int) -> None:
+        self.feed: ChangeFeed | None = None
+        self._database = database
+        self._has_operations = format_version >= 2
+        self._who = user_at_host()
+        self._current: tuple[str, str] | None = None  # action and words of the operation that is open
+        self._numbers: dict[int, int] = {}  # collection -> number of the operation that its changes belong to
+        self._foreign: tuple[int, str, str] | None = None  # operation, who and when of changes made elsewhere
+        self._feed_waits = False  # whether the feed has noted something that is not committed yet
+        database.listener = self
+
+    # -- transactions ----------------------------------------------------------------------------------------
+
+    def committed(self) -> None:
+        """See `gallery_db.store.database.TransactionListener`."""
+        if self._current is None:
+            self._numbers.clear()
+
+    def rolled_back(self) -> None:
+        """See `gallery_db.store.database.TransactionListener`."""
+        self._numbers.clear()  # their rows are rolled back as well
+
+    def unlocked(self) -> None:
+        """See `gallery_db.store.database.TransactionListener`."""
+        # The feed may take long to bring a change elsewhere; no reader of the record waits for that.
+        if self._feed_waits and self.feed is not None and not self._database.in_transaction():
+            self._feed_waits = False
+            self.feed.committed()
+
+    def forget_numbers(self) -> None:
+        """Forget the numbers of open operations, after the tables were exchanged."""
+        self._numbers.clear()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def operation(self, action: str, words: str) -> Iterator[None]:
+        """Make one operation of the changes inside, in however many transactions; one inside another joins it.
+
+        Changes made outside of any operation are one operation for each transaction.
+        """
+        if self._current is not None:
+            yield
+            return
+        self._numbers.clear()
+        self._current = (action, words)
+        try:
+            yield
+        finally:
+            self._current = None
+            self._numbers.clear()
+
+    @contextmanager
+    def made_elsewhere(self, operation: int, who: str, at: str) -> Iterator[None]:
+        """Log the changes inside as made by another process; only within a transaction.
+
+        Args:
+            operation: Number of the operation, from `new_operation`.
+            who: ``user@host`` of the other process.
+            at: When it made them, ISO 8601 UTC.
+        """
+        before, self._foreign = self._foreign, (operation, who, at)
+        try:
+            yield
+        finally:
+            self._foreign = before
+
+    def new_operation(self, collection: int, action: str, words: str, who: str, at: str) -> int:
+        """Store an operation of another process; return its number."""
+        with self._database.transaction():
+            return self._insert_operation(at, who, collection, action, words)
+
+    def operation_of(self, collection: int, action: str) -> int:
+        """Return the number of the operation that changes of a collection belong to now; store it if it is new."""
+        if self._foreign is not None:
+            return self._foreign[0]
+        known = self._numbers.get(collection)
+        if known is None:
+            action, words = self._current or (action, action)
+            known = self._insert_operation(utc_now(), self._who, collection, action, words)
+            self._numbers[collection] = known
+        return known
+
+    def _insert_operation(self, at: str, who: str, collection: int, action: str, words: str) -> int:
+        return self._database.insert(
+            "INSERT INTO operations (at, who, collection, action, words) VALUES (?, ?, ?, ?, ?)",
+            (at, who, collection, action, words),
+        )
+
+    def write(self, action: str, collection: int, lines: Iterable[LogLine]) -> None:
+        """Log changes of entries; an operation is stored only if there is a change."""
+        self._database.execute_many(
+            "INSERT INTO changes (at, who, action, collection, entry_id, detail, vector, entry_seq, operation) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    self._foreign[2] if self._foreign else line.at,
+                    self._foreign[1] if self._foreign else self._who,
+                    action,
+                    collection,
+                    line.entry_id,
+                    line.detail,
+                    line.vector,
+                    line.entry_seq,
+                    self.operation_of(collection, action),
+                )
+                for line in lines
+            ),
+        )
+
+    def pass_on(
+        self, action: str, collection: int, entries: Sequence[Entry], vectors: NDArray[np.float32] | None
+    ) -> None:
+        """Pass changed entries to the feed, unless they come from there."""
+        if self.feed is None or self._foreign is not None or not entries:
+            return
+        self._feed_waits = True
+        self.feed.note(action, collection, entries, vectors, self.operation_of(collection, action))
+
+    def pass_on_setting(self, collection: int, name: str, value: str) -> None:
+        """Pass a collection's new setting to the feed, unless it comes from there."""
+        if self.feed is None or self._foreign is not None:
+            return
+        self._feed_waits = True
+        self.feed.note_setting(collection, name, value)
+
+    # -- reading operations ----------------------------------------------------------------------------------
+
+    def operation_facts(self, operation: int) -> tuple[str, str, str, str]:
+        """Return (action, words, who, at) of an operation."""
+        row = self._database.one("SELECT action, words, who, at FROM operations WHERE seq = ?", (operation,))
+        return row[0], row[1], row[2], row[3]
+
+    def operations(self, collection: int, limit: int) -> list[Operation]:
+        """Return the last operations that changed an entry, the newest first."""
+        if not self._has_operations:
+            return []
+        rows = self._database.all(
+            "SELECT seq, at, who, action, words, "
+            "(SELECT COUNT(DISTINCT entry_id) FROM changes WHERE operation = o.seq) "
+            "FROM operations AS o WHERE collection = ? "
+            "AND (action = ? OR EXISTS (SELECT 1 FROM changes WHERE operation = o.seq)) ORDER BY seq DESC LIMIT ?",
+            (collection, RESTORED, limit),
+        )
+        return [Operation(*row) for row in rows]
+
+    # -- reading changes -------------------------------------------------------------------------------------
+
+    def changes(self, collection: int, limit: int) -> list[Change]:
+        """Return the last changes, the newest first."""
+        rows = self._database.all(
+            "SELECT seq, at, who, action, entry_id, detail FROM changes WHERE collection = ? ORDER BY seq DESC LIMIT ?",
+            (collection, limit),
+        )
+        return [Change(row[0], row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows]
+
+    def changes_from(self, collection: int, operation: int) -> Iterator[LoggedChange]:
+        """Yield the changes of an operation and of all later ones, the newest first."""
+        before = 1 << 62
+        while True:
+            rows = self._database.all(
+                "SELECT seq, entry_id, detail, vector IS NOT NULL, entry_seq FROM changes "
+                "WHERE collection = ? AND seq < ? AND operation >= ? ORDER BY seq DESC LIMIT 2000",
+                (collection, before, operation),
+            )
+            for seq, entry_id, detail, has_vector, entry_seq in rows:
+                facts = json.loads(detail)
+                yield LoggedChange(seq, entry_id, facts.get("before"), facts.get("after"), bool(has_vector), entry_seq)
+            if len(rows) < 2000:
+                return
+            before = rows[-1][0]
+
+    def vectors_before(self, changes: Sequence[int], dimension: int) -> NDArray[np.float32]:
+        """Return the vectors (N, D) that entries had before changes, in the order of the changes' numbers given."""
+        found = dict(self._database.among("SELECT seq, vector FROM changes WHERE seq IN ({})", (), changes))
+        return vector_matrix([found[seq] for seq in changes], dimension, self._database.path)
+
+    def last_removed(self, collection: int, id_: str) -> tuple[Entry, bytes] | None:
+        """Return an entry as it was last removed, with its stored vector; None if it never was."""
+        row = self._database.one(
+            "SELECT detail, vector FROM changes WHERE collection = ? AND entry_id = ? AND action = 'remove' "
+            "ORDER BY seq DESC LIMIT 1",
+            (collection, id_),
+        )
+        return None if row is None else (entry_from_facts(json.loads(row[0])["before"]), row[1])
+
+    def last_change(self, collection: int) -> int:
+        """Return the number of the collection's newest change; 0 if there was none."""
+        row = self._database.one("SELECT COALESCE(MAX(seq), 0) FROM changes WHERE collection = ?", (collection,))
+        return int(row[0])
+
+    def changes_after(self, collection: int, seq: int, until: int) -> list[tuple[str, str]]:
+        """Return (action, entry id) of the changes after `seq` up to `until`, the oldest first."""
+        return self._database.all(
+            "SELECT action, entry_id FROM changes WHERE collection = ? AND seq > ? AND seq <= ? ORDER BY seq",
+            (collection, seq, until),
+        )
+
+    def last_changes(self, collection: int, after: int) -> list[tuple[str, str, int | None]]:
+        """Return (entry id, action, operation) of the last change of each entry changed after `after`, in order."""
+        return self._database.all(
+            "SELECT entry_id, action, operation FROM changes WHERE seq IN "
+            "(SELECT MAX(seq) FROM changes WHERE collection = ? AND seq > ? GROUP BY entry_id) ORDER BY seq",
+            (collection, after),
+        )
+
+    def recent(self, collection: int, seq: int, most: int) -> list[RecentChange] | None:
+        """Return the changes after the change `seq`, the oldest first.
+
+        Returns:
+            None if there are more than `most`, if the log no longer has the change `seq`, because a snapshot of an
+            earlier time was restored, or if the record's format does not tell as much (format 1).
+        """
+        if not self._has_operations:
+            return None
+        rows = self._database.all(
+            "SELECT c.seq, c.entry_id, COALESCE(o.action, ''), instr(c.detail, '\"not\": [') > 0 "
+            "FROM changes AS c LEFT JOIN operations AS o ON o.seq = c.operation "
+            "WHERE c.collection = ? AND c.seq > ? ORDER BY c.seq LIMIT ?",
+            (collection, seq, most + 1),
+        )
+        known = not seq or self._database.one(
+            "SELECT 1 FROM changes WHERE seq = ? AND collection = ?", (seq, collection)
+        )
+        if not known or len(rows) > most:
+            return None
+        return [RecentChange(row[0], row[1], row[2], bool(row[3])) for row in rows]
