@@ -319,6 +319,13 @@ def test_files_that_the_documentation_names_exist() -> None:
             assert (ROOT / path).exists(), f"{page} names {path}"
 
 
+def test_every_extra_stands_on_the_page_of_installation() -> None:
+    section = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("[project.optional-dependencies]")[1]
+    extras = set(re.findall(r"^([a-z]+) = \[", section.split("\n[")[0], flags=re.MULTILINE))
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"gtrack-reid\[([a-z]+)\]", page)) == extras - {"bench", "docs", "test"}
+
+
 def test_the_readme_is_short_and_keeps_the_two_commands_of_ci() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
     first, second = blocks("README.md", "bash")
