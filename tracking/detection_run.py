@@ -1,4 +1,4 @@
-"""Detection alone: a video in, a det-v1 file out."""
+"""A detection run: from a video to a det-v1 file."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = ["DetectResult", "DetectionRun", "detect_video"]
 
 @dataclass(frozen=True, slots=True)
 class DetectResult:
-    """What a detection run did.
+    """The result of a detection run.
 
     Attributes:
         path: The det-v1 file; None where no frame was done.
-        frames: Frames looked at.
+        frames: Number of frames done.
         detections: Number of detections by class id.
         class_names: Names by class id.
         seconds: Wall-clock time of the frame loop.
-        cpu_seconds: CPU time of the frame loop by stage: ``decode``; ``pre``, ``inference`` and ``post`` of a
-            detector that tells them apart; ``rest`` (in batches, decoding ahead is part of it).
-        dropped: Frames of a live source that nobody had time for.
-        reconnects: How often a stream was lost and came back.
+        cpu_seconds: CPU seconds of the frame loop by stage: ``decode``; ``pre``, ``inference`` and ``post`` of a
+            detector that measures them; ``rest`` (with batches, decoding ahead is part of it).
+        dropped: Frames of a live source that were dropped because they came faster than they could be processed.
+        reconnects: How often a stream was lost and connected again.
     """
 
     path: Path | None
@@ -51,18 +51,18 @@ class DetectResult:
 
 
 class DetectionRun:
-    """One detection run.
+    """One run of a detector over a video.
 
     Args:
         video: A video file, a camera's index, or the address of a stream.
-        detector: Which detector and how to run it, or one that is loaded.
+        detector: The options of a detector, or a loaded one.
         path: The det-v1 file to write.
-        frame_range: First frame and the one after the last (files alone).
+        frame_range: First frame and the one after the last; for video files only.
         live: How a live source is read.
         notify: Takes one-line messages for the user.
 
     Raises:
-        OptionError: An option, or a combination, that makes no sense.
+        OptionError: A value out of range, or options that do not go together.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class DetectionRun:
             stack.callback(source.close)
             total = source.frame_count
             if total is not None and start >= total:
-                raise VideoError(f"video {name} has {total} frames; --range starts at {start}.")
+                raise VideoError(f"video {name} has {total} frames, and `frame_range` starts at {start}.")
             detector = self._detector
             if isinstance(detector, DetectorOptions):
                 detector = load_detector(detector, notify=self._notify)
@@ -129,7 +129,9 @@ class DetectionRun:
                     if progress:
                         progress(done, total)
                 if not done:
-                    raise VideoError(f"video {name} has {reader.frame + 1} frames; --range starts at {start}.")
+                    raise VideoError(
+                        f"video {name} has {reader.frame + 1} frames, and `frame_range` starts at {start}."
+                    )
                 note = ""
             finally:
                 of = "" if total is None else f" of {total}"
@@ -148,7 +150,7 @@ class DetectionRun:
 
 
 class _Clock:
-    """CPU seconds by stage."""
+    """Measures CPU seconds by stage."""
 
     def __init__(self, detector: Detector) -> None:
         self._stages: Any = getattr(detector, "seconds", None)
@@ -160,14 +162,14 @@ class _Clock:
         return {name: float(getattr(self._stages, name, 0.0)) for name in ("pre", "inference", "post")}
 
     def decode(self, work: Callable[[], Any]) -> Any:
-        """Do some work that counts as decoding."""
+        """Do some work, and count its time as decoding."""
         started = time.process_time()
         value = work()
         self._decode += time.process_time() - started
         return value
 
     def shares(self) -> dict[str, float]:
-        """As `DetectResult.cpu_seconds` says."""
+        """Return the seconds of each stage; see `DetectResult.cpu_seconds`."""
         now = self._detector()
         found = {"decode": self._decode} | {name: now[name] - self._before[name] for name in now}
         found["rest"] = max(0.0, time.process_time() - self._started - sum(found.values()))
@@ -193,7 +195,7 @@ def detect_video(
         frame_range: First frame and the one after the last.
         live: How a live source is read.
         no_progress: No progress bar.
-        notify: Takes one-line messages; they are dropped if None.
+        notify: Takes one-line messages for the user; they are dropped if None.
 
     Raises:
         GtrackError: Any leaf of the tree in `gallery_db.errors`.

@@ -1,4 +1,4 @@
-"""Progress on long work, on stderr, silent where nobody looks."""
+"""Progress bars on stderr, where that is a terminal."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(title: str, unit: str, *, enabled: bool = True) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on stderr while the block runs.
+    """Show a progress bar on stderr while the block runs.
 
     Args:
-        title: What is being done.
-        unit: What is counted, such as ``frames``.
-        enabled: False for silence; a stderr that is no terminal is always silent.
+        title: Title of the bar, such as ``tracking``.
+        unit: Unit of the counts, such as ``frames``.
+        enabled: False for no bar; there is never one where stderr is no terminal.
 
     Yields:
-        A function to be called with (done, total); total may be None.
+        A function to call with (done, total); total may be None.
     """
     if not enabled or not sys.stderr.isatty():
         yield lambda done, total: None
@@ -46,7 +46,7 @@ def progress_bar(title: str, unit: str, *, enabled: bool = True) -> Iterator[Cal
     task = bar.add_task(title, total=None, speed="-")
 
     def update(done: int, total: int | None) -> None:
-        # Rich shows one live display at a time: a stage that is done makes room for the next.
+        # Rich shows one live display at a time: a finished stage makes room for the next.
         if not bar.live.is_started:
             bar.start()
         speed = bar.tasks[0].speed

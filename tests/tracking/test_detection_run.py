@@ -218,9 +218,9 @@ def test_a_stopped_run_keeps_its_detections(video: Path, weights: Path, tmp_path
         pytest.param({"frame_range": (5, 5)}, OptionError, "`frame_range` must be", id="empty range"),
         pytest.param({"weights": "none.onnx"}, DetectorError, "none.onnx", id="no weights"),
         pytest.param({"json_path": "/none/x.json"}, OutputError, "/none", id="no folder"),
-        pytest.param({"live": LiveOptions(duration=3)}, OptionError, "--range", id="a limit of live sources"),
+        pytest.param({"live": LiveOptions(duration=3)}, OptionError, "frame_range", id="a limit of live sources"),
         pytest.param({"video": "rtsp://x", "frame_range": (0, 5)}, OptionError, "max_frames", id="a live range"),
-        pytest.param({"video": "0", "live": LiveOptions(loop=True)}, OptionError, "--loop", id="a looped camera"),
+        pytest.param({"video": "0", "live": LiveOptions(loop=True)}, OptionError, "`loop=True`", id="a looped camera"),
     ],
 )
 def test_clear_errors(

@@ -91,7 +91,8 @@ def check_enrolment_gallery(path: Path | str) -> None:
         return  # made anew, or opened, or refused with its own words
     if any(inner.is_dir() for inner in path.iterdir()):
         raise OptionError(
-            f"--enroll needs a gtrack gallery, and {path} is a tree of image folders, which is only read.",
+            f"`enroll` needs a gtrack gallery, and {path} is a tree of image folders, which is only read.",
+            field="gallery",
             hint=f"Make a gallery of it with: gtrack gallery ingest {path} --gallery GALLERY",
         )
 

@@ -1,4 +1,4 @@
-"""Temporal association: one set of options over every BoxMOT tracker, any class id, one id space."""
+"""Temporal association: the same options for every BoxMOT tracker, any class id, one space of track ids."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["DEFAULT_TEMPORAL", "TemporalOptions", "TemporalTracker", "available_
 
 DEFAULT_TEMPORAL = "botsort_motion"
 
-# By motion alone, tracks cost no embeddings. BoT-SORT's Kalman filter (of width and height, where ByteTrack has height
-# and aspect ratio; Aharon et al., 2022) follows people better than ByteTrack's, its matching without the detection
-# score does not: docs/benchmarks.md has the figures.
+# Tracking by motion alone costs no embeddings. The Kalman filter of BoT-SORT (over width and height, that of ByteTrack
+# over height and aspect ratio; Aharon et al., 2022) follows people better; its matching without the detection score
+# does not. The figures are in docs/benchmarks.md.
 _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     DEFAULT_TEMPORAL: ("botsort", {"use_embeddings": False, "use_cmc": False, "fuse_first_associate": True}),
 }
@@ -27,13 +27,13 @@ _WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort"})
 
 
 def available_temporal() -> tuple[str, ...]:
-    """The names that `TemporalOptions` takes, the default first: gtrack's presets, and every BoxMOT tracker."""
+    """Return the names that `TemporalOptions` takes, the default first: gtrack's presets, then all BoxMOT trackers."""
     return (*_PRESETS, *temporal_trackers())
 
 
 @dataclass(frozen=True, slots=True)
 class TemporalOptions:
-    """Options of temporal association, in the same words for every tracker.
+    """Options of temporal association, with the same names for every tracker.
 
     Attributes:
         name: One of `available_temporal`: a BoxMOT tracker, or ``"botsort_motion"``, which is BotSort without
@@ -65,28 +65,27 @@ class TemporalOptions:
         """
         if self.name not in available_temporal():
             raise OptionError(
-                f"unknown temporal tracker {self.name!r}; expected one of {', '.join(available_temporal())}."
+                f"unknown temporal tracker {self.name!r}; expected one of {', '.join(available_temporal())}.",
+                field="temporal",
             )
-        for name, value in (("track-thresh", self.track_thresh), ("match-thresh", self.match_thresh)):
+        for name in ("track_thresh", "match_thresh"):
+            value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
-                raise OptionError(f"--{name} must lie in 0 to 1, got {value}.")
-        for name, number in (
-            ("track-buffer", self.track_buffer),
-            ("frame-rate", self.frame_rate),
-            ("max-obs", self.max_obs),
-        ):
-            if number < 1:
-                raise OptionError(f"--{name} must be at least 1, got {number}.")
+                raise OptionError(f"`{name}` must be from 0 to 1, got {value}.", field=name)
+        for name in ("track_buffer", "frame_rate", "max_obs"):
+            value = getattr(self, name)
+            if value < 1:
+                raise OptionError(f"`{name}` must be at least 1, got {value}.", field=name)
 
     @property
     def takes_embeddings(self) -> bool:
-        """Whether the tracker may look at embeddings; loads no tracker."""
+        """Whether the tracker may use embeddings; loads no tracker."""
         chosen = {**self._preset, **self.extra}
         return bool(chosen.get("use_embeddings", self.name not in _WITHOUT_EMBEDDINGS))
 
     @property
     def boxmot_name(self) -> str:
-        """The BoxMOT tracker that does it."""
+        """Name of the BoxMOT tracker."""
         return _PRESETS[self.name][0] if self.name in _PRESETS else self.name
 
     @property
@@ -94,14 +93,14 @@ class TemporalOptions:
         return _PRESETS[self.name][1] if self.name in _PRESETS else {}
 
     def constructor_arguments(self) -> dict[str, Any]:
-        """The options in the chosen tracker's own words.
+        """Return the arguments of the chosen tracker's constructor.
 
         Raises:
             OptionError: `extra` names something that the tracker does not take.
         """
         name = self.boxmot_name
         parameters = tracker_parameters(name)
-        # A tracker without ByteTrack's buffer counts its patience in frames of this video.
+        # A tracker without ByteTrack's buffer counts the age of a lost track in frames of this video.
         max_age = max(1, round(self.frame_rate / 30.0 * self.track_buffer))
         wanted: dict[str, dict[str, Any]] = {
             "bytetrack": {
@@ -134,9 +133,10 @@ class TemporalOptions:
         if unknown:
             raise OptionError(
                 f"temporal tracker {self.name!r} has no option {', '.join(unknown)}; "
-                f"it takes {', '.join(sorted(parameters))}."
+                f"it takes {', '.join(sorted(parameters))}.",
+                field="temporal_options",
             )
-        # BoxMOT needs more observations than max_age, and would say so on stderr at every start.
+        # BoxMOT needs more observations than max_age, and would warn at every start.
         return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[name], **self._preset, **self.extra}
 
 
@@ -144,9 +144,9 @@ class TemporalTracker:
     """Associates detections over time. Ids start at 0 in every instance.
 
     Args:
-        options: How.
-        have_embeddings: Whether an embedder is at hand. A tracker that can use embeddings then gets
-            them; one that cannot do without raises.
+        options: Which tracker, and its options.
+        have_embeddings: Whether there is a ReID model. A tracker that can use embeddings then gets them; without one,
+            a tracker that needs them is refused.
 
     Raises:
         OptionError: See `TemporalOptions.constructor_arguments`.
@@ -166,19 +166,19 @@ class TemporalTracker:
         if self.uses_embeddings and not have_embeddings:
             raise TrackerError(
                 f"temporal tracker {options.name!r} needs ReID embeddings.",
-                hint=f"Give --reid-weights (or 'builtin'), or choose --temporal {DEFAULT_TEMPORAL}.",
+                hint=f'Give `reid_weights` (such as "builtin"), or choose `temporal="{DEFAULT_TEMPORAL}"`.',
             )
         self._threshold = np.float32(options.track_thresh)
-        # BoxMOT refuses negative class ids and per-class mode knows 80 classes: it sees dense codes.
-        self._codes: dict[int, int] = {}
+        # BoxMOT refuses negative class ids, and its per-class mode has 80 classes: it gets consecutive codes.
+        self._class_codes: dict[int, int] = {}
         self._trackers: dict[int, BoxmotTracker] = {}
-        self._spare: BoxmotTracker | None = first
+        self._unused: BoxmotTracker | None = first
         self._ids: dict[tuple[int, int], int] = {}
 
     def _tracker(self, group: int) -> BoxmotTracker:
         if group not in self._trackers:
-            self._trackers[group] = self._spare or self._make()
-            self._spare = None
+            self._trackers[group] = self._unused or self._make()
+            self._unused = None
         return self._trackers[group]
 
     def update(
@@ -189,7 +189,7 @@ class TemporalTracker:
         image: NDArray[np.uint8] | None = None,
         embeddings: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Advance by one frame; to be called for every frame, also one without detections.
+        """Advance by one frame; must be called for every frame, also for one without detections.
 
         Args:
             boxes: (N, 4) xyxy in pixels, finite, of positive area.
@@ -199,8 +199,8 @@ class TemporalTracker:
             embeddings: (N, D) unit vectors; needed where `uses_embeddings`.
 
         Returns:
-            Track ids (M,), detection indices (M,) and smoothed boxes (M, 4) of the detections that
-            a track took. A smoothed box is always finite and of positive area.
+            Track ids (M,), indices (M,) and smoothed boxes (M, 4) of the detections that belong to a
+            track. A smoothed box is always finite and of positive area.
         """
         scores32 = scores.astype(np.float32)
         # The trackers compare strictly on both sides of the threshold, so that a score which equals
@@ -208,10 +208,10 @@ class TemporalTracker:
         scores32[scores32 == self._threshold] = np.nextafter(self._threshold, np.float32(2))
         np.clip(scores32, 0.0, 1.0, out=scores32)
         codes = np.fromiter(
-            (self._codes.setdefault(int(c), len(self._codes)) for c in class_ids), np.int64, len(class_ids)
+            (self._class_codes.setdefault(int(c), len(self._class_codes)) for c in class_ids), np.int64, len(class_ids)
         )
         if self._options.per_class:
-            groups = {code: np.flatnonzero(codes == code) for code in range(len(self._codes))}
+            groups = {code: np.flatnonzero(codes == code) for code in range(len(self._class_codes))}
         else:
             groups = {0: np.arange(len(boxes))}
         ids: list[NDArray[np.int64]] = []

@@ -57,18 +57,21 @@ class LiveOptions:
             OptionError: A value is out of its range, or a limit of live sources is given for a file.
         """
         if not 0 <= self.reconnect_seconds < 1e9:
-            raise OptionError(f"--reconnect-seconds must be at least 0, got {self.reconnect_seconds}.")
+            raise OptionError(
+                f"`reconnect_seconds` must be at least 0, got {self.reconnect_seconds}.", field="reconnect_seconds"
+            )
         if self.duration is not None and not 0 < self.duration < 1e9:
-            raise OptionError(f"--duration must be above 0 seconds, got {self.duration}.")
+            raise OptionError(f"`duration` must be above 0 seconds, got {self.duration}.", field="duration")
         if self.max_frames is not None and self.max_frames < 1:
-            raise OptionError(f"--max-frames must be at least 1, got {self.max_frames}.")
+            raise OptionError(f"`max_frames` must be at least 1, got {self.max_frames}.", field="max_frames")
         if is_stream(source):
             if self.loop:
-                raise OptionError("--loop is for a video file; a camera or a stream does not end.")
+                raise OptionError("`loop=True` is for a video file; a camera or a stream does not end.", field="loop")
         elif not self.loop and (self.duration is not None or self.max_frames is not None):
             raise OptionError(
-                "--duration and --max-frames limit live sources.",
-                hint="Use --range for a video file, or --loop to play it like a camera.",
+                "`duration` and `max_frames` limit live sources.",
+                field="max_frames" if self.duration is None else "duration",
+                hint="Use `frame_range` for a video file, or `loop=True` to play it like a camera.",
             )
 
     def live(self, source: str | Path) -> bool:
@@ -234,7 +237,7 @@ class LiveReader:
             self._messages.append(message)
             self._changed.notify_all()
 
-    def _fail(self, message: str, hint: str = "see --reconnect-seconds.") -> None:
+    def _fail(self, message: str, hint: str = "see `reconnect_seconds`.") -> None:
         with self._changed:
             self._failure = VideoError(f"{message}.", hint=f"The frames processed so far are complete; {hint}")
             self._changed.notify_all()

@@ -47,7 +47,7 @@ class VideoWriter:
             self._part.unlink(missing_ok=True)
             raise OutputError(
                 f"cannot write {path}: OpenCV has no codec {fourcc!r} for {path.suffix or 'a file without suffix'}.",
-                hint="Use --fourcc mp4v with .mp4, or --fourcc MJPG with .avi.",
+                hint='Use `fourcc="mp4v"` with .mp4, or `fourcc="MJPG"` with .avi.',
             )
         self.frames = 0
 

@@ -195,8 +195,8 @@ def test_removed_tracks_are_forgotten_without_a_difference() -> None:
     ("options", "words"),
     [
         pytest.param(TemporalOptions(name="bytetrak"), "bytetrack", id="unknown tracker"),
-        pytest.param(TemporalOptions(track_thresh=1.5), "--track-thresh", id="threshold out of range"),
-        pytest.param(TemporalOptions(track_buffer=0), "--track-buffer", id="no buffer"),
+        pytest.param(TemporalOptions(track_thresh=1.5), "track_thresh", id="threshold out of range"),
+        pytest.param(TemporalOptions(track_buffer=0), "track_buffer", id="no buffer"),
         pytest.param(TemporalOptions(extra={"colour": 1}), "colour", id="an option that the tracker has not"),
     ],
 )
@@ -208,7 +208,7 @@ def test_bad_options(options: TemporalOptions, words: str) -> None:
 def test_a_tracker_that_needs_embeddings_says_so() -> None:
     with pytest.raises(TrackerError, match="needs ReID embeddings") as raised:
         TemporalTracker(TemporalOptions(name="strongsort"), have_embeddings=False)
-    assert f"--temporal {DEFAULT_TEMPORAL}." in str(raised.value.hint)
+    assert f'`temporal="{DEFAULT_TEMPORAL}"`.' in str(raised.value.hint)
 
 
 def test_options_of_the_trackers_own() -> None:

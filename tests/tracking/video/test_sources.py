@@ -95,10 +95,10 @@ def test_a_file_called_like_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (LiveOptions(reconnect_seconds=-1), "--reconnect-seconds"),
-        (LiveOptions(duration=0), "--duration"),
-        (LiveOptions(max_frames=0), "--max-frames"),
-        (LiveOptions(loop=True), "--loop"),
+        (LiveOptions(reconnect_seconds=-1), "`reconnect_seconds` must be"),
+        (LiveOptions(duration=0), "`duration` must be"),
+        (LiveOptions(max_frames=0), "`max_frames` must be"),
+        (LiveOptions(loop=True), "`loop=True` is for"),
     ],
     ids=["reconnect", "duration", "frames", "loop"],
 )
