@@ -109,11 +109,11 @@ def test_what_cannot_be_embedded_is_listed(tmp_path: Path) -> None:
         "gone": (Entry(id="gone", identity="a", source=str(tmp_path / "none.png")), "is gone"),
         "changed": (Entry(id="changed", identity="a", source=str(source), content_hash="0" * 64), "a different image"),
         "cut off": (Entry(id="cut off", identity="a", source=str(cut)), "cannot be decoded"),
-        "off": (Entry(id="off", identity="a", source=str(source), box=(900, 0, 950, 9)), "shows nothing"),
+        "off": (Entry(id="off", identity="a", source=str(source), box=(900, 0, 950, 9)), "covers less than"),
         "no source": (Entry(id="no source", identity="a"), "no source"),
         "no crop": (Entry(id="no crop", identity="a", origin="track", source="/v.mp4"), "no stored crop"),
         "frame": (Entry(id="frame", identity="a", origin="track", source="/v.mp4", frame=1, box=(0, 0, 9, 9)), "video"),
-        "no box": (Entry(id="no box", identity="a", origin="track", source="/v.mp4", frame=1), "where it is"),
+        "no box": (Entry(id="no box", identity="a", origin="track", source="/v.mp4", frame=1), "no box in its frame"),
         "lost": (Entry(id="lost", identity="a", origin="track", extra={"crop": "crops/2.jpg"}), "is gone"),
     }
     add(path, *(entry for entry, _ in table.values()))
