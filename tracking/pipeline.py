@@ -103,7 +103,7 @@ class TrackingRun:
             gallery = open_gallery(
                 self._options, inputs, stack=stack, last=last, notify=self._notify, progress=ingest_progress
             )
-            for message in gallery.threshold.words:
+            for message in gallery.threshold.messages:
                 self._notify(message)
             embedder = gallery.embedder or self._load_association_model()
             tracker = self._build_tracker(gallery, embedder)

@@ -177,7 +177,7 @@ class TrackEnroller:
             self._view.prepare()
             self._follower = GallerySync(self._view, self._gallery_changed, self._notify)
             self._threshold = match_threshold(opened, gallery_match_threshold, classes)
-            for words in self._threshold.words:
+            for words in self._threshold.messages:
                 self._notify(words)
             if enroll == "off" and not len(self._view):
                 self._notify(f"warning: the gallery {place} is empty, so that nobody can be named.")

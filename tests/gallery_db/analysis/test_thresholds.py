@@ -63,9 +63,9 @@ def test_a_calibration_is_kept_and_found_again(filled: Path | str) -> None:
         assert describe_outdated(gallery, kept) is None
         used = match_threshold(gallery)
         assert (used.value, used.origin) == (kept.threshold, "calibration")
-        (words,) = used.words
-        assert f"{kept.threshold:.3f}" in words
-        assert "0.2" in words
+        (message,) = used.messages
+        assert f"{kept.threshold:.3f}" in message
+        assert "0.2" in message
         assert match_threshold(gallery, 0.4) == match_threshold(None, 0.4)
         assert match_threshold(gallery, 0.4).origin == "given"
         with pytest.raises(GalleryReadOnlyError):
@@ -117,9 +117,9 @@ def test_a_gallery_that_has_outgrown_its_calibration_says_so(filled: Path | str)
         assert words is not None
         assert "36 entries of 6 identities" in words
         assert "28 of" in words
-        assert any("calibrate again" in line for line in match_threshold(gallery).words)
+        assert any("calibrate again" in line for line in match_threshold(gallery).messages)
         set_threshold(gallery, 0.3)
-        assert len(match_threshold(gallery).words) == 1, "what a person chose, a person may keep"
+        assert len(match_threshold(gallery).messages) == 1, "what a person chose, a person may keep"
 
 
 def _fields(entry: Entry) -> dict[str, Any]:
