@@ -44,7 +44,7 @@ from .errors import ModelMismatchError as ModelMismatchError
 from .errors import SnapshotError as SnapshotError
 from .errors import UndoError as UndoError
 from .gallery import Gallery as Gallery
-from .index.maintenance import VerifyReport as VerifyReport
+from .index.base import VerifyReport as VerifyReport
 from .media.contact_sheet import ContactRow as ContactRow
 from .media.contact_sheet import write_contact_sheet as write_contact_sheet
 from .media.contact_sheet import write_entry_sheet as write_entry_sheet

@@ -16,7 +16,7 @@ from gallery_db.index.embedded import EmbeddedIndex
 from gallery_db.statistics import CollectionInfo, list_collections
 
 if TYPE_CHECKING:
-    from gallery_db.index.embedded import SearchIndex
+    from gallery_db.index.base import SearchIndex
     from gallery_db.index.maintenance import IndexMaintenance
     from gallery_db.store.lock import WriterLock
     from gallery_db.store.record import CollectionRow, Record

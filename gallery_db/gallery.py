@@ -24,8 +24,7 @@ from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT
 if TYPE_CHECKING:
     from gallery_db.backend import Backend
     from gallery_db.entry import Entry, Match
-    from gallery_db.index.chroma_index import Progress
-    from gallery_db.index.maintenance import VerifyReport
+    from gallery_db.index.base import Progress, VerifyReport
     from gallery_db.model import EmbeddingModel
     from gallery_db.store.change_log import Change, Operation
     from gallery_db.store.record import CollectionRow, Record

@@ -161,7 +161,9 @@ def _put_back(folder: Path, source: Path, prepared: Path, name: str) -> str | No
         present = None
     if present is not None:
         try:
-            index_maintenance(folder, []).absorb(present)  # what clients of a killed server stored is of before
+            index_maintenance(folder, []).recover_served_log(
+                present
+            )  # what clients of a killed server stored is of before
             kept = _take(folder, present, _free_name(folder, "before-restore-" + _now_name())).name
             floors = _floors(present)
             _advance(prepared, floors, f"restore the snapshot {name!r}; what was before is the snapshot {kept!r}")

@@ -1,1 +1,1 @@
-"""What is derived from the record: the Chroma collection, its maintenance, and the check of its files."""
+"""The Chroma index, which is derived from the record: its client, its maintenance, the check of its files."""

@@ -1,97 +1,37 @@
-"""What a gallery asks of the index over its vectors, and the one that lies in the gallery's own folder."""
+"""The index in a gallery's own folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.errors import GalleryIndexError
+from gallery_db.index.base import Progress, VerifyReport
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
 from gallery_db.store.record import CollectionRow, Record
 
 if TYPE_CHECKING:
     from gallery_db.index.chroma_index import ChromaIndex
-    from gallery_db.index.maintenance import IndexMaintenance, VerifyReport
+    from gallery_db.index.maintenance import IndexMaintenance
 
-__all__ = ["EmbeddedIndex", "SearchIndex"]
-
-Progress = Callable[[int, int], None]
-
-
-class SearchIndex(Protocol):
-    """An approximate index of one collection, derived from its record."""
-
-    def sync(self, progress: Progress | None = None) -> None:
-        """Bring it up to date; only where the gallery is open for writing."""
-        ...
-
-    def verify(self, progress: Progress | None = None) -> VerifyReport:
-        """Compare every vector with the record."""
-        ...
-
-    def rebuild(self, progress: Progress | None = None) -> None:
-        """Make it anew from the record."""
-        ...
-
-    def prefers_exact(self, entries: int, *, loaded: bool) -> bool:
-        """Whether an exact search is the quicker answer.
-
-        Args:
-            entries: Number of entries.
-            loaded: Whether they are in memory already.
-        """
-        ...
-
-    def search(
-        self, probes: NDArray[np.float32], count: int, *, mend: bool
-    ) -> tuple[list[list[str]], list[list[float]]]:
-        """The ids nearest to each of the probes (P, D) and their cosine distances, the nearest first.
-
-        Args:
-            probes: (P, D) float32, of unit length.
-            count: How many of each; less where there are fewer entries.
-            mend: Bring the index up to date first if that is needed.
-        """
-        ...
-
-    def prepare(self) -> None:
-        """Bring it up to date if that is needed, for a view that is going to ask."""
-        ...
-
-    def search_at(
-        self, probes: NDArray[np.float32], count: int, generation: int
-    ) -> tuple[list[list[str]], list[list[float]]] | None:
-        """`search` for a view that shows a generation of the collection; None where another one is there now."""
-        ...
-
-    def state(self) -> tuple[int, bool]:
-        """Its size in bytes as far as known, and whether it follows all changes."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what it has open, while the record is open still."""
-        ...
-
-    def release(self) -> None:
-        """Let others in, after the record was closed."""
-        ...
+__all__ = ["EmbeddedIndex"]
 
 
 class EmbeddedIndex:
-    """The index in a gallery's folder, under the folder's lock; see `SearchIndex` for its methods.
+    """The index in a gallery's folder, used under the folder's lock; see `SearchIndex` for its methods.
 
     Args:
         path: The gallery's folder.
         record: The gallery's record, open for writing if there is a lock.
         row: The collection.
-        lock: Held, of a gallery that is open for writing.
-        maintenance: Of the files in that folder.
-        notices: Where to say what a user should hear of.
+        lock: The lock, held, of a gallery that is open for writing; None for reading.
+        maintenance: The maintenance of the folder's index.
+        notices: Repairs are noted here for the user.
     """
 
     _PROBES_AT_ONCE = 256
@@ -110,85 +50,92 @@ class EmbeddedIndex:
         self._key = row.id
         self._lock = lock
         self._notices = notices
-        self._keeper = maintenance
+        self._maintenance = maintenance
 
     @property
     def folder(self) -> Path:
-        """Of Chroma's files."""
-        return self._keeper.folder
+        """The folder of Chroma's files."""
+        return self._maintenance.folder
 
     def recover(self) -> None:
-        """Put right what a killed writer or server left; needs the lock held."""
-        self._keeper.tidy()
-        self._keeper.absorb(self._record)
+        """Remove and take in what a killed writer or server left; needs the lock."""
+        self._maintenance.remove_leftovers()
+        self._maintenance.recover_served_log(self._record)
 
     def sync(self, progress: Progress | None = None) -> None:
         """See `SearchIndex`."""
-        self._keeper.sync(self._record, self._row(), progress)
+        self._maintenance.sync(self._record, self._row(), progress)
 
     def verify(self, progress: Progress | None = None) -> VerifyReport:
-        """See `SearchIndex`; an index that fails is noted, so that its next use mends it."""
+        """See `SearchIndex`; an index with faults is marked, so that its next use repairs it."""
         with self._exclusive():
-            report = self._keeper.verify(self._record, self._row(), progress)
+            report = self._maintenance.verify(self._record, self._row(), progress)
             if not report.ok and report.record_ok:
                 with self._writing() as record:
-                    self._keeper.mark_suspect(record)
+                    self._maintenance.mark_unclean(record)
             return report
 
     def rebuild(self, progress: Progress | None = None) -> None:
-        """See `SearchIndex`; of all collections. A kill on the way leaves the old one."""
+        """See `SearchIndex`; for all collections. If the process is killed, the old index stays."""
         with self._exclusive(), self._writing() as record:
-            self._keeper.rebuild(record, progress)
+            self._maintenance.rebuild(record, progress)
 
     def prefers_exact(self, entries: int, *, loaded: bool) -> bool:
         """See `SearchIndex`."""
         return False
 
     def search(
-        self, probes: NDArray[np.float32], count: int, *, mend: bool
+        self, probes: NDArray[np.float32], count: int, *, repair: bool
     ) -> tuple[list[list[str]], list[list[float]]]:
         """See `SearchIndex`."""
-        with self._opened(mend=mend) as (index, row):
-            return self._ask(index, probes, min(count, self._record.entries.count(row.id)))
+        with self._opened(repair=repair) as (index, row):
+            return self._query(index, probes, min(count, self._record.entries.count(row.id)))
 
     def prepare(self) -> None:
         """See `SearchIndex`."""
-        with self._opened(mend=True):
+        with self._opened(repair=True):
             pass
 
     def search_at(
         self, probes: NDArray[np.float32], count: int, generation: int
     ) -> tuple[list[list[str]], list[list[float]]] | None:
         """See `SearchIndex`."""
-        if self._lock is not None and (held := self._keeper.opened) is not None:
-            # Nobody else writes. What this handle has written since, whoever wrote it tells its view.
-            return self._ask(held, probes, count)
-        with self._opened(mend=False) as (index, row):
-            return self._ask(index, probes, count) if row.generation == generation else None
+        if self._lock is not None and (opened := self._maintenance.opened) is not None:
+            # No other process writes, and what this handle writes is appended to its view, too.
+            return self._query(opened, probes, count)
+        with self._opened(repair=False) as (index, row):
+            return self._query(index, probes, count) if row.generation == generation else None
 
     @contextmanager
-    def _opened(self, *, mend: bool) -> Iterator[tuple[ChromaIndex, CollectionRow]]:
-        """The Chroma index, open and following the record, with other processes kept away meanwhile."""
-        with self._exclusive(DEFAULT_LOCK_TIMEOUT if mend else 0.0):
+    def _opened(self, *, repair: bool) -> Iterator[tuple[ChromaIndex, CollectionRow]]:
+        """Open the Chroma index while other processes are kept out.
+
+        Args:
+            repair: Bring the index up to date, or rebuild it, where needed.
+
+        Raises:
+            GalleryIndexError: Without `repair`: the index is not up to date, or Chroma cannot open it.
+        """
+        with self._exclusive(DEFAULT_LOCK_TIMEOUT if repair else 0.0):
             row = self._row()
-            if not self._keeper.is_clean(self._record) or not self._keeper.is_current(self._record, row):
-                if not mend:
-                    raise GalleryIndexError("the index does not follow the record yet.")
+            if not self._maintenance.is_clean(self._record) or not self._maintenance.is_current(self._record, row):
+                if not repair:
+                    raise GalleryIndexError("the index is not up to date with the record.")
                 with self._writing() as record:
-                    self._keeper.sync(record, row)
+                    self._maintenance.sync(record, row)
                 row = self._row()
             try:
-                index = self._keeper.open(self._record, row)
+                index = self._maintenance.open(self._record, row)
             except GalleryIndexError as error:
-                if not mend:
+                if not repair:
                     raise
-                self._notices.append(f"{error.message} It is made anew.")
+                self._notices.append(f"{error.message} The index is rebuilt.")
                 with self._writing() as record:
-                    self._keeper.rebuild(record)
-                index = self._keeper.open(self._record, row)
+                    self._maintenance.rebuild(record)
+                index = self._maintenance.open(self._record, row)
             yield index, row
 
-    def _ask(
+    def _query(
         self, index: ChromaIndex, probes: NDArray[np.float32], count: int
     ) -> tuple[list[list[str]], list[list[float]]]:
         ids: list[list[str]] = []
@@ -201,12 +148,12 @@ class EmbeddedIndex:
 
     def state(self) -> tuple[int, bool]:
         """See `SearchIndex`."""
-        current = self._keeper.is_clean(self._record) and self._keeper.is_current(self._record, self._row())
-        return _size_of(self._keeper.folder), current
+        current = self._maintenance.is_clean(self._record) and self._maintenance.is_current(self._record, self._row())
+        return _size_of(self._maintenance.folder), current
 
     def close(self) -> None:
         """See `SearchIndex`."""
-        self._keeper.close()
+        self._maintenance.close()
 
     def release(self) -> None:
         """See `SearchIndex`."""
@@ -214,12 +161,12 @@ class EmbeddedIndex:
             self._lock.release()
 
     def _row(self) -> CollectionRow:
-        self._record.generation(self._key)  # tells when a restored snapshot does not have the collection
+        self._record.generation(self._key)  # raises where a restored snapshot does not have the collection
         return next(row for row in self._record.collections() if row.id == self._key)
 
     @contextmanager
     def _exclusive(self, timeout: float = DEFAULT_LOCK_TIMEOUT) -> Iterator[None]:
-        """Keep other processes away from the index: this handle has the lock, or takes it for a moment."""
+        """Keep other processes out of the index: with the lock of this handle, or with a lock for the body."""
         if self._lock is not None:
             yield
             return
@@ -235,13 +182,13 @@ class EmbeddedIndex:
 
     @contextmanager
     def _writing(self) -> Iterator[Record]:
-        """The record open for writing, for whoever has the lock: the gallery's own, or another for a moment."""
+        """Return the record open for writing, while the lock is held: the gallery's own, or another for the body."""
         if self._lock is not None:
             yield self._record
             return
         record = Record.open(self._record.path, write=True)
         try:
-            self._keeper.absorb(record)
+            self._maintenance.recover_served_log(record)
             yield record
         finally:
             record.close()

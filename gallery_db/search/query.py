@@ -32,7 +32,7 @@ _MIN_CANDIDATES = 50
 
 
 class ApproximateIndex(Protocol):
-    """The part of a gallery's index that a search uses; see `gallery_db.index.embedded.SearchIndex`."""
+    """The part of a gallery's index that a search uses; see `gallery_db.index.base.SearchIndex`."""
 
     def prefers_exact(self, entries: int, *, loaded: bool) -> bool:
         """Return whether an exact search is faster."""
@@ -43,7 +43,7 @@ class ApproximateIndex(Protocol):
         ...
 
     def search(
-        self, probes: NDArray[np.float32], count: int, *, mend: bool
+        self, probes: NDArray[np.float32], count: int, *, repair: bool
     ) -> tuple[list[list[str]], list[list[float]]]:
         """Return the ids and the cosine distances of the entries nearest to each probe (P, D)."""
         ...
@@ -103,7 +103,7 @@ class CollectionSearch:
         auto = search == "auto"
         if search != "exact" and not (auto and self._index.prefers_exact(total, loaded=self._view is not None)):
             try:
-                found = self._query_index(array, top_k, where, mend=search == "hnsw" or self._writable)
+                found = self._query_index(array, top_k, where, repair=search == "hnsw" or self._writable)
                 if found is not None:
                     return found
             except (GalleryIndexError, GalleryLockedError, GalleryReadOnlyError, GalleryServerError) as error:
@@ -113,14 +113,14 @@ class CollectionSearch:
         return self._query_exact(array, top_k, where)
 
     def _query_index(
-        self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None, *, mend: bool
+        self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None, *, repair: bool
     ) -> list[list[Match]] | None:
         """Return matches from the index; None if the filter leaves too few of the entries that were fetched."""
         generation = self._record.generation(self._key)
         total = self._record.entries.count(self._key)
         # A filter inside Chroma costs far more than a few more neighbours.
         wanted = min(total, top_k if not where else max(_MIN_CANDIDATES, 10 * top_k))
-        ids, distances = self._index.search(probes, wanted, mend=mend)
+        ids, distances = self._index.search(probes, wanted, repair=repair)
         entries = self._record.entries.by_ids(self._key, list({id_ for some in ids for id_ in some}))
         if any(len(some) < wanted for some in ids) or any(id_ not in entries for some in ids for id_ in some):
             if self._record.generation(self._key) == generation:

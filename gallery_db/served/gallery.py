@@ -20,9 +20,9 @@ from gallery_db.errors import (
     GtrackError,
     ModelMismatchError,
 )
+from gallery_db.index.base import VerifyReport
 from gallery_db.index.chroma_client import close_client, open_server
 from gallery_db.index.chroma_index import BATCH_SIZE
-from gallery_db.index.maintenance import VerifyReport
 from gallery_db.model import EmbeddingModel
 from gallery_db.served.link import Link
 from gallery_db.served.log import CLIENTS, SERVER, LogInfo, create_log, find_logs, not_there
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gallery_db.index.embedded import SearchIndex
+    from gallery_db.index.base import SearchIndex
 
 __all__ = ["ServedBackend", "create_served", "deliver", "is_served", "open_served"]
 
@@ -300,7 +300,7 @@ class ServedBackend:
 
 
 class ServedIndex:
-    """The collection that a server searches; see `gallery_db.index.embedded.SearchIndex` for its methods."""
+    """The collection that a server searches; see `gallery_db.index.base.SearchIndex` for its methods."""
 
     def __init__(self, link: Link, replica: Replica, row: CollectionRow, notices: list[str]) -> None:
         self._link = link
@@ -356,11 +356,11 @@ class ServedIndex:
         return loaded or entries <= _EXACT_BELOW or self._link.is_away
 
     def search(
-        self, probes: NDArray[np.float32], count: int, *, mend: bool
+        self, probes: NDArray[np.float32], count: int, *, repair: bool
     ) -> tuple[list[list[str]], list[list[float]]]:
         """See `SearchIndex`. The distances are those to the replica's vectors, which may be newer."""
         count = min(count, self._record.entries.count(self._row.id))
-        if not self._wait(self._record.entries.count(self._row.id), _INDEX_SECONDS if mend else 0.0) and not mend:
+        if not self._wait(self._record.entries.count(self._row.id), _INDEX_SECONDS if repair else 0.0) and not repair:
             raise GalleryIndexError("the server's index does not follow the gallery yet.")
         index = self._link.index()
         ids: list[list[str]] = []
@@ -389,7 +389,7 @@ class ServedIndex:
         """See `SearchIndex`."""
         if self._record.generation(self._row.id) != generation:
             return None
-        return self.search(probes, count, mend=False)
+        return self.search(probes, count, repair=False)
 
     def _wait(self, entries: int, seconds: float = _INDEX_SECONDS) -> bool:
         """Give whoever keeps the index a moment to bring it up to date; whether it is, by its number of entries."""

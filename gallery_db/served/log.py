@@ -11,7 +11,7 @@ from gallery_db.address import Address
 from gallery_db.entry import utc_now
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryServerError
 from gallery_db.index.chroma_client import CollectionGoneError, chroma_errors
-from gallery_db.index.chroma_index import model_facts
+from gallery_db.index.chroma_index import model_metadata
 from gallery_db.model import EmbeddingModel
 from gallery_db.served.rows import LOG_FORMAT, LogRow, decode_row, encode_row, row_size
 
@@ -130,7 +130,7 @@ def create_log(
     """
     check_log_name(collection)
     facts = {
-        **model_facts(model),
+        **model_metadata(model),
         "gtrack_log": LOG_FORMAT,
         "gallery": gallery,
         "keeper": keeper,

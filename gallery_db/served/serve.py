@@ -18,9 +18,10 @@ from typing import Any
 from gallery_db.address import Address
 from gallery_db.atomic_files import check_writable
 from gallery_db.errors import GalleryIndexError, GalleryServerError, GtrackError
+from gallery_db.index.base import Progress
+from gallery_db.index.changes import sync_server_index
 from gallery_db.index.chroma_client import CollectionGoneError, close_client, is_alive, open_server, server_command
-from gallery_db.index.chroma_index import ChromaIndex, Progress
-from gallery_db.index.maintenance import follow_on_server
+from gallery_db.index.chroma_index import ChromaIndex
 from gallery_db.served.absorb import Tail, index_maintenance, prepare_logs, tails
 from gallery_db.store.folder import check_holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
@@ -106,15 +107,15 @@ class GalleryServer:
     # -- starting --------------------------------------------------------------------------------------------
 
     def _start(self, progress: Progress | None = None) -> None:
-        self._keeper.tidy()
-        self._keeper.absorb(self._record)
+        self._keeper.remove_leftovers()
+        self._keeper.recover_served_log(self._record)
         for row in self._record.collections():
             self._keeper.sync(self._record, row, progress)
         self._record.set_meta("served_open", "1")
         prepare_logs(self._keeper.folder, self._record)
         self._tell()
         # From now on its files change without the record knowing; who finds this mark compares them.
-        self._keeper.mark_suspect(self._record)
+        self._keeper.mark_unclean(self._record)
         self._run_child()
         self._client = open_server(self.address)
         self._looked = 0.0
@@ -210,7 +211,7 @@ class GalleryServer:
             if index is None:
                 index = ChromaIndex(self.address, row.name, row.model, create=True, client=self._client)
                 self._indexes[key] = index
-            follow_on_server(index, self._record, row)
+            sync_server_index(index, self._record, row)
         except CollectionGoneError:
             self._indexes.pop(key, None)  # a client makes it anew
             raise
@@ -260,8 +261,8 @@ class GalleryServer:
                     self._tail()
             self._forget()
             self._kill()
-            self._keeper.absorb(self._record, killed=False)
-            self._keeper.mend(self._record, progress)
+            self._keeper.recover_served_log(self._record, killed=False)
+            self._keeper.repair(self._record, progress)
             self._tell()
         finally:
             self._kill()

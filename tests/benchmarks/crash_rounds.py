@@ -280,7 +280,7 @@ def rounds(what: str, count: int, base: int, folder: Path, seed: int, *, aim: bo
             verify = number % 10 == 9 or number == count - 1
             notices, trouble = check_in_a_process(path, chance.randrange(1 << 30), verify=verify)
         for notice in notices:
-            for word in ("checked against", "was repaired", "made anew"):
+            for word in ("checked against", "was repaired", "rebuilt"):
                 seen[f"index {word}"] += word in notice
         if trouble is not None:
             wrong += 1

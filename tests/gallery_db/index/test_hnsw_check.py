@@ -1,4 +1,4 @@
-"""Torn HNSW files: that they are noticed before Chroma loads them, which would end the process."""
+"""Torn HNSW files are found before Chroma loads them, which would end the process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from support.gallery import entries_named, model_named, unit_vectors
 
 from gallery_db import Gallery, GalleryIndexError
 from gallery_db.index.chroma_index import ChromaIndex
-from gallery_db.index.hnsw_check import hnsw_damage, hnsw_damage_at_a_glance
+from gallery_db.index.hnsw_check import find_damage, find_size_damage
 
 DIMENSION = 16
 MODEL = model_named("torn", DIMENSION)
 COUNT = 4300
-"""Chroma writes its files after each 2,000."""
+"""Entries; Chroma writes its files after every 2,000."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def path(made: Path, tmp_path: Path) -> Path:
 
 
 class Files:
-    """The files of the one segment, to be damaged."""
+    """The files of the only segment, to damage them."""
 
     def __init__(self, gallery: Path) -> None:
         (self.folder,) = [path for path in (gallery / "chroma").iterdir() if path.is_dir()]
@@ -57,20 +57,20 @@ class Files:
     def truncate(self, name: str, size: int) -> None:
         os.truncate(self.folder / name, size)
 
-    def write(self, name: str, place: int, data: bytes) -> None:
+    def write(self, name: str, position: int, data: bytes) -> None:
         with (self.folder / name).open("r+b") as file:
-            file.seek(place)
+            file.seek(position)
             file.write(data)
 
     def words(self) -> Any:
         return np.memmap(self.folder / "link_lists.bin", "<u4", "r+")
 
     def first_list(self, *, level: int = 1) -> int:
-        """The place of the first list of links, of an element that is in so many higher layers."""
-        words, place = self.words(), 0
-        while words[place] != level * 4 * (1 + self.links):
-            place += 1 + int(words[place]) // 4
-        return place + 1
+        """Return the position of the first list of links, of an element that is in `level` higher layers."""
+        words, position = self.words(), 0
+        while words[position] != level * 4 * (1 + self.links):
+            position += 1 + int(words[position]) // 4
+        return position + 1
 
 
 def _hole(files: Files) -> None:
@@ -110,9 +110,9 @@ def _far_upper_link(files: Files) -> None:
 
 
 def _link_out_of_the_layer(files: Files) -> None:
-    words, place, low = files.words(), 0, 0
-    while words[place]:  # to the first element that is in the lowest layer alone
-        place += 1 + int(words[place]) // 4
+    words, position, low = files.words(), 0, 0
+    while words[position]:  # to the first element that is only in the lowest layer
+        position += 1 + int(words[position]) // 4
         low += 1
     words[files.first_list() + 1] = low
 
@@ -134,7 +134,7 @@ def _code(files: Files) -> None:
     (files.folder / "index_metadata.pickle").write_bytes(pickle.dumps({"label_to_id": _Runs()}))
 
 
-AT_A_GLANCE: dict[str, Callable[[Files], None]] = {
+FOUND_BY_SIZE: dict[str, Callable[[Files], None]] = {
     "header cut": lambda files: files.truncate("header.bin", 60),
     "header is nonsense": lambda files: files.write("header.bin", 28, struct.pack("<Q", 99)),
     "header of more elements": _more_elements,
@@ -142,14 +142,14 @@ AT_A_GLANCE: dict[str, Callable[[Files], None]] = {
     "data longer": lambda files: files.truncate("data_level0.bin", (files.elements + 1) * files.size),
     "lengths cut": lambda files: files.truncate("length.bin", 100),
     "links cut": lambda files: files.truncate("link_lists.bin", 100),
-    "links at a far place": lambda files: files.truncate("link_lists.bin", 1 << 40),
+    "links file far too long": lambda files: files.truncate("link_lists.bin", 1 << 40),
     "no names": lambda files: (files.folder / "index_metadata.pickle").unlink(),
     "no data": lambda files: (files.folder / "data_level0.bin").unlink(),
 }
-AT_LENGTH: dict[str, Callable[[Files], None]] = {
+FOUND_BY_READING: dict[str, Callable[[Files], None]] = {
     "a hole in the data": _hole,
     "a link to no element": _far_link,
-    "more links than there is room for": _too_many_links,
+    "more links than fit": _too_many_links,
     "two elements of one label": _label_twice,
     "an element without a name": _another_label,
     "another entry point": _entry_point,
@@ -157,48 +157,48 @@ AT_LENGTH: dict[str, Callable[[Files], None]] = {
     "links end early": lambda files: files.truncate("link_lists.bin", 4 * files.elements),
     "an upper link to no element": _far_upper_link,
     "an upper link to an element below": _link_out_of_the_layer,
-    "names of an earlier time": _old_names,
+    "names from before the last write": _old_names,
     "names cut": lambda files: files.truncate("index_metadata.pickle", 500),
     "names that would run code": _code,
 }
 
 
-def test_whole_files_pass(made: Path) -> None:
-    assert Files(made).elements > COUNT, "there are files to look at"
-    assert hnsw_damage(made / "chroma") == []
-    assert hnsw_damage_at_a_glance(made / "chroma") == []
+def test_intact_files_pass(made: Path) -> None:
+    assert Files(made).elements > COUNT, "Chroma has written files"
+    assert find_damage(made / "chroma") == []
+    assert find_size_damage(made / "chroma") == []
 
 
-def test_no_files_are_no_damage(tmp_path: Path) -> None:
+def test_missing_files_are_no_damage(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g", MODEL) as gallery:
         gallery.add(entries_named(5), unit_vectors(5, DIMENSION))
-    assert hnsw_damage(tmp_path / "g" / "chroma") == []
-    assert hnsw_damage(tmp_path / "nothing") == []
+    assert find_damage(tmp_path / "g" / "chroma") == []
+    assert find_damage(tmp_path / "nothing") == []
 
 
-@pytest.mark.parametrize("name", AT_A_GLANCE)
-def test_what_sizes_tell_keeps_chroma_from_opening_it(path: Path, name: str) -> None:
-    AT_A_GLANCE[name](Files(path))
-    (sentence,) = hnsw_damage_at_a_glance(path / "chroma")
+@pytest.mark.parametrize("name", FOUND_BY_SIZE)
+def test_wrong_sizes_keep_chroma_from_opening_the_index(path: Path, name: str) -> None:
+    FOUND_BY_SIZE[name](Files(path))
+    (sentence,) = find_size_damage(path / "chroma")
     assert str(path / "chroma") in sentence
-    assert hnsw_damage(path / "chroma") == [sentence]
+    assert find_damage(path / "chroma") == [sentence]
     with pytest.raises(GalleryIndexError, match=r"is damaged: .*rebuild"):
         ChromaIndex(path / "chroma", "person_embeddings", MODEL)
 
 
-@pytest.mark.parametrize("name", AT_LENGTH)
-def test_what_only_reading_tells(path: Path, name: str) -> None:
-    AT_LENGTH[name](Files(path))
-    assert len(hnsw_damage(path / "chroma")) == 1
+@pytest.mark.parametrize("name", FOUND_BY_READING)
+def test_damage_that_only_reading_finds(path: Path, name: str) -> None:
+    FOUND_BY_READING[name](Files(path))
+    assert len(find_damage(path / "chroma")) == 1
 
 
 @pytest.mark.parametrize(
     "name",
-    ["header of more elements", "links at a far place", "a hole in the data", "links of garbage size", "names cut"],
+    ["header of more elements", "links file far too long", "a hole in the data", "links of garbage size", "names cut"],
 )
-def test_a_torn_index_is_verified_and_made_anew_without_chroma_seeing_it(path: Path, name: str) -> None:
-    """In a process of its own: a segmentation fault is one answer that this can have."""
-    {**AT_A_GLANCE, **AT_LENGTH}[name](Files(path))
+def test_a_torn_index_is_verified_and_rebuilt_before_chroma_loads_it(path: Path, name: str) -> None:
+    """In a process of its own, because a failure can be a segmentation fault."""
+    {**FOUND_BY_SIZE, **FOUND_BY_READING}[name](Files(path))
     program = """
 import sys; sys.path.insert(0, sys.argv[2])
 from support.gallery import *; from gallery_db import Gallery
@@ -207,7 +207,7 @@ with Gallery.open(sys.argv[1]) as gallery:
     assert report.record_ok and not report.ok and report.problems, report
 with Gallery.open(sys.argv[1], write=True) as gallery:
     gallery.sync_index()
-    assert any("made anew" in notice for notice in gallery.notices), gallery.notices
+    assert any("rebuilt" in notice for notice in gallery.notices), gallery.notices
     assert gallery.verify().ok
     found = gallery.query(unit_vectors(2500, 16, seed=1)[::50], top_k=1, search="hnsw")
     assert [row[0].entry.id for row in found] == [f"n{n:05d}" for n in range(0, 2500, 50)]

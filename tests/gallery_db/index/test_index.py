@@ -1,4 +1,4 @@
-"""The Chroma index: that it follows the record, and what becomes of a damaged one."""
+"""The Chroma index is kept up to date with the record, and a damaged one is repaired or rebuilt."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_hnsw_and_exact_agree(made: Path, where: dict[str, str] | None) -> None:
 
 
 @pytest.mark.parametrize("search", ["auto", "hnsw", "exact"])
-def test_asking_for_more_than_there_is(made: Path, search: Search) -> None:
+def test_top_k_above_the_number_of_entries(made: Path, search: Search) -> None:
     with Gallery.open(made) as gallery:
         assert len(gallery.query(unit_vectors(1), top_k=COUNT + 5, search=search)[0]) == COUNT
         assert gallery.query(unit_vectors(1)[:0], search=search) == []
@@ -77,12 +77,12 @@ def test_asking_for_more_than_there_is(made: Path, search: Search) -> None:
 @pytest.mark.parametrize(
     "options", [{"top_k": 0}, {"where": {"colour": "red"}}, {"search": "fast"}], ids=["top_k", "where", "search"]
 )
-def test_questions_that_make_no_sense(made: Path, options: dict[str, object]) -> None:
+def test_invalid_arguments(made: Path, options: dict[str, object]) -> None:
     with Gallery.open(made) as gallery, pytest.raises(GalleryError):
         gallery.query(unit_vectors(1), **options)  # type: ignore[arg-type]
 
 
-def test_an_empty_gallery_answers_nothing(tmp_path: Path) -> None:
+def test_an_empty_gallery(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g", MODEL) as gallery:
         assert gallery.query(unit_vectors(2)) == [[], []]
         assert gallery.verify().ok
@@ -90,7 +90,7 @@ def test_an_empty_gallery_answers_nothing(tmp_path: Path) -> None:
         assert gallery.verify().ok
 
 
-def test_the_index_follows_each_kind_of_change(path: Path) -> None:
+def test_each_kind_of_change_reaches_the_index(path: Path) -> None:
     done = []
     with Gallery.open(path, write=True) as gallery:
         gallery.query(unit_vectors(1), search="hnsw")  # with a client open
@@ -200,7 +200,7 @@ def test_damage_is_reported_and_rebuilt(path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_the_next_writer_mends_what_was_found_damaged(path: Path, name: str) -> None:
+def test_the_next_writer_repairs_a_damaged_index(path: Path, name: str) -> None:
     DAMAGE[name](path / "chroma")
     with Gallery.open(path) as gallery:
         assert not gallery.verify().ok
@@ -228,18 +228,18 @@ def test_a_few_differences_are_repaired_in_place(path: Path) -> None:
         assert gallery.verify().ok
 
 
-def test_a_damaged_index_is_mended_when_hnsw_is_asked_for(path: Path) -> None:
+def test_an_hnsw_search_rebuilds_a_damaged_index(path: Path) -> None:
     (path / "chroma" / "chroma.sqlite3").write_bytes(b"nonsense" * 500)
     probe = unit_vectors(COUNT)[4]
     with Gallery.open(path) as gallery:
         assert gallery.query(probe)[0][0].entry.id == "e00004"
         assert "exactly" in gallery.notices[0]
         assert gallery.query(probe, search="hnsw")[0][0].entry.id == "e00004"
-        assert "anew" in gallery.notices[1]
+        assert "rebuilt" in gallery.notices[1]
         assert gallery.verify().ok
 
 
-def test_chromas_own_errors_do_not_get_out(path: Path) -> None:
+def test_errors_of_chroma_become_gtrack_errors(path: Path) -> None:
     (path / "chroma" / "chroma.sqlite3").write_bytes(b"nonsense" * 500)
     with pytest.raises(GalleryIndexError) as caught:
         ChromaIndex(path / "chroma", "person_embeddings", MODEL)
@@ -259,7 +259,7 @@ getattr(g, sys.argv[3])(lambda done, total: print("some", flush=True))
 
 
 @pytest.mark.parametrize("what", ["sync_index", "rebuild"])
-def test_a_kill_in_the_middle_is_mended(path: Path, what: str) -> None:
+def test_an_interrupted_write_is_repaired(path: Path, what: str) -> None:
     killed = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(path), str(TESTS), what],
         stdout=subprocess.PIPE,
@@ -307,7 +307,7 @@ def test_exact_filters_are_those_of_the_record(tmp_path: Path, where: dict[str, 
                 assert len(row) == min(top_k, len(wanted))
                 assert {match.entry.id for match in row} <= wanted
                 assert [m.distance for m in row] == sorted(m.distance for m in row)
-        # What a filter selects is remembered, until something changes.
+        # The rows that a filter selects are cached until the gallery changes.
         gallery.add([replace(people[0], id="more", origin="track", source="/pictures/e3.jpg")], probes[:1])
         wanted = {entry.id for entry in gallery.record.entries.all(gallery.collection_key, where)}
         found = gallery.query(probes, top_k=100, where=where, search="exact")[0]

@@ -138,7 +138,7 @@ class _Other(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(params=[(200, "no Chroma server"), (404, "HTTP 404"), (401, "refuses access")])
+@pytest.fixture(params=[(200, "not a Chroma server"), (404, "HTTP 404"), (401, "refuses access")])
 def other(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     handler = type("Handler", (_Other,), {"code": request.param[0]})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

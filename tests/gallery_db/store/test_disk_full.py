@@ -89,7 +89,7 @@ def test_a_gallery_keeps_what_was_acknowledged_and_goes_on(disk: Callable[[str],
 
 
 def test_a_disk_that_fills_while_the_index_is_written(disk: Callable[[str], Path]) -> None:
-    """The record has room, Chroma has not: what it leaves broken is made anew from the record."""
+    """The record has room, Chroma has not: what it leaves broken is rebuilt from the record."""
     vectors = unit_vectors(3000)
     path = disk("64m") / "gallery"
     with Gallery.create(path, MODEL) as gallery:
