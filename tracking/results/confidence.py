@@ -40,7 +40,7 @@ def confidence_legend(sightings: Iterable[Sighting], threshold: float | None) ->
     """Return (level, explanation) of each level that occurs among sightings, the most confident first."""
     limit = threshold or 0.0
     explanations = {
-        "confident": f"confident (mean distance up to {CONFIDENT_SHARE * limit:.3g})",
+        "confident": f"confident (distance up to {CONFIDENT_SHARE * limit:.3g})",
         "fair": f"fair (up to {NEAR_LIMIT_SHARE * limit:.3g})",
         "near": f"near the limit (up to {limit:g})",
         "named": "named (distance unknown)",

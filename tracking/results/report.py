@@ -34,7 +34,7 @@ __all__ = ["MAX_THUMBNAILS", "ReportSink", "report_sink"]
 MAX_THUMBNAILS = 400
 
 _MAX_ROWS: dict[Kind, int] = {"known": 200, "unknown": 100, "unnamed": 60}
-_MAX_ISSUES = 60
+_MAX_ISSUE_CARDS = 60
 
 _SECTIONS: dict[Kind, str] = {
     "known": "Known identities",
@@ -119,7 +119,7 @@ class ReportSink:
         timeline = self._timeline
         rows = [row for kind in _SECTIONS for row in _longest(timeline.of_kind(kind), _MAX_ROWS[kind])]
         all_cards = _issue_cards(timeline.issues)
-        cards = all_cards[:_MAX_ISSUES]
+        cards = all_cards[:_MAX_ISSUE_CARDS]
         row_requests = [request_for_row(row, timeline, self._crops) for row in rows]
         card_requests = [request_for_issue(card[0], timeline, self._crops) for card in cards]
         images = self._cut_images([*row_requests, *card_requests], progress)
@@ -150,7 +150,8 @@ class ReportSink:
             "sections": [self._section_view(kind, row_views) for kind in _SECTIONS],
             "legend": confidence_legend(sightings, timeline.threshold),
             "issues": card_views,
-            "issues_left_out": len(all_cards) - len(cards),
+            "issue_count": len(timeline.issues),
+            "issues_left_out": sum(len(card) for card in all_cards[_MAX_ISSUE_CARDS:]),
             "near_limit": f"{NEAR_LIMIT_SHARE * timeline.threshold:.3g}" if timeline.threshold else None,
             "min_named_frames": MIN_NAMED_FRAMES,
             "with_video": self._reader is not None,
@@ -191,7 +192,7 @@ class ReportSink:
         if row.kind != "unnamed" and tracks:
             facts.append("1 track" if tracks == 1 else f"{tracks} tracks")
         if row.mean_distance is not None:
-            facts.append(f"mean distance {row.mean_distance:.3f}, worst {row.worst_distance:.3f}")
+            facts += [f"mean distance {row.mean_distance:.3f}", f"worst distance {row.worst_distance:.3f}"]
         elif row.mean_score is not None:
             facts.append(f"mean score {row.mean_score:.2f}")
         return {

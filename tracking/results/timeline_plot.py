@@ -152,10 +152,10 @@ def _draw_title(figure: Any, timeline: Timeline, left_out: int, height: float) -
             Line2D([], [], marker="v", linestyle="", color=_MARK_COLOUR, markersize=5, label="name to check")
         )
     if handles:
-        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.185, 1 - 0.42 / height), ncols=5,
+        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.013, 1 - 0.42 / height), ncols=5,
                       frameon=False, fontsize=8.5, handlelength=1.2, columnspacing=1.4, labelcolor=_TEXT)  # fmt: skip
     heading = "duration  distance" if timeline.fps else "frames  distance"
-    figure.text(0.902, 1 - 0.58 / height, heading, fontsize=8, color=_FAINT, va="center")
+    figure.text(0.902, 1 - 0.8 / height, heading, fontsize=8, color=_FAINT, va="center")
 
 
 def _frame_span(timeline: Timeline) -> tuple[int, int]:
