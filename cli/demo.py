@@ -40,7 +40,7 @@ def demo(
             (
                 person.name,
                 ", ".join(clock(span) for span in person.spans),
-                clock(person.seen) if person.seen else "-",
+                clock(person.right_span) if person.right_span else "-",
                 person.frames,
                 person.right,
                 person.wrong,

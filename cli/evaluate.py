@@ -1,4 +1,4 @@
-"""`gtrack eval`: how good tracks, names and embeddings are, against a truth."""
+"""`gtrack eval`: compare tracks, names and embeddings with a ground truth."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "identity", "reid", "tracks"]
 
-app = typer.Typer(help="How good tracks, names and embeddings are, against a truth.", no_args_is_help=True)
+app = typer.Typer(help="Compare tracks, names and embeddings with a ground truth.", no_args_is_help=True)
 
-Result = Annotated[
-    Path, typer.Argument(help="tracked.json (track-v1, of gtrack run --json), or MOTChallenge text for tracks.")
-]
+Result = Annotated[Path, typer.Argument(help="tracked.json of gtrack run --json (track-v1), or MOTChallenge text.")]
 TruthPath = Annotated[
     Path,
     typer.Option(
@@ -32,16 +30,18 @@ TruthPath = Annotated[
 ]
 People = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--people", help="Who is who: CSV with the columns gt_id and person; several ids may be one person."),
+    typer.Option(
+        "--people", help="Who is who: a CSV file with the columns gt_id and person. Several ids may be one person."
+    ),
 ]
 Range = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--range", metavar="A:B", help="Only frames A up to, not including, B, counted from 0."),
+    typer.Option("--range", metavar="A:B", help="Evaluate only frames A to B, without B, counted from 0."),
 ]
 ClassName = Annotated[
-    str, typer.Option("--class-name", help="Boxes of another class are left out; those without a class count.")
+    str, typer.Option("--class-name", help="Evaluate only boxes of this class, and boxes without a class.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 
 class _By(str, Enum):
@@ -60,7 +60,7 @@ class _Benchmark(str, Enum):
 def _read(
     result: Path, truth: Path, people: Path | None, frame_range: str | None, class_name: str
 ) -> tuple[TrackTable, Truth, FrameRange]:
-    """Both sides, checked, and said what was left out."""
+    """Read the result and the ground truth, check that they fit, and report what is left out."""
     from tracking.errors import EvaluationError, OptionError
     from tracking.evaluation import read_track_table, read_truth
     from tracking.options import parse_range
@@ -74,16 +74,18 @@ def _read(
         others = ", ".join(f"{count} of class {name}" for name, count in sorted(table.other_classes.items()))
         if not len(table):
             raise EvaluationError(
-                f"{result} has no tracked box of class {class_name!r}, but {others}.", hint="Choose with --class-name."
+                f"{result} has no tracked box of class {class_name!r}, but {others}.",
+                hint="Give the class with --class-name.",
             )
-        say(f"left out of {result}: {others}")
+        say(f"not evaluated: {others} in {result}")
     inside = real.between(frames)
     if table.covered is not None and len(inside):
         first, last = int(inside.frames.min()), int(inside.frames.max())
         if table.covered[0] > first or table.covered[1] < last:
             say(
-                f"{result} covers frames {table.covered[0]} to {table.covered[1]}, and the truth {first} to {last}; "
-                f"what lies outside counts as missed (--range {table.covered[0]}:{table.covered[1] + 1} leaves it out)"
+                f"{result} covers frames {table.covered[0]} to {table.covered[1]}, and the ground truth {first} to "
+                f"{last}. Frames outside count as missed; --range {table.covered[0]}:{table.covered[1] + 1} leaves "
+                "them out."
             )
     return table, real, frames
 
@@ -94,7 +96,7 @@ def tracks(
     truth: TruthPath,
     by: Annotated[
         Optional[_By],  # noqa: UP045
-        typer.Option("--by", help="What is one object of the result. Default: both, where there are names."),
+        typer.Option("--by", help="The objects of the result. Default: both, where there are names."),
     ] = None,
     people: People = None,
     frame_range: Range = None,
@@ -102,20 +104,20 @@ def tracks(
         _Benchmark,
         typer.Option(
             "--benchmark",
-            help="Whose rules prepare the ground truth. auto: MOT17's where it has classes (MOT20's by the sequence's "
-            "name), else MOT15's.",
+            help="The rules that prepare the ground truth. auto: those of MOT17 if it has classes (of MOT20 by the "
+            "sequence's name), else those of MOT15.",
         ),
     ] = _Benchmark.auto,
     class_name: ClassName = "person",
     as_json: AsJson = False,
 ) -> None:
-    """HOTA, CLEAR and Identity (IDF1) of tracks, computed by TrackEval.
+    """Compute HOTA, CLEAR and Identity (IDF1) of tracks with TrackEval.
 
     Example: gtrack eval tracks out/clip/tracked.json --truth MOT15/train/PETS09-S2L1
 
-    The table has TrackEval's own figures, in percent as it prints them; --json has them in full, as ratios. With
-    --people the objects of the truth are people, over the whole video, and no longer their single appearances. By
-    gallery_id, boxes without a name count as objects of their own, a track each.
+    The table has TrackEval's own figures in percent; --json has them in full, as ratios. With --people, the objects of
+    the ground truth are people over the whole video, instead of its ids. By gallery_id, the boxes of a track without a
+    name are an object of their own.
     """
     from tracking.errors import EvaluationError
     from tracking.evaluation import evaluate_tracks
@@ -128,7 +130,7 @@ def tracks(
     else:
         wanted = [by]
     if by is _By.gallery_id and not table.has_names:
-        raise EvaluationError(f"{result} names nobody.", hint="Score it by track_id.")
+        raise EvaluationError(f"{result} has no names.", hint="Use --by track_id.")
     if not wanted:
         raise EvaluationError(f"{result} has neither tracks nor names.")
     scores = [
@@ -136,7 +138,7 @@ def tracks(
     ]
     for score in scores:
         if score.duplicates:
-            say(f"by gallery_id: {score.duplicates} boxes share their name with another of the frame: counted nameless")
+            say(f"by gallery_id: {score.duplicates} boxes count as unnamed: another box of the frame has their name")
     if as_json:
         print_json_lines(_tracks_json(score, result, real) for score in scores)
     else:
@@ -158,13 +160,13 @@ def _tracks_json(score: TrackScores, result: Path, truth: Truth) -> dict[str, An
 
 
 def _print_tracks(scores: list[TrackScores], truth: Truth) -> None:
-    objects = {"id": "the truth's ids", "person": "people"}[scores[0].truth]
+    objects = {"id": "the ids of the ground truth", "person": "people"}[scores[0].truth]
     rows: list[tuple[str, ...]] = []
     for metric, figures in scores[0].printed.items():
         rows += [(metric, name, *(score.printed[metric][name] for score in scores)) for name in figures]
     rows += [("Count", name, *(str(score.counts[name]) for score in scores)) for name in scores[0].counts]
     print_table(
-        f"Against {truth.name}, {scores[0].benchmark} rules; {objects} as objects",
+        f"Tracks compared with {truth.name} (objects: {objects}; rules of {scores[0].benchmark})",
         ["metric", "figure", *(f"by {score.by}" for score in scores)],
         rows,
     )
@@ -180,42 +182,46 @@ def identity(
         typer.Option(
             "--known",
             metavar="NAME,...",
-            help="Whom the gallery knew when the run began; '' for nobody. The others are strangers.",
+            help="The people whom the gallery had when the run began; '' for nobody. The others are strangers.",
         ),
     ] = None,
     gallery: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            "--gallery", "-g", help="In place of --known: the gallery (or the folder of image folders) of the run."
+            "--gallery", "-g", help="The gallery of the run, or its folder of image folders; instead of --known."
         ),
     ] = None,
     frame_range: Range = None,
     class_name: ClassName = "person",
     plot: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--plot", metavar="FILE.png", help="Also draw who was named how and when, and the curve."),
+        typer.Option(
+            "--plot",
+            metavar="FILE.png",
+            help="Also draw the names of each person over time, and the curve.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """How rightly people are named over a video, strangers among them.
+    """Count right and wrong names over a video, of known people and of strangers.
 
     Example: gtrack eval identity tracked.json --truth PETS09-S2L1 --people people.csv --gallery gallery
 
-    Counts person-frames: named right, wrong, left unnamed; strangers named by mistake; name changes, names that stand
-    twice in a frame, frames until the first right name. Ids that enrolment gives (unknown-0007) are right for the one
-    stranger whose they mostly are. The thresholds of the curve only take names of this run off: for a higher
-    threshold, or to see who would be named instead, run again.
+    It counts person-frames (a person in a frame) with the right name, a wrong name and no name; strangers named by
+    mistake; name changes in a track; names that occur twice in a frame; and frames until the first right name. An
+    unknown identity of enrolment (unknown-0007) is right for the stranger that it belongs to most. The curve shows
+    stricter thresholds than the run's; for a higher threshold, run again.
     """
     from tracking.errors import OptionError
     from tracking.evaluation import evaluate_identity, plot_identity
 
     if known is not None and gallery is not None:
-        raise OptionError("--known and --gallery say the same thing; give one of them.")
+        raise OptionError("--known and --gallery were both given.", hint="Give one of them: they mean the same.")
     table, real, frames = _read(result, truth, people, frame_range, class_name)
     who = _known(known, gallery, real)
     report = evaluate_identity(table, real, who, frame_range=frames)
     if plot is not None:
-        plot_identity(report, plot, title=f"{result} against {real.name}")
+        plot_identity(report, plot, title=f"Names of {result} compared with {real.name}")
     if as_json:
         print_json_lines([_identity_json(report, result, real)])
     else:
@@ -225,7 +231,7 @@ def identity(
 
 
 def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[str] | None:
-    """The names whom the gallery knew; None for what the truth says itself."""
+    """Return the names of the people whom the gallery had; None if the ground truth lists them."""
     from gallery_db import Gallery, GalleryNotFoundError, is_gallery
     from tracking.enrolment.base import is_unknown
     from tracking.errors import OptionError
@@ -236,17 +242,18 @@ def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[s
         )
     if known is not None:
         names = {name.strip() for name in known.split(",")} - {""}
-        strange = sorted(names - set(truth.people))
-        if strange:
+        missing = sorted(names - set(truth.people))
+        if missing:
             raise OptionError(
-                f"--known {', '.join(strange)}: not among the people of the truth, who are "
+                f"--known {', '.join(missing)}: not among the people of the ground truth, who are "
                 f"{', '.join(sorted(truth.people))}."
             )
         return frozenset(names)
     if gallery is None:
         if truth.known is None:
             raise OptionError(
-                "whom did the gallery know?", hint="Give --gallery, or their names with --known ('' for nobody)."
+                "it is not given which people the gallery had.",
+                hint="Give --gallery, or --known with their names ('' for nobody).",
             )
         return None
     if is_gallery(gallery):
@@ -260,7 +267,7 @@ def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[s
         named = sorted(name for name in names if not is_unknown(name))
         but = f", but {', '.join(named[:5])}" if named else ""
         people = ", ".join(truth.people[:5]) + (", ..." if len(truth.people) > 5 else "")
-        say(f"{gallery} knows none of the people of the truth ({people}){but}: all of them count as strangers")
+        say(f"{gallery} has none of the people of the ground truth ({people}){but}: all of them count as strangers")
     return frozenset(names)
 
 
@@ -312,7 +319,7 @@ def _identity_json(report: IdentityReport, result: Path, truth: Truth) -> dict[s
                 "wrong": p.wrong,
                 "unnamed": p.unnamed,
                 "by_name": p.by_name,
-                "called": dict(p.called.most_common()),
+                "called": dict(p.names_given.most_common()),
             }
             for p in report.people
         ],
@@ -330,7 +337,7 @@ def _identity_json(report: IdentityReport, result: Path, truth: Truth) -> dict[s
                 "wait_frames_covered": a.wait_covered,
                 "wait_seconds_covered": seconds(a.wait_covered),
             }
-            for a in report.appearances
+            for a in report.sightings
         ],
         "changes": [
             {
@@ -361,8 +368,8 @@ def _identity_json(report: IdentityReport, result: Path, truth: Truth) -> dict[s
 
 def _print_identity(report: IdentityReport, truth: Truth) -> None:
     print_table(
-        f"Person-frames, against {truth.name}, frames {report.frames[0]} to {report.frames[1]}",
-        ["person", "known", "in sight", "covered", "right", "wrong", "unnamed", "called"],
+        f"Names compared with {truth.name}, frames {report.frames[0]} to {report.frames[1]} (numbers of frames)",
+        ["person", "known", "visible", "covered by a track", "right", "wrong", "no name", "names given"],
         [
             (
                 p.name,
@@ -372,7 +379,7 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
                 p.right,
                 p.wrong,
                 p.unnamed,
-                ", ".join(f"{name} x {count}" for name, count in p.called.most_common(3)) or "-",
+                ", ".join(f"{name} x {count}" for name, count in p.names_given.most_common(3)) or "-",
             )
             for p in report.people
         ],
@@ -382,37 +389,37 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
         if not group:
             continue
         for of, whole in (
-            ("that a track covers", sum(p.frames for p in group)),
-            ("in sight", sum(p.in_sight for p in group)),
+            ("covered by a track", sum(p.frames for p in group)),
+            ("visible", sum(p.in_sight for p in group)),
         ):
             counts = [sum(getattr(p, name) for p in group) for name in ("right", "wrong", "unnamed")]
             rows.append((title, f"{whole} {of}", *(_percent(count, whole) for count in counts)))
-    print_table(None, ["of", "person-frames", "right", "wrong", "unnamed"], rows)
+    print_table(None, ["people", "person-frames", "right", "wrong", "no name"], rows)
     shared = sum(p.shared for p in report.people)
     if shared:
-        print(f"not covered, as the box they are in is somebody else's: {shared} person-frames")
-    _print_appearances(report)
+        print(f"person-frames that are not covered because their box covers another person: {shared}")
+    _print_sightings(report)
     covered = sum(p.frames for p in report.strangers)
     named = sum(p.by_name for p in report.strangers)
     print(f"strangers named by mistake: {named} of {covered} person-frames ({_percent(named, covered)})")
     if report.owners:
         owners = ", ".join(f"{name} = {owner or 'nobody'}" for name, owner in sorted(report.owners.items()))
-        print(f"lasting ids:                {owners}")
+        print(f"unknown identities:         {owners}")
     if report.name_changes is None:
-        print("name changes in a track:    - (no tracks)")
+        print("name changes in tracks:     - (no tracks)")
     else:
         first = ", ".join(f"track {c.track_id} in frame {c.frame}" for c in report.name_changes[:3])
-        print(f"name changes in a track:    {len(report.name_changes)}{f' ({first})' if first else ''}")
+        print(f"name changes in tracks:     {len(report.name_changes)}{f' ({first})' if first else ''}")
         swapped = sum(change.swapped for change in report.name_changes)
         if swapped:
-            print(f"  with the person:          {swapped}, where the track itself had gone over to somebody else")
-    print(f"names twice in a frame:     {len(report.duplicates)}")
-    print(f"named boxes over nobody:    {report.named_elsewhere}")
+            print(f"  due to tracking errors:   {swapped} (the track itself moved to another person)")
+    print(f"same name twice in a frame: {len(report.duplicates)}")
+    print(f"names without a person:     {report.named_elsewhere}")
     _print_wait(report)
     _print_curve(report)
 
 
-def _print_appearances(report: IdentityReport) -> None:
+def _print_sightings(report: IdentityReport) -> None:
     if not report.known:
         return
 
@@ -421,10 +428,10 @@ def _print_appearances(report: IdentityReport) -> None:
 
     print_table(
         "Known people: frames until the first right name",
-        ["person", "id", "in sight from", "to", "covered from", "named from", "wait", "of that covered"],
+        ["person", "id", "visible from", "to", "covered from", "named from", "wait", "wait from covered"],
         [
             (a.person, a.number, a.first, a.last, when(a.covered), when(a.named), when(a.wait), when(a.wait_covered))
-            for a in report.appearances
+            for a in report.sightings
             if a.known
         ],
     )
@@ -433,33 +440,31 @@ def _print_appearances(report: IdentityReport) -> None:
 def _print_wait(report: IdentityReport) -> None:
     from statistics import median
 
-    waits, total = report.waits(), sum(a.known for a in report.appearances)
+    waits, total = report.waits(), sum(a.known for a in report.sightings)
     if not total:
         return
     if not waits:
-        print(f"first right name:           never, of {total} appearances")
+        print(f"first right name:           never, in {total} sightings")
         return
     covered = report.waits(covered=True)
-    clock = f" ({median(waits) / report.fps:.1f} s)" if report.fps else ""
-    print(
-        f"first right name:           after {median(waits):g} frames{clock} in the median, {waits[-1]} at most; from "
-        f"the first frame that a track covers {median(covered):g} and {covered[-1]}; "
-        f"{total - len(waits)} of {total} appearances never"
-    )
+    seconds = f" ({median(waits) / report.fps:.1f} s)" if report.fps else ""
+    never = f"; never in {total - len(waits)} of {total} sightings"
+    print(f"first right name:           after {median(waits):g} frames{seconds} (median), at most {waits[-1]}{never}")
+    print(f"  from the first covered:   after {median(covered):g} frames (median), at most {covered[-1]}")
 
 
 def _print_curve(report: IdentityReport) -> None:
     if not report.curve:
-        print(f"over thresholds:            {report.curve_note}")
+        print(f"stricter thresholds:        {report.curve_note}")
         return
     strangers = sum(p.frames for p in report.strangers)
-    print(f"over thresholds:            {report.curve_note}")
-    # A dozen lines say it; --json and --plot have all of them.
+    print(f"stricter thresholds:        {report.curve_note}")
+    # A dozen rows are enough here; --json and --plot have all of them.
     step = -(-len(report.curve) // 12)
     points = report.curve[::-1][::step][::-1]
     print_table(
-        "Over thresholds",
-        ["threshold", "precision", "recall", "strangers named"],
+        "Names at stricter thresholds",
+        ["threshold", "precision", "recall", "strangers named by mistake"],
         [
             (
                 f"{point.threshold:.3f}",
@@ -478,15 +483,15 @@ def reid(
         Path,
         typer.Argument(
             metavar="GALLERY|FOLDER",
-            help="A gallery; or images: with Market-1501's names, flat or in query/ and bounding_box_test/, or one "
-            "sub-folder an identity.",
+            help="A gallery; or a folder of images with Market-1501's names (also in query/ and bounding_box_test/), "
+            "or with one sub-folder an identity.",
         ),
     ],
     queries: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
             "--queries",
-            help="A folder of images to ask for. Default: query/, else the first image of each identity and camera.",
+            help="A folder of query images. Default: query/, else the first image of each identity and camera.",
         ),
     ] = None,
     collection: Collection = None,
@@ -500,12 +505,12 @@ def reid(
     as_json: AsJson = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Rank-k, mAP and mINP by Market-1501's protocol, through the gallery's index (HNSW) and exactly.
+    """Compute rank-k, mAP and mINP by Market-1501's protocol, with the gallery's index (HNSW) and with exact search.
 
     Example: gtrack eval reid Market-1501-v15.09.15 --reid-weights osnet_x0_25_msmt17.onnx
 
-    Images of the query's person from the query's camera are ignored, as are junk images (-1); distractors (0000) are
-    never right. A gallery without --queries needs no model: its own entries are asked for.
+    Images of the query's person from the query's camera are ignored, and junk images (-1) too; distractors (0000) are
+    never right. A gallery without --queries needs no model: its own entries are the queries.
     """
     from tracking.evaluation import evaluate_reid
     from tracking.identification.gallery_source import EmbedderOptions
@@ -513,7 +518,7 @@ def reid(
     options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download)
     with (
         bar("embedding", "images", no_progress) as progress,
-        bar("asking", "queries", no_progress) as search_progress,
+        bar("searching", "queries", no_progress) as search_progress,
     ):
         report = evaluate_reid(
             target,
@@ -525,7 +530,7 @@ def reid(
             search_progress=search_progress,
         )
     for path, reason in report.skipped:
-        say(f"not used: {path} ({reason})")
+        say(f"skipped: {path} ({reason})")
     if as_json:
         print_json_lines(_reid_json(report, target))
     else:
@@ -557,7 +562,7 @@ def _reid_json(report: ReidReport, target: Path) -> list[dict[str, Any]]:
 def _print_reid(report: ReidReport, target: Path) -> None:
     ranks = list(next(iter(report.scores.values())).ranks)
     print_table(
-        f"{target}, model {report.model} (percent)",
+        f"Search in {target} with model {report.model} (percent)",
         ["search", *(f"rank-{k}" for k in ranks), "mAP", "mINP"],
         [
             (search, *(f"{100 * value:.1f}" for value in (*scores.ranks.values(), scores.mean_ap, scores.mean_inp)))
@@ -565,7 +570,7 @@ def _print_reid(report: ReidReport, target: Path) -> None:
         ],
     )
     print(
-        f"{report.queries - report.unanswerable} queries ({report.unanswerable} more have nobody to be found), "
+        f"{report.queries - report.unanswerable} queries ({report.unanswerable} more have no right entry), "
         f"{report.entries} entries of {report.identities} identities in {report.cameras} cameras, "
-        f"{report.distractors} distractors, {report.ignored} junk images ignored, {len(report.skipped)} not used"
+        f"{report.distractors} distractors, {report.ignored} junk images ignored, {len(report.skipped)} images skipped"
     )

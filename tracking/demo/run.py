@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db import ContactRow, Gallery, IngestReport, Match, ingest_folder, write_contact_sheet
-from tracking.evaluation.identity import PersonReport, evaluate_identity
+from tracking.evaluation.identity import evaluate_identity
+from tracking.evaluation.identity_report import PersonReport
 from tracking.evaluation.track_table import read_track_table
 from tracking.evaluation.truth import scene_truth
 from tracking.identification.gallery_source import EmbedderOptions

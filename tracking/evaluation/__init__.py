@@ -1,4 +1,4 @@
-"""How good a result is, against a truth: tracks, names, and the embeddings behind the names."""
+"""Evaluation against a ground truth: of tracks, of names, and of the embeddings behind the names."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A picture of an `IdentityReport`: who was named how and when, and what a stricter threshold would do."""
+"""A picture of an `IdentityReport`: the names of each person over time, and the curve over thresholds."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from gallery_db import atomic_path
 from gallery_db.distribution import require_package
 from tracking.errors import OutputError
-from tracking.evaluation.identity import RIGHT, UNCOVERED, UNNAMED, WRONG, IdentityReport
+from tracking.evaluation.identity_report import RIGHT, UNCOVERED, UNNAMED, WRONG, IdentityReport
+from tracking.results.sinks import atomic_output
 
 __all__ = ["plot_identity"]
 
 _COLOURS = {RIGHT: "#2a9d5c", WRONG: "#d1423f", UNNAMED: "#f0b840", UNCOVERED: "#c9ccd1"}
-_WORDS = {RIGHT: "named rightly", WRONG: "named wrongly", UNNAMED: "unnamed", UNCOVERED: "no track"}
-_STRANGER = "#7a56b5"
-_PRECISION = "#2d6cdf"
+_LABELS = {RIGHT: "right name", WRONG: "wrong name", UNNAMED: "no name", UNCOVERED: "no track"}
+_STRANGER_COLOUR = "#7a56b5"
+_PRECISION_COLOUR = "#2d6cdf"
 
 
 def plot_identity(report: IdentityReport, path: str | os.PathLike[str], *, title: str = "") -> None:
-    """Draw a report: a line a person over time, and the figures over thresholds.
+    """Draw a report: a row for each person over time, and the figures over thresholds.
 
     Args:
-        report: What to draw.
-        path: The picture; its suffix chooses the format (.png, .svg, .pdf).
-        title: What stands above.
+        report: The report.
+        path: The picture; its suffix selects the format (.png, .svg, .pdf).
+        title: The title above the picture.
 
     Raises:
         OutputError: The picture cannot be written, or there is no such format.
@@ -41,29 +41,28 @@ def plot_identity(report: IdentityReport, path: str | os.PathLike[str], *, title
     suffix = target.suffix.lower().removeprefix(".")
     if suffix not in FigureCanvasAgg.filetypes:
         raise OutputError(f"cannot write {target}: Matplotlib has no format {target.suffix!r}.", hint="Use .png.")
-    # Figure and not pyplot: no window system and no global state is touched.
+    # Figure instead of pyplot: no window system and no global state is touched.
     figure = Figure(figsize=(11, 3.6 + 0.32 * len(report.people)), layout="constrained")
     FigureCanvasAgg(figure)
     timeline, curve = figure.subplots(2, 1, height_ratios=[0.32 * len(report.people) + 0.6, 3.0])
     _draw_timeline(timeline, report)
     _draw_curve(curve, report)
     if title:
-        # Names with a dollar sign in them are no formulas.
+        # A dollar sign in a name starts no formula.
         figure.suptitle(title.replace("$", r"\$"), fontsize=11)
-    try:
-        with atomic_path(target) as part:
-            figure.savefig(part, format=suffix, dpi=120)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}.") from error
+    with atomic_output(target) as temporary:
+        figure.savefig(temporary, format=suffix, dpi=120)
 
 
 def _draw_timeline(axes: Any, report: IdentityReport) -> None:
+    from matplotlib.patches import Patch
+
     for row, person in enumerate(report.people):
         mine = np.flatnonzero(report.person_of == row)
-        frames, verdicts = report.frame_of[mine], report.verdict_of[mine]
-        for verdict, colour in _COLOURS.items():
-            there = np.sort(frames[verdicts == verdict])
-            runs = np.split(there, np.flatnonzero(np.diff(there) > 1) + 1) if len(there) else []
+        frames, outcomes = report.frame_of[mine], report.outcome_of[mine]
+        for outcome, colour in _COLOURS.items():
+            found = np.sort(frames[outcomes == outcome])
+            runs = np.split(found, np.flatnonzero(np.diff(found) > 1) + 1) if len(found) else []
             spans = [(int(run[0]) - 0.5, len(run)) for run in runs]
             axes.broken_barh(spans, (row - 0.36, 0.72), color=colour, linewidth=0)
         if not person.known:
@@ -72,14 +71,8 @@ def _draw_timeline(axes: Any, report: IdentityReport) -> None:
     axes.set_ylim(len(report.people) - 0.4, -0.6)
     axes.set_xlim(report.frames[0] - 0.5, report.frames[1] + 0.5)
     axes.set_xlabel("frame")
-    handles = [_patch(_COLOURS[verdict], _WORDS[verdict]) for verdict in _COLOURS]
+    handles = [Patch(color=colour, label=_LABELS[outcome]) for outcome, colour in _COLOURS.items()]
     axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, frameon=False)
-
-
-def _patch(colour: str, label: str) -> Any:
-    from matplotlib.patches import Patch
-
-    return Patch(color=colour, label=label)
 
 
 def _draw_curve(axes: Any, report: IdentityReport) -> None:
@@ -89,13 +82,15 @@ def _draw_curve(axes: Any, report: IdentityReport) -> None:
         return
     thresholds = [point.threshold for point in report.curve]
     strangers = sum(p.frames for p in report.strangers)
-    axes.plot(thresholds, [point.precision for point in report.curve], color=_PRECISION, label="precision")
-    axes.plot(thresholds, [point.recall for point in report.curve], color=_COLOURS[RIGHT], label="recall")
+    precision = [point.precision for point in report.curve]
+    axes.plot(thresholds, precision, color=_PRECISION_COLOUR, label="precision (right names / names)")
+    recall = [point.recall for point in report.curve]
+    axes.plot(thresholds, recall, color=_COLOURS[RIGHT], label="recall (known people with the right name)")
     if strangers:
         shares = [point.strangers_named / strangers for point in report.curve]
-        axes.plot(thresholds, shares, color=_STRANGER, linestyle="--", label="strangers named by mistake")
+        axes.plot(thresholds, shares, color=_STRANGER_COLOUR, linestyle="--", label="strangers named by mistake")
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel("largest accepted cosine distance (names of this run beyond it taken off)")
+    axes.set_xlabel("threshold: largest accepted cosine distance (names above it are removed)")
     axes.set_ylabel("share of person-frames")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="center left")
+    axes.legend(fontsize=8, loc="center right")

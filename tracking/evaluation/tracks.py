@@ -1,10 +1,10 @@
 """HOTA, CLEAR and Identity of a result, computed by TrackEval from MOTChallenge ground truth.
 
-TrackEval reads, prepares and scores; here files are checked, numbered from 0 and translated. A result is judged by
-``track_id`` (each track an object) or by ``gallery_id`` (each identity an object, however many tracks it has). By
-``gallery_id``, a box without a name stays a hypothesis: its track stands for it, as a nameless object of its own. Left
-out it would cost detection measures that have nothing to do with names. Where a name stands twice in a frame, the
-nearer evidence keeps it, and the other box counts as one without a name.
+TrackEval reads, prepares and scores; this module checks the data and writes it for TrackEval. A result is scored by
+``track_id`` (each track is an object) or by ``gallery_id`` (each identity is an object, however many tracks it has). By
+``gallery_id``, a box without a name belongs to the object of its track. If such boxes were left out, detection metrics
+would fall for reasons that have nothing to do with names. If two boxes of a frame have the same name, the box with the
+smaller distance keeps it, and the other one counts as a box without a name.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tracking.errors import EvaluationError
 from tracking.evaluation.track_table import FrameRange, TrackTable
 from tracking.evaluation.truth import Truth
+from tracking.results.formatting import natural_key
 
 __all__ = ["BENCHMARKS", "By", "TrackScores", "evaluate_tracks", "require_trackeval"]
 
@@ -35,18 +36,18 @@ _SEQUENCE, _TRACKER = "sequence", "result"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackScores:
-    """The figures of one way to look at a result.
+    """TrackEval's figures of a result.
 
     Attributes:
-        by: What makes a box's object: ``"track_id"`` or ``"gallery_id"``.
-        truth: What makes a true box's object: ``"id"`` (an appearance) or ``"person"``.
-        benchmark: By whose rules the ground truth was prepared.
-        metrics: Metric (``"HOTA"``, ``"CLEAR"``, ``"Identity"``) to TrackEval's figures by their names, as they are:
-            ratios in [0, 1] and counts; those of HOTA that there are for each alpha averaged over it.
+        by: The objects of the result: ``"track_id"`` or ``"gallery_id"``.
+        truth: The objects of the ground truth: ``"id"`` or ``"person"``.
+        benchmark: The benchmark whose rules prepared the ground truth.
+        metrics: Metric (``"HOTA"``, ``"CLEAR"``, ``"Identity"``) to TrackEval's figures by name: ratios in [0, 1] and
+            counts. HOTA's figures are averaged over alpha.
         printed: The same as TrackEval prints it: percentages to five digits, and counts.
         counts: TrackEval's Dets, GT_Dets, IDs and GT_IDs.
-        unnamed: Boxes without a name, by ``gallery_id``; else 0.
-        duplicates: Boxes that lost their name to another box of the frame, by ``gallery_id``; else 0.
+        unnamed: Number of boxes without a name, by ``gallery_id``; else 0.
+        duplicates: Number of boxes that lost their name to another box of the frame, by ``gallery_id``; else 0.
     """
 
     by: By
@@ -60,14 +61,14 @@ class TrackScores:
 
 
 def require_trackeval() -> Any:
-    """The library, imported.
+    """Import TrackEval and return it.
 
     Raises:
         EvaluationError: It is not installed.
     """
     if find_spec("trackeval") is None:
-        raise EvaluationError("the measures of tracks need TrackEval, which is not installed.", hint=_INSTALL)
-    # It reports missing parts of itself on stdout, where results go.
+        raise EvaluationError("the metrics of tracks need TrackEval, which is not installed.", hint=_INSTALL)
+    # It prints its missing optional parts to stdout, which is for results.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
             return import_module("trackeval")
@@ -89,13 +90,13 @@ def evaluate_tracks(
     """Score a result with TrackEval.
 
     Args:
-        tracks: The result.
-        truth: Ground truth; if it says who is who, people are the objects, else its ids.
-        by: What is one object of the result.
-        benchmark: Whose rules prepare the ground truth: ``"MOT15"`` (every row of it counts) or ``"MOT16"``,
-            ``"MOT17"``, ``"MOT20"`` (only pedestrians count; boxes on distractors are no mistakes). ``"auto"``:
-            MOT20 by the sequence's name, else MOT17 where the ground truth has classes, else MOT15.
-        frame_range: Only these frames, of both.
+        tracks: The tracked boxes.
+        truth: The ground truth. If it says who is who, its objects are people, else its ids.
+        by: The objects of the result.
+        benchmark: The rules that prepare the ground truth: ``"MOT15"`` (every row counts) or ``"MOT16"``, ``"MOT17"``,
+            ``"MOT20"`` (only pedestrians count; boxes on distractors are no errors). ``"auto"``: MOT20 by the
+            sequence's name, else MOT17 where the ground truth has classes, else MOT15.
+        frame_range: Score only these frames.
 
     Raises:
         EvaluationError: TrackEval is missing or refuses the data; the result has frames beyond the sequence's end.
@@ -109,7 +110,7 @@ def evaluate_tracks(
         benchmark = "MOT15" if not truth.classed else "MOT20" if truth.name.upper().startswith("MOT20") else "MOT17"
     if benchmark != "MOT15" and not truth.classed:
         raise EvaluationError(
-            f"{truth.path} has no classes in its eighth column, as {benchmark} has them.", hint="Use MOT15."
+            f"{truth.path} has no classes in its eighth column, which {benchmark} needs.", hint="Use MOT15."
         )
     _check_length(tracks, truth)
     tracks, truth = tracks.between(frame_range), truth.between(frame_range)
@@ -120,10 +121,10 @@ def evaluate_tracks(
     ids, duplicates = _object_ids(tracks, by)
     true_ids = np.unique(truth.ids, return_inverse=True)[1] + 1
     if truth.persons is not None:
-        # Rows that do not count have no person, and still need ids that are unique in their frame.
+        # Rows that do not count have no person, but they need ids that are unique in their frame.
         true_ids = np.where(truth.persons >= 0, truth.persons + 1, len(truth.people) + true_ids)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         _write(
             folder / "gt" / _SEQUENCE / "gt" / "gt.txt",
             truth.frames - first,
@@ -162,17 +163,17 @@ def evaluate_tracks(
 
 
 def _check_length(tracks: TrackTable, truth: Truth) -> None:
-    """A result longer than the sequence belongs to another one."""
+    """Raise an error if the result is longer than the sequence: then it belongs to another one."""
     if truth.frame_count is not None and len(tracks) and int(tracks.frames.max()) >= truth.frame_count:
         raise EvaluationError(
             f"{tracks.path} has a box in frame {int(tracks.frames.max())}, and {truth.name} has {truth.frame_count} "
             f"frames (the last is {truth.frame_count - 1}).",
-            hint="Frames count from 0 in track-v1 and from 1 in MOTChallenge text. Is it another video?",
+            hint="Give the result of the same video. Frames count from 0 in track-v1, and from 1 in MOTChallenge text.",
         )
 
 
 def _length(tracks: TrackTable, truth: Truth, frame_range: FrameRange) -> int:
-    """The number of the frame behind the last one."""
+    """Return the number of the frame after the last one."""
     last = [int(frames.max()) + 1 for frames in (tracks.frames, truth.frames) if len(frames)]
     ends = [truth.frame_count] if truth.frame_count is not None else last
     length = max(ends)
@@ -180,11 +181,14 @@ def _length(tracks: TrackTable, truth: Truth, frame_range: FrameRange) -> int:
 
 
 def _object_ids(tracks: TrackTable, by: By) -> tuple[NDArray[np.int64], int]:
-    """One number an object, from 1; and how many boxes lost their name to another box of the frame."""
-    order = sorted(range(len(tracks.track_ids)), key=lambda code: _natural(tracks.track_ids[code]))
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(1, len(order) + 1)
-    by_track = place[tracks.tracks] if len(tracks) else np.empty(0, np.int64)
+    """Return the number of each box's object, from 1; and how many boxes lost their name to another box of the frame.
+
+    Tracks are numbered in their natural order, so that ids keep the order that they have in MOTChallenge text.
+    """
+    order = sorted(range(len(tracks.track_ids)), key=lambda code: natural_key(tracks.track_ids[code]))
+    number_of_code = np.empty(len(order), np.int64)
+    number_of_code[order] = np.arange(1, len(order) + 1)
+    by_track = number_of_code[tracks.tracks] if len(tracks) else np.empty(0, np.int64)
     if by == "track_id":
         return by_track, 0
     named = tracks.names >= 0
@@ -198,17 +202,9 @@ def _object_ids(tracks: TrackTable, by: By) -> tuple[NDArray[np.int64], int]:
         seen.add(key)
     lost = int((named & ~kept).sum())
     if not tracks.has_tracks:
-        # Nothing joins the nameless boxes of gallery_only: each is an object of its own.
+        # With gallery_only, no track connects the boxes without a name: each is an object of its own.
         by_track = np.arange(1, len(tracks) + 1)
     return np.where(kept, tracks.names + 1, len(tracks.gallery_ids) + by_track), lost
-
-
-def _natural(track_id: str) -> tuple[int, int, str]:
-    """Numbers by value and before words, so that ids keep the order that they have in MOTChallenge text."""
-    try:
-        return 0, int(track_id), ""
-    except ValueError:
-        return 1, 0, track_id
 
 
 def _write(
@@ -218,7 +214,7 @@ def _write(
     ltwh: NDArray[np.float64],
     rest: Iterable[tuple[int, int]],
 ) -> None:
-    """MOTChallenge text; every float is written so that it is read back as it was."""
+    """Write MOTChallenge text; every float is written in full precision."""
     file.parent.mkdir(parents=True)
     with file.open("w", encoding="ascii") as stream:
         for frame, id_, box, (mark, class_id) in zip(frames.tolist(), ids.tolist(), ltwh.tolist(), rest, strict=True):
@@ -226,7 +222,7 @@ def _write(
 
 
 def _run(trackeval: Any, folder: Path, benchmark: str, length: int, result: str) -> dict[Any, dict[str, Any]]:
-    """Metric object to its figures, by TrackEval's own dataset loader and metric classes."""
+    """Run TrackEval's own dataset loader and metrics; return each metric object with its figures."""
     settings = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
     metrics = [
         trackeval.metrics.HOTA(),
@@ -249,7 +245,7 @@ def _run(trackeval: Any, folder: Path, benchmark: str, length: int, result: str)
             )
             raw = dataset.get_raw_seq_data(_TRACKER, _SEQUENCE)
             data = dataset.get_preprocessed_seq_data(raw, "pedestrian")
-            # Combined over the one sequence, as its own command does before it prints.
+            # Combined over the one sequence, as TrackEval's own command does before it prints.
             return {m: m.combine_sequences({_SEQUENCE: m.eval_sequence(data)}) for m in metrics}
     except trackeval.utils.TrackEvalException as error:
         raise EvaluationError(f"TrackEval refuses {result}: {error}") from error

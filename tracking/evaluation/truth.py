@@ -1,4 +1,4 @@
-"""Where everybody really was, and who they are."""
+"""The ground truth of a video: the true boxes, and who is who."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ class Truth:
     """The true boxes of a video as parallel arrays, one row a box.
 
     Attributes:
-        path: Where it is from, for messages.
+        path: Its file, for messages.
         name: Name of the sequence.
         frames: (N,) int64, 0-based.
-        ids: (N,) int64: appearances. Of MOTChallenge the ids as they are; of a scene one for each stay in sight.
+        ids: (N,) int64, one id for each sighting of a person: MOTChallenge's ids, or of a scene one for each time that
+            a person is in the image without a gap.
         xyxy: (N, 4) float64, corners in pixels.
         ltwh: (N, 4) float64, left, top, width, height.
-        visible: (N,) float64: the visible part of the object, in [0, 1]; 1 where nothing says.
-        marks: (N,) int64: 0 on rows that MOTChallenge does not count, and where a scene's person is all hidden.
-        classes: (N,) int64, as MOT16 and later number them; 1 (a pedestrian) where there are none.
+        visible: (N,) float64, the visible part of the object, in [0, 1]; 1 where it is unknown.
+        marks: (N,) int64, 0 for rows that MOTChallenge does not count, and where a scene's person is hidden completely.
+        classes: (N,) int64, the classes of MOT16 and later; 1 (a pedestrian) where the file has none.
         classed: Whether the file has such classes.
-        people: Names; empty where nobody said who is who.
-        persons: (N,) int64, rows of `people`, -1 on rows of MOTChallenge that do not count; None without `people`.
-        known: Names of those whom the gallery knew, where the truth says so itself (a scene's does).
+        people: Names of the people; empty where it is unknown who is who.
+        persons: (N,) int64, indices in `people`, -1 for rows of MOTChallenge that do not count; None without `people`.
+        known: Names of the people whom the gallery had; None where the ground truth does not list them.
         frame_count: Number of frames of the video, None where unknown.
         fps: Frames per second, None where unknown.
     """
@@ -65,11 +66,11 @@ class Truth:
 
     @property
     def counts(self) -> NDArray[np.bool_]:
-        """(N,) bool: the rows that count: people, and not marked to be left out."""
+        """(N,) bool, the rows that count: pedestrians that are not marked to be left out."""
         return np.asarray((self.marks != 0) & (self.classes == 1), np.bool_)
 
     def between(self, frame_range: FrameRange) -> Truth:
-        """The rows of a range of frames."""
+        """Return the rows of a range of frames."""
         if frame_range == _NO_LIMIT:
             return self
         rows = np.flatnonzero(in_range(self.frames, frame_range))
@@ -86,14 +87,14 @@ class Truth:
         )
 
     def with_people(self, who: Mapping[int, str], source: str) -> Truth:
-        """The same, with each appearance's person.
+        """Return the ground truth with the person of each id.
 
         Args:
             who: Ground-truth id to person.
-            source: Where that stands, for messages.
+            source: The file with these, for messages.
 
         Raises:
-            EvaluationError: An id has no person, or one person is in a frame twice.
+            EvaluationError: An id has no person, or a person is in a frame twice.
         """
         counts = self.counts
         missing = sorted(set(self.ids[counts].tolist()) - set(who))
@@ -118,13 +119,13 @@ class Truth:
             raise EvaluationError(
                 f"{source}: {people[person]!r} is in frame {frame} {len(ids)} times, as ids "
                 f"{', '.join(map(str, ids))} of {self.path}.",
-                hint="Ids that are in a frame together are different people.",
+                hint="Give different people to ids that are in the same frame.",
             )
         return replace(self, people=people, persons=persons)
 
 
 def read_people(path: str | os.PathLike[str]) -> dict[int, str]:
-    """Who is who: a CSV file with the columns ``gt_id`` and ``person``; several ids may be one person.
+    """Read who is who: a CSV file with the columns ``gt_id`` and ``person``; several ids may be one person.
 
     Raises:
         EvaluationError: The file cannot be read, or a line is not of that form; names the line.
@@ -163,14 +164,14 @@ def read_people(path: str | os.PathLike[str]) -> dict[int, str]:
 
 
 def read_truth(path: str | os.PathLike[str], people: str | os.PathLike[str] | None = None) -> Truth:
-    """Read a truth: MOTChallenge ground truth (a sequence's folder or its gt.txt), or a scene's ``truth.json``.
+    """Read ground truth: of MOTChallenge (a sequence's folder or its gt.txt), or a scene's ``truth.json``.
 
     Args:
-        path: Where it is.
-        people: Who is who, as `read_people` reads it; a scene's truth knows by itself.
+        path: The folder or file.
+        people: The file of `read_people`; not for a scene, whose ground truth lists the people.
 
     Raises:
-        EvaluationError: It is no truth, or the people do not fit; names the place.
+        EvaluationError: It is not ground truth, or the people do not fit; names the file.
         MotTextError: A damaged MOTChallenge file; names the line.
     """
     place = Path(path)
@@ -186,7 +187,7 @@ def read_truth(path: str | os.PathLike[str], people: str | os.PathLike[str] | No
         ) from error
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
         if people is not None:
-            raise EvaluationError(f"{place} says itself who is who; leave {people} out.")
+            raise EvaluationError(f"{place} already says who is who.", hint=f"Leave out {people}.")
         try:
             document = json.loads(place.read_bytes())
         except ValueError as error:
@@ -212,20 +213,20 @@ def read_truth(path: str | os.PathLike[str], people: str | os.PathLike[str] | No
         at = int(np.argmax(rows.frames))
         raise EvaluationError(
             f"{rows.path}, line {rows.lines[at]}: frame {rows.frames[at] + 1} of a sequence of "
-            f"{sequence.frame_count} frames, as its seqinfo.ini says."
+            f"{sequence.frame_count} frames (by its seqinfo.ini)."
         )
     return truth if people is None else truth.with_people(read_people(people), str(people))
 
 
-def scene_truth(document: Mapping[str, Any], *, path: str = "the truth") -> Truth:
-    """The truth of a scene, as ``gtrack demo`` writes it.
+def scene_truth(document: Mapping[str, Any], *, path: str = "the ground truth") -> Truth:
+    """Convert the ground truth of a scene, as ``gtrack demo`` writes it.
 
-    An appearance is a stay in the image without a gap.
+    A sighting, with an id of its own, is a time in the image without a gap.
 
     Args:
         document: ``known`` and ``strangers`` (names) and ``frames``, each with ``frame`` and ``people`` (``name``,
             ``box`` as xyxy, ``visible``).
-        path: What to call it in messages.
+        path: Its name in messages.
 
     Raises:
         EvaluationError: It is not of that form.
@@ -243,19 +244,19 @@ def scene_truth(document: Mapping[str, Any], *, path: str = "the truth") -> Trut
         last_listed = max((int(frame["frame"]) for frame in document["frames"]), default=-1)
     except (KeyError, TypeError, ValueError) as error:
         raise EvaluationError(
-            f"{path}: not the truth of a scene ({type(error).__name__}: {error}).",
+            f"{path}: not the ground truth of a scene ({type(error).__name__}: {error}).",
             hint="Expected known, strangers and frames with people, as truth.json of gtrack demo has them.",
         ) from error
     array = array[np.argsort(array[:, 0], kind="stable")]
     frames, persons, xyxy = array[:, 0].astype(np.int64), array[:, 1].astype(np.int64), array[:, 2:6]
     ids = np.zeros(len(array), np.int64)
-    stays = 0
+    sightings = 0
     for person in range(len(people)):
         mine = np.flatnonzero(persons == person)
         if len(mine):
             number = np.cumsum(np.diff(frames[mine], prepend=frames[mine[0]]) > 1)
-            ids[mine] = stays + 1 + number
-            stays += int(number[-1]) + 1
+            ids[mine] = sightings + 1 + number
+            sightings += int(number[-1]) + 1
     return Truth(
         path=path,
         name=Path(path).stem,

@@ -98,13 +98,13 @@ def test_counts_of_covered_and_of_all(tmp_path: Path) -> None:
     assert (ann.name, ann.known, bob.known, sam.known) == ("ann", True, True, False)
     assert (ann.in_sight, ann.frames, ann.right, ann.wrong, ann.unnamed) == (6, 3, 2, 0, 1)
     assert (sam.in_sight, sam.frames, sam.right, sam.wrong, sam.by_name) == (6, 2, 1, 1, 1)
-    assert ann.called == {"ann": 2}
-    assert (ann.spans, ann.seen) == ([(0, 5)], (1, 3))
+    assert ann.names_given == {"ann": 2}
+    assert (ann.spans, ann.right_span) == ([(0, 5)], (1, 3))
     assert found.owners == {"unknown-0001": "sam"}
     # ann's box of frame 2 and the one at 600.
     assert found.named_elsewhere == 2
     assert found.frames == (0, 5)
-    assert found.verdict_of[found.person_of == 0].tolist() == [1, 3, 0, 3, 0, 0]
+    assert found.outcome_of[found.person_of == 0].tolist() == [1, 3, 0, 3, 0, 0]
 
 
 def test_ranges(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_boxes_and_people_are_matched_one_to_one(
     assert found.named_elsewhere == 0
 
 
-def test_a_person_out_of_sight_for_a_frame_starts_anew(tmp_path: Path) -> None:
+def test_a_person_out_of_sight_for_a_frame_loses_the_track(tmp_path: Path) -> None:
     """As in CLEAR MOT, only the frame before counts: a box that then fits somebody else better is theirs."""
     gt = [(0, 1, 100.0), (2, 1, 100.0), (2, 2, 103.0)]
     found = report(tmp_path, gt, [(0, "1", 100.0, "ann"), (2, "1", 103.0, "bob")])
@@ -211,7 +211,7 @@ def test_waiting_for_the_first_right_name(tmp_path: Path) -> None:
     rows: list[Row] = [(2, "1", 100.0, None), (3, "1", 100.0, "bob"), (4, "1", 100.0, "ann")]
     rows += [(20, "2", 100.0, "ann"), (1, "3", 200.0, None), (0, "4", 300.0, "unknown-0001")]
     found = report(tmp_path, gt, rows)
-    stays = {(a.person, a.number): a for a in found.appearances}
+    stays = {(a.person, a.number): a for a in found.sightings}
     assert (stays["ann", 1].covered, stays["ann", 1].named) == (2, 4)
     assert (stays["ann", 1].wait, stays["ann", 1].wait_covered) == (4, 2)
     assert (stays["ann", 5].wait, stays["ann", 5].wait_covered) == (0, 0)
@@ -250,8 +250,10 @@ def test_curve(tmp_path: Path) -> None:
     truth = read_truth(tmp_path / "gt.txt", tmp_path / "people.csv")
     without = evaluate_identity(read_track_table(payload), truth, KNOWN)
     assert without.curve == ()
-    assert "without gallery_distance" in without.curve_note
-    assert report(tmp_path, gt, [(0, "1", 100.0, None)]).curve_note.startswith("nobody was named")
+    assert "names without gallery_distance" in without.curve_note
+    assert report(tmp_path, gt, [(0, "1", 100.0, None)]).curve_note.startswith(
+        "no curve: the run gave no name from the gallery"
+    )
 
 
 def test_a_scene_s_truth_knows_who_was_known(tmp_path: Path) -> None:
@@ -275,8 +277,8 @@ def test_a_scene_s_truth_knows_who_was_known(tmp_path: Path) -> None:
     assert (ann.in_sight, ann.right) == (2, 2), "hidden by more than 70 %, she cannot be asked for"
     assert ann.spans == [(0, 1), (3, 3)]
     assert found.named_elsewhere == 0, "a name on somebody hidden is not one on nobody"
-    assert [(a.person, a.first) for a in found.appearances] == [("ann", 0), ("stranger-1", 0), ("ann", 3)]
-    with pytest.raises(EvaluationError, match="not the truth of a scene"):
+    assert [(a.person, a.first) for a in found.sightings] == [("ann", 0), ("stranger-1", 0), ("ann", 3)]
+    with pytest.raises(EvaluationError, match="not the ground truth of a scene"):
         scene_truth({"known": ["ann"], "frames": []})
 
 
@@ -298,8 +300,8 @@ def test_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Image.open(tmp_path / "names.png") as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24) or []}
         assert min(picture.size) > 400
-    for verdict in identity_plot._COLOURS.values():
-        assert tuple(bytes.fromhex(verdict[1:])) in colours, "each verdict is to be seen"
+    for colour in identity_plot._COLOURS.values():
+        assert tuple(bytes.fromhex(colour[1:])) in colours, "each outcome is drawn"
     plot_identity(report(tmp_path, gt, [(0, "1", 100.0, None)]), tmp_path / "none.svg")
     assert (tmp_path / "none.svg").stat().st_size > 1000
     with pytest.raises(OutputError, match=r"no format '\.doc'"):
