@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cli.gallery.commands import Collection, bar
-from cli.options import Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
-from cli.output import print_json_lines, print_table, say
+from cli.options import Collection, Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
+from cli.output import print_json_lines, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from tracking.evaluation import IdentityReport, ReidReport, TrackScores, TrackTable, Truth
@@ -517,8 +516,8 @@ def reid(
 
     options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download)
     with (
-        bar("embedding", "images", no_progress) as progress,
-        bar("searching", "queries", no_progress) as search_progress,
+        progress_bar("embedding", "images", no_progress) as progress,
+        progress_bar("searching", "queries", no_progress) as search_progress,
     ):
         report = evaluate_reid(
             target,

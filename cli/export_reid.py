@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cli.gallery.commands import bar
 from cli.options import Download, ModelsDir, NoProgress
-from cli.output import print_error, print_json_lines, print_table, say
+from cli.output import print_error, print_json_lines, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from tracking.reid.export.report import ExportReport
@@ -148,7 +147,7 @@ def reid(
         crops=crops,
         timing=timing,
     )
-    with bar("downloading", "bytes", no_progress) as progress:
+    with progress_bar("downloading", "bytes", no_progress) as progress:
         path = resolve_weights(weights, models_dir, download=download, progress=progress)
     report = export_reid(path, options, notify=say)
     if as_json:

@@ -13,17 +13,8 @@ from typing import Annotated
 
 import typer
 
-from cli import (
-    demo,
-    detect,
-    evaluate,
-    export,
-    importing,
-    listing,
-    run,
-    schema,
-)
-from cli.gallery import calibrate, curate, serve, transfer
+from cli import demo, detect, evaluate, export, importing, listing, run, schema
+from cli.gallery.app import app as gallery_app
 from cli.output import print_error
 from gallery_db.errors import GtrackError
 
@@ -59,18 +50,10 @@ def _root(
 app.command("run")(run.run)
 app.command("detect")(detect.detect)
 app.command("demo")(demo.demo)
-# gallery.app, with the commands of all these modules.
-app.add_typer(curate.app, name="gallery")
-curate.app.command("calibrate")(calibrate.calibrate)
-curate.app.command("export")(transfer.export)
-curate.app.command("import")(transfer.import_)
-curate.app.command("reembed")(transfer.reembed)
+app.add_typer(gallery_app, name="gallery")
 app.add_typer(evaluate.app, name="eval")
-app.add_typer(export.app, name="export")
 app.add_typer(importing.app, name="import")
 app.add_typer(export.app, name="export")
-curate.app.command("serve")(serve.serve)
-curate.app.command("flush")(serve.flush)
 app.command("list")(listing.list_names)
 app.command("schema")(schema.schema)
 

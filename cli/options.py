@@ -9,7 +9,9 @@ from typing import Annotated, Optional
 import typer
 
 __all__ = [
+    "AsJson",
     "BatchSize",
+    "Collection",
     "Device",
     "Download",
     "Duration",
@@ -28,6 +30,16 @@ __all__ = [
     "ScoreThreshold",
     "SearchChoice",
     "Threads",
+]
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one object a line.")]
+Collection = Annotated[
+    Optional[str],  # noqa: UP045 - typer evaluates it on Python 3.10 as well
+    typer.Option(
+        "--collection",
+        help="Name of a collection; a gallery has one for each embedding model. Default: the first.",
+    ),
 ]
 
 

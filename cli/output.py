@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from cli.option_names import with_option_names
 
-__all__ = ["print_error", "print_json_lines", "print_table", "say"]
+__all__ = ["print_error", "print_json_lines", "print_table", "progress_bar", "say"]
 
 
 def say(message: str) -> None:
@@ -50,3 +51,12 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
         # Rich folds at 80 columns where nobody looks; paths in a file or a pipe stay whole.
         console = Console(width=200)
     console.print(table)
+
+
+@contextmanager
+def progress_bar(title: str, unit: str, no_progress: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a progress bar on stderr, unless it was switched off."""
+    from tracking import progress
+
+    with progress.progress_bar(title, unit, enabled=not no_progress) as update:
+        yield update

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cli.gallery.commands import AsJson, Collection, tell_notices
-from cli.options import GalleryPath
+from cli.gallery.common import print_notices
+from cli.options import AsJson, Collection, GalleryPath
 from cli.output import print_json_lines, print_table, say
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def calibrate(
     if far is not None and not 0.0 < far < 0.5:
         raise OptionError(f"--far must be between 0 and 0.5, such as 0.05, got {far}.")
     with Gallery.open(gallery, collection=collection, write=store) as source:
-        tell_notices(source)
+        print_notices(source)
         found = calibrate_gallery(source, far=far, probe_size=looks, class_name=class_name)
         sure = [one for one in found if one.chosen is not None and (force or not (one.problems or one.keep_default))]
         if store and sure:
@@ -124,7 +124,7 @@ def _keep_books(
     from gallery_db import Gallery, reset_thresholds, set_threshold
 
     with Gallery.open(path, collection=collection, write=threshold is not None or reset) as gallery:
-        tell_notices(gallery)
+        print_notices(gallery)
         if threshold is not None:
             set_threshold(gallery, threshold, class_name)
         count = reset_thresholds(gallery, class_name) if reset else 0

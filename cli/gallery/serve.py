@@ -8,9 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from cli.gallery.commands import AsJson, bar
-from cli.options import NoProgress
-from cli.output import print_json_lines, print_table, say
+from cli.options import AsJson, NoProgress
+from cli.output import print_json_lines, print_table, progress_bar, say
 
 __all__ = ["flush", "serve"]
 
@@ -46,7 +45,7 @@ def serve(
             f"warning: whoever reaches {host} may read and change the gallery: Chroma's server asks for no password. "
             "Put a proxy in front of it that does."
         )
-    with bar("indexing", "entries", no_progress) as progress:
+    with progress_bar("indexing", "entries", no_progress) as progress:
         server = GalleryServer(gallery, host=host, port=port, notify=say, progress=progress)
     try:
         print(f"serving {gallery} at {server.address}", flush=True)
@@ -54,7 +53,7 @@ def serve(
             server.run(threading.Event())
     finally:
         say("stopping: taking in what is left and checking the index")
-        with bar("checking", "entries", no_progress) as progress:
+        with progress_bar("checking", "entries", no_progress) as progress:
             server.close(progress)
     print(f"{gallery} is no longer served")
 

@@ -8,9 +8,20 @@ from typing import Annotated
 
 import typer
 
-from cli.gallery.commands import Collection, bar, tell_notices
-from cli.options import Device, Download, GalleryPath, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
-from cli.output import print_table
+from cli.gallery.common import print_notices
+from cli.options import (
+    Collection,
+    Device,
+    Download,
+    GalleryPath,
+    Half,
+    ModelsDir,
+    NoProgress,
+    ReidWeights,
+    Runtime,
+    Threads,
+)
+from cli.output import print_table, progress_bar
 
 __all__ = ["export", "import_", "reembed"]
 
@@ -54,7 +65,10 @@ def export(
             f"expected a file name that ends in .parquet, got {str(target)!r}.",
             hint="Give --folders to write a tree of image folders.",
         )
-    with Gallery.open(gallery, collection=collection) as source, bar("exporting", "entries", no_progress) as progress:
+    with (
+        Gallery.open(gallery, collection=collection) as source,
+        progress_bar("exporting", "entries", no_progress) as progress,
+    ):
         if folders:
             tree = export_folders(source, target, overwrite=overwrite, progress=progress)
         else:
@@ -97,9 +111,9 @@ def import_(
     from gallery_db import import_parquet
 
     with (
-        bar("checking", "entries", no_progress) as check_progress,
-        bar("importing", "entries", no_progress) as progress,
-        bar("indexing", "entries", no_progress) as index_progress,
+        progress_bar("checking", "entries", no_progress) as check_progress,
+        progress_bar("importing", "entries", no_progress) as progress,
+        progress_bar("indexing", "entries", no_progress) as index_progress,
     ):
         report = import_parquet(
             gallery,
@@ -146,12 +160,12 @@ def reembed(
     if reid_weights is None:
         raise OptionError("no new model given.", hint="Give its weights with --reid-weights.")
     with Gallery.open(gallery, collection=collection) as source:
-        tell_notices(source)
+        print_notices(source)
     embedder = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download).load(None, None)
     with (
         VideoFrames() as frames,
-        bar("embedding", "entries", no_progress) as progress,
-        bar("indexing", "entries", no_progress) as index_progress,
+        progress_bar("embedding", "entries", no_progress) as progress,
+        progress_bar("indexing", "entries", no_progress) as index_progress,
     ):
         report = reembed_gallery(
             gallery,

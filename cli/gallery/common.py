@@ -1,0 +1,121 @@
+"""What the commands of `gtrack gallery` share: options, questions, progress bars, and how an entry is shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from cli.output import print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    from gallery_db import Entry, Gallery
+
+__all__ = [
+    "ClassName",
+    "EntryIds",
+    "Yes",
+    "changing",
+    "confirm",
+    "count_entries",
+    "entry_document",
+    "print_entries",
+    "print_notices",
+]
+
+ClassName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--class", help="Only entries of this class, where identities of several classes share the name."),
+]
+EntryIds = Annotated[list[str], typer.Argument(help="Ids of entries; `gtrack gallery show NAME` lists them.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+
+
+def print_notices(gallery: Gallery, first: int = 0) -> None:
+    """Print a gallery's notices (repairs, fallbacks) on stderr, from number `first` on."""
+    for notice in gallery.notices[first:]:
+        say(notice)
+
+
+@contextmanager
+def changing(path: str, collection: str | None, no_progress: bool) -> Iterator[Gallery]:
+    """Open a gallery for writing, and bring its index up to date at the end."""
+    from gallery_db import Gallery
+
+    with Gallery.open(path, collection=collection, write=True) as gallery:
+        print_notices(gallery)
+        printed = len(gallery.notices)
+        yield gallery
+        with progress_bar("indexing", "entries", no_progress) as progress:
+            gallery.sync_index(progress)
+        gallery.close(sync=False)
+        print_notices(gallery, printed)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask a question, and go on only after a yes. Where there is no terminal, only `--yes` goes on.
+
+    Raises:
+        OptionError: There is no terminal, and `--yes` was not given.
+        typer.Exit: The answer was not yes; exit code 1.
+    """
+    from tracking.errors import OptionError
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise OptionError(
+            f"this needs an answer, and there is no terminal to ask on: {question}", hint="Pass --yes to do it."
+        )
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # stdout is for results
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        say("nothing was changed")
+        raise typer.Exit(1)
+
+
+def count_entries(count: int) -> str:
+    """Return ``"1 entry"`` or ``"7 entries"``."""
+    return "1 entry" if count == 1 else f"{count} entries"
+
+
+def print_entries(entries: list[Entry]) -> None:
+    """Print a table of entries."""
+    from gallery_db import rejected_names
+
+    print_table(
+        None,
+        ["id", "identity", "class", "origin", "reviewed", "is not", "source", "frame", "added"],
+        [
+            (
+                e.id,
+                e.identity,
+                e.class_name,
+                e.origin,
+                "yes" if e.extra.get("reviewed") else "",
+                ", ".join(rejected_names(e)),
+                e.source,
+                "" if e.frame is None else e.frame,
+                e.created_at,
+            )
+            for e in entries
+        ],
+    )
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """Return an entry as `--json` prints it."""
+    return {
+        "id": entry.id,
+        "identity": entry.identity,
+        "class": entry.class_name,
+        "origin": entry.origin,
+        "source": entry.source,
+        "frame": entry.frame,
+        "box": None if entry.box is None else list(entry.box),
+        "content_hash": entry.content_hash,
+        "created_at": entry.created_at,
+        **({"extra": dict(entry.extra)} if entry.extra else {}),
+    }

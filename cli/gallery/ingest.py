@@ -1,0 +1,99 @@
+"""`gtrack gallery ingest`: image folders into a gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.gallery.common import print_notices
+from cli.options import Device, Download, GalleryPath, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
+from cli.output import print_table, progress_bar, say
+
+__all__ = ["ingest"]
+
+
+def ingest(
+    folder: Annotated[Path, typer.Argument(help="A folder with one sub-folder of images for each identity.")],
+    gallery: GalleryPath,
+    class_name: Annotated[
+        str, typer.Option("--class-name", help="What they are, in the detector's words; classes never mix.")
+    ] = "person",
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Also remove entries whose image has left the folder.")
+    ] = False,
+    new_collection: Annotated[
+        bool,
+        typer.Option("--new-collection", help="If the gallery belongs to another model, start a second collection."),
+    ] = False,
+    reid_weights: ReidWeights = None,
+    models_dir: ModelsDir = Path("models"),
+    device: Device = "auto",
+    half: Half = False,
+    runtime: Runtime = "auto",
+    threads: Threads = None,
+    download: Download = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in one batch and transaction.")] = 64,
+    no_progress: NoProgress = False,
+) -> None:
+    """Embed a folder of images, one sub-folder an identity, into a gallery.
+
+    Example: gtrack gallery ingest people/ --gallery gallery/
+
+    Images that are already there are not embedded again; unusable ones are listed at the end. It may be
+    stopped at any moment: the next run goes on.
+    """
+    from gallery_db import Gallery, ImageError, ingest_folder, is_gallery
+    from tracking.identification.gallery_source import EmbedderOptions
+
+    if not folder.is_dir():
+        raise ImageError(
+            f"{folder} is no folder; expected one with a sub-folder of images for each identity.",
+            hint="Example: people/alice/1.jpg, people/bob/1.jpg, then: gtrack gallery ingest people --gallery gallery",
+        )
+    options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download)
+    existing = Gallery.open(gallery) if is_gallery(gallery) else None
+    try:
+        embedder = options.load(existing, say)
+    finally:
+        if existing is not None:
+            existing.close()
+    with Gallery.open_or_create(gallery, embedder.model, new_collection=new_collection) as target:
+        print_notices(target)
+        told = len(target.notices)
+        with (
+            progress_bar("ingesting", "images", no_progress) as progress,
+            progress_bar("indexing", "entries", no_progress) as index_progress,
+        ):
+            try:
+                report = ingest_folder(
+                    target,
+                    folder,
+                    embedder,
+                    class_name=class_name,
+                    prune=prune,
+                    batch_size=batch_size,
+                    progress=progress,
+                    index_progress=index_progress,
+                )
+            except KeyboardInterrupt:
+                say(f"stopped; {gallery} keeps {len(target)} entries, and the same command goes on from there.")
+                raise
+        total = len(target)
+    for notice in target.notices[told:]:
+        say(notice)
+    if report.skipped:
+        print_table("Not ingested", ["image", "why"], report.skipped)
+    print(
+        f"{report.added} added, {report.unchanged} already there, {report.moved} moved, {report.replaced} replaced, "
+        f"{report.duplicates} duplicates, {report.pruned} pruned, {len(report.skipped)} not ingested; "
+        f"{gallery} now holds {total} entries of model {embedder.model.name}"
+    )
+    if report.kept:
+        say(f"{report.kept} images keep the identity that a person gave them, whatever their folder's name")
+    if not report.added + report.unchanged + report.moved + report.replaced + report.duplicates:
+        raise ImageError(
+            f"nothing could be ingested from {folder}.",
+            hint="Expected one sub-folder for each identity, with images in it.",
+        )

@@ -1,0 +1,123 @@
+"""`gtrack gallery verify, rebuild, snapshot, restore`: keep a gallery sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cli.gallery.common import Yes, confirm, count_entries, print_notices
+from cli.options import AsJson, GalleryPath, NoProgress
+from cli.output import print_json_lines, print_table, progress_bar, say
+
+__all__ = ["rebuild", "restore", "snapshot", "verify"]
+
+
+def verify(gallery: GalleryPath, as_json: AsJson = False, no_progress: NoProgress = False) -> None:
+    """Compare the Chroma collection, vector by vector, with the gallery's own record.
+
+    Example: gtrack gallery verify --gallery gallery
+
+    Exit code 1 if they differ; `gtrack gallery rebuild` then makes the collection anew from the record.
+    """
+    from gallery_db import Gallery
+
+    with Gallery.open(gallery, write=True) as target:
+        print_notices(target)
+        with progress_bar("verifying", "entries", no_progress) as progress:
+            report = target.verify(progress=progress)
+    if as_json:
+        print_json_lines(
+            [
+                {
+                    "ok": report.ok,
+                    "entries": report.entries,
+                    "missing": len(report.missing),
+                    "extra": len(report.extra),
+                    "different": len(report.different),
+                    "record_ok": report.record_ok,
+                    "problems": list(report.problems),
+                }
+            ]
+        )
+    else:
+        print(
+            f"{report.entries} entries: {len(report.missing)} missing in the index, {len(report.extra)} too many, "
+            f"{len(report.different)} with another vector: {'sound' if report.ok else 'NOT SOUND'}"
+        )
+        for problem in report.problems:
+            print(problem)
+    if not report.ok:
+        say(f"mend it with: gtrack gallery rebuild --gallery {gallery}")
+        raise typer.Exit(1)
+
+
+def rebuild(gallery: GalleryPath, no_progress: NoProgress = False) -> None:
+    """Make the Chroma collection anew from the gallery's own record.
+
+    Example: gtrack gallery rebuild --gallery gallery
+    """
+    from gallery_db import Gallery
+
+    with Gallery.open(gallery, write=True) as target:
+        print_notices(target)
+        with progress_bar("rebuilding", "entries", no_progress) as progress:
+            target.rebuild(progress=progress)
+        count = len(target)
+    print(f"rebuilt the index of {gallery}: {count} entries")
+
+
+def snapshot(
+    gallery: GalleryPath,
+    name: Annotated[Optional[str], typer.Argument(help="Its name. Default: the time.", show_default=False)] = None,  # noqa: UP045
+    list_all: Annotated[bool, typer.Option("--list", help="List the snapshots instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the record of a gallery, all its collections, into its folder `snapshots`; or list the copies.
+
+    Example: gtrack gallery snapshot before-cleaning --gallery gallery
+    """
+    from gallery_db import Gallery, list_snapshots, take_snapshot
+    from tracking.errors import OptionError
+
+    if list_all and name is not None:
+        raise OptionError("expected either a name or --list.")
+    if list_all:
+        folder = Path(gallery)
+        if not folder.is_dir():
+            with Gallery.open(gallery) as source:  # says that there is none
+                folder = source.path
+        found = list_snapshots(folder)
+    else:
+        with Gallery.open(gallery) as source:
+            found = [take_snapshot(source, name)]
+    if as_json:
+        print_json_lines(
+            {"name": s.name, "path": str(s.path), "taken_at": s.taken_at, "bytes": s.size, "entries": s.entries}
+            for s in found
+        )
+    elif list_all:
+        rows = [(s.name, s.taken_at, s.size, "DAMAGED" if s.entries is None else s.entries) for s in found]
+        print_table(None, ["name", "taken", "bytes", "entries"], rows)
+    else:
+        print(f"snapshot {found[0].name}: {count_entries(found[0].entries or 0)}, {found[0].path}")
+
+
+def restore(
+    name: Annotated[str, typer.Argument(help="The snapshot; `gtrack gallery snapshot --list` shows them.")],
+    gallery: GalleryPath,
+    yes: Yes = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Put a snapshot back, in the place of all collections; the present state is kept as a snapshot.
+
+    Example: gtrack gallery restore before-cleaning --gallery gallery
+    """
+    from gallery_db import restore_snapshot
+
+    confirm(f"Put the snapshot {name!r} in the place of what {gallery} holds now?", yes)
+    with progress_bar("rebuilding", "entries", no_progress) as progress:
+        restored = restore_snapshot(gallery, name, progress=progress)
+    kept = "there was nothing before" if restored.kept_as is None else f"what was before is kept as {restored.kept_as}"
+    print(f"restored {restored.name}: {count_entries(restored.entries)}; {kept}")
