@@ -1,8 +1,8 @@
-"""Trackers that know who is on the video.
+"""Track people on a video and name them from a gallery.
 
-``track_video`` does the main job; `TrackingRun` and `RunOptions` are the same in steps. `TrackEnroller` names and
-enrols for whoever tracks and embeds by themselves. Importing this package is cheap: torch, BoxMOT, ONNX Runtime and
-OpenCV are loaded where they are used.
+`track_video` does a whole run in one call; `RunOptions` and `TrackingRun` are the same in steps. `TrackEnroller` names
+and enrols the tracks of pipelines that bring their own tracker and embeddings. Importing this package is cheap: torch,
+BoxMOT, ONNX Runtime and OpenCV are loaded where they are used.
 """
 
 import lazy_loader

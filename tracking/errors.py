@@ -11,6 +11,7 @@ __all__ = [
     "EmbedderError",
     "EvaluationError",
     "ExportError",
+    "GtrackError",
     "MotTextError",
     "ObservationError",
     "OptionError",
