@@ -15,7 +15,6 @@ from typing import Any
 import jsonschema
 import pytest
 import typer
-from support import ROOT
 from support.cli import gtrack
 from typer.testing import CliRunner
 
@@ -43,7 +42,7 @@ def commands() -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command: tuple[str, ...]) -> None:
+def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> None:
     found: Any = typer.main.get_command(app)
     for name in command:
         found = found.commands[name]
@@ -51,7 +50,6 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command
     if hasattr(found, "commands"):
         return
     assert f"Example: gtrack {' '.join(command)}" in found.help
-    assert f"gtrack {' '.join(command)}" in (ROOT / "README.md").read_text(encoding="utf-8")
     for option in found.params:
         assert getattr(option, "help", None) or option.name == "help", f"{option.name} has no help"
     # Rich reads markup in help texts, and an address such as HOST[/PATH] is a wrong closing tag to it.

@@ -153,7 +153,7 @@ def test_bytetrack_on_pets_scores_as_trackeval_says(data: Path, tmp_path: Path) 
     figures = run_trackeval(place.parent, "PETS09-S2L1", text, tmp_path, "MOT15")
     for source in (table, read_track_table(text)):
         same(evaluate_tracks(source, read_truth(place)), figures)
-    # What the README says; BoxMOT's ByteTrack with gtrack's thresholds.
+    # What docs/benchmarks.md says; BoxMOT's ByteTrack with gtrack's thresholds.
     assert 100 * figures["HOTA"]["HOTA"].mean() == pytest.approx(35.7, abs=0.5)
     assert 100 * figures["CLEAR"]["MOTA"] == pytest.approx(62.8, abs=0.5)
     assert 100 * figures["Identity"]["IDF1"] == pytest.approx(44.5, abs=0.5)
