@@ -56,6 +56,47 @@ class _TrackDetection:
     identity: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """A track of the run.
+
+    Attributes:
+        id: The track id.
+        source_id: The run's source, None where it has none.
+        detections: In order of time.
+    """
+
+    id: str
+    source_id: str | None
+    detections: Sequence[_TrackDetection]
+
+    @property
+    def class_name(self) -> str:
+        """The most frequent class of the detections."""
+        names = [detection.class_name for detection in self.detections]
+        return max(set(names), key=names.count)
+
+    def detections_named(self, name: str) -> list[_TrackDetection]:
+        """Return the detections with a name, or all if there are none: the others may show another person."""
+        return [d for d in self.detections if d.identity == name] or list(self.detections)
+
+    def best_boxes(self, name: str) -> list[tuple[int, Box]]:
+        """Return at most `MAX_CROPS` (frame, box) of the detections with a name, spread over their time."""
+
+        def value(detection: _TrackDetection) -> float:
+            x1, y1, x2, y2 = detection.box
+            return detection.score * max(0.0, x2 - x1) * max(0.0, y2 - y1)
+
+        candidates = self.detections_named(name)
+        parts = np.array_split(np.arange(len(candidates)), min(MAX_CROPS, len(candidates)))
+        best = [max((candidates[i] for i in part.tolist()), key=value) for part in parts]
+        return [(detection.frame, detection.box) for detection in best]
+
+
+_Crop = tuple[int, Box, NDArray[np.uint8]]
+"""Frame, box and image."""
+
+
 def reject_track(
     gallery: Gallery,
     source: Source,
@@ -83,19 +124,18 @@ def reject_track(
         VideoError: The video has no image of the track.
         GtrackError: As of `Curator.reject`.
     """
-    reader = read_tracks(source)
-    detections = _track_detections(reader, track_id)
+    track = _read_track(read_tracks(source), track_id)
     curator = Curator(gallery)
-    enrolled = _enrolled_entries(gallery, reader, track_id, detections, name)
+    enrolled = _enrolled_entries(gallery, track, name)
     if enrolled:
         _, leaves = curator.reject([entry.id for entry in enrolled], name)
         return TrackRejection(tuple(entry.id for entry in enrolled), False, leaves or enrolled[0].identity)
-    if not detections:
+    if not track.detections:
         raise OptionError(f"there is no track {track_id} in the tracks given.", hint="Look for its id in tracked.json.")
-    boxes, class_name = _best_boxes(detections, name)
-    curator.entries(name, class_name)  # raises an error if there is no such identity
-    crops = _cut_crops(video, boxes)
-    entry, embedding = _entry_of_crops(gallery, reader, track_id, name, class_name, video, boxes, crops, embedder)
+    curator.entries(name, track.class_name)  # raises an error if there is no such identity
+    crops = _cut_crops(video, track.best_boxes(name))
+    embedding = _mean_embedding(embedder, crops)
+    entry = _entry_of_crops(gallery, track, name, video, crops)
     with gallery.transaction():
         identity = curator.unknown_name()
         with gallery.operation("reject", f"track {track_id} of {video.name}: not {name!r}"):
@@ -107,16 +147,15 @@ def reject_track(
     return TrackRejection((entry.id,), True, identity)
 
 
-def _track_detections(reader: TrackReader, track_id: str) -> list[_TrackDetection]:
-    """Return the detections of a track, in order of time."""
-    found = []
+def _read_track(reader: TrackReader, track_id: str) -> _Track:
+    detections = []
     for frame in reader:
         if track_id not in frame.track_ids:
             continue
         row = frame.track_ids.index(track_id)
         x1, y1, x2, y2 = frame.boxes[row].tolist()
         score = float(frame.scores[row])
-        found.append(
+        detections.append(
             _TrackDetection(
                 frame.frame,
                 (x1, y1, x2, y2),
@@ -125,46 +164,26 @@ def _track_detections(reader: TrackReader, track_id: str) -> list[_TrackDetectio
                 frame.gallery_ids[row],
             )
         )
-    return found
+    return _Track(track_id, reader.config.get("source_id"), detections)
 
 
-def _enrolled_entries(
-    gallery: Gallery, reader: TrackReader, track_id: str, detections: Sequence[_TrackDetection], name: str
-) -> list[Entry]:
-    """Return the entries that the run enrolled from a track, from the frames with the name if there are any."""
-    source_id = reader.config.get("source_id")
-    if source_id is None:
+def _enrolled_entries(gallery: Gallery, track: _Track, name: str) -> list[Entry]:
+    """Return the entries that the run enrolled from the track while it had the name, or from all of it."""
+    if track.source_id is None:
         return []
-    frames = [d.frame for d in detections if d.identity == name] or [d.frame for d in detections]
+    frames = [detection.frame for detection in track.detections_named(name)]
     return [
         entry
         for entry in gallery.entries()
         if entry.origin == "track"
-        and entry.extra.get("source_id") == source_id
-        and str(entry.extra.get("track_id")) == track_id
+        and entry.extra.get("source_id") == track.source_id
+        and str(entry.extra.get("track_id")) == track.id
         and any(entry.extra.get("first_frame", 0) <= n <= entry.extra.get("last_frame", -1) for n in frames)
     ]
 
 
-def _best_boxes(detections: Sequence[_TrackDetection], name: str) -> tuple[list[tuple[int, Box]], str]:
-    """Return at most `MAX_CROPS` (frame, box) of a track, spread over its life, and its class.
-
-    Frames in which the track has the name are preferred: the others may show another person.
-    """
-
-    def value(detection: _TrackDetection) -> float:
-        x1, y1, x2, y2 = detection.box
-        return detection.score * max(0.0, x2 - x1) * max(0.0, y2 - y1)
-
-    class_names = [d.class_name for d in detections]
-    candidates = [d for d in detections if d.identity == name] or list(detections)
-    parts = np.array_split(np.arange(len(candidates)), min(MAX_CROPS, len(candidates)))
-    best = [max((candidates[i] for i in part.tolist()), key=value) for part in parts]
-    return [(d.frame, d.box) for d in best], max(set(class_names), key=class_names.count)
-
-
-def _cut_crops(video: Path, boxes: Sequence[tuple[int, Box]]) -> list[tuple[int, Box, NDArray[np.uint8]]]:
-    """Cut boxes, one a frame, out of a video, as (frame, box, crop)."""
+def _cut_crops(video: Path, boxes: Sequence[tuple[int, Box]]) -> list[_Crop]:
+    """Cut boxes, one a frame, out of a video."""
     wanted = [((frame, box), frame, box) for frame, box in boxes]
     found = [(frame, box, part.copy()) for (frame, box), part in video_crops(video, wanted)]
     if not found:
@@ -174,26 +193,20 @@ def _cut_crops(video: Path, boxes: Sequence[tuple[int, Box]]) -> list[tuple[int,
     return found
 
 
-def _entry_of_crops(
-    gallery: Gallery,
-    reader: TrackReader,
-    track_id: str,
-    name: str,
-    class_name: str,
-    video: Path,
-    boxes: Sequence[tuple[int, Box]],
-    crops: Sequence[tuple[int, Box, NDArray[np.uint8]]],
-    embedder: Embedder,
-) -> tuple[Entry, NDArray[np.float32]]:
-    """Make an entry, still without an identity, and its embedding from a track's crops; store the largest crop."""
+def _mean_embedding(embedder: Embedder, crops: Sequence[_Crop]) -> NDArray[np.float32]:
     total = embedder.embed([image for _, _, image in crops]).sum(axis=0)
-    embedding = np.asarray(total / max(float(np.linalg.norm(total)), 1e-9), np.float32)
-    facts = [str(video.name), track_id, boxes, name]
+    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-9), np.float32)
+
+
+def _entry_of_crops(gallery: Gallery, track: _Track, name: str, video: Path, crops: Sequence[_Crop]) -> Entry:
+    """Make an entry, still without an identity, of a track's crops, and store the largest crop."""
+    boxes = track.best_boxes(name)
+    facts = [str(video.name), track.id, boxes, name]
     id_ = f"track-not-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
-    frame, box, image = max(crops, key=lambda row: row[2].shape[0] * row[2].shape[1])
+    frame, box, image = max(crops, key=lambda crop: crop[2].shape[0] * crop[2].shape[1])
     extra: dict[str, Any] = {
-        "track_id": track_id,
-        "source_id": reader.config.get("source_id", video.stem),
+        "track_id": track.id,
+        "source_id": video.stem if track.source_id is None else track.source_id,
         "num_looks": len(crops),
         "first_frame": boxes[0][0],
         "last_frame": boxes[-1][0],
@@ -201,7 +214,7 @@ def _entry_of_crops(
         NOT: [name],
         "crop": _save_crop(gallery.path, id_, image),
     }
-    return Entry(id_, "", class_name, "track", str(video.absolute()), frame=frame, box=box, extra=extra), embedding
+    return Entry(id_, "", track.class_name, "track", str(video.absolute()), frame=frame, box=box, extra=extra)
 
 
 def _save_crop(gallery: Path, id_: str, image: NDArray[np.uint8]) -> str:
