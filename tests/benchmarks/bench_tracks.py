@@ -1,4 +1,4 @@
-"""Cost of reading a long track-v1 document and of writing it in each format: CPU time and memory.
+"""Measure CPU time and memory for reading a long track-v1 document and exporting it to each format.
 
 python tests/benchmarks/bench_tracks.py [--frames 100000]
 
@@ -38,7 +38,7 @@ print(f"{job:10} {seconds:6.1f} CPU s {resource.getrusage(resource.RUSAGE_SELF).
 
 
 def make(path: Path, frames: int, people: int = 10) -> None:
-    """A document of that many frames of ten people each, with a new track every 200 frames; six are named."""
+    """Write a document with ten people in each frame and new tracks every 200 frames; six people are named."""
     draw = random.Random(0)
     header = {
         "schema_version": "track-v1",
@@ -71,7 +71,7 @@ def make(path: Path, frames: int, people: int = 10) -> None:
 
 
 def main() -> None:
-    """Make the document, and do every job on it."""
+    """Make the document, and run every job on it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=100_000)
     frames = parser.parse_args().frames

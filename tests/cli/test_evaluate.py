@@ -28,7 +28,7 @@ def gtrack(*words: Any) -> tuple[str, str]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """ann and a stranger for ten frames; ann's name comes after two frames, the stranger gets a lasting id."""
+    """ann and a stranger for ten frames; ann is named after two frames, the stranger gets an unknown identity."""
     frames = range(10)
     write_gt(tmp_path / "gt.txt", [(f, 1, 100.0) for f in frames] + [(f, 2, 300.0) for f in frames])
     write_people(tmp_path / "people.csv", {1: "ann", 2: "sam"})
@@ -150,7 +150,7 @@ def test_import_and_the_demo_s_truth(scene: Scene, tmp_path: Path) -> None:
 
 @pytest.mark.data
 def test_identity_on_pets(data: Path, tmp_path: Path) -> None:
-    """Names that are right, all of them wrong, or lasting: ground-truth boxes of the second half."""
+    """Ground-truth boxes of the second half, with the right names or an unknown identity."""
     place = data / "mot" / "PETS09-S2L1"
     words = ["--truth", place, "--people", place / "people.csv", "--range", "400:"]
     words += ["--gallery", data / "galleries" / "pets09-first-half", "--json"]

@@ -1,4 +1,4 @@
-"""Small results and truths that the tests of evaluation make, and TrackEval run as its own command runs it."""
+"""Small results and ground truths for the tests of evaluation, and TrackEval run as by its own command."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 Row = tuple[int, str, float, str | None] | tuple[int, str, float, str | None, float]
-"""Frame, track id, left edge, name, and (0.1 if left out) its distance."""
+"""Frame, track id, left edge, name, and its distance (0.1 if omitted)."""
 
 WIDTH, HEIGHT = 10.0, 20.0
 
 
 def track_v1(rows: Iterable[Row], *, frames: Iterable[int] = (), tracker: str = "gallery_hybrid") -> dict[str, Any]:
-    """A track-v1 document of boxes of 10 x 20 pixels at y = 0."""
+    """Make a track-v1 document of boxes of 10 x 20 pixels at y = 0."""
     entries: dict[int, list[dict[str, Any]]] = {frame: [] for frame in frames}
     for frame, track_id, left, name, *rest in rows:
         found: dict[str, Any] = {
@@ -48,7 +48,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> Path:
 
 
 def write_gt(path: Path, rows: Iterable[tuple[int, int, float]]) -> Path:
-    """MOT15 ground truth of (0-based frame, id, left edge)."""
+    """Write MOT15 ground truth of (0-based frame, id, left edge)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{f + 1},{i},{x},0,{WIDTH},{HEIGHT},1,-1,-1,-1\n" for f, i, x in rows))
     return path
@@ -60,9 +60,9 @@ def write_people(path: Path, who: Mapping[int, str]) -> Path:
 
 
 def run_trackeval(gt_folder: Path, sequence: str, result: Path, work: Path, benchmark: str) -> dict[str, Any]:
-    """What TrackEval's script for MOTChallenge does, on files as they are: metric to its figures.
+    """Run the steps of TrackEval's own script for MOTChallenge; return each metric with its figures.
 
-    `gt_folder` holds the sequence's folder; its length is read from seqinfo.ini.
+    `gt_folder` contains the sequence's folder, whose seqinfo.ini has the length.
     """
     import trackeval
 

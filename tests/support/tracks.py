@@ -1,4 +1,4 @@
-"""What the tests of tracks in other formats share: small track-v1 documents made here."""
+"""Small track-v1 documents for the tests of timelines, exports and reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def seen(
     box: tuple[float, float, float, float] = (10, 20, 30, 60),
     **more: Any,
 ) -> Document:
-    """A detection; a value of None leaves its key out."""
+    """Make a detection; a value of None leaves its key out."""
     detection = {
         "bbox": list(box),
         "score": 0.5,
@@ -42,7 +42,7 @@ def document(
     fps: float | None = 10.0,
     **changes: Any,
 ) -> Document:
-    """A track-v1 document of frames by number."""
+    """Make a track-v1 document of frames by number; a change to ``...`` leaves the key out."""
     entries = frames
     if not isinstance(frames, list):
         entries = [

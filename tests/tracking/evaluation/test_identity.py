@@ -1,4 +1,4 @@
-"""`tracking.evaluation.identity`: every figure worked out by hand."""
+"""`tracking.evaluation.identity`: every figure computed by hand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def report(tmp_path: Path, gt: list[tuple[int, int, float]], rows: list[Row], **
 
 
 def called(tmp_path: Path, story: list[tuple[str, str | None, int]]) -> dict[str, tuple[int, int, int]]:
-    """(right, wrong, unnamed) of people who were called something for some frames, one after the other."""
+    """Return (right, wrong, unnamed) of people who had a name for some frames, one after the other."""
     ids = {name: number for number, name in reversed(PEOPLE.items())}
     gt: list[tuple[int, int, float]] = []
     rows: list[Row] = []
@@ -52,17 +52,17 @@ def called(tmp_path: Path, story: list[tuple[str, str | None, int]]) -> dict[str
         pytest.param([("ann", "bob", 2), ("bob", "bob", 1)], {"ann": (0, 2, 0), "bob": (1, 0, 0)}, id="wrong"),
         pytest.param([("sam", None, 4), ("sam", "ann", 1)], {"sam": (0, 1, 4)}, id="a stranger named by mistake"),
         pytest.param([("sam", "sam", 1)], {"sam": (0, 1, 0)}, id="no gallery can know a stranger's name"),
-        pytest.param([("sam", "unknown-0001", 3)], {"sam": (3, 0, 0)}, id="a lasting id of his own"),
+        pytest.param([("sam", "unknown-0001", 3)], {"sam": (3, 0, 0)}, id="an unknown identity of his own"),
         pytest.param(
             [("sam", "unknown-0001", 3), ("tim", "unknown-0001", 2)],
             {"sam": (3, 0, 0), "tim": (0, 2, 0)},
-            id="two strangers under one id",
+            id="two strangers with one unknown identity",
         ),
         pytest.param(
             [("sam", "unknown-0001", 3), ("sam", "unknown-0002", 2)], {"sam": (3, 2, 0)}, id="one stranger split"
         ),
         pytest.param(
-            # sam is unknown-0001 longer than tim is, but tim has no other id and sam has: together 4 + 3 are most.
+            # sam is unknown-0001 for more frames than tim, but tim has no other id, and sam has: 4 + 3 is the maximum.
             [("sam", "unknown-0001", 4), ("sam", "unknown-0002", 4), ("tim", "unknown-0001", 3)],
             {"sam": (4, 4, 0), "tim": (3, 0, 0)},
             id="the assignment is the best of all",
@@ -188,13 +188,13 @@ def test_boxes_and_people_are_matched_one_to_one(
 
 
 def test_a_person_out_of_sight_for_a_frame_loses_the_track(tmp_path: Path) -> None:
-    """As in CLEAR MOT, only the frame before counts: a box that then fits somebody else better is theirs."""
+    """As in CLEAR MOT, only the frame before counts: a box that then fits another person better is theirs."""
     gt = [(0, 1, 100.0), (2, 1, 100.0), (2, 2, 103.0)]
     found = report(tmp_path, gt, [(0, "1", 100.0, "ann"), (2, "1", 103.0, "bob")])
     assert {p.name: (p.right, p.frames, p.shared) for p in found.known} == {"ann": (1, 1, 1), "bob": (1, 1, 0)}
 
 
-def test_somebody_hidden_takes_no_box(tmp_path: Path) -> None:
+def test_a_hidden_person_takes_no_box(tmp_path: Path) -> None:
     def person(name: str, x: float, visible: float) -> dict[str, Any]:
         return {"name": name, "box": [x, 0, x + 10, 20], "visible": visible}
 
@@ -276,7 +276,7 @@ def test_a_scene_s_truth_knows_who_was_known(tmp_path: Path) -> None:
     assert (ann.known, stranger.known) == (True, False)
     assert (ann.in_sight, ann.right) == (2, 2), "hidden by more than 70 %, she cannot be asked for"
     assert ann.spans == [(0, 1), (3, 3)]
-    assert found.named_elsewhere == 0, "a name on somebody hidden is not one on nobody"
+    assert found.named_elsewhere == 0, "a name on a hidden person is not a name without a person"
     assert [(a.person, a.first) for a in found.sightings] == [("ann", 0), ("stranger-1", 0), ("ann", 3)]
     with pytest.raises(EvaluationError, match="not the ground truth of a scene"):
         scene_truth({"known": ["ann"], "frames": []})

@@ -1,4 +1,4 @@
-"""`tracking.evaluation.tracks`: figures worked out by hand, and the same as TrackEval's own on the same files."""
+"""`tracking.evaluation.tracks`: figures computed by hand, and the same as TrackEval's own on the same files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_figures_by_hand(tmp_path: Path, names: dict[str, str], by: Any, hota: f
     assert score.counts["GT_Dets"] == score.counts["Dets"] == 8
 
 
-def test_the_nearer_evidence_keeps_a_name_that_stands_twice(tmp_path: Path) -> None:
+def test_the_smaller_distance_keeps_a_duplicate_name(tmp_path: Path) -> None:
     truth = read_truth(write_gt(tmp_path / "gt.txt", GT))
     rows = [(f, "A", 100.0, "ann", 0.2) for f in range(4)] + [(f, "C", 200.0, "ann", 0.1) for f in range(4)]
     score = evaluate_tracks(read_track_table(track_v1(rows)), truth, "gallery_id")
@@ -69,7 +69,7 @@ def test_the_nearer_evidence_keeps_a_name_that_stands_twice(tmp_path: Path) -> N
 
 
 def test_people_over_the_whole_video(tmp_path: Path) -> None:
-    """A perfect tracker gives an appearance an id; the same person's second one costs it."""
+    """A perfect tracker gives each sighting an id; a second sighting of the same person lowers its IDF1."""
     gt = [(f, 1 if f < 4 else 2, 50.0) for f in range(8)]
     people = write_people(tmp_path / "people.csv", {1: "ann", 2: "ann"})
     table = read_track_table(track_v1([(f, str(number), x, "ann") for f, number, x in gt]))
@@ -134,7 +134,7 @@ def write_mot(table: Any, path: Path) -> Path:
 def test_seconds_are_of_the_video_that_the_run_read() -> None:
     """As exports count them; the detections may be of another rendering."""
     document = track_v1([(0, "1", 100.0, None)])
-    assert read_track_table(document).fps == 10.0, "what the detections say, where the run says nothing"
+    assert read_track_table(document).fps == 10.0, "that of the detections, where the run has none"
     document["tracker"]["config"]["video_fps"] = 25.0
     assert read_track_table(document).fps == 25.0
     document["video"]["fps"] = float("nan")

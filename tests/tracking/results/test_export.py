@@ -1,4 +1,4 @@
-"""Tracks in other formats: what is written, and read back by others."""
+"""Tracks in other formats: the files, and other programs that read them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SMALL = document(
 
 @pytest.fixture(scope="module")
 def tracked(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real run: named people, strangers, cars, and detections that no track took."""
+    """A real run: named people, strangers, cars, and detections without a track."""
     out = tmp_path_factory.mktemp("tracked")
     result = track_video(
         dets_json=scene.detections,
@@ -211,13 +211,13 @@ def test_titles_and_times_are_of_the_video_that_the_run_read(scene: Scene, tmp_p
     detections = json.loads(scene.detections.read_text())
     detections["video"] |= {"path": "/elsewhere/before.mov", "fps": 1000.0}
     result = track_video(dets_json=detections, video=scene.video, frame_range=(0, 10), no_progress=True)
-    assert result.payload["video"]["path"] == "/elsewhere/before.mov", "what the detections say stays as it is"
+    assert result.payload["video"]["path"] == "/elsewhere/before.mov", "the detections' own video is not changed"
     assert result.payload["tracker"]["config"]["video"] == str(scene.video)
     jsonschema.validate(result.payload, load_schema("track-v1"))
     coco, report = tmp_path / "a.json", tmp_path / "a.html"
     export_tracks(result, [coco, report])
-    (told,) = json.loads(coco.read_text())["videos"]
-    assert (told["name"], told["fps"]) == (scene.video.name, pytest.approx(scene.config.fps))
+    (video,) = json.loads(coco.read_text())["videos"]
+    assert (video["name"], video["fps"]) == (scene.video.name, pytest.approx(scene.config.fps))
     assert f"<title>{scene.video.name}: tracking report</title>" in report.read_text()
 
 
@@ -272,7 +272,7 @@ def test_parquet(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert {k: "" if v is None else str(v) for k, v in row.items()} == line
 
 
-def test_tables_with_what_no_track_took(tracked: Path, tmp_path: Path) -> None:
+def test_tables_with_detections_without_a_track(tracked: Path, tmp_path: Path) -> None:
     (all_of_them,) = export_tracks(tracked, tmp_path / "a.parquet", untracked=True)
     assert all_of_them.rows == sum(len(frame) for frame in read_tracks(tracked))
     assert pq.read_table(tmp_path / "a.parquet")["track_id"].null_count > 0
@@ -293,7 +293,7 @@ def test_timeline_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json", "a.csv", "a.parquet", "a.png", "a.html"])
-def test_a_document_without_anybody(name: str, tmp_path: Path) -> None:
+def test_a_document_without_tracks(name: str, tmp_path: Path) -> None:
     for frames in ({}, {0: [], 3: [seen(None)]}):
         (done,) = export_tracks(document(frames), tmp_path / name)
         assert done.rows == 0

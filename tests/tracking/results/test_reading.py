@@ -1,4 +1,4 @@
-"""Reading track-v1: what is in it, what is refused, and in how much memory."""
+"""Reading track-v1: its content, the errors, and the memory."""
 
 from __future__ import annotations
 

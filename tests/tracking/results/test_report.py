@@ -27,7 +27,7 @@ EVIL = "<script>document.title='owned'</script>\"'&"
 
 
 class Page(HTMLParser):
-    """What a test asks of a page: its tags with their attributes, and its text."""
+    """The parts of a page that the tests need: its tags with their attributes, and its text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ def test_pictures_are_limited_and_shared(thumbnails: int, scene: Scene, tmp_path
     page = Page(tmp_path / "r.html")
     assert len(page.all("img")) == thumbnails
     shown = {a["alt"].split(" at ")[0] for a in page.all("img")}
-    assert shown == (set(people) if thumbnails else set()), "everybody has one before anybody has two"
+    assert shown == (set(people) if thumbnails else set()), "each row has one crop before any row has two"
 
 
 def test_without_the_video_it_says_so(tmp_path: Path) -> None:

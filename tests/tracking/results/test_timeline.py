@@ -103,7 +103,7 @@ ISSUES: dict[str, tuple[dict[int, list[dict[str, Any]]], list[tuple[str, str, st
     "none": (STEADY, []),
     "at the limit of near": ({n: [seen("1", "ann", 0.2)] for n in range(30)}, []),
     "near": ({n: [seen("1", "ann", 0.201)] for n in range(30)}, [("near", "ann", "1", 0)]),
-    "near for a moment": ({n: [seen("1", "ann", 0.25 if n == 3 else 0.1)] for n in range(30)}, []),
+    "near in one frame": ({n: [seen("1", "ann", 0.25 if n == 3 else 0.1)] for n in range(30)}, []),
     "five frames are enough": ({n: [seen("1", "ann", 0.1)] for n in range(5)}, []),
     "short": ({n: [seen("1", "ann", 0.1)] for n in range(4, 8)}, [("short", "ann", "1", 4)]),
     "changed": (
