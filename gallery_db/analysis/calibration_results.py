@@ -113,7 +113,7 @@ class Calibration:
         class_name: The class.
         entries: Number of its entries.
         identities: Number of its identities.
-        separation: How entries that were seen together are told from others, for the miss rate: ``"camera"``,
+        separation: What distinguishes the groups of entries that were seen together, for the miss rate: ``"camera"``,
             ``"source"``, ``"file_order"`` or ``"nothing"``.
         probe_size: Number of observations in the mean that stands for a track's evidence.
         single: Error rates of single observations; None if there are too few images.

@@ -1,4 +1,4 @@
-"""What looks wrong in a gallery: found where it was put, and nothing where nothing is wrong."""
+"""Anomalies: each kind is found where one was made, and none where there is none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PEOPLE, EACH, DIMENSION = 12, 6, 64
 
 
 def people(seed: int = 0, noise: float = 0.07) -> tuple[list[str], NDArray[np.float32], list[str]]:
-    """Names, embeddings that scatter about a centre for each, and ids."""
+    """Return identities, embeddings that scatter about one centre for each identity, and entry ids."""
     generator = np.random.default_rng(seed)
     centres = generator.standard_normal((PEOPLE, DIMENSION))
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
@@ -25,15 +25,15 @@ def people(seed: int = 0, noise: float = 0.07) -> tuple[list[str], NDArray[np.fl
     return names, vectors.astype(np.float32), [f"e{number:03d}" for number in range(PEOPLE * EACH)]
 
 
-def suspects(
+def find(
     names: list[str], vectors: NDArray[np.float32], ids: list[str], classes: list[str] | None = None, **options: Any
 ) -> Anomalies:
     return find_anomalies(GalleryView.from_arrays(names, vectors, ids=ids, class_names=classes), **options)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_is_found_where_nothing_is_wrong(seed: int) -> None:
-    found = suspects(*people(seed))
+def test_a_correct_gallery_has_no_anomalies(seed: int) -> None:
+    found = find(*people(seed))
     assert not found
     assert found == Anomalies((), (), (), ())
 
@@ -42,7 +42,7 @@ def test_nothing_is_found_where_nothing_is_wrong(seed: int) -> None:
 def test_a_mislabelled_entry_is_found(seed: int) -> None:
     names, vectors, ids = people(seed)
     names[15] = "p07"
-    (found,) = suspects(names, vectors, ids).mislabelled
+    (found,) = find(names, vectors, ids).mislabelled
     assert (found.entry_id, found.identity, found.other, found.class_name) == ("e015", "p07", "p02", "person")
     assert names[int(found.nearest_id[1:])] == "p02"
     assert found.other_distance == pytest.approx(1 - vectors[15] @ vectors[int(found.nearest_id[1:])], abs=1e-5)
@@ -51,11 +51,11 @@ def test_a_mislabelled_entry_is_found(seed: int) -> None:
 
 
 @pytest.mark.parametrize("share", [1, 2, 3], ids=lambda n: f"{n} of {EACH}")
-def test_two_names_of_one_person_are_found(share: int) -> None:
+def test_one_person_under_two_names_is_found(share: int) -> None:
     names, vectors, ids = people()
     for row in range(share):
         names[5 * EACH + row] = "zed"
-    found = suspects(names, vectors, ids)
+    found = find(names, vectors, ids)
     (pair,) = found.similar
     assert (pair.identity, pair.other, pair.entries) == ("p05", "zed", (EACH - share, share))
     means = [vectors[np.asarray(names) == name].sum(axis=0) for name in ("p05", "zed")]
@@ -63,11 +63,11 @@ def test_two_names_of_one_person_are_found(share: int) -> None:
     assert pair.distance == pytest.approx(1 - means[0] @ means[1], abs=1e-5)
 
 
-def test_nearly_the_same_picture_at_two_people_is_found() -> None:
+def test_nearly_equal_entries_of_two_identities_are_found() -> None:
     names, vectors, ids = people()
     vectors[30] = vectors[3] + 0.001 * vectors[40]
     vectors[30] /= np.linalg.norm(vectors[30])
-    found = suspects(names, vectors, ids)
+    found = find(names, vectors, ids)
     (pair,) = found.duplicates
     assert (pair.entry_id, pair.identity, pair.other_id, pair.other) == ("e003", "p00", "e030", "p05")
     assert pair.distance < 1e-4
@@ -84,7 +84,7 @@ def test_two_people_under_one_name_are_found(seed: int, fewer: int) -> None:
     names, vectors, ids = [names[row] for row in kept], vectors[kept], [ids[row] for row in kept]
     second = {id_ for id_, name in zip(ids, names, strict=True) if name == unlike}
     names = ["p02" if name == unlike else name for name in names]
-    found = suspects(names, vectors, ids)
+    found = find(names, vectors, ids)
     (mixed,) = found.mixed
     assert (mixed.identity, mixed.class_name, mixed.others) == ("p02", "person", PEOPLE - 2)
     first = {id_ for id_, name in zip(ids, names, strict=True) if name == "p02"} - second
@@ -99,8 +99,8 @@ def test_two_people_under_one_name_are_found(seed: int, fewer: int) -> None:
     assert not found.similar
 
 
-def test_a_person_in_two_coats_is_suspected_only_where_others_are_nearer() -> None:
-    """Two clear parts alone say nothing: they must be no nearer to each other than strangers are."""
+def test_two_parts_are_mixed_only_if_other_identities_are_nearer() -> None:
+    """Two clear parts, such as one person in two coats, are not enough: others must be nearer to each part."""
     names, vectors, ids = people()
     coat = np.random.default_rng(5).standard_normal(DIMENSION)
     coat *= 0.9 / np.linalg.norm(coat)
@@ -109,65 +109,65 @@ def test_a_person_in_two_coats_is_suspected_only_where_others_are_nearer() -> No
     vectors[rows] /= np.linalg.norm(vectors[rows], axis=1, keepdims=True)
     apart = 1 - float(np.mean(vectors[rows] @ vectors[2 * EACH + EACH // 2 : 3 * EACH].T))
     assert apart > 0.25
-    assert not suspects(names, vectors, ids).mixed
+    assert not find(names, vectors, ids).mixed
 
 
-def test_two_who_look_alike_are_not_told_apart() -> None:
+def test_two_similar_people_under_one_name_are_not_found() -> None:
     names, vectors, ids = people()
     vectors[18:24] = vectors[12:18] * 0.95 + vectors[18:24] * 0.3
     vectors[18:24] /= np.linalg.norm(vectors[18:24], axis=1, keepdims=True)
     names[18:24] = ["p02"] * EACH
-    assert not suspects(names, vectors, ids).mixed
+    assert not find(names, vectors, ids).mixed
 
 
-def test_a_single_wrong_entry_is_misplaced_and_no_second_person() -> None:
+def test_a_single_wrong_entry_is_mislabelled_not_mixed() -> None:
     names, vectors, ids = people()
     names[15] = "p07"
-    found = suspects(names, vectors, ids)
+    found = find(names, vectors, ids)
     assert len(found.mislabelled) == 1
     assert not found.mixed
 
 
-@pytest.mark.parametrize(("others", "told"), [(1, 0), (2, 1), (5, 1)], ids=str)
-def test_how_many_others_it_takes(others: int, told: int) -> None:
-    """The nearest identity may be the same person under another name, so that it takes two who are nearer."""
+@pytest.mark.parametrize(("others", "expected"), [(1, 0), (2, 1), (5, 1)], ids=str)
+def test_mixed_needs_two_nearer_identities(others: int, expected: int) -> None:
+    """The nearest identity alone may be the same person under another name."""
     vectors = np.repeat(np.eye(2 + others, DIMENSION, dtype=np.float32), EACH, axis=0)
-    # The two who share a name are further from each other than from anybody else.
+    # The two people with one name are further from each other than from all others.
     vectors[: 2 * EACH, 2 + others] = np.repeat([0.5, -0.5], EACH)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     names = ["both"] * (2 * EACH) + [f"p{number // EACH}" for number in range(others * EACH)]
     ids = [f"e{number:03d}" for number in range(len(names))]
-    found = suspects(names, vectors, ids)
-    assert [one.nearer for one in found.mixed] == [(others, others)] * told
-    assert not suspects(names, vectors, ids, mixed_share=float("inf")).mixed
+    found = find(names, vectors, ids)
+    assert [one.nearer for one in found.mixed] == [(others, others)] * expected
+    assert not find(names, vectors, ids, mixed_share=float("inf")).mixed
 
 
-def test_entries_that_are_all_the_same_are_no_two_people() -> None:
+def test_equal_entries_are_not_mixed() -> None:
     names, vectors, ids = people()
     vectors[: 2 * EACH] = np.repeat(vectors[[0, EACH]], EACH, axis=0)
-    assert not suspects(names, vectors, ids).mixed
-    vectors[EACH // 2 : EACH] = -vectors[0]  # their mean is nothing at all
-    (mixed,) = suspects(names, vectors, ids).mixed
+    assert not find(names, vectors, ids).mixed
+    vectors[EACH // 2 : EACH] = -vectors[0]  # their mean is zero
+    (mixed,) = find(names, vectors, ids).mixed
     assert mixed.identity == "p00"
     assert mixed.distance == pytest.approx(2.0)
 
 
-def test_the_worst_comes_first() -> None:
+def test_the_most_suspicious_comes_first() -> None:
     names, vectors, ids = people()
     names[15] = "p07"
     vectors[20] = vectors[50] * 0.9 + vectors[20] * 0.5
     vectors[20] /= np.linalg.norm(vectors[20])
-    found = suspects(names, vectors, ids).mislabelled
+    found = find(names, vectors, ids).mislabelled
     assert [entry.entry_id for entry in found] == ["e015", "e020"]
 
 
-def test_classes_are_never_compared() -> None:
+def test_entries_of_different_classes_are_not_compared() -> None:
     names, vectors, ids = people()
     vectors[6:12] = vectors[0:6]
     classes = ["Person" if name == "p00" else "car" if name == "p01" else "person" for name in names]
-    assert not suspects(names, vectors, ids, classes)
+    assert not find(names, vectors, ids, classes)
     classes[6:12] = ["PERSON"] * 6
-    found = suspects(names, vectors, ids, classes)
+    found = find(names, vectors, ids, classes)
     assert len(found.duplicates) == 6
     assert len(found.similar) == 1
 
@@ -177,13 +177,13 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> N
     names, vectors, ids = people(noise=0.3)
     names[6:12] = ["p00"] * EACH
     names[30:36] = ["p04"] * EACH
-    whole = suspects(names, vectors, ids, mislabelled_margin=0.0, similar_slack=2.0, duplicate_distance=0.7)
+    whole = find(names, vectors, ids, mislabelled_margin=0.0, similar_slack=2.0, duplicate_distance=0.7)
     assert whole.mixed
     assert whole.similar
     assert whole.mislabelled
     assert whole.duplicates
     monkeypatch.setattr(gallery_db.analysis.class_comparison, "_BLOCK_CELLS", cells)
-    parts = suspects(names, vectors, ids, mislabelled_margin=0.0, similar_slack=2.0, duplicate_distance=0.7)
+    parts = find(names, vectors, ids, mislabelled_margin=0.0, similar_slack=2.0, duplicate_distance=0.7)
     assert [(m.identity, m.parts, m.nearer) for m in parts.mixed] == [
         (m.identity, m.parts, m.nearer) for m in whole.mixed
     ]
@@ -192,21 +192,21 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> N
     assert [(d.entry_id, d.other_id) for d in parts.duplicates] == [(d.entry_id, d.other_id) for d in whole.duplicates]
 
 
-SMALL = {"nobody": 0, "one entry": 1, "one person": EACH, "one person and an entry": EACH + 1}
+SMALL = {"no entry": 0, "one entry": 1, "one person": EACH, "one person and an entry": EACH + 1}
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_small_galleries(name: str) -> None:
     names, vectors, ids = people()
     count = SMALL[name]
-    assert not suspects(names[:count], vectors[:count], ids[:count])
+    assert not find(names[:count], vectors[:count], ids[:count])
 
 
-def test_people_of_one_picture_each() -> None:
+def test_identities_of_one_entry_each() -> None:
     _, vectors, ids = people()
     vectors[50] = vectors[3]
-    found = suspects(ids, vectors, ids)
-    assert not found.similar  # nobody knows how far the pictures of one are apart
+    found = find(ids, vectors, ids)
+    assert not found.similar  # the spread of an identity is unknown
     assert not found.mislabelled
     assert [(d.entry_id, d.other_id) for d in found.duplicates] == [("e003", "e050")]
 
@@ -216,6 +216,6 @@ def test_people_of_one_picture_each() -> None:
     [{"similar_slack": -1}, {"mislabelled_margin": float("nan")}, {"mixed_share": -1}, {"duplicate_distance": -0.1}],
     ids=str,
 )
-def test_limits_that_make_no_sense(options: dict[str, float]) -> None:
+def test_invalid_limits(options: dict[str, float]) -> None:
     with pytest.raises(GalleryError, match="at least 0"):
-        suspects(*people(), **options)
+        find(*people(), **options)

@@ -1,4 +1,4 @@
-"""Calibration: what it counts, what it foretells of people it has not seen, and what it refuses to tell."""
+"""Calibration: counted rates, rates predicted for unseen people, too little data, and the plot."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def unit(array: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 class World:
-    """People as points that have something in common, their cameras' looks about them, and single looks about those."""
+    """Simulated people: points about a common centre, their cameras' points about them, observations about those."""
 
     def __init__(self, seed: int, people: int, cameras: int = 3, each: int = 4, camera: float = 0.35) -> None:
         self.generator = np.random.default_rng(seed)
@@ -45,20 +45,20 @@ class World:
         self.entries: list[Entry] = []
         vectors = []
         for number in range(people):
-            looks = self.person()
-            vectors.append(looks)
+            observations = self.person()
+            vectors.append(observations)
             self.entries += [
                 Entry(f"{number}-{at}", f"p{number:03d}", source=f"/w/{number:04d}_c{at // each}s1_{at:06d}.jpg")
-                for at in range(len(looks))
+                for at in range(len(observations))
             ]
         self.vectors = np.concatenate(vectors)
 
     def person(self) -> NDArray[np.float32]:
-        """(cameras * each, D) looks at somebody new, by camera."""
+        """Return (cameras * each, D) observations of a new person, camera by camera."""
         centre = self.common + self.generator.standard_normal(D)
         shown = centre + self.camera * self.generator.standard_normal((self.cameras, 1, D))
-        looks = shown + 0.25 * self.generator.standard_normal((self.cameras, self.each, D))
-        return unit(looks.reshape(-1, D))
+        observations = shown + 0.25 * self.generator.standard_normal((self.cameras, self.each, D))
+        return unit(observations.reshape(-1, D))
 
     def view(self) -> GalleryView:
         return view_of(self.entries, self.vectors)
@@ -85,8 +85,8 @@ def at(curve: Curve, name: str, threshold: float) -> float:
     return float(getattr(curve, name)[place])
 
 
-def by_hand(world: World, looks: int, threshold: float) -> tuple[float, float, float]:
-    """False accepts, misses and wrong names, by loops over everybody."""
+def rates_by_loops(world: World, probe_size: int, threshold: float) -> tuple[float, float, float]:
+    """Return the false accept, miss and misidentification rates, counted in plain loops."""
     people = sorted({e.identity for e in world.entries})
     accepted, missed, misnamed = [], [], []
     for who in people:
@@ -96,8 +96,8 @@ def by_hand(world: World, looks: int, threshold: float) -> tuple[float, float, f
         for camera in range(world.cameras):
             rows = mine[camera * world.each : (camera + 1) * world.each]
             rest = [n for n in mine if n not in rows]
-            for start in range(world.each - looks + 1):
-                probe = unit(world.vectors[rows[start : start + looks]].sum(axis=0))
+            for start in range(world.each - probe_size + 1):
+                probe = unit(world.vectors[rows[start : start + probe_size]].sum(axis=0))
                 near = min(1 - float(probe @ world.vectors[n]) for n in others)
                 own = min(1 - float(probe @ world.vectors[n]) for n in rest)
                 strangers.append(near <= threshold)
@@ -110,18 +110,18 @@ def by_hand(world: World, looks: int, threshold: float) -> tuple[float, float, f
     return float(grown), float(np.mean(missed)), float(np.mean(misnamed))
 
 
-@pytest.mark.parametrize("looks", [1, 3])
-def test_rates_are_those_of_counting_by_hand(looks: int) -> None:
+@pytest.mark.parametrize("probe_size", [1, 3])
+def test_rates_equal_a_plain_count(probe_size: int) -> None:
     world = World(3, people=9)
     (found,) = calibrated(world.entries, world.vectors, probe_size=3)
     assert (found.entries, found.identities, found.separation) == (108, 9, "camera")
-    curve = found.single if looks == 1 else found.mean
+    curve = found.single if probe_size == 1 else found.mean
     assert curve is not None
-    assert curve.probes == curve.known_probes == 9 * 3 * (4 - looks + 1)
+    assert curve.probes == curve.known_probes == 9 * 3 * (4 - probe_size + 1)
     for threshold in curve.thresholds[[30, 90, 150, 220]]:
-        expected = by_hand(world, looks, float(threshold) + 1e-7)
-        told = [at(curve, name, float(threshold)) for name in ("fpir", "fnir", "wrong")]
-        assert told == pytest.approx(expected, abs=0.02)  # a look may lie on the threshold itself
+        expected = rates_by_loops(world, probe_size, float(threshold) + 1e-7)
+        found_rates = [at(curve, name, float(threshold)) for name in ("fpir", "fnir", "wrong")]
+        assert found_rates == pytest.approx(expected, abs=0.02)  # a distance may equal the threshold
 
 
 def test_all_identities_weigh_the_same() -> None:
@@ -139,7 +139,7 @@ def test_all_identities_weigh_the_same() -> None:
         assert at(after, "fpir", threshold) == pytest.approx(at(before, "fpir", threshold), abs=0.02)
 
 
-def test_the_distance_is_the_one_that_a_run_asks_for() -> None:
+def test_distances_are_those_of_a_run() -> None:
     """Entries that were enrolled count as further away where there are images too."""
     world = World(1, people=7, cameras=2, each=3)
     entries = [
@@ -151,7 +151,7 @@ def test_the_distance_is_the_one_that_a_run_asks_for() -> None:
     (found,) = calibrated(entries, world.vectors)
     view = view_of(entries, world.vectors)
     assert found.single is not None
-    assert found.single.probes == 7 * 3, "what was enrolled is the mean of many looks, and no single one"
+    assert found.single.probes == 7 * 3, "an enrolled entry is the mean of many observations"
     expected = []
     for row, id_ in enumerate(view.entry_ids):
         if not view.embeddings[row].any() or next(e for e in entries if e.id == id_).origin == "track":
@@ -174,10 +174,10 @@ def test_the_distance_is_the_one_that_a_run_asks_for() -> None:
 
 
 @pytest.mark.parametrize(("people", "far", "how"), [(40, 0.1, "counted"), (40, 0.02, "fitted"), (20, 0.05, "fitted")])
-def test_strangers_are_named_as_rarely_as_was_asked_for(
+def test_unseen_strangers_get_names_at_the_requested_rate(
     monkeypatch: pytest.MonkeyPatch, people: int, far: float, how: str
 ) -> None:
-    """The test of the method: people whom the calibration has not seen."""
+    """The test of the method: people that the calibration has not seen."""
     monkeypatch.setattr(gallery_db.analysis.calibration_trials, "_BOOTSTRAP_ROUNDS", 50)
     named, at_most, missed = [], [], []
     for seed in range(14):
@@ -193,36 +193,36 @@ def test_strangers_are_named_as_rarely_as_was_asked_for(
         named.append(rate)
         at_most.append(rate <= point.fpir.high)
         assert point.threshold.low <= point.threshold.estimate <= point.threshold.high
-        # Far stricter than need be would be no answer either.
+        # A much stricter threshold than necessary would be wrong, too.
         missed.append(point.fnir.estimate)
     assert 0.5 * far < np.mean(named) < 1.6 * far
     assert np.mean(at_most) >= 0.8
     assert np.mean(missed) < 0.6
 
 
-def test_near_duplicates_do_not_flatter() -> None:
-    """Looks of one camera are nearly the same: only other cameras tell what is missed."""
+def test_near_duplicates_do_not_lower_the_miss_rate() -> None:
+    """Observations of one camera are nearly equal: misses are measured across cameras."""
     world = World(7, people=20, camera=0.9)
-    (told,) = calibrated(world.entries, world.vectors, far=0.1)
+    (known_cameras,) = calibrated(world.entries, world.vectors, far=0.1)
     hidden = [Entry(e.id, e.identity, source=f"/w/{e.identity}/{n % 12:02d}.jpg") for n, e in enumerate(world.entries)]
-    (guessed,) = calibrated(hidden, world.vectors, far=0.1)
-    assert told.chosen is not None
-    assert guessed.chosen is not None
-    assert (told.separation, guessed.separation) == ("camera", "file_order")
-    assert told.chosen.fnir is not None
-    assert guessed.chosen.fnir is not None
-    assert any("the same burst" in note for note in guessed.notes)
-    assert not any("the same burst" in note for note in told.notes)
-    assert told.single is not None
-    assert guessed.single is not None
-    # The threshold does not depend on whom the same person is compared with.
-    assert guessed.single.other_distances == pytest.approx(told.single.other_distances)
+    (file_order,) = calibrated(hidden, world.vectors, far=0.1)
+    assert known_cameras.chosen is not None
+    assert file_order.chosen is not None
+    assert (known_cameras.separation, file_order.separation) == ("camera", "file_order")
+    assert known_cameras.chosen.fnir is not None
+    assert file_order.chosen.fnir is not None
+    assert any("the same burst" in note for note in file_order.notes)
+    assert not any("the same burst" in note for note in known_cameras.notes)
+    assert known_cameras.single is not None
+    assert file_order.single is not None
+    # The threshold does not depend on how known people are compared.
+    assert file_order.single.other_distances == pytest.approx(known_cameras.single.other_distances)
 
 
-def test_two_who_are_each_others_nearest_are_one_observation() -> None:
+def test_mutually_nearest_identities_count_as_one() -> None:
     world = World(11, people=20)
     (before,) = calibrated(world.entries, world.vectors)
-    # Everybody gets a double: as many more probes, and nothing more to learn from.
+    # Each person gets a double: twice as many probes, with no new information.
     doubles = [Entry(f"d{e.id}", f"d{e.identity}", source=e.source) for e in world.entries]
     noise = 0.02 * world.generator.standard_normal(world.vectors.shape).astype(np.float32)
     (after,) = calibrated([*world.entries, *doubles], np.concatenate([world.vectors, unit(world.vectors + noise)]))
@@ -235,12 +235,12 @@ def test_two_who_are_each_others_nearest_are_one_observation() -> None:
 
 PROBLEMS = {
     "four people": (4, {}, "at least 5"),
-    "a rate beyond what eight can tell": (8, {"far": 0.001}, "0.001 was requested"),
+    "a rate too small for eight people": (8, {"far": 0.001}, "0.001 was requested"),
 }
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_what_the_data_cannot_tell(name: str) -> None:
+def test_too_little_data(name: str) -> None:
     people, options, words = PROBLEMS[name]
     world = World(2, people)
     (found,) = calibrated(world.entries, world.vectors, **options)
@@ -265,14 +265,14 @@ def test_small_galleries(people: int, each: int) -> None:
         assert any("the miss rate is unknown" in note for note in found.notes)
 
 
-def test_identical_pictures_of_everybody() -> None:
+def test_equal_entries() -> None:
     entries = [Entry(f"{p}-{n}", f"p{p}", source=f"/w/p{p}/{n}.jpg") for p in range(8) for n in range(4)]
     (found,) = calibrated(entries, np.repeat(unit(np.ones((1, D))), 32, axis=0))
     assert found.chosen is not None
     assert 0 <= found.chosen.threshold.estimate < 0.01
 
 
-def test_classes_are_apart() -> None:
+def test_classes_are_calibrated_separately() -> None:
     people, cars = World(1, 10), World(2, 10)
     entries = [*people.entries, *(Entry(f"c{e.id}", e.identity, "car", source=e.source) for e in cars.entries)]
     both = calibrated(entries, np.concatenate([people.vectors, cars.vectors]))
@@ -283,7 +283,7 @@ def test_classes_are_apart() -> None:
     assert only.chosen == both[0].chosen
 
 
-def test_few_people_leave_the_default_alone_unless_they_rule_it_out() -> None:
+def test_few_people_keep_the_default_unless_they_rule_it_out() -> None:
     def stands(people: int, *, nearer: float = 0.0, **options: Any) -> bool:
         world = World(4, people)
         vectors = unit(world.vectors + nearer * unit(world.common))
@@ -291,8 +291,8 @@ def test_few_people_leave_the_default_alone_unless_they_rule_it_out() -> None:
 
     assert stands(8)
     assert stands(19)
-    assert not stands(20), "enough to say something"
-    assert not stands(8, far=0.05), "a rate was asked for"
+    assert not stands(20), "enough identities"
+    assert not stands(8, far=0.05), "a rate was requested"
     assert not stands(10, nearer=0.3), "the default is outside the interval"
     assert not stands(6, nearer=0.5), "inside, but most of the others would get a name at the default"
     with_far, without = (calibrated(World(4, 8).entries, World(4, 8).vectors, **o)[0] for o in ({"far": 0.05}, {}))
@@ -317,7 +317,7 @@ def test_blocks_and_limits_change_little(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     "options", [{"far": 0}, {"far": 0.5}, {"far": float("nan")}, {"probe_size": 1}, {"class_name": "x"}]
 )
-def test_wishes_that_make_no_sense(options: dict[str, Any]) -> None:
+def test_invalid_arguments(options: dict[str, Any]) -> None:
     world = World(0, 5)
     with pytest.raises(GalleryError, match=r"Expected|has no entries"):
         calibrated(world.entries, world.vectors, **options)
@@ -354,8 +354,8 @@ def test_plots_that_cannot_be_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_foretold_of_market_1501_holds(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real people: half of them are the gallery, the other half are strangers to it."""
+def test_rates_predicted_for_market_1501_hold(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real people: half of them are in the gallery, the other half are strangers."""
     from gallery_db import read_image
     from tracking import load_embedder
 

@@ -1,4 +1,4 @@
-"""Which entries are of one appearance: by camera, by source and time, by the order of their files."""
+"""Groups of entries that were seen together: by camera, by source and time, by the order of their files."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_appearances(name: str) -> None:
+def test_entries_are_grouped(name: str) -> None:
     entries, separation, groups = CASES[name]
     found = group_entries(entries, burst=5)
     assert found.separation is separation
     assert sorted(map(sorted, found.groups)) == sorted(map(sorted, groups))
 
 
-def test_an_ordinary_file_name_tells_of_no_camera() -> None:
+def test_an_ordinary_file_name_has_no_camera() -> None:
     for name in ("IMG_c1s1_1.jpg", "alice_c2.jpg", "0001.jpg"):
         assert camera_of(image(f"a/{name}")) is None
     assert camera_of(image("a/-1_c3s1_1.jpg")) == "c3"

@@ -1,4 +1,4 @@
-"""The match threshold that a gallery keeps: who set it, what it goes with, and which one a run takes."""
+"""Match thresholds of a gallery: storing, copying, resetting, and the one that a run uses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def filled(place: Path | str, tmp_path: Path) -> Path | str:
     return place
 
 
-def test_a_calibration_is_kept_and_found_again(filled: Path | str) -> None:
+def test_a_calibration_is_stored(filled: Path | str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         (found,) = calibrate_gallery(gallery, far=0.2)
         assert found.chosen is not None
@@ -74,7 +74,7 @@ def test_a_calibration_is_kept_and_found_again(filled: Path | str) -> None:
             reset_thresholds(gallery)
 
 
-def test_by_hand_and_away_again(filled: Path | str) -> None:
+def test_a_threshold_is_set_and_reset(filled: Path | str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         assert match_threshold(gallery) == match_threshold(None)
         set_threshold(gallery, 0.31)
@@ -89,7 +89,7 @@ def test_by_hand_and_away_again(filled: Path | str) -> None:
         assert (match_threshold(gallery).value, match_threshold(gallery).origin) == (0.25, "default")
 
 
-def test_one_number_for_several_classes_is_the_strictest(filled: Path | str) -> None:
+def test_the_strictest_threshold_serves_several_classes(filled: Path | str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         vector = np.eye(1, gallery.model.dimension, dtype=np.float32)
         gallery.add([Entry("c", "taxi", "Car")], vector)
@@ -105,7 +105,7 @@ def test_one_number_for_several_classes_is_the_strictest(filled: Path | str) -> 
         assert set(stored_thresholds(gallery)) == {"person"}
 
 
-def test_a_gallery_that_has_outgrown_its_calibration_says_so(filled: Path | str) -> None:
+def test_an_outdated_calibration_is_reported(filled: Path | str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         (kept,) = store_calibrations(gallery, calibrate_gallery(gallery, far=0.2))
         entries = list(gallery.entries())
@@ -127,7 +127,7 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("place", ["embedded"], indirect=True)
-def test_what_it_goes_with(filled: Path, tmp_path: Path) -> None:
+def test_which_copies_of_a_gallery_have_the_threshold(filled: Path, tmp_path: Path) -> None:
     with Gallery.open(filled, write=True) as gallery:
         (kept,) = store_calibrations(gallery, calibrate_gallery(gallery, far=0.2))
         take_snapshot(gallery, "then")
@@ -151,7 +151,7 @@ def test_what_it_goes_with(filled: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["nonsense", '{"classes": {}}', '{"version": 1, "classes": {"person": {"x": 1}}}'])
-def test_what_is_damaged_is_said_and_can_be_taken_away(filled: Path | str, text: str) -> None:
+def test_damaged_thresholds_are_reported_and_can_be_reset(filled: Path | str, text: str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         gallery.record.set_meta(f"thresholds:{gallery.collection_key}", text)
         with pytest.raises(GalleryError, match=r"cannot be read.*--reset"):
@@ -179,7 +179,7 @@ def _lines(done: Done) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def gtrack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """The command line, in this process."""
+    """Return a function that runs the command line in this process."""
 
     def call(*words: Any, code: int = 0) -> Done:
         monkeypatch.setattr(sys, "argv", ["gtrack", *map(str, words)])
@@ -193,33 +193,33 @@ def gtrack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return call
 
 
-def test_a_run_takes_the_gallerys_threshold_and_says_so(
+def test_a_run_uses_and_reports_the_threshold_of_its_gallery(
     scene: Scene, place: Path | str, gtrack: Callable[..., Done]
 ) -> None:
     gallery = place
     gtrack("gallery", "ingest", scene.gallery, "-g", gallery, "--reid-weights", "builtin", "--no-progress")
 
     def run(**options: Any) -> tuple[dict[str, Any], list[str], int]:
-        told: list[str] = []
+        messages: list[str] = []
         result = track_video(
-            dets_json=scene.detections, video=scene.video, gallery=gallery, no_progress=True, notify=told.append,
+            dets_json=scene.detections, video=scene.video, gallery=gallery, no_progress=True, notify=messages.append,
             frame_range=(0, 40), **options,
         )  # fmt: skip
-        return result.payload["tracker"]["config"], told, int(result.stats["named"])
+        return result.payload["tracker"]["config"], messages, int(result.stats["named"])
 
-    config, told, named = run()
+    config, messages, named = run()
     assert (config["gallery_match_threshold"], config["gallery_match_threshold_from"]) == (0.25, "default")
-    assert not any("match threshold" in words for words in told)
+    assert not any("match threshold" in message for message in messages)
     assert named
     gtrack("gallery", "calibrate", "-g", gallery, "--threshold", 0.001)
     for options in ({}, {"tracker": "gallery_only"}, {"enroll": "unknown"}):
-        config, told, named = run(**options)
+        config, messages, named = run(**options)
         assert (config["gallery_match_threshold"], config["gallery_match_threshold_from"]) == (0.001, "hand")
-        assert len([words for words in told if "match threshold 0.001" in words]) == 1
+        assert len([message for message in messages if "match threshold 0.001" in message]) == 1
         assert named == 0
-    config, told, named = run(gallery_match_threshold=0.3)
+    config, messages, named = run(gallery_match_threshold=0.3)
     assert (config["gallery_match_threshold"], config["gallery_match_threshold_from"]) == (0.3, "given")
-    assert not any("match threshold" in words for words in told)
+    assert not any("match threshold" in message for message in messages)
     assert named
     with pytest.raises(OptionError, match="0 to 2"):
         run(gallery_match_threshold=2.5)

@@ -1,4 +1,4 @@
-"""Folders of images into a gallery: first, again, after every kind of change, and after a kill."""
+"""Ingest of image folders: the first time, again, after every kind of change, and after an interruption."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLACES: dict[Path, Path | str] = {}
 
 @pytest.fixture(autouse=True)
 def _each_place(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """All of it happens in a folder and on a server alike, but for what is about a folder."""
+    """Run each test with the argument `place` on a gallery in a folder and on a served one."""
     if "place" in request.fixturenames:
         PLACES[tmp_path] = request.getfixturevalue("place")
 
@@ -47,7 +47,7 @@ def at(tmp_path: Path) -> Path | str:
 def run(
     tmp_path: Path, folder: Path, embedder: ColourEmbedder | None = None, *, index: bool = False, **options: object
 ) -> IngestReport:
-    """One ingest as the command line does it, and the check that the record fits the folder."""
+    """Ingest as the command line does, and check that the record matches the folder."""
     embedder = embedder or ColourEmbedder()
     with Gallery.open_or_create(at(tmp_path), embedder.model) as gallery:
         report = ingest_folder(gallery, folder, embedder, **options)  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ def run(
 
 
 def contents(tmp_path: Path) -> dict[str, set[str]]:
-    """Identity -> names of its sources."""
+    """Return the names of the sources of each identity."""
     found: dict[str, set[str]] = {}
     with Gallery.open(at(tmp_path)) as gallery:
         for entry in gallery.entries():
@@ -71,7 +71,7 @@ def counts(report: IngestReport) -> dict[str, int]:
     return {name: getattr(report, name) for name in names if getattr(report, name)}
 
 
-def test_the_first_ingest_adds_all(tmp_path: Path, folder: Path, place: Path | str) -> None:
+def test_the_first_ingest_adds_all_images(tmp_path: Path, folder: Path, place: Path | str) -> None:
     done: list[tuple[int, int]] = []
     report = run(tmp_path, folder, index=True, batch_size=5, progress=lambda now, total: done.append((now, total)))
     assert counts(report) == {"added": 12}
@@ -87,7 +87,7 @@ def test_the_first_ingest_adds_all(tmp_path: Path, folder: Path, place: Path | s
 
 def test_the_second_ingest_reads_nothing(tmp_path: Path, folder: Path, place: Path | str) -> None:
     run(tmp_path, folder)
-    for file in folder.rglob("*.png"):  # whoever reads one now sees no image
+    for file in folder.rglob("*.png"):  # a file that is read now is no image
         facts = file.stat()
         file.write_bytes(b"x" * facts.st_size)
         os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
@@ -165,7 +165,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_changed_is_followed(tmp_path: Path, folder: Path, place: Path | str, name: str) -> None:
+def test_changes_of_the_folder_are_followed(tmp_path: Path, folder: Path, place: Path | str, name: str) -> None:
     run(tmp_path, folder)
     change, expected, after = CHANGES[name]
     change(folder)
@@ -179,7 +179,7 @@ def test_what_changed_is_followed(tmp_path: Path, folder: Path, place: Path | st
     assert again.skipped == ()
 
 
-def test_two_files_that_swap_places_keep_each_its_own_person(tmp_path: Path, folder: Path, place: Path | str) -> None:
+def test_two_swapped_files(tmp_path: Path, folder: Path, place: Path | str) -> None:
     run(tmp_path, folder)
     with Gallery.open(at(tmp_path)) as gallery:
         before = {entry.id: entry.identity for entry in gallery.entries()}
@@ -192,7 +192,7 @@ def test_two_files_that_swap_places_keep_each_its_own_person(tmp_path: Path, fol
     assert contents(tmp_path) == BASE
 
 
-def test_pruning_removes_what_left_this_folder_only(tmp_path: Path, folder: Path, place: Path | str) -> None:
+def test_pruning_removes_only_entries_of_this_folder(tmp_path: Path, folder: Path, place: Path | str) -> None:
     other = make_people(tmp_path / "people-2", people=1, each=1)
     save_picture(other / "p0" / "0.png", 4242)
     run(tmp_path, folder)
@@ -234,7 +234,7 @@ def test_one_picture_of_two_people_is_a_conflict(tmp_path: Path, folder: Path, p
     assert contents(tmp_path) == BASE
 
 
-def test_what_cannot_be_used_is_reported_and_the_rest_goes_on(tmp_path: Path, folder: Path) -> None:
+def test_unusable_files_are_reported_and_skipped(tmp_path: Path, folder: Path) -> None:
     bad = folder / "p1"
     picture(7, (300, 300)).save(bad / "cut.jpg")
     (bad / "cut.jpg").write_bytes((bad / "cut.jpg").read_bytes()[:-300])
@@ -263,7 +263,7 @@ def test_what_cannot_be_used_is_reported_and_the_rest_goes_on(tmp_path: Path, fo
         assert words in reasons[name]
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path: Path, folder: Path) -> None:
+def test_links_are_followed_but_not_in_loops(tmp_path: Path, folder: Path) -> None:
     outside = make_people(tmp_path / "outside", people=1, each=1)
     save_picture(outside / "p0" / "0.png", 777)
     save_picture(tmp_path / "single.png", 778)
@@ -282,14 +282,14 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path, folder: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
-def test_a_name_that_is_no_text_is_reported(tmp_path: Path, folder: Path) -> None:
+def test_a_file_name_that_is_no_text_is_reported(tmp_path: Path, folder: Path) -> None:
     shutil.copy(folder / "p0" / "0.png", os.fsencode(folder / "p0") + b"/\xff.png")
     report = run(tmp_path, folder)
     assert report.added == 12
     assert "Unicode" in report.skipped[0][1]
 
 
-def test_another_class_relabels(tmp_path: Path, folder: Path, place: Path | str) -> None:
+def test_an_ingest_with_another_class_changes_the_class(tmp_path: Path, folder: Path, place: Path | str) -> None:
     run(tmp_path, folder)
     embedder = ColourEmbedder()
     assert counts(run(tmp_path, folder, embedder, class_name="car")) == {"moved": 12}
@@ -298,13 +298,13 @@ def test_another_class_relabels(tmp_path: Path, folder: Path, place: Path | str)
         assert gallery.stats().classes == {"car": 12}
 
 
-def test_a_folder_with_nothing_in_it(tmp_path: Path) -> None:
+def test_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     report = run(tmp_path, tmp_path / "nothing")
     assert (report.found, report.identities, report.changed) == (0, 0, False)
 
 
-def test_what_is_refused(tmp_path: Path, folder: Path, place: Path | str) -> None:
+def test_invalid_arguments(tmp_path: Path, folder: Path, place: Path | str) -> None:
     with Gallery.create(at(tmp_path), model_named()) as gallery:
         with pytest.raises(GalleryFormatError, match="no folder"):
             ingest_folder(gallery, tmp_path / "absent", ColourEmbedder())
@@ -314,7 +314,7 @@ def test_what_is_refused(tmp_path: Path, folder: Path, place: Path | str) -> Non
         ingest_folder(gallery, folder, ColourEmbedder())
 
 
-def test_ctrl_c_keeps_the_batches_that_are_done(tmp_path: Path, folder: Path, place: Path | str) -> None:
+def test_ctrl_c_keeps_the_committed_batches(tmp_path: Path, folder: Path, place: Path | str) -> None:
     def stop(done: int, total: int) -> None:
         if done >= 5:
             raise KeyboardInterrupt
@@ -335,7 +335,7 @@ with Gallery.open_or_create(sys.argv[1], embedder.model) as gallery:
 """
 
 
-def test_after_each_kill_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_a_killed_ingest_is_continued(tmp_path: Path) -> None:
     folder = make_people(tmp_path / "people", people=10, each=12)
     have = 0
     for wait in (0.0, 0.01, 0.03):

@@ -1,8 +1,7 @@
-"""Parquet and image folders: exact round trips, what is refused and how, pictures, names, and kills."""
+"""Export to and import from Parquet: exact round trips, invalid files, conflicts, pictures, interruptions."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -28,6 +27,7 @@ from support.gallery import (
     save_picture,
     unit_vectors,
 )
+from support.transfer import MISSING_PICTURES, list_files, make_gallery, make_pictured_gallery
 
 from gallery_db import (
     EmbeddingError,
@@ -39,11 +39,9 @@ from gallery_db import (
     GalleryLockedError,
     GtrackError,
     ModelMismatchError,
-    export_folders,
     export_parquet,
     import_parquet,
     ingest_folder,
-    read_image,
     read_parquet_header,
 )
 from gallery_db.embeddings import unit_rows
@@ -69,13 +67,6 @@ ODD = [
 ODD[3] = Entry(id="hash", identity="h", content_hash="", frame=0, box=(0.0, -0.0, 0.0, 0.0))
 
 
-def make_gallery(path: Path, entries: list[Entry], model: str = "tiny.pt", seed: int = 0) -> Path:
-    gallery = Gallery.create(path, model_named(model))
-    gallery.add(entries, unit_vectors(len(entries), seed=seed))
-    gallery.close(sync=False)
-    return path
-
-
 def export(path: Path, file: Path, **options: Any) -> Any:
     with Gallery.open(path) as gallery:
         return export_parquet(gallery, file, **options)
@@ -97,7 +88,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "a.parquet"
 
 
-# -- Parquet, there and back ---------------------------------------------------------------------------------
+# -- round trips ---------------------------------------------------------------------------------------------
 
 
 def test_a_round_trip_is_exact(file: Path, tmp_path: Path) -> None:
@@ -115,7 +106,7 @@ def test_a_round_trip_is_exact(file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dimension", [1, 16, 512, 4096])
-def test_unit_rows_leaves_what_it_made_as_it_is(dimension: int) -> None:
+def test_unit_rows_does_not_change_unit_rows(dimension: int) -> None:
     generator = np.random.default_rng(dimension)
     once = unit_rows(_unit(generator.standard_normal((300, dimension)) ** 3), dimension, what="embeddings")
     assert unit_rows(once, dimension, what="embeddings").tobytes() == once.tobytes()
@@ -155,7 +146,7 @@ def test_an_empty_gallery(tmp_path: Path) -> None:
         assert gallery.model == model_named()
 
 
-def test_pandas_reads_it_at_once(file: Path, tmp_path: Path) -> None:
+def test_pandas_reads_the_file(file: Path, tmp_path: Path) -> None:
     frame = pd.read_parquet(file)
     assert list(frame["identity"][:2]) == ["alice", "Zoë\tO'Neill 李"]
     matrix = np.stack(list(frame["embedding"]))
@@ -172,7 +163,7 @@ def test_pandas_reads_it_at_once(file: Path, tmp_path: Path) -> None:
     assert (header.entries, header.has_pictures, header.collection) == (25, False, "person_embeddings")
 
 
-def test_a_file_that_pandas_saved_is_taken_with_its_metadata(file: Path, tmp_path: Path) -> None:
+def test_a_file_saved_by_pandas_with_its_metadata_is_imported(file: Path, tmp_path: Path) -> None:
     """As docs/reference/gallery-parquet.md shows: doubles for frames with gaps, plain lists for embeddings."""
     frame = pd.read_parquet(file)
     frame.loc[frame["identity"] == "alice", "identity"] = "Alice B."
@@ -272,7 +263,7 @@ BAD_TABLES = [
 
 
 @pytest.mark.parametrize(("spoil", "kind", "words"), BAD_TABLES)
-def test_a_bad_table_is_refused_whole(
+def test_an_invalid_table_is_refused_as_a_whole(
     file: Path, tmp_path: Path, spoil: Callable[[pa.Table], pa.Table], kind: type[GtrackError], words: str
 ) -> None:
     bad = tmp_path / "bad.parquet"
@@ -313,7 +304,7 @@ def test_a_damaged_file(tmp_path: Path, spoil: Callable[[bytes], bytes], words: 
     assert not (tmp_path / "b").exists()
 
 
-def test_files_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_files(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.parquet"):
         with pytest.raises(GalleryError, match="expected a Parquet file"):
             import_parquet(tmp_path / "b", path)
@@ -332,7 +323,7 @@ def test_another_model_is_refused_with_both_names(file: Path, tmp_path: Path) ->
         assert [info.entries for info in gallery.collections()] == [3, 25]
 
 
-def test_entries_that_are_there_already(file: Path, tmp_path: Path, place: Path | str) -> None:
+def test_entries_that_the_gallery_has_already(file: Path, tmp_path: Path, place: Path | str) -> None:
     import_parquet(place, file)
     report = import_parquet(place, file)
     assert (report.added, report.unchanged, report.created) == (0, 25, False)
@@ -384,7 +375,7 @@ def test_an_export_that_fails_leaves_the_old_file(file: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("times", "raises"), [(1, False), (9, True)])
-def test_a_gallery_that_changes_on_the_way(tmp_path: Path, times: int, raises: bool) -> None:
+def test_a_gallery_that_changes_during_the_export(tmp_path: Path, times: int, raises: bool) -> None:
     make_gallery(tmp_path / "a", entries_named(10))
     changes = iter(range(times))
 
@@ -407,44 +398,13 @@ def test_a_gallery_that_changes_on_the_way(tmp_path: Path, times: int, raises: b
 # -- pictures ------------------------------------------------------------------------------------------------
 
 
-def pictured(tmp_path: Path) -> Path:
-    """A gallery with a source image, one that is gone, one that changed, a box, a kept crop, and a frame."""
-    source = save_picture(tmp_path / "pictures" / "one.png", 1)
-    changed = save_picture(tmp_path / "pictures" / "two.jpg", 2)
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    path = tmp_path / "g"
-    entries = [
-        Entry(id="whole", identity="a", source=str(source), content_hash=digest),
-        Entry(id="box", identity="a", source=str(source), content_hash=digest, box=(4, 8, 20, 40)),
-        Entry(id="no hash", identity="b", source=str(source)),
-        Entry(id="gone", identity="b", source=str(tmp_path / "gone.jpg")),
-        Entry(id="changed", identity="b", source=str(changed), content_hash="0" * 64),
-        Entry(id="crop", identity="c", origin="track", source="/v.mp4", frame=3, extra={"crop": "crops/c.jpg"}),
-        Entry(id="no crop", identity="c", origin="track", source="/v.mp4", frame=3, box=(0, 0, 9, 9)),
-        Entry(id="lost crop", identity="c", origin="track", source="/v.mp4", extra={"crop": "crops/lost.jpg"}),
-        Entry(id="text", identity="c", source=str(Path(__file__))),
-    ]
-    make_gallery(path, entries)
-    save_picture(path / "crops" / "c.jpg", 3)
-    return path
-
-
-MISSING = {
-    "gone": "is gone",
-    "changed": "is a different image now",
-    "no crop": "It has no stored crop",
-    "lost crop": "is gone",
-    "text": "is not an image",
-}
-
-
-def test_pictures_travel_with_their_entries(tmp_path: Path) -> None:
-    path = pictured(tmp_path)
+def test_pictures_are_exported_and_imported(tmp_path: Path) -> None:
+    path = make_pictured_gallery(tmp_path)
     report = export(path, tmp_path / "f.parquet", pictures=True)
     assert (report.entries, report.pictures) == (9, 4)
-    assert {id_ for id_, _ in report.missing} == set(MISSING)
+    assert {id_ for id_, _ in report.missing} == set(MISSING_PICTURES)
     for id_, reason in report.missing:
-        assert MISSING[id_] in reason
+        assert MISSING_PICTURES[id_] in reason
     column = pq.read_table(tmp_path / "f.parquet").column("crop").to_pylist()
     source = tmp_path / "pictures" / "one.png"
     assert column[:3] == [source.read_bytes()] * 3
@@ -496,7 +456,7 @@ def test_large_pictures_are_not_held_together(tmp_path: Path, monkeypatch: pytes
         pytest.param("x\0.jpg", id="zero byte"),
     ],
 )
-def test_a_crop_is_put_nowhere_but_into_the_gallery(tmp_path: Path, crop: str) -> None:
+def test_a_crop_is_written_only_inside_the_gallery(tmp_path: Path, crop: str) -> None:
     picture = save_picture(tmp_path / "p.png", 1).read_bytes()
     make_gallery(tmp_path / "a", [Entry(id="x", identity="x", origin="track", extra={"crop": crop})])
     export(tmp_path / "a", tmp_path / "a.parquet", pictures=True)
@@ -516,7 +476,7 @@ def test_a_crop_is_put_nowhere_but_into_the_gallery(tmp_path: Path, crop: str) -
         assert gallery.verify().ok
 
 
-def test_another_picture_in_the_same_place(tmp_path: Path) -> None:
+def test_another_picture_at_the_same_path(tmp_path: Path) -> None:
     entry = {"identity": "x", "origin": "track", "extra": {"crop": "crops/1.jpg"}}
     for number, name in enumerate("ab"):
         make_gallery(tmp_path / name, [Entry(id=name, **entry)])
@@ -532,106 +492,13 @@ def test_another_picture_in_the_same_place(tmp_path: Path) -> None:
 
 
 def test_a_crop_that_is_not_the_picture_of_its_hash(tmp_path: Path) -> None:
-    path = pictured(tmp_path)
+    path = make_pictured_gallery(tmp_path)
     export(path, tmp_path / "f.parquet", pictures=True)
     table = pq.read_table(tmp_path / "f.parquet")
     other = save_picture(tmp_path / "other.png", 77).read_bytes()
     pq.write_table(change("crop", 1, other)(table), tmp_path / "f.parquet")
     with pytest.raises(GalleryFormatError, match=r"row 1 \(id 'box'\): its crop is not"):
         import_parquet(tmp_path / "b", tmp_path / "f.parquet")
-
-
-# -- image folders -------------------------------------------------------------------------------------------
-
-
-def tree(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def test_folders_and_back(tmp_path: Path) -> None:
-    people = make_people(tmp_path / "people")
-    with Gallery.create(tmp_path / "a", model_named()) as gallery:
-        ingest_folder(gallery, people, ColourEmbedder())
-        report = export_folders(gallery, tmp_path / "out")
-        assert (report.written, report.identities, report.missing) == (12, 3, ())
-    assert tree(tmp_path / "out") == tree(people)
-    for name in tree(people):
-        assert (tmp_path / "out" / name).read_bytes() == (people / name).read_bytes()
-    with Gallery.create(tmp_path / "b", model_named()) as gallery, Gallery.open(tmp_path / "a") as old:
-        ingest_folder(gallery, tmp_path / "out", ColourEmbedder())
-        assert {entry.id for entry in gallery.entries()} == {entry.id for entry in old.entries()}
-
-
-def test_folders_list_what_they_cannot_write(tmp_path: Path) -> None:
-    path = pictured(tmp_path)
-    with Gallery.open(path) as gallery:
-        report = export_folders(gallery, tmp_path / "out")
-    assert {id_ for id_, _ in report.missing} == set(MISSING)
-    assert tree(tmp_path / "out") == ["a/one-2.png", "a/one.png", "b/one.png", "c/c.jpg"]
-    np.testing.assert_array_equal(
-        read_image(tmp_path / "out" / "a" / "one-2.png"),
-        read_image(tmp_path / "pictures" / "one.png")[8:40, 4:20],
-    )
-    assert report.identities == 3
-
-
-@pytest.mark.parametrize(
-    ("identity", "folder"),
-    [
-        pytest.param("..", "_", id="parent"),
-        pytest.param(".", "_", id="here"),
-        pytest.param("../../out", "_._.._out", id="path above"),
-        pytest.param("/etc/x", "_etc_x", id="absolute"),
-        pytest.param("C:\\x", "C__x", id="windows path"),
-        pytest.param(".hidden", "_hidden", id="hidden"),
-        pytest.param("a\nb\0c", "a_b_c", id="control characters"),
-        pytest.param("con", "_con", id="device"),
-        pytest.param("Aux.txt", "_Aux.txt", id="device with suffix"),
-        pytest.param("dots... ", "dots", id="dots at the end"),
-        pytest.param("Zoë 李", "Zoë 李", id="unicode"),
-        pytest.param("ü" * 300, "ü" * 60, id="too long"),
-    ],
-)
-def test_names_stay_in_their_folder(tmp_path: Path, identity: str, folder: str) -> None:
-    picture = save_picture(tmp_path / "p.png", 1)
-    make_gallery(tmp_path / "g", [Entry(id="x", identity=identity, source=str(picture))])
-    with Gallery.open(tmp_path / "g") as gallery:
-        assert export_folders(gallery, tmp_path / "deep" / "out").written == 1
-    assert tree(tmp_path / "deep") == [f"out/{folder}/p.png"]
-
-
-def test_names_that_differ_in_case_only_do_not_mix(tmp_path: Path) -> None:
-    pictures = [save_picture(tmp_path / f"{n}" / "p.png", n) for n in range(4)]
-    names = ["Ann", "ann", "a/n", "a:n"]
-    make_gallery(
-        tmp_path / "g",
-        [Entry(id=f"{n}", identity=name, source=str(pictures[n])) for n, name in enumerate(names)],
-    )
-    with Gallery.open(tmp_path / "g") as gallery:
-        export_folders(gallery, tmp_path / "out")
-    assert tree(tmp_path / "out") == ["Ann/p.png", "a_n-2/p.png", "a_n/p.png", "ann-2/p.png"]
-
-
-def test_folders_that_are_in_use(tmp_path: Path) -> None:
-    path = pictured(tmp_path)
-    out = tmp_path / "out"
-    (out / "a").mkdir(parents=True)
-    (out / "a" / "mine.txt").write_text("mine")
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (out / "c").symlink_to(elsewhere)
-    with Gallery.open(path) as gallery:
-        with pytest.raises(GalleryError, match="not empty"):
-            export_folders(gallery, out)
-        report = export_folders(gallery, out, overwrite=True)
-        assert (out / "a" / "mine.txt").read_text() == "mine"
-        assert any("link" in reason for _, reason in report.missing)
-        assert list(elsewhere.iterdir()) == []
-        assert export_folders(gallery, out, overwrite=True).written == report.written
-        with pytest.raises(GalleryError, match="is a gallery"):
-            export_folders(gallery, path, overwrite=True)
-        with pytest.raises(GalleryError, match="is a file"):
-            export_folders(gallery, tmp_path / "pictures" / "one.png")
 
 
 # -- kills ---------------------------------------------------------------------------------------------------
@@ -694,7 +561,7 @@ def test_the_commands(tmp_path: Path) -> None:
     assert "sound" in gtrack("gallery", "verify", "-g", tmp_path / "b").stdout
     done = gtrack("gallery", "export", tmp_path / "out", "--folders", "-g", tmp_path / "b")
     assert "11 images of 3 identities" in done.stdout
-    assert len(tree(tmp_path / "out")) == 11
+    assert len(list_files(tmp_path / "out")) == 11
     assert (
         "not empty" in gtrack("gallery", "export", tmp_path / "out", "--folders", "-g", tmp_path / "b", code=1).stderr
     )

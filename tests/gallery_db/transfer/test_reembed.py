@@ -1,4 +1,4 @@
-"""A gallery for another model: from crops, images, boxes and frames; again; and after kills."""
+"""Re-embedding with another model: from crops, images, boxes and frames; again; after an interruption."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_collection_for_another_model(tmp_path: Path) -> None:
     assert not list(path.glob("*-wal")), "the record is one file again"
 
 
-def test_again_only_what_is_new(tmp_path: Path) -> None:
+def test_a_second_run_embeds_only_new_entries(tmp_path: Path) -> None:
     path = ingested(tmp_path)
     reembed_gallery(path, GreyEmbedder())
     embedder = GreyEmbedder()
@@ -97,7 +97,7 @@ def test_again_only_what_is_new(tmp_path: Path) -> None:
     assert len(collections(path)) == 2
 
 
-def test_what_cannot_be_embedded_is_listed(tmp_path: Path) -> None:
+def test_entries_without_a_picture_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "g"
     source = save_picture(tmp_path / "one.png", 1)
     cut = tmp_path / "cut.png"
@@ -175,7 +175,7 @@ def test_single_frames_in_any_order(scene: Scene) -> None:
         np.testing.assert_array_equal(frames(str(scene.video), 159), last)
 
 
-def test_pictures_that_were_imported(tmp_path: Path) -> None:
+def test_imported_pictures(tmp_path: Path) -> None:
     path = ingested(tmp_path)
     with Gallery.open(path) as gallery:
         export_parquet(gallery, tmp_path / "f.parquet", pictures=True)
@@ -187,7 +187,7 @@ def test_pictures_that_were_imported(tmp_path: Path) -> None:
     assert reembed_gallery(tmp_path / "b", GreyEmbedder()).added == 12
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_invalid_arguments(tmp_path: Path) -> None:
     path = ingested(tmp_path)
     with pytest.raises(ModelMismatchError, match=r"of tiny\.pt .* already"):
         reembed_gallery(path, ColourEmbedder())
@@ -227,7 +227,7 @@ print(reembed_gallery(sys.argv[1], GreyEmbedder(), batch_size=6, progress=slow))
 """
 
 
-def test_after_each_kill_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_a_killed_run_is_continued(tmp_path: Path) -> None:
     path = ingested(tmp_path, people=10, each=12)
     have = 0
     for wait in (0.0, 0.01, 0.03):
