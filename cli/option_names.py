@@ -8,6 +8,7 @@ from functools import lru_cache
 __all__ = ["with_option_names"]
 
 _OTHERWISE_NAMED = {
+    "formats": "--include",
     "frame_range": "--range",
     "save_json": "--json",
     "save_frames": "--frames",
@@ -20,10 +21,13 @@ _PYTHON = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 
 @lru_cache(maxsize=1)
 def _fields() -> frozenset[str]:
-    """Return the names of all fields of a run and of its detector."""
-    from tracking.options import flat_arguments
+    """Return the names of the fields of a run, of its detector, and of an export of a ReID model."""
+    from dataclasses import fields
 
-    return flat_arguments()
+    from tracking.options import flat_arguments
+    from tracking.reid.export.options import ExportOptions
+
+    return flat_arguments() | {f.name for f in fields(ExportOptions)}
 
 
 def with_option_names(text: str) -> str:

@@ -251,7 +251,7 @@ class ColumnBuilder:
                 raise DetectionsError(
                     f'{self.name}: frame {frame} (entry {again} of "frames") occurs already, as entry {first}; '
                     "expected each frame once.",
-                    hint="Correct the detector's export, or pass --lenient (lenient=True) to keep the first entry.",
+                    hint="Correct the detector's export, or pass `lenient=True` to keep the first entry.",
                 )
             self.warnings["duplicate frame"] += len(repeats)
             kept = np.ones(len(frames), bool)

@@ -26,7 +26,7 @@ from tracking.json_stream import JsonStream, JsonStreamError, Problem, is_plain,
 __all__ = ["open_detections"]
 
 _CHUNK_BYTES = 1 << 20
-_EXPORT_HINT = "Correct the detector's export; --lenient does not help here."
+_EXPORT_HINT = "Correct the detector's export; `lenient=True` does not help here."
 _JSON_HINTS = {
     "cut": "Run the detector again, or copy the file again.",
     "gzip": "Decompress it first.",

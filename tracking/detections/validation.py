@@ -34,8 +34,8 @@ MIN_BOX_SIDE = 0.01
 """Smallest width and height of a box, in pixels."""
 MAX_INTEGER = 2**31 - 1
 _CLIP_TOLERANCE = 0.01
-DROP_HINT = "Correct the detector's export, or pass --lenient (lenient=True) to leave {what} out."
-REPAIR_HINT = "Correct the detector's export, or pass --lenient (lenient=True) to have it repaired."
+DROP_HINT = "Correct the detector's export, or pass `lenient=True` to leave {what} out."
+REPAIR_HINT = "Correct the detector's export, or pass `lenient=True` to have it repaired."
 NUMBER_TYPES = (int, float)
 
 

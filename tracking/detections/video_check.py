@@ -60,6 +60,6 @@ def check_against_video(
             )
     if found and not lenient:
         raise DetectionsError(
-            found[0], hint="Give the video that the detector ran on, or pass --lenient to use them nevertheless."
+            found[0], hint="Give the video that the detector ran on, or pass `lenient=True` to use them nevertheless."
         )
     return found

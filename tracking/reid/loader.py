@@ -66,7 +66,8 @@ def _choose(
         _tell(
             notify,
             f"no ReID weights in {models_dir}: using the built-in colour and texture embedder, which confuses people "
-            "in similar clothes; trained weights do far better (--reid-weights osnet_x0_25_msmt17.pt --download).",
+            "in similar clothes. Trained weights do far better: "
+            '`reid_weights="osnet_x0_25_msmt17.pt"` with `download=True`.',
         )
     else:
         _tell(notify, f"using the ReID weights {path}")

@@ -86,7 +86,7 @@ def resolve_weights(
         if not download:
             raise WeightsError(
                 f"{name}: neither in {models_dir} nor in {download_dir()}; gtrack does not download unless asked to",
-                hint=f"Add --download (download=True in Python) to fetch it, or place the file in {models_dir}.",
+                hint=f"Pass `download=True` to fetch it, or place the file in {models_dir}.",
             )
         return download_weights(name, known[name], models_dir=models_dir, progress=progress)
     local = [found.name for found in local_weights(models_dir)]

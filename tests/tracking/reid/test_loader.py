@@ -24,7 +24,7 @@ def test_builtin_is_the_last_resort_and_says_so(tmp_path: Path) -> None:
     assert isinstance(embedder, Embedder)
     assert len(told) == 1
     assert "built-in" in told[0]
-    assert "--download" in told[0]
+    assert "`download=True`" in told[0]
 
 
 def test_builtin_by_name_says_nothing() -> None:

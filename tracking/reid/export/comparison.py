@@ -52,7 +52,7 @@ def read_crops(folder: Path, most: int = CROPS) -> list[NDArray[np.uint8]]:
         ImageError: An image that cannot be read.
     """
     if not folder.is_dir():
-        raise ExportError(f"{folder}: expected a folder of crops, found none there.", hint="Check --crops.")
+        raise ExportError(f"{folder}: expected a folder of crops, found none there.", hint="Check `crops`.")
     files = sorted(
         file
         for file in folder.rglob("*")
@@ -61,7 +61,7 @@ def read_crops(folder: Path, most: int = CROPS) -> list[NDArray[np.uint8]]:
     if len(files) < 2:
         raise ExportError(
             f"{folder}: expected at least two images of people, found {len(files)}.",
-            hint="Leave --crops out to compare on crops that gtrack draws.",
+            hint="Leave `crops` out to compare on crops that gtrack draws.",
         )
     if len(files) > most:
         files = [files[index] for index in np.linspace(0, len(files) - 1, most).round().astype(int)]

@@ -109,7 +109,7 @@ class _ExportRun:
         if not comparison.cosine_min >= minimum:
             raise ExportError(
                 f"its embeddings differ from its source's: least cosine {comparison.cosine_min:.6f} < {minimum}",
-                hint="Export without --half." if self.options.half else "Try another --opset, or without --simplify.",
+                hint="Export without `half`." if self.options.half else "Try another `opset`, or leave `simplify` out.",
             )
         return comparison.cosine_min >= PARITY
 
@@ -240,7 +240,7 @@ def export_reid(
         scratch.mkdir(parents=True)
     except OSError as error:
         raise OutputError(
-            f"{folder}: cannot be written: {error.strerror or error}", hint="Choose another folder with --out-dir."
+            f"{folder}: cannot be written: {error.strerror or error}", hint="Choose another folder with `out_dir`."
         ) from error
     report = ExportReport(
         folder, folder / META, weights, run.original.runtime, None, run.crops_from, run.clock, exports=()

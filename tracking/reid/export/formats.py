@@ -197,7 +197,7 @@ def _write_engine(source: Source, path: Path) -> None:
         config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise ExportError("TensorRT built no engine", hint="Say --verbose to see what it has to say.")
+        raise ExportError("TensorRT built no engine", hint="Pass `verbose=True` to see its messages.")
     path.write_bytes(bytes(engine))
 
 

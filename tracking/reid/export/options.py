@@ -63,23 +63,28 @@ def check_options(options: ExportOptions) -> list[ExportFormat]:
     unknown = [name for name in options.formats if name not in FORMATS]
     if unknown or not options.formats:
         raise OptionError(
-            f"--include: expected some of {', '.join(FORMATS)}, found {', '.join(unknown) or 'none'}",
-            hint="See gtrack export reid --list-formats.",
+            f"`formats`: expected some of {', '.join(FORMATS)}, found {', '.join(unknown) or 'none'}.",
+            field="formats",
+            hint="`gtrack export reid --list-formats` describes them.",
         )
     formats = [FORMATS[name] for name in dict.fromkeys(options.formats)]
     if not _OPSETS[0] <= options.opset <= _OPSETS[1]:
-        raise OptionError(f"--opset: expected {_OPSETS[0]} to {_OPSETS[1]}, found {options.opset}")
+        raise OptionError(f"`opset`: expected {_OPSETS[0]} to {_OPSETS[1]}, found {options.opset}.", field="opset")
     if options.batch_size < 1:
-        raise OptionError(f"--batch-size: expected at least 1, found {options.batch_size}")
+        raise OptionError(f"`batch_size`: expected at least 1, found {options.batch_size}.", field="batch_size")
     name = options.run_name
     if name is not None and (name in ("", ".", "..") or any(c in name for c in "/\\\0") or Path(name).name != name):
         raise OptionError(
-            f"--run-name {name!r} must be a plain name without folders.", hint="Choose the folder with --out-dir."
+            f"`run_name` must be a plain name without folders, got {name!r}.",
+            field="run_name",
+            hint="Choose the folder with `out_dir`.",
         )
     if options.optimize and "torchscript" not in options.formats:
-        raise OptionError("--optimize is for TorchScript; --include does not name it")
+        raise OptionError("`optimize=True` is for TorchScript, which `formats` does not name.", field="optimize")
     if options.simplify and not any(item.from_onnx for item in formats):
-        raise OptionError("--simplify is for ONNX graphs; no format of --include is made from one")
+        raise OptionError(
+            "`simplify=True` is for ONNX graphs, and no format of `formats` is made from one.", field="simplify"
+        )
     return formats
 
 
@@ -111,7 +116,9 @@ def check_source(source: Path, formats: Iterable[ExportFormat], options: ExportO
                     hint="Give the .pt checkpoint, or leave that format out.",
                 )
             if item.name == "onnx" and not options.simplify:
-                raise OptionError(f"{source.name} is ONNX already", hint="Ask for another format, or say --simplify.")
+                raise OptionError(
+                    f"{source.name} is ONNX already", hint="Ask for another format, or pass `simplify=True`."
+                )
             if item.name == "onnx" and options.half:
                 raise OptionError(f"{source.name}: ONNX to ONNX in FP16 needs the .pt checkpoint")
 
@@ -129,18 +136,18 @@ def check_machine(formats: Iterable[ExportFormat], options: ExportOptions) -> De
         if missing is not None:
             missing_parts.append(f"{item.name} needs {missing}")
         if item.cuda_only and device.kind != "cuda":
-            missing_parts.append(f"{item.name} needs a CUDA GPU, --device 0 (the device is {device})")
+            missing_parts.append(f'{item.name} needs a CUDA GPU, `device="0"` (the device is {device})')
         if options.half and item.name == "tflite":
-            missing_parts.append("tflite is exported in FP32 only, without --half")
+            missing_parts.append("tflite is exported in FP32 only, without `half`")
         elif options.half and not item.half_on_cpu and device.kind != "cuda":
-            missing_parts.append(f"{item.name} in FP16 needs a CUDA GPU, --device 0 (the device is {device})")
+            missing_parts.append(f'{item.name} in FP16 needs a CUDA GPU, `device="0"` (the device is {device})')
     if options.simplify and (missing := missing_simplifier()) is not None:
-        missing_parts.append(f"--simplify needs {missing}")
+        missing_parts.append(f"`simplify=True` needs {missing}")
     if options.optimize:
         if device.kind != "cpu":
-            missing_parts.append("--optimize needs --device cpu")
+            missing_parts.append('`optimize=True` needs `device="cpu"`')
         elif not import_module("torch.backends.xnnpack").enabled:
-            missing_parts.append(f"--optimize needs a torch built with XNNPACK, and {version('torch')} is not")
+            missing_parts.append(f"`optimize=True` needs a torch built with XNNPACK, and {version('torch')} is not")
     if missing_parts:
         raise ExportError(
             "; ".join(missing_parts), hint="Nothing was exported. Install what is missing, or leave it out."
