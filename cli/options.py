@@ -44,7 +44,7 @@ Collection = Annotated[
 
 
 class SearchChoice(str, Enum):
-    """How a gallery is searched; the words are those of `gallery_db.Search`."""
+    """How a gallery is searched; the words are those of `gallery_db.search.nearest.Search`."""
 
     auto = "auto"
     hnsw = "hnsw"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -21,45 +20,15 @@ from gallery_db.errors import (
 from gallery_db.names import unknown_name, validate_identity_name
 from gallery_db.rejections import NOT, rejected_names
 from gallery_db.store.undo import take_back
+from gallery_db.times import parse_age, parse_time
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
     from gallery_db.store.change_log import Operation
 
-__all__ = ["Curator", "parse_age"]
+__all__ = ["Curator"]
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST_NAMED = 5  # entry ids written out in the words of an operation
-
-
-def parse_age(text: str, *, now: datetime | None = None) -> datetime:
-    """The moment that ``"30d"`` (also w, h, m for minutes) ago was, or that an ISO 8601 date or time names.
-
-    Args:
-        text: An age, or a date; a date or time without a zone is in UTC.
-        now: From when an age counts.
-
-    Raises:
-        GalleryError: It is neither, or it lies in the future.
-    """
-    now = now or datetime.now(timezone.utc)
-    age = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([mhdw])\s*", text)
-    try:
-        moment = now - timedelta(**{_UNITS[age[2]]: float(age[1])}) if age else _moment(text)
-    except (ValueError, OverflowError):
-        raise GalleryError(
-            f"Expected an age such as 30d, 12h or 2w, or a date such as 2026-05-31, found {text!r}.",
-            hint="Give a number with m, h, d or w, or an ISO 8601 date.",
-        ) from None
-    if moment > now:
-        raise GalleryError(f"{text!r} lies in the future; everything is older than that.", hint="Give a past date.")
-    return moment
-
-
-def _moment(text: str) -> datetime:
-    # Python 3.10 does not know Z.
-    moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
 
 
 class Curator:
@@ -319,7 +288,7 @@ class Curator:
         found = []
         for entry in self._gallery.entries():
             try:
-                made = _moment(entry.created_at)
+                made = parse_time(entry.created_at)
             except ValueError:
                 continue  # nobody knows how old it is
             if made < moment and (origin is None or entry.origin == origin):

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ["Box", "Entry", "Match", "utc_now"]
+from gallery_db.times import utc_now
+
+__all__ = ["Box", "Entry", "Match"]
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the source image or frame."""
-
-
-def utc_now() -> str:
-    """The time now, ISO 8601 in UTC, to the second."""
-    return datetime.now(timezone.utc).replace(microsecond=0).isoformat()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from gallery_db.errors import (
     GalleryReadOnlyError,
     ModelMismatchError,
 )
-from gallery_db.store.folder import check_holds_gallery, check_is_empty, holds_gallery
+from gallery_db.store.folder import check_holds_gallery, check_is_empty, holds_chroma_files, holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
 from gallery_db.store.record import CollectionRow, Record
 from gallery_db.store.schema import RECORD_NAME
@@ -29,6 +29,7 @@ __all__ = [
     "DEFAULT_COLLECTION",
     "create_backend",
     "is_gallery",
+    "is_image_tree",
     "open_backend",
     "open_or_create_backend",
 ]
@@ -48,6 +49,13 @@ def is_gallery(path: str | os.PathLike[str]) -> bool:
 
         return is_served(address)
     return holds_gallery(path)
+
+
+def is_image_tree(path: Path) -> bool:
+    """Return whether a folder holds folders, such as of images, and no gallery."""
+    if not path.is_dir() or holds_gallery(path) or holds_chroma_files(path):
+        return False
+    return any(inner.is_dir() for inner in path.iterdir())
 
 
 def create_backend(

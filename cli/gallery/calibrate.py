@@ -14,7 +14,9 @@ from cli.options import AsJson, Collection, GalleryPath
 from cli.output import print_json_lines, print_table, say
 
 if TYPE_CHECKING:
-    from gallery_db import Calibration, Curve, Gallery, OperatingPoint, Rate, StoredThreshold
+    from gallery_db import Calibration, Gallery
+    from gallery_db.analysis.calibration_results import Curve, OperatingPoint, Rate
+    from gallery_db.store.thresholds import StoredThreshold
 
 __all__ = ["calibrate"]
 
@@ -134,7 +136,8 @@ def _keep_books(
 
 
 def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
-    from gallery_db import DEFAULT_THRESHOLD, describe_outdated, stored_thresholds
+    from gallery_db import DEFAULT_THRESHOLD, stored_thresholds
+    from gallery_db.analysis.thresholds import describe_outdated
 
     stored = stored_thresholds(gallery)
     kept = [one for name, one in stored.items() if class_name is None or name == class_name.casefold()]

@@ -176,14 +176,9 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
 
     Example: gtrack gallery stats --gallery gallery
     """
-    from gallery_db import (
-        DEFAULT_THRESHOLD,
-        Gallery,
-        GalleryError,
-        StoredThreshold,
-        describe_outdated,
-        stored_thresholds,
-    )
+    from gallery_db import DEFAULT_THRESHOLD, Gallery, GalleryError, stored_thresholds
+    from gallery_db.analysis.thresholds import describe_outdated
+    from gallery_db.store.thresholds import StoredThreshold
 
     failure: GalleryError | None = None
     with Gallery.open(gallery) as first:

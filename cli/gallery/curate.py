@@ -27,7 +27,8 @@ def rename(
 
     Example: gtrack gallery rename person-7 alice --gallery gallery
     """
-    from gallery_db import Curator, validate_identity_name
+    from gallery_db import Curator
+    from gallery_db.names import validate_identity_name
 
     name = validate_identity_name(new)
     with changing(gallery, collection, no_progress) as target:
@@ -57,7 +58,8 @@ def merge(
 
     Example: gtrack gallery merge person-7 person-9 --into alice --gallery gallery
     """
-    from gallery_db import Curator, validate_identity_name
+    from gallery_db import Curator
+    from gallery_db.names import validate_identity_name
 
     name = validate_identity_name(into)
     with changing(gallery, collection, no_progress) as target:
@@ -202,7 +204,8 @@ def purge(
 
     Example: gtrack gallery purge --older-than 30d --gallery gallery
     """
-    from gallery_db import Curator, GalleryError, parse_age
+    from gallery_db import Curator, GalleryError
+    from gallery_db.times import parse_age
     from tracking.errors import OptionError
 
     try:

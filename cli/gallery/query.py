@@ -176,7 +176,7 @@ def _print_answers(
 
 def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:
     """Which neighbours a person told apart from the entry that was asked about; none of an image's."""
-    from gallery_db import is_rejected_pair
+    from gallery_db.rejections import is_rejected_pair
 
     return [asked is not None and is_rejected_pair(asked, match.entry) for match in matches]
 

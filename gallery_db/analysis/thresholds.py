@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from gallery_db.entry import utc_now
 from gallery_db.errors import GalleryError
 from gallery_db.store.lock import user_at_host
 from gallery_db.store.thresholds import (
@@ -21,6 +20,7 @@ from gallery_db.store.thresholds import (
     load_thresholds,
     save_thresholds,
 )
+from gallery_db.times import utc_now
 
 if TYPE_CHECKING:
     from gallery_db.analysis.calibration_results import Calibration

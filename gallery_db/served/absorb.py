@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.address import Address
-from gallery_db.entry import Entry, utc_now
+from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryIndexError
 from gallery_db.index.chroma_client import chroma_errors, close_client, open_folder
 from gallery_db.index.maintenance import IndexMaintenance
@@ -21,6 +21,7 @@ from gallery_db.served.log import SERVER, ServedLog, check_log_name, create_log,
 from gallery_db.served.rows import LOG_FORMAT, LogRow, OperationFacts, pictures_of
 from gallery_db.store.lock import user_at_host
 from gallery_db.store.record import CollectionRow, Record
+from gallery_db.times import utc_now
 
 __all__ = ["Tail", "absorb", "gallery_id", "index_maintenance", "prepare_logs"]
 

@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.entry import Entry, utc_now
+from gallery_db.entry import Entry
 from gallery_db.names import unknown_number
 from gallery_db.served.rows import LogRow, OperationFacts, keep_pictures
 from gallery_db.store.entry_rows import entry_from_facts, facts_of
 from gallery_db.store.lock import user_at_host
 from gallery_db.store.record import CollectionRow, Record
 from gallery_db.store.thresholds import THRESHOLDS, as_of_now, for_others
+from gallery_db.times import utc_now
 
 __all__ = ["Ledger", "LogState", "forget_logs", "forget_serving"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.address import Address
-from gallery_db.entry import Entry, utc_now
+from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryIndexError, GalleryServerError, GtrackError, ModelMismatchError
 from gallery_db.index.chroma_client import CollectionGoneError, close_client, open_server
 from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex
@@ -24,6 +24,7 @@ from gallery_db.served.log import CLIENTS, LogInfo, ServedLog, find_logs, not_th
 from gallery_db.served.rows import LogRow, OperationFacts, pictures_of
 from gallery_db.store.lock import user_at_host
 from gallery_db.store.record import CollectionRow, Record
+from gallery_db.times import utc_now
 
 __all__ = ["Link"]
 

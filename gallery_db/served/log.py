@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gallery_db.address import Address
-from gallery_db.entry import utc_now
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryServerError
 from gallery_db.index.chroma_client import CollectionGoneError, chroma_errors
 from gallery_db.index.chroma_index import model_metadata
 from gallery_db.model import EmbeddingModel
 from gallery_db.served.rows import LOG_FORMAT, LogRow, decode_row, encode_row, row_size
+from gallery_db.times import utc_now
 
 __all__ = ["CLIENTS", "SERVER", "LogInfo", "ServedLog", "check_log_name", "create_log", "find_logs", "log_name"]
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.entry import Entry, utc_now
+from gallery_db.entry import Entry
 from gallery_db.store.database import Database
 from gallery_db.store.entry_rows import entry_from_facts, facts_of, vector_matrix
 from gallery_db.store.lock import user_at_host
+from gallery_db.times import utc_now
 
 __all__ = [
     "RESTORED",

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.entry import Entry, utc_now
+from gallery_db.entry import Entry
 from gallery_db.errors import EntryExistsError, EntryNotFoundError, GalleryError
 from gallery_db.store.change_log import ChangeLog, LogLine
 from gallery_db.store.database import Database
 from gallery_db.store.entry_rows import ENTRY_COLUMNS, entry_from_row, row_of, vector_blob, vector_matrix
+from gallery_db.times import utc_now
 
 if TYPE_CHECKING:
     from gallery_db.store.ingested_files import IngestedFiles

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gallery_db.entry import utc_now
 from gallery_db.errors import GalleryError, GalleryLockedError, GalleryReadOnlyError
+from gallery_db.times import utc_now
 
 __all__ = ["DEFAULT_LOCK_TIMEOUT", "LOCK_NAME", "WriterLock", "user_at_host"]
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gallery_db.atomic_files import fsync_folder
-from gallery_db.entry import utc_now
 from gallery_db.errors import GalleryError
 from gallery_db.model import EmbeddingModel
 from gallery_db.names import unknown_number
@@ -23,6 +22,7 @@ from gallery_db.store.entries import EntryStore
 from gallery_db.store.ingested_files import IngestedFiles
 from gallery_db.store.schema import APPLICATION_ID, check_format, migrate
 from gallery_db.store.server_tables import ServerTables
+from gallery_db.times import utc_now
 
 __all__ = ["CollectionRow", "Record"]
 

@@ -31,13 +31,13 @@ from gallery_db import (
     IdentityNotFoundError,
     UndoError,
     ingest_folder,
-    parse_age,
-    validate_identity_name,
 )
 from gallery_db.address import parse_address
 from gallery_db.index.chroma_client import close_client, open_server
+from gallery_db.names import validate_identity_name
 from gallery_db.store.ingested_files import FileRow
 from gallery_db.store.schema import FORMAT_VERSION
+from gallery_db.times import parse_age
 
 MODEL = model_named()
 OLD = "2020-01-01T00:00:00+00:00"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db import ContactRow, Gallery, IngestReport, Match, ingest_folder, write_contact_sheet
+from gallery_db import ContactRow, Gallery, Match, ingest_folder, write_contact_sheet
+from gallery_db.transfer.ingest import IngestReport
 from tracking.evaluation.identity import evaluate_identity
 from tracking.evaluation.identity_report import PersonReport
 from tracking.evaluation.track_table import read_track_table

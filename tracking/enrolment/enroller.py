@@ -38,7 +38,7 @@ from tracking.enrolment.shared_gallery import EntryBook, SharedGallery, surplus_
 from tracking.enrolment.track_entry import entry_id, entry_of
 
 if TYPE_CHECKING:
-    from gallery_db import ViewChange
+    from gallery_db.search.refresh import ViewChange
 
 __all__ = ["Enroller"]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db import Gallery, atomic_path
+from gallery_db import Gallery
+from gallery_db.atomic_files import atomic_path
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GtrackError
 from gallery_db.logs import get_logger

@@ -17,6 +17,7 @@ import numpy as np
 from gallery_db import Gallery, find_anomalies, is_gallery, match_threshold
 from gallery_db.address import is_address
 from gallery_db.errors import GalleryError, GtrackError
+from gallery_db.opening import is_image_tree
 from tracking.enrolment.base import EnrolmentCounts, EnrolmentSettings, EnrolMode, is_unknown
 from tracking.enrolment.enroller import Enroller
 from tracking.enrolment.gallery_writer import GalleryWriter
@@ -27,8 +28,8 @@ from tracking.identification.track_evidence import DecisionRule
 from tracking.identification.tracklet_linking import LinkedPerson, link_tracklets, name_tracklets
 
 if TYPE_CHECKING:
-    from gallery_db import Search
     from gallery_db.model import EmbeddingModel
+    from gallery_db.search.nearest import Search
     from tracking.identification.named_tracklets import NamedTracklet
 
 __all__ = ["RunEnrolment", "check_enrolment_gallery", "misplaced_lines", "run_key"]
@@ -87,9 +88,7 @@ def check_enrolment_gallery(path: Path | str) -> None:
     Raises:
         OptionError: It is a tree of image folders.
     """
-    if isinstance(path, str) or not path.is_dir() or is_gallery(path) or (path / "chroma.sqlite3").exists():
-        return  # made anew, or opened, or refused with its own words
-    if any(inner.is_dir() for inner in path.iterdir()):
+    if isinstance(path, Path) and is_image_tree(path):
         raise OptionError(
             f"`enroll` needs a gtrack gallery, and {path} is a tree of image folders, which is only read.",
             field="gallery",

@@ -32,8 +32,10 @@ from tracking.identification.quality import crowding
 from tracking.identification.track_evidence import Status
 
 if TYPE_CHECKING:
-    from gallery_db import MatchThreshold, Search, ViewChange
+    from gallery_db.analysis.thresholds import MatchThreshold
     from gallery_db.model import EmbeddingModel
+    from gallery_db.search.nearest import Search
+    from gallery_db.search.refresh import ViewChange
 
 __all__ = ["TrackEnroller", "TrackName", "TrackObservation"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gallery_db.entry import Entry, utc_now
+from gallery_db.entry import Entry
+from gallery_db.times import utc_now
 from tracking.enrolment.base import EnrolmentSettings
 from tracking.enrolment.open_tracks import OpenTrack
 

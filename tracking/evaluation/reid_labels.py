@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db import IMAGE_SUFFIXES, Entry
+from gallery_db import Entry
+from gallery_db.media.images import IMAGE_SUFFIXES
 from gallery_db.media.market_names import DISTRACTOR, JUNK, parse_market_name
 from tracking.errors import EvaluationError
 

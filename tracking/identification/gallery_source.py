@@ -12,12 +12,15 @@ from gallery_db import Gallery, GalleryNotFoundError, is_gallery
 from gallery_db.address import location_of
 from gallery_db.errors import GalleryError, GalleryFormatError
 from gallery_db.model import Embedder
+from gallery_db.opening import is_image_tree
 from tracking.progress import progress_bar
 from tracking.reid.cache import cache_dir
 from tracking.reid.loader import load_embedder
 
 if TYPE_CHECKING:
-    from gallery_db import GalleryView, IngestReport, Search
+    from gallery_db import GalleryView
+    from gallery_db.search.nearest import Search
+    from gallery_db.transfer.ingest import IngestReport
 
 __all__ = ["EmbedderOptions", "GallerySource", "cached_gallery_path", "open_gallery_source"]
 
@@ -120,7 +123,7 @@ def open_gallery_source(
             opened.close()
         gallery = Gallery.open(location, model=embedder.model)
         ingested = None
-    elif path.is_dir() and any(p.is_dir() for p in path.iterdir()) and not (path / "chroma.sqlite3").exists():
+    elif is_image_tree(path):
         embedder = options.load(None, report)
         cached = cached_gallery_path(path, class_name)
         cached.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from gallery_db.errors import GalleryError
 
 if TYPE_CHECKING:
-    from gallery_db import Gallery, GalleryView, ViewChange
+    from gallery_db import Gallery, GalleryView
+    from gallery_db.search.refresh import ViewChange
 
 __all__ = ["GalleryNotices", "GallerySync"]
 

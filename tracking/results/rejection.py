@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db import Curator, Entry, Gallery, atomic_path
+from gallery_db import Curator, Entry, Gallery
+from gallery_db.atomic_files import atomic_path
 from gallery_db.entry import Box
 from gallery_db.rejections import NOT
 from tracking.enrolment.gallery_writer import CROPS

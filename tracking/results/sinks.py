@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from gallery_db import atomic_path
+from gallery_db.atomic_files import atomic_path
 from tracking.errors import OutputError
 from tracking.results.track_frame import TrackFrame
 

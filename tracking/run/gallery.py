@@ -17,8 +17,10 @@ from tracking.identification.gallery_sync import GalleryNotices, GallerySync
 from tracking.video.addresses import public_name
 
 if TYPE_CHECKING:
-    from gallery_db import GalleryView, MatchThreshold, ViewChange
+    from gallery_db import GalleryView
+    from gallery_db.analysis.thresholds import MatchThreshold
     from gallery_db.model import Embedder
+    from gallery_db.search.refresh import ViewChange
     from tracking.options import RunOptions
     from tracking.run.inputs import RunInputs
     from tracking.trackers.base import Tracker

@@ -15,17 +15,9 @@ from support.gallery import model_named
 import gallery_db.analysis.calibration_trials
 import gallery_db.analysis.class_calibration
 import gallery_db.analysis.class_comparison
-from gallery_db import (
-    Calibration,
-    Curve,
-    Entry,
-    Gallery,
-    GalleryError,
-    GalleryView,
-    calibrate_gallery,
-    calibrate_view,
-    plot_calibrations,
-)
+from gallery_db import Calibration, Entry, Gallery, GalleryError, GalleryView, calibrate_gallery, plot_calibrations
+from gallery_db.analysis.calibration import calibrate_view
+from gallery_db.analysis.calibration_results import Curve
 from gallery_db.search.table import TRACK_PENALTY
 
 D = 24

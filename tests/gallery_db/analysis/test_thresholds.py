@@ -21,7 +21,6 @@ from gallery_db import (
     GalleryError,
     GalleryReadOnlyError,
     calibrate_gallery,
-    describe_outdated,
     export_parquet,
     import_parquet,
     ingest_folder,
@@ -34,6 +33,7 @@ from gallery_db import (
     stored_thresholds,
     take_snapshot,
 )
+from gallery_db.analysis.thresholds import describe_outdated
 from tracking import track_video
 from tracking.errors import OptionError
 from tracking.synthetic.rendering import Scene

@@ -16,8 +16,9 @@ import pytest
 from support import TESTS
 from support.gallery import entries_named, model_named, unit_vectors
 
-from gallery_db import Entry, Gallery, GalleryError, GalleryIndexError, Search
+from gallery_db import Entry, Gallery, GalleryError, GalleryIndexError
 from gallery_db.index.chroma_index import ChromaIndex
+from gallery_db.search.nearest import Search
 
 MODEL = model_named()
 COUNT = 60

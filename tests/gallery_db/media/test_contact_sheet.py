@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from support.gallery import picture, save_picture
 
-from gallery_db import ContactRow, Entry, GalleryError, Match, atomic_path, write_contact_sheet, write_entry_sheet
+from gallery_db import ContactRow, Entry, GalleryError, Match, write_contact_sheet, write_entry_sheet
+from gallery_db.atomic_files import atomic_path
 
 
 def rows(folder: Path) -> list[ContactRow]:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from support.gallery import picture
 
-from gallery_db import ImageError, read_image, read_image_bytes
+from gallery_db import ImageError, read_image
+from gallery_db.media.images import read_image_bytes
 
 RED = (200, 40, 30)
 

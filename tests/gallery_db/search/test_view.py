@@ -12,16 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from support.gallery import DIMENSION, entries_named, model_named, unit_vectors
 
-from gallery_db import (
-    Curator,
-    EmbeddingError,
-    Entry,
-    Gallery,
-    GalleryView,
-    ViewChange,
-    restore_snapshot,
-    take_snapshot,
-)
+from gallery_db import Curator, EmbeddingError, Entry, Gallery, GalleryView, restore_snapshot, take_snapshot
+from gallery_db.search.refresh import ViewChange
 from gallery_db.search.table import BOUNDS_MIN_ENTRIES, TRACK_PENALTY
 
 NAMES = ["b", "a", "a", "c", "b", "a", "c", "d"]

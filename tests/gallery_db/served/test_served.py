@@ -31,7 +31,6 @@ from gallery_db import (
     ModelMismatchError,
     SnapshotError,
     calibrate_gallery,
-    describe_outdated,
     flush_journals,
     is_gallery,
     list_snapshots,
@@ -44,6 +43,7 @@ from gallery_db import (
     take_snapshot,
 )
 from gallery_db.address import Address, is_address, parse_address
+from gallery_db.analysis.thresholds import describe_outdated
 from gallery_db.served.absorb import prepare_logs
 from gallery_db.served.replicas import journals
 from tracking import TrackingRun

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from support.served import ServedHere
 
-from gallery_db import Curator, Entry, Gallery, GalleryView, ViewChange
+from gallery_db import Curator, Entry, Gallery, GalleryView
+from gallery_db.search.refresh import ViewChange
 from tracking import TrackingRun, TrackResult, load_embedder
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.options import RunOptions

@@ -14,15 +14,8 @@ import pytest
 from support import TESTS
 from support.gallery import ColourEmbedder, make_people, model_named, picture, save_picture
 
-from gallery_db import (
-    Entry,
-    Gallery,
-    GalleryFormatError,
-    GalleryReadOnlyError,
-    IngestReport,
-    ModelMismatchError,
-    ingest_folder,
-)
+from gallery_db import Entry, Gallery, GalleryFormatError, GalleryReadOnlyError, ModelMismatchError, ingest_folder
+from gallery_db.transfer.ingest import IngestReport
 
 
 @pytest.fixture

@@ -42,10 +42,10 @@ from gallery_db import (
     export_parquet,
     import_parquet,
     ingest_folder,
-    read_parquet_header,
 )
 from gallery_db.embeddings import unit_rows
 from gallery_db.media.entry_pictures import find_picture, read_entry_picture
+from gallery_db.transfer.parquet_reader import read_parquet_header
 
 ODD = [
     Entry(id="plain", identity="alice"),

@@ -22,13 +22,13 @@ from gallery_db import (
     GalleryError,
     GalleryNotFoundError,
     ModelMismatchError,
-    ReembedReport,
     export_parquet,
     import_parquet,
     ingest_folder,
     read_image,
     reembed_gallery,
 )
+from gallery_db.transfer.reembed import ReembedReport
 from tracking import load_embedder
 from tracking.errors import VideoError
 from tracking.synthetic.rendering import Scene
