@@ -1,4 +1,4 @@
-"""`gtrack demo`."""
+"""`gtrack demo`: the whole job on a clip that gtrack draws."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ __all__ = ["demo"]
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")] = Path("gtrack-demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demo writes.")] = Path(
+        "gtrack-demo"
+    ),
     no_progress: NoProgress = False,
 ) -> None:
-    """Show the main job on a clip that gtrack draws itself; needs no network and no file.
+    """Track and name people on a clip that gtrack draws. It needs no network and no file.
 
     Example: gtrack demo --out gtrack-demo
 
-    People walk, cross, hide one another, leave and come back. Six of them are in the gallery; the others are
-    strangers, who must stay unnamed.
+    People walk, cross, hide one another, leave and come back. Six of them are in the gallery. The others are unknown
+    and must stay unnamed.
     """
     from tracking.demo.run import run_demo
     from tracking.progress import progress_bar
@@ -34,8 +36,8 @@ def demo(
         return f"{span[0] / fps:.1f}-{span[1] / fps:.1f}"
 
     print_table(
-        "Who was seen when, against the truth (seconds; frames in which a track covers the person)",
-        ["person", "really there", "named from-to", "frames", "right", "wrong", "unnamed"],
+        "Names compared with the truth (times in seconds; frames in which a track covers the person)",
+        ["person", "in view", "named", "frames", "right", "wrong", "unnamed"],
         [
             (
                 person.name,
@@ -50,12 +52,12 @@ def demo(
         ],
     )
     known = [p for p in report.people if p.known]
-    strangers = [p for p in report.people if not p.known]
+    unknown = [p for p in report.people if not p.known]
     frames = max(1, sum(p.frames for p in known))
     print(
-        f"known people named rightly in {sum(p.right for p in known) / frames:.1%} of their frames, wrongly in "
-        f"{sum(p.wrong for p in known) / frames:.1%}; strangers named by mistake in "
-        f"{sum(p.wrong for p in strangers) / max(1, sum(p.frames for p in strangers)):.1%} of theirs"
+        f"known people: right name in {sum(p.right for p in known) / frames:.1%} of their frames, wrong name in "
+        f"{sum(p.wrong for p in known) / frames:.1%}; unknown people: a name in "
+        f"{sum(p.wrong for p in unknown) / max(1, sum(p.frames for p in unknown)):.1%} of their frames"
     )
     print(f"clip:            {report.scene.video}")
     print(f"detections:      {report.scene.detections}")
@@ -64,4 +66,4 @@ def demo(
     print(f"annotated video: {report.result.paths.video_path}")
     print(f"tracks (JSON):   {report.result.paths.json_path}")
     print(f"contact sheet:   {report.contact_sheet}")
-    print("Next, your own video: gtrack run VIDEO --dets-json FILE --gallery FOLDER --json --save-video named.mp4")
+    print("Next, with your own video: gtrack run VIDEO --dets-json FILE --gallery FOLDER --json --save-video named.mp4")

@@ -1,9 +1,9 @@
-"""`gtrack detect`."""
+"""`gtrack detect`: the detections of a video, to be used by any number of runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,7 +33,7 @@ __all__ = ["detect"]
 
 
 def _print_result(result: DetectResult) -> None:
-    """What was found, what it cost, and where the file is; on stdout."""
+    """Print the number of detections, the time spent, and the file, on stdout."""
     kinds = sorted(result.detections.items(), key=lambda kind: -kind[1])
     found = ", ".join(f"{count} {result.class_names.get(kind, f'class {kind}')}" for kind, count in kinds[:5])
     more = f", {sum(count for _, count in kinds[5:])} others" if len(kinds) > 5 else ""
@@ -53,27 +53,29 @@ def _print_result(result: DetectResult) -> None:
 
 
 def detect(
-    video: Annotated[str, typer.Argument(help="The video, a camera's index, or the address of a stream.")],
+    video: Annotated[str, typer.Argument(help="A video file, the index of a camera, or the address of a stream.")],
     weights: Annotated[
         str,
         typer.Option(
             "--weights",
-            help="The detector: an .onnx (YOLO, YOLOX) or .pt (Ultralytics) file, or 'builtin' (see: gtrack list "
-            "detectors).",
+            help="The detector: an .onnx file (YOLO, YOLOX), a .pt file (Ultralytics), or 'builtin'. `gtrack list "
+            "detectors` lists them.",
         ),
     ],
     save_json: Annotated[Path, typer.Option("--json", metavar="FILE.json", help="The det-v1 file to write.")],
     frame_range: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--range", help="A:B, only frames A up to, not including, B; either may be left out."),
+        str | None,
+        typer.Option(
+            "--range", help="A:B, only the frames from A up to, but not including, B. Either may be left out."
+        ),
     ] = None,
     classes: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--classes", help="Class ids to detect, such as 0,2. Default: all."),
     ] = None,
     class_names: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--class-names", help="A file with one class name a line, for a model that knows none."),
+        Path | None,
+        typer.Option("--class-names", help="A file with one class name a line, for a model without names."),
     ] = None,
     score_threshold: ScoreThreshold = 0.1,
     nms_iou: NmsIou = None,
@@ -94,7 +96,7 @@ def detect(
 
     Example: gtrack detect clip.mp4 --weights yolox_nano.onnx --classes 0 --json clip.json
 
-    Ctrl-C keeps what is done: the file is complete up to the last frame, and says so.
+    After Ctrl-C, the file is complete up to the last frame, and its note says where the run ended.
     """
     from tracking.detection_run import DetectionRun
     from tracking.detectors import DetectorOptions
@@ -130,7 +132,7 @@ def detect(
     except BaseException as error:
         if job.result is not None and job.result.frames:
             how = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            say(f"{how}; what follows is complete up to the last frame done.")
+            say(f"{how}; the results below are complete up to the last processed frame.")
             _print_result(job.result)
         raise
     _print_result(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,13 +28,13 @@ TruthPath = Annotated[
     ),
 ]
 People = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--people", help="Who is who: a CSV file with the columns gt_id and person. Several ids may be one person."
     ),
 ]
 Range = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--range", metavar="A:B", help="Evaluate only frames A to B, without B, counted from 0."),
 ]
 ClassName = Annotated[
@@ -94,7 +94,7 @@ def tracks(
     result: Result,
     truth: TruthPath,
     by: Annotated[
-        Optional[_By],  # noqa: UP045
+        _By | None,
         typer.Option("--by", help="The objects of the result. Default: both, where there are names."),
     ] = None,
     people: People = None,
@@ -177,7 +177,7 @@ def identity(
     truth: TruthPath,
     people: People = None,
     known: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--known",
             metavar="NAME,...",
@@ -185,7 +185,7 @@ def identity(
         ),
     ] = None,
     gallery: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             "--gallery", "-g", help="The gallery of the run, or its folder of image folders; instead of --known."
         ),
@@ -193,7 +193,7 @@ def identity(
     frame_range: Range = None,
     class_name: ClassName = "person",
     plot: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             "--plot",
             metavar="FILE.png",
@@ -487,7 +487,7 @@ def reid(
         ),
     ],
     queries: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             "--queries",
             help="A folder of query images. Default: query/, else the first image of each identity and camera.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -47,7 +47,7 @@ def tracks(
         typer.Argument(metavar="TRACKED.json", help="Tracks of gtrack run --json (track-v1)."),
     ],
     outputs: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Option(
             "-o",
             "--output",
@@ -57,22 +57,22 @@ def tracks(
         ),
     ] = None,
     format: Annotated[
-        Optional[Format],  # noqa: UP045
+        Format | None,
         typer.Option("--format", help="The format, whatever the suffix of the output; timeline also writes .json."),
     ] = None,
     html: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--html", metavar="REPORT.html", help="Also write a report of the run, as one HTML file."),
     ] = None,
     video: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--video", help="The video of the run, for the images in the report."),
     ] = None,
     thumbnails: Annotated[
         int, typer.Option("--thumbnails", min=0, help="Largest number of images in the report, of at most 16 KiB each.")
     ] = 400,
     by: Annotated[
-        Optional[By],  # noqa: UP045
+        By | None,
         typer.Option(
             "--by",
             help="The objects that the ids of mot and coco-vid number. With gallery_id, a box without a name has the "
@@ -80,7 +80,7 @@ def tracks(
         ),
     ] = None,
     classes: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--classes", help="Use only these class ids, separated by commas."),
     ] = None,
     untracked: Annotated[

@@ -1,9 +1,9 @@
-"""`gtrack export reid`."""
+"""`gtrack export reid`: a ReID model in the formats of other runtimes."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["reid"]
 
 _EXPORT = "Export"
-_KNOBS = "Single formats"
+_FORMAT_OPTIONS = "Options of single formats"
 _LISTS = "Lists"
 
 
 def reid(
     more: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[FORMAT]...", help="More formats, as in --include onnx openvino.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="[FORMAT]...", help="Further formats, as in: --include onnx openvino.", show_default=False
+        ),
     ] = None,
     weights: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--weights",
             "-w",
@@ -35,10 +37,10 @@ def reid(
         ),
     ] = None,
     include: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             "--include",
-            help="Formats, with commas or repeated: onnx (the default), torchscript, openvino, engine, tflite.",
+            help="Formats, separated by commas or repeated: onnx (default), torchscript, openvino, engine, tflite.",
             rich_help_panel=_EXPORT,
         ),
     ] = None,
@@ -46,80 +48,92 @@ def reid(
         "models/exports"
     ),
     run_name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--run-name", help="The folder in it. Default: the weights' stem.", rich_help_panel=_EXPORT),
+        str | None,
+        typer.Option(
+            "--run-name", help="Name of the export folder. Default: the name of the weights.", rich_help_panel=_EXPORT
+        ),
     ] = None,
     device: Annotated[
         str,
         typer.Option(
             "--device",
-            help="Where the model is traced and compared: cpu, mps, cuda or an index.",
+            help="Device on which the model is traced and compared: cpu, mps, cuda, or the index of a CUDA device.",
             rich_help_panel=_EXPORT,
         ),
     ] = "cpu",
     half: Annotated[
         bool,
-        typer.Option("--half", help="FP16: openvino anywhere, the others on a CUDA GPU.", rich_help_panel=_EXPORT),
+        typer.Option(
+            "--half", help="Export in FP16: openvino on any machine, the others on a CUDA GPU.", rich_help_panel=_EXPORT
+        ),
     ] = False,
     batch_size: Annotated[
         int,
-        typer.Option("--batch-size", help="Crops in a batch of the model, with --no-dynamic.", rich_help_panel=_EXPORT),
+        typer.Option("--batch-size", help="Batch size of the model, with --no-dynamic.", rich_help_panel=_EXPORT),
     ] = 1,
     dynamic: Annotated[
         bool,
         typer.Option(
             "--dynamic/--no-dynamic",
-            help="A free batch (TFLite's is never free).",
+            help="Accept batches of any size (except TFLite).",
             rich_help_panel=_EXPORT,
         ),
     ] = True,
     crops: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             "--crops",
-            help="Folder of crops to compare the exports with their source on. Default: crops that gtrack draws.",
+            help="Folder of crops on which exports are compared with their source. Default: crops that gtrack draws.",
             rich_help_panel=_EXPORT,
         ),
     ] = None,
     timing: Annotated[
         bool,
-        typer.Option("--timing/--no-timing", help="Time the exports beside their source.", rich_help_panel=_EXPORT),
+        typer.Option("--timing/--no-timing", help="Measure the speed of exports and source.", rich_help_panel=_EXPORT),
     ] = True,
     opset: Annotated[
-        int, typer.Option("--opset", help="Version of ONNX's operators, 12 to 20.", rich_help_panel=_KNOBS)
+        int,
+        typer.Option("--opset", help="Version of the ONNX operator set, 12 to 20.", rich_help_panel=_FORMAT_OPTIONS),
     ] = 18,
     simplify: Annotated[
         bool,
-        typer.Option("--simplify", help="Simplify the ONNX graph (pip install onnxslim).", rich_help_panel=_KNOBS),
+        typer.Option("--simplify", help="Simplify the ONNX graph (needs onnxslim).", rich_help_panel=_FORMAT_OPTIONS),
     ] = False,
     optimize: Annotated[
-        bool, typer.Option("--optimize", help="Optimise TorchScript for mobile CPUs.", rich_help_panel=_KNOBS)
+        bool, typer.Option("--optimize", help="Optimise TorchScript for mobile CPUs.", rich_help_panel=_FORMAT_OPTIONS)
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", help="Have TensorRT and LiteRT's converter say all they do.", rich_help_panel=_KNOBS),
+        typer.Option(
+            "--verbose",
+            help="Print all messages of TensorRT and of LiteRT's converter.",
+            rich_help_panel=_FORMAT_OPTIONS,
+        ),
     ] = False,
     list_formats: Annotated[
-        bool, typer.Option("--list-formats", help="Formats, and what each lacks here.", rich_help_panel=_LISTS)
+        bool,
+        typer.Option(
+            "--list-formats", help="List the formats, and what each lacks on this machine.", rich_help_panel=_LISTS
+        ),
     ] = False,
     list_reid_models: Annotated[
-        bool, typer.Option("--list-reid-models", help="As gtrack list reid-models.", rich_help_panel=_LISTS)
+        bool, typer.Option("--list-reid-models", help="Same as: gtrack list reid-models.", rich_help_panel=_LISTS)
     ] = False,
     list_reid_weights: Annotated[
-        bool, typer.Option("--list-reid-weights", help="As gtrack list reid-weights.", rich_help_panel=_LISTS)
+        bool, typer.Option("--list-reid-weights", help="Same as: gtrack list reid-weights.", rich_help_panel=_LISTS)
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: one a format.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one object for each format.")] = False,
     models_dir: ModelsDir = Path("models"),
     download: Download = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Export a ReID model, and show that the export is what its source is.
+    """Export a ReID model, and compare each export with its source.
 
     Example: gtrack export reid --weights osnet_x0_25_msmt17.pt --include onnx,openvino,torchscript
 
-    Each export is loaded again as --reid-weights would be, compared with its source crop by crop, and timed beside
-    it; the table is printed and stored in OUT-DIR/RUN-NAME/export_meta.json. A gallery made with the source accepts
-    the export as the same model. A format that fails leaves nothing behind and the exit code 1; the others stay.
+    Each export is loaded as --reid-weights would load it, compared with its source crop by crop, and timed. The table is
+    printed and stored in OUT-DIR/RUN-NAME/export_meta.json. A gallery that was made with the source accepts the export
+    as the same model. A format that fails leaves no file, and the exit code is 1; the other formats stay.
     """
     if list_formats or list_reid_models or list_reid_weights:
         _lists(list_formats, list_reid_models, list_reid_weights, models_dir, as_json)
@@ -130,7 +144,9 @@ def reid(
     from tracking.reid.weights import resolve_weights
 
     if weights is None:
-        raise OptionError("no weights given", hint="Say --weights FILE; --list-reid-weights shows those at hand.")
+        raise OptionError(
+            "no weights given.", hint="Give --weights FILE; --list-reid-weights lists those on this machine."
+        )
     words = [word.strip() for text in [*(include or []), *(more or [])] for word in text.split(",")]
     options = ExportOptions(
         formats=tuple(word for word in words if word) or ExportOptions().formats,
@@ -204,14 +220,22 @@ def _print(report: ExportReport) -> None:
                 f"{found.cosine_min:.7f}",
                 f"{found.cosine_mean:.7f}",
                 f"{found.neighbours:.2%}",
-                "source's" if item.same_space else "its own",
+                "the source's" if item.same_space else "a new one",
                 *rates(item.crops_per_second),
             ]
         )
-    print(f"Compared on {report.crops}; crops per {seconds} in batches of {', '.join(map(str, BATCHES))}.")
+    print(f"Compared on {report.crops}; speed in crops per {seconds}, in batches of {', '.join(map(str, BATCHES))}.")
     print_table(
         None,
-        ["format", "", "least cosine", "mean", "same neighbour", "identity", *(f"x{batch}" for batch in BATCHES)],
+        [
+            "format",
+            "precision",
+            "min cosine",
+            "mean cosine",
+            "same neighbour",
+            "model",
+            *(f"x{batch}" for batch in BATCHES),
+        ],
         rows,
     )
     for item in report.exports:

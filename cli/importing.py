@@ -1,15 +1,15 @@
-"""`gtrack import`: what others wrote, as gtrack's own formats."""
+"""`gtrack import`: detections of other tools, converted to det-v1."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 __all__ = ["app", "mot"]
 
-app = typer.Typer(help="Make det-v1 of detections in other formats.", no_args_is_help=True)
+app = typer.Typer(help="Convert detections of other tools to det-v1.", no_args_is_help=True)
 
 
 @app.callback()
@@ -19,26 +19,28 @@ def _root() -> None:
 
 @app.command()
 def mot(
-    detections: Annotated[Path, typer.Argument(help="MOTChallenge detections: det.txt, or a sequence's folder.")],
+    detections: Annotated[Path, typer.Argument(help="MOTChallenge detections: det.txt, or the folder of a sequence.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The det-v1 file to write.")],
     video: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
-            "--video", help="Their video: its size, length and speed. Default: what seqinfo.ini says, if it is there."
+            "--video", help="The video, for its size, length and frame rate. Default: seqinfo.ini of the sequence."
         ),
     ] = None,
-    class_name: Annotated[str, typer.Option("--class-name", help="What all of them are.")] = "person",
-    class_id: Annotated[int, typer.Option("--class-id", help="Its number.")] = 0,
+    class_name: Annotated[str, typer.Option("--class-name", help="Class of all detections.")] = "person",
+    class_id: Annotated[int, typer.Option("--class-id", help="Id of that class.")] = 0,
     rescale_scores: Annotated[
         bool,
-        typer.Option("--rescale-scores", help="Bring scores to 0 to 1, from the least to the greatest of the file."),
+        typer.Option(
+            "--rescale-scores", help="Scale scores to the range 0 to 1, from the lowest to the highest of the file."
+        ),
     ] = False,
 ) -> None:
-    """Make det-v1 of MOTChallenge detections, for gtrack run.
+    """Convert MOTChallenge detections to det-v1, for `gtrack run --dets-json`.
 
     Example: gtrack import mot MOT15/train/PETS09-S2L1/det/det.txt -o detections.json --video pets.avi
 
-    Frames count from 1 there and from 0 in det-v1. Pixel coordinates stay as they are.
+    MOTChallenge counts frames from 1, det-v1 from 0. Pixel coordinates stay as they are.
     """
     from tracking.detections.mot_import import mot_detections
     from tracking.detections.writer import write_detections

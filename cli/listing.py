@@ -1,4 +1,4 @@
-"""`gtrack list`."""
+"""`gtrack list`: the names that options accept."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import ModelsDir
+from cli.options import AsJson, ModelsDir
 from cli.output import print_json_lines, print_table
 
 __all__ = ["What", "list_names"]
 
 
 class What(str, Enum):
-    """What can be listed."""
+    """The kinds of names that can be listed."""
 
     trackers = "trackers"
     detectors = "detectors"
@@ -25,7 +25,7 @@ class What(str, Enum):
 
 def list_names(
     what: Annotated[What, typer.Argument(help="What to list.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: AsJson = False,
     models_dir: ModelsDir = Path("models"),
 ) -> None:
     """List trackers, detectors, ReID architectures, or ReID weights.
@@ -40,17 +40,17 @@ def list_names(
 
         columns = ["name", "option", "what"]
         about = {
-            "gallery_hybrid": "association over time, names from looks at each track (default)",
-            "gallery_only": "names every detection of every frame by itself",
+            "gallery_hybrid": "tracks over time, each named from several observations (default)",
+            "gallery_only": "no tracks: names every detection of every frame by itself",
         }
         rows = [(name, "--tracker", about[name]) for name in available_trackers()]
         for name in available_temporal():
             if name == DEFAULT_TEMPORAL:
-                words = "for gallery_hybrid: BotSort by motion alone (default)"
+                words = "for gallery_hybrid: BotSort by motion only (default)"
             elif TemporalOptions(name=name).takes_embeddings:
-                words = "for gallery_hybrid: BoxMOT's, which looks at every box"
+                words = "for gallery_hybrid: BoxMOT's, embeds every box"
             else:
-                words = "for gallery_hybrid: BoxMOT's, by motion"
+                words = "for gallery_hybrid: BoxMOT's, by motion only"
             rows.append((name, "--temporal", words))
     elif what is What.detectors:
         from tracking.detectors import available_detectors
@@ -67,10 +67,11 @@ def list_names(
         from tracking.reid.weights import local_weights
 
         columns = ["name", "where"]
-        rows = [("builtin", "built in, needs no file")]
+        rows = [("builtin", "part of gtrack, needs no file")]
         rows += [(path.name, str(path)) for path in local_weights(models_dir)]
-        rows += [(name, "known to BoxMOT, fetched with --download") for name in known_reid_weights()]
+        rows += [(name, "known to BoxMOT, downloaded with --download") for name in known_reid_weights()]
     if as_json:
         print_json_lines(dict(zip(columns, row, strict=True)) for row in rows)
     else:
-        print_table(None, columns, rows)
+        headings = {"what": "description", "where": "location"}
+        print_table(None, [headings.get(column, column) for column in columns], rows)

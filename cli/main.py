@@ -1,4 +1,4 @@
-"""The `gtrack` command: its verbs, and how errors leave it.
+"""The `gtrack` command: its verbs, and what becomes of errors.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 130 stopped by Ctrl-C (or SIGTERM).
 """
@@ -22,7 +22,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="gtrack",
-    help="Know who is on your video: a gallery of people, and trackers that ask it.",
+    help="Know who is on your video: track people (or other things), and name the tracks from a gallery.",
     epilog="First steps: gtrack demo. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -78,7 +78,7 @@ def main() -> None:
         print_error(error.message, error.hint)
         sys.exit(1)
     except BrokenPipeError:
-        # The reader of our output (head, say) has gone; that is no failure of ours.
+        # The reader of the output, such as head, has ended. That is not an error.
         sys.stderr.close()
         sys.exit(0)
 

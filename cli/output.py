@@ -1,4 +1,4 @@
-"""Where words go: results to stdout, everything else to stderr."""
+"""Printing: results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def print_error(message: str, hint: str | None) -> None:
 
 
 def print_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line, on stdout."""
+    """Print one JSON object a line, on stdout."""
     for row in rows:
         print(json.dumps(row, ensure_ascii=False, allow_nan=False))
 
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on stdout; numbers stand to the right."""
+    """Print a table on stdout, numbers aligned to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -48,7 +48,7 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
         table.add_row(*(Text(f"{v:.4f}" if isinstance(v, float) else str(v)) for v in row))
     console = Console()
     if not console.is_terminal:
-        # Rich folds at 80 columns where nobody looks; paths in a file or a pipe stay whole.
+        # Into a file or a pipe, Rich would fold at 80 columns; paths stay whole.
         console = Console(width=200)
     console.print(table)
 

@@ -1,4 +1,4 @@
-"""`gtrack run`."""
+"""`gtrack run`: track a video, and name the tracks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,13 +39,13 @@ __all__ = ["print_result", "read_class_ids", "run"]
 
 _TRACKING = "Tracking (gallery_hybrid)"
 _GALLERY = "Gallery"
-_ENROLMENT = "Enrolment (the gallery is only read unless asked)"
+_ENROLMENT = "Enrolment (without it, the gallery is only read)"
 _DETECTION = "Detection"
-_SAVING = "Saving (nothing is written unless asked)"
+_SAVING = "Saving (without it, no file is written)"
 
 
 class Enroll(str, Enum):
-    """Whom to enrol; the words are those of `tracking.enrolment.base.EnrolMode`."""
+    """Which tracks to enrol; the values are those of `tracking.enrolment.base.EnrolMode`."""
 
     off = "off"
     unknown = "unknown"
@@ -53,7 +53,7 @@ class Enroll(str, Enum):
 
 
 def read_class_ids(text: str | None) -> list[int] | None:
-    """Class ids from text, such as ``0,2``; None for all."""
+    """Return class ids from text such as ``0,2``; None for all classes."""
     if text is None:
         return None
     from tracking.errors import OptionError
@@ -63,7 +63,7 @@ def read_class_ids(text: str | None) -> list[int] | None:
     except ValueError:
         ids = []
     if not ids:
-        raise OptionError(f"--classes must be class ids separated by commas, such as 0,2, got {text!r}.")
+        raise OptionError(f"expected --classes with class ids separated by commas, such as 0,2, found {text!r}.")
     return ids
 
 
@@ -74,7 +74,7 @@ def _temporal_options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise OptionError(f"--temporal-option must be NAME=VALUE, got {pair!r}.")
+            raise OptionError(f"expected --temporal-option NAME=VALUE, found {pair!r}.")
         try:
             options[name] = json.loads(value)
         except ValueError:
@@ -83,7 +83,7 @@ def _temporal_options(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def print_result(result: TrackResult) -> None:
-    """Who was seen when, what was counted, and where the outputs are; on stdout."""
+    """Print the identities on the video, the counts, and where the outputs are, on stdout."""
 
     fps = result.video_fps
 
@@ -95,7 +95,7 @@ def print_result(result: TrackResult) -> None:
 
     if result.sightings:
         print_table(
-            "Who was seen when",
+            "Identities",
             ["identity", "frames", "first frame", "last frame", "tracks"],
             [(s.identity, s.frames, clock(s.first), clock(s.last), s.tracks) for s in result.sightings],
         )
@@ -111,8 +111,8 @@ def print_result(result: TrackResult) -> None:
     if counts is not None:
         new = f" ({counts.identities} as new identities)" if counts.identities else ""
         rest = [f"{counts.too_short} too short", f"{counts.too_poor} too poor"]
-        rest += [f"{counts.unsure} not surely one identity"] if counts.unsure else []
-        rest += [f"{counts.redundant} more of the same"] if counts.redundant else []
+        rest += [f"{counts.unsure} like an identity, but not certain"] if counts.unsure else []
+        rest += [f"{counts.redundant} like entries that the identity has"] if counts.redundant else []
         print(f"{counts.enrolled} enrolled{new}, {', '.join(rest)}")
     for name, path in (
         ("tracks", result.paths.json_path),
@@ -126,35 +126,36 @@ def print_result(result: TrackResult) -> None:
 
 def run(
     video: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Argument(
-            help="The video; with --detect also a camera's index, or the address of a stream.", show_default=False
+            help="A video file; with --detect also the index of a camera, or the address of a stream.",
+            show_default=False,
         ),
     ] = None,
     dets_json: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
-            "--dets-json", help="Its detections, det-v1 JSON (see: gtrack schema det-v1).", show_default=False
+            "--dets-json", help="Detections of the video, det-v1 JSON (see: gtrack schema det-v1).", show_default=False
         ),
     ] = None,
     detect: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--detect",
             rich_help_panel=_DETECTION,
             metavar="WEIGHTS",
             show_default=False,
-            help="Detect in the same pass, in place of --dets-json: an .onnx (YOLO, YOLOX) or .pt (Ultralytics) file, "
-            "or 'builtin'. --classes then limits what is detected.",
+            help="Detect in the same pass, in place of --dets-json: an .onnx file (YOLO, YOLOX), a .pt file "
+            "(Ultralytics), or 'builtin'. --classes then limits what is detected.",
         ),
     ] = None,
     save_detections: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             "--save-detections",
             rich_help_panel=_DETECTION,
             metavar="FILE.json",
-            help="Also write what was detected (det-v1).",
+            help="Also write the detections (det-v1).",
         ),
     ] = None,
     score_threshold: ScoreThreshold = 0.1,
@@ -167,47 +168,52 @@ def run(
     max_frames: MaxFrames = None,
     loop: Loop = False,
     video_option: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--video", help="The video, as an option.", show_default=False),
     ] = None,
     tracker: Annotated[
-        str, typer.Option("--tracker", help="gallery_hybrid (association over time) or gallery_only (each detection).")
+        str, typer.Option("--tracker", help="gallery_hybrid: tracks over time. gallery_only: each detection by itself.")
     ] = "gallery_hybrid",
     frame_range: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--range", help="A:B, only frames A up to, not including, B; either may be left out."),
+        str | None,
+        typer.Option(
+            "--range", help="A:B, only the frames from A up to, but not including, B. Either may be left out."
+        ),
     ] = None,
     classes: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--classes", help="Class ids to track, such as 0,2. Others pass through unchanged."),
+        str | None,
+        typer.Option(
+            "--classes", help="Ids of the classes to track, such as 0,2. Other detections are copied unchanged."
+        ),
     ] = None,
     class_names: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--class-names", help="A file with one class name a line, for detections that carry no name."),
+        Path | None,
+        typer.Option("--class-names", help="A file with one class name a line, for detections without class names."),
     ] = None,
     lenient: Annotated[
-        bool, typer.Option("--lenient", help="Leave unusable detections out, counted, instead of refusing the file.")
+        bool,
+        typer.Option("--lenient", help="Leave out unusable detections and count them, in place of refusing the file."),
     ] = False,
     gallery: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--gallery",
             "-g",
             envvar="GTRACK_GALLERY",
             metavar="PATH|URL",
             rich_help_panel=_GALLERY,
-            help="A gtrack gallery, or where one is served (http://HOST:PORT); or a tree of image folders (one an "
-            "identity), which is ingested once and cached.",
+            help="Folder of a gallery, or address of a served one (http://HOST:PORT); or a folder with one sub-folder of "
+            "images for each identity, which is ingested once and cached.",
         ),
     ] = None,
     reid_frequency: Annotated[
         int,
         typer.Option(
-            "--reid-frequency", help="Frames between two looks at a track, on average.", rich_help_panel=_GALLERY
+            "--reid-frequency", help="Frames between two observations of a track, on average.", rich_help_panel=_GALLERY
         ),
     ] = 10,
     gallery_match_threshold: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
             "--gallery-match-threshold",
             rich_help_panel=_GALLERY,
@@ -220,7 +226,7 @@ def run(
         typer.Option(
             "--backfill",
             rich_help_panel=_GALLERY,
-            help="Write a name that is decided later on the track's earlier frames too, in a second pass.",
+            help="Write a name that is decided later on the earlier frames of the track, too, in a second pass.",
         ),
     ] = False,
     search: Annotated[
@@ -228,8 +234,7 @@ def run(
         typer.Option(
             "--search",
             rich_help_panel=_GALLERY,
-            help="exact (compare with every entry), auto (the same answers, sooner), or hnsw (Chroma's index, "
-            "approximately).",
+            help="exact: compare with every entry. auto: the same answers, faster. hnsw: Chroma's index, approximate.",
         ),
     ] = SearchChoice.auto,
     explain: Annotated[
@@ -237,13 +242,15 @@ def run(
         typer.Option(
             "--explain",
             rich_help_panel=_GALLERY,
-            help="Say what each track's name rests on: in tracked.json, and as the picture RUN/explain.jpg.",
+            help="Explain the name of each track: in tracked.json, and as the picture RUN/explain.jpg.",
         ),
     ] = False,
     filter_gallery: Annotated[
         bool,
         typer.Option(
-            "--filter-gallery", help="Drop detections of tracked classes that got no name.", rich_help_panel=_GALLERY
+            "--filter-gallery",
+            help="Leave out detections of tracked classes that have no name.",
+            rich_help_panel=_GALLERY,
         ),
     ] = False,
     temporal: Annotated[
@@ -253,10 +260,10 @@ def run(
         ),
     ] = "botsort_motion",
     temporal_option: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             "--temporal-option",
-            help="NAME=VALUE for that tracker's own options; repeatable.",
+            help="NAME=VALUE, an option of that tracker itself. Repeatable.",
             rich_help_panel=_TRACKING,
         ),
     ] = None,
@@ -264,7 +271,7 @@ def run(
         float,
         typer.Option(
             "--track-thresh",
-            help="Score from which a detection may start a track; weaker ones (above 0.1) may continue one.",
+            help="Lowest score that may start a track. Weaker detections (above 0.1) may continue one.",
             rich_help_panel=_TRACKING,
         ),
     ] = 0.45,
@@ -272,15 +279,17 @@ def run(
         float,
         typer.Option(
             "--match-thresh",
-            help="Highest cost (1 - IoU, fused with the score) that still links a detection "
-            "to a track: higher links more, and risks swaps; lower breaks tracks.",
+            help="Highest cost (1 - IoU, fused with the score) that links a detection to a track. Higher values link "
+            "more, and risk identity swaps; lower values break tracks.",
             rich_help_panel=_TRACKING,
         ),
     ] = 0.8,
     track_buffer: Annotated[
         int,
         typer.Option(
-            "--track-buffer", help="Frames (at 30 per second) that a lost track is kept.", rich_help_panel=_TRACKING
+            "--track-buffer",
+            help="Frames (at 30 per second) for which a lost track is kept.",
+            rich_help_panel=_TRACKING,
         ),
     ] = 25,
     frame_rate: Annotated[
@@ -290,7 +299,7 @@ def run(
         ),
     ] = 30,
     per_class: Annotated[
-        bool, typer.Option("--per-class", help="Track each class on its own.", rich_help_panel=_TRACKING)
+        bool, typer.Option("--per-class", help="Track each class by itself.", rich_help_panel=_TRACKING)
     ] = False,
     max_obs: Annotated[
         int, typer.Option("--max-obs", help="Observations kept per track.", rich_help_panel=_TRACKING)
@@ -300,17 +309,18 @@ def run(
         typer.Option(
             "--enroll",
             rich_help_panel=_ENROLMENT,
-            help="Whom to put into the gallery once their track has ended: nobody, tracks without a name (as "
-            "unknown-0001 and so on), or also sure matches of named people. An absent gallery is made.",
+            help="Which tracks become gallery entries when they end. off: none. unknown: tracks without a name, as "
+            "unknown-0001 and so on. all: also tracks that certainly show a known identity. The gallery is made if it "
+            "does not exist.",
         ),
     ] = Enroll.off,
     source_id: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--source-id",
             rich_help_panel=_ENROLMENT,
             metavar="CAM",
-            help="The camera, kept with what is enrolled. Default: the video's stem.",
+            help="Name of the camera, stored with the entries. Default: the name of the video.",
         ),
     ] = None,
     grace_frames: Annotated[
@@ -318,7 +328,7 @@ def run(
         typer.Option(
             "--grace-frames",
             rich_help_panel=_ENROLMENT,
-            help="Frames that a track may be out of sight before it has ended.",
+            help="Frames for which a track may be out of sight before it ends.",
         ),
     ] = 30,
     reid_weights: ReidWeights = None,
@@ -335,28 +345,33 @@ def run(
         bool, typer.Option("--frames", help="Save annotated frames as RUN/frames/000000.jpg.", rich_help_panel=_SAVING)
     ] = False,
     save_video: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--save-video", help="Save an annotated video as RUN/NAME.", metavar="NAME.mp4", rich_help_panel=_SAVING
         ),
     ] = None,
     out_dir: Annotated[
-        Path, typer.Option("--out-dir", envvar="GTRACK_OUT_DIR", help="Root of run folders.", rich_help_panel=_SAVING)
+        Path,
+        typer.Option("--out-dir", envvar="GTRACK_OUT_DIR", help="Folder of the run folders.", rich_help_panel=_SAVING),
     ] = Path("out"),
     run_name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--run-name", help="Name of the run folder. Default: the video's stem.", rich_help_panel=_SAVING),
+        str | None,
+        typer.Option(
+            "--run-name", help="Name of the run folder. Default: the name of the video.", rich_help_panel=_SAVING
+        ),
     ] = None,
     save_fps: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
-            "--save-fps", help="Frames per second of the saved video. Default: the source's.", rich_help_panel=_SAVING
+            "--save-fps",
+            help="Frames per second of the saved video. Default: those of the source.",
+            rich_help_panel=_SAVING,
         ),
     ] = None,
     fourcc: Annotated[
         str, typer.Option("--fourcc", help="Codec of the saved video.", rich_help_panel=_SAVING)
     ] = "mp4v",
-    display: Annotated[bool, typer.Option("--display", help="Show a live window (q quits).")] = False,
+    display: Annotated[bool, typer.Option("--display", help="Show the frames in a window; q ends the run.")] = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Track a video's detections and name the tracks from a gallery.
@@ -365,9 +380,9 @@ def run(
 
     Without detections: gtrack run clip.mp4 --detect yolox_nano.onnx --gallery people
 
-    Ctrl-C keeps what is done: the saved files are complete up to the last frame, and --enroll stores its tracks.
+    After Ctrl-C, the saved files are complete up to the last frame, and --enroll has stored its tracks.
     """
-    arguments = dict(locals())  # what the options say; the inputs are taken out below
+    arguments = dict(locals())  # all options; the inputs are taken out below
     from tracking.errors import OptionError
 
     for name in ("video", "video_option", "dets_json", "detect", "temporal_option", "no_progress"):
@@ -403,7 +418,7 @@ def run(
     except BaseException as error:
         if job.result is not None and job.result.stats["frames"]:
             how = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            say(f"{how}; what follows is complete up to the last frame done.")
+            say(f"{how}; the results below are complete up to the last processed frame.")
             print_result(job.result)
         raise
     print_result(result)

@@ -1,4 +1,4 @@
-"""`gtrack schema`."""
+"""`gtrack schema`: the JSON Schemas of det-v1 and track-v1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["schema"]
 
 
 def schema(
-    name: Annotated[str, typer.Argument(help="det-v1 (what run reads) or track-v1 (what it writes).")],
+    name: Annotated[str, typer.Argument(help="det-v1 (input of gtrack run) or track-v1 (its output).")],
 ) -> None:
     """Print the JSON Schema of an input or output format.
 

@@ -1,11 +1,11 @@
-"""`gtrack gallery calibrate`: the distance at which a name is given, from the gallery itself."""
+"""`gtrack gallery calibrate`: the match threshold that suits a gallery."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,51 +20,52 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate"]
 
-_MOST_SUSPECTS = 5  # that are told one by one
+_MAX_ANOMALIES = 5
+"""Anomalies that are printed one by one."""
 
 
 def calibrate(
     gallery: GalleryPath,
     far: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
             "--far",
-            help="Wanted false accept rate: the share of strangers' looks that may get a name. Without it 0.05, and of "
-            "fewer than 20 identities nothing is kept that does not rule out the default threshold.",
+            help="Wanted false accept rate: the share of unknown people that may get a name. Default: 0.05, and a "
+            "gallery of fewer than 20 identities then keeps the default threshold unless the data rules it out.",
         ),
     ] = None,
     looks: Annotated[
-        int, typer.Option("--looks", min=2, help="Looks in the mean that stands for a track's evidence.")
+        int, typer.Option("--looks", min=2, help="Observations in a mean that stands for the evidence of a track.")
     ] = 5,
     class_name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--class", help="Only this class. Default: every class, each apart."),
+        str | None,
+        typer.Option("--class", help="Calibrate only this class. Default: each class by itself."),
     ] = None,
     plot: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--plot", help="Save a picture of the distances and of the error rates (.png, .svg or .pdf)."),
+        Path | None,
+        typer.Option("--plot", help="Save a plot of distances and error rates (.png, .svg or .pdf)."),
     ] = None,
     store: Annotated[
-        bool, typer.Option("--store/--no-store", help="Keep the threshold in the gallery; its runs take it then.")
+        bool, typer.Option("--store/--no-store", help="Store the threshold in the gallery, as the default of its runs.")
     ] = True,
-    force: Annotated[bool, typer.Option("--force", help="Keep it even where the data is too little for it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Store it even if there is too little data.")] = False,
     threshold: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option("--threshold", help="Keep this threshold instead of measuring one (cosine distance, 0 to 2)."),
+        float | None,
+        typer.Option("--threshold", help="Store this threshold, and measure nothing (cosine distance, 0 to 2)."),
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Show what is kept, and change nothing.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show the stored thresholds, and change nothing.")] = False,
     reset: Annotated[
-        bool, typer.Option("--reset", help="Forget what is kept; runs take the default again (0.25).")
+        bool, typer.Option("--reset", help="Remove the stored thresholds; runs then take the default, 0.25.")
     ] = False,
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
-    """Find the match threshold that suits a gallery, and keep it there as the default of its runs.
+    """Find the match threshold that suits a gallery, and store it as the default of its runs.
 
     Example: gtrack gallery calibrate --gallery gallery --far 0.05 --plot calibration.png
 
-    Each identity in turn is taken for a stranger, and each appearance of known people is matched without itself.
-    docs/explanation/calibration.md tells how, and how far to trust it.
+    Each identity in turn is treated as unknown, and each entry is matched against the gallery without the entries that
+    were seen together with it. docs/explanation/calibration.md has the method and its limits.
     """
     from gallery_db import (
         Gallery,
@@ -77,14 +78,14 @@ def calibrate(
     from tracking.errors import OptionError
 
     if sum((show, reset, threshold is not None)) > 1:
-        raise OptionError("--threshold, --show and --reset are three different things; give one.")
+        raise OptionError("expected one of --threshold, --show and --reset, found several.")
     if show or reset or threshold is not None:
         if plot is not None:
-            raise OptionError("--plot shows what a calibration measures; leave --threshold, --show and --reset away.")
-        _keep_books(gallery, collection, class_name, threshold, reset, as_json)
+            raise OptionError("--plot needs a measurement; leave out --threshold, --show and --reset.")
+        _manage_stored(gallery, collection, class_name, threshold, reset, as_json)
         return
     if far is not None and not 0.0 < far < 0.5:
-        raise OptionError(f"--far must be between 0 and 0.5, such as 0.05, got {far}.")
+        raise OptionError(f"expected --far between 0 and 0.5, such as 0.05, found {far}.")
     with Gallery.open(gallery, collection=collection, write=store) as source:
         print_notices(source)
         found = calibrate_gallery(source, far=far, probe_size=looks, class_name=class_name)
@@ -101,26 +102,26 @@ def calibrate(
             _print(one)
         for note in one.notes:
             say(f"{one.class_name}: {note}")
-        _tell_suspects(one)
+        _print_anomalies(one)
     if plot is not None:
         plot_calibrations(plot, found)
         say(f"plot: {plot}")
     for one in sure:
         if store and one.chosen is not None:
-            say(f"{one.class_name}: kept {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}")
+            say(f"{one.class_name}: stored {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}")
     for one in default_stands:
-        _tell_default_stands(one, kept_before.get(one.class_name.casefold()))
+        _print_default_kept(one, kept_before.get(one.class_name.casefold()))
     unsure = [one for one in found if one not in sure and one.problems]
     if unsure:
         raise GalleryError(
             "; ".join(f"no threshold for {one.class_name}: {' and '.join(one.problems)}" for one in unsure) + ".",
-            hint="Put more people into the gallery, ask for a greater --far"
-            + (", or pass --force to keep it nevertheless." if any(one.chosen for one in unsure) else ".")
-            + " Without one, runs take 0.25.",
+            hint="Add more people to the gallery, ask for a greater --far"
+            + (", or pass --force to store it nevertheless." if any(one.chosen for one in unsure) else ".")
+            + " Without a stored threshold, runs take 0.25.",
         )
 
 
-def _keep_books(
+def _manage_stored(
     path: str, collection: str | None, class_name: str | None, threshold: float | None, reset: bool, as_json: bool
 ) -> None:
     from gallery_db import Gallery, reset_thresholds, set_threshold
@@ -132,7 +133,7 @@ def _keep_books(
         count = reset_thresholds(gallery, class_name) if reset else 0
         _show(gallery, class_name, as_json)
     if reset:
-        say(f"forgot {count} {'threshold' if count == 1 else 'thresholds'}")
+        say(f"removed {count} {'threshold' if count == 1 else 'thresholds'}")
 
 
 def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
@@ -148,11 +149,11 @@ def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
     elif kept:
         print_table(
             None,
-            ["class", "threshold", "by", "settings", "entries", "identities", "at", "who"],
+            ["class", "threshold", "from", "settings", "entries", "identities", "time", "user"],
             [(o.class_name, o.threshold, o.by, _settings(o), o.entries, o.identities, o.at, o.who) for o in kept],
         )
     else:
-        print(f"nothing is kept; runs take the default, {DEFAULT_THRESHOLD}")
+        print(f"no threshold is stored; runs take the default, {DEFAULT_THRESHOLD}")
     for one in kept:
         if (old := describe_outdated(gallery, one)) is not None:
             say(f"warning: {old}")
@@ -163,7 +164,7 @@ def _settings(one: StoredThreshold) -> str:
         return ""
     facts = one.settings
     return f"far {facts['far']:g}, {facts['how']}, " + (
-        "single looks" if facts["looks"] == 1 else f"means of {facts['looks']}"
+        "single observations" if facts["looks"] == 1 else f"means of {facts['looks']} observations"
     )
 
 
@@ -176,33 +177,33 @@ def _per_cent(rate: Rate | float | None) -> str:
 
 
 def _print(one: Calibration) -> None:
-    kind = "single looks" if one.mean is None else f"means of up to {one.probe_size} looks"
+    kind = "single observations" if one.mean is None else f"means of up to {one.probe_size} observations"
     print(
-        f"{one.class_name}: {one.entries} entries of {one.identities} identities, told apart by "
+        f"{one.class_name}: {one.entries} entries of {one.identities} identities; entries seen together are grouped by "
         f"{_KINDS[one.separation]}"
     )
     for curve in (one.single, one.mean):
         if curve is None:
             continue
-        what = "single looks" if curve.probe_size == 1 else f"means of up to {curve.probe_size}"
+        what = "single observations" if curve.probe_size == 1 else f"means of up to {curve.probe_size}"
         equal = "unknown"
         if curve.equal_error is not None:
             equal = f"{_per_cent(curve.equal_error)} at {curve.equal_error_threshold:.3f}"
         print(
-            f"  {what}: {curve.probes} probes of {curve.identities} identities, {curve.known_probes} with another "
-            f"appearance to be known by; equal error {equal}"
+            f"  {what}: {curve.probes} probes of {curve.identities} identities, {curve.known_probes} of them with a "
+            f"further group of entries to match; equal error rate {equal}"
         )
     if one.points:
         print_table(
-            f"Thresholds for {kind} (95 % intervals in brackets)",
+            f"Thresholds for {kind} (95 % intervals in brackets; * is the chosen one)",
             [
-                "wanted",
+                "wanted FPIR",
                 "threshold",
-                "how",
-                "strangers named",
+                "method",
+                "unknown named",
                 "known missed",
-                "of them misnamed",
-                "single: named",
+                "wrong name",
+                "one crop: named",
                 "missed",
             ],
             [_row(point, point.far == (one.chosen.far if one.chosen else None)) for point in one.points],
@@ -226,37 +227,40 @@ def _row(point: OperatingPoint, chosen: bool) -> tuple[str, ...]:
 _KINDS = {
     "camera": "camera",
     "source": "source and time",
-    "file_order": "the order of their files",
+    "file_order": "the order of the files",
     "nothing": "nothing",
 }
 
 
-def _tell_suspects(one: Calibration) -> None:
+def _print_anomalies(one: Calibration) -> None:
     found = one.anomalies
-    lines = [f"{a.identity} and {a.other} may be one ({a.distance:.3f})" for a in found.similar]
-    lines += [f"{m.entry_id} of {m.identity} looks like {m.other}" for m in found.mislabelled]
-    lines += [f"{m.identity} may be two people ({m.distance:.3f})" for m in found.mixed]
-    lines += [f"{d.entry_id} of {d.identity} is nearly {d.other_id} of {d.other}" for d in found.duplicates]
-    for line in lines[:_MOST_SUSPECTS]:
+    lines = [f"{a.identity} and {a.other} may be one person (distance {a.distance:.3f})" for a in found.similar]
+    lines += [f"entry {m.entry_id} of {m.identity} is nearer to {m.other}" for m in found.mislabelled]
+    lines += [f"{m.identity} may be two people (distance {m.distance:.3f})" for m in found.mixed]
+    lines += [
+        f"entry {d.entry_id} of {d.identity} and entry {d.other_id} of {d.other} are nearly equal"
+        for d in found.duplicates
+    ]
+    for line in lines[:_MAX_ANOMALIES]:
         say(f"warning: {one.class_name}: {line}")
-    if len(lines) > _MOST_SUSPECTS:
-        say(f"warning: {len(lines) - _MOST_SUSPECTS} more; `gtrack gallery list --suspects` shows all")
+    if len(lines) > _MAX_ANOMALIES:
+        say(f"warning: {len(lines) - _MAX_ANOMALIES} more; `gtrack gallery list --suspects` shows all")
 
 
-def _tell_default_stands(one: Calibration, kept: StoredThreshold | None) -> None:
+def _print_default_kept(one: Calibration, kept: StoredThreshold | None) -> None:
     from gallery_db import DEFAULT_THRESHOLD
 
     assert one.chosen is not None
     at, far = one.chosen.threshold, one.chosen.far
     goes_on = (
-        f"runs go on with {DEFAULT_THRESHOLD}"
+        f"runs still take {DEFAULT_THRESHOLD}"
         if kept is None
-        else f"runs go on with {kept.threshold:.3f}, kept at {kept.at} (--reset: with {DEFAULT_THRESHOLD})"
+        else f"runs still take {kept.threshold:.3f}, stored at {kept.at} (after --reset: {DEFAULT_THRESHOLD})"
     )
     say(
-        f"{one.class_name}: {one.identities} identities do not rule out the default, {DEFAULT_THRESHOLD}: for {far:g} "
-        f"the threshold may lie anywhere from {at.low:.3f} to {at.high:.3f}. Nothing was kept; {goes_on}. To have "
-        f"{at.estimate:.3f} kept, ask for its rate: --far {far:g}"
+        f"{one.class_name}: {one.identities} identities do not rule out the default, {DEFAULT_THRESHOLD}: for --far "
+        f"{far:g} the threshold may be anything from {at.low:.3f} to {at.high:.3f}. Nothing was stored; {goes_on}. To store "
+        f"{at.estimate:.3f}, give --far {far:g}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 ClassName = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--class", help="Only entries of this class, where identities of several classes share the name."),
 ]
 EntryIds = Annotated[list[str], typer.Argument(help="Ids of entries; `gtrack gallery show NAME` lists them.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -17,19 +17,20 @@ __all__ = ["list_identities", "log", "show", "stats"]
 
 def list_identities(
     gallery: GalleryPath,
-    entries: Annotated[bool, typer.Option("--entries", help="Each entry instead of each identity.")] = False,
-    identity: Annotated[Optional[str], typer.Option("--identity", help="Only this identity's entries.")] = None,  # noqa: UP045
+    entries: Annotated[bool, typer.Option("--entries", help="List entries in place of identities.")] = False,
+    identity: Annotated[str | None, typer.Option("--identity", help="List the entries of this identity.")] = None,
     suspects: Annotated[
         bool,
         typer.Option(
             "--suspects",
-            help="What looks wrong: identities too alike, misplaced entries, two people in one, near duplicates.",
+            help="List what looks wrong: identities that may be one person or two people, entries that may have the "
+            "wrong identity, nearly equal entries of two identities.",
         ),
     ] = False,
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
-    """List the identities of a gallery, or their entries, or what looks wrong among them.
+    """List the identities of a gallery, its entries, or what looks wrong.
 
     Example: gtrack gallery list --gallery gallery --entries --identity alice
     """
@@ -39,8 +40,8 @@ def list_identities(
         from tracking.errors import OptionError
 
         if entries or identity is not None:
-            raise OptionError("--suspects looks at the whole gallery; leave --entries and --identity away.")
-        list_suspects(gallery, collection, as_json)
+            raise OptionError("--suspects is about the whole gallery; leave out --entries and --identity.")
+        _list_anomalies(gallery, collection, as_json)
         return
     from gallery_db import rejected_names
 
@@ -52,7 +53,7 @@ def list_identities(
             else:
                 print_table(
                     None,
-                    ["id", "identity", "class", "origin", "not", "source", "created"],
+                    ["id", "identity", "class", "origin", "is not", "source", "added"],
                     [
                         (e.id, e.identity, e.class_name, e.origin, ", ".join(rejected_names(e)), e.source, e.created_at)
                         for e in found
@@ -75,13 +76,13 @@ def list_identities(
         else:
             print_table(
                 None,
-                ["identity", "class", "entries", "since", "last"],
+                ["identity", "class", "entries", "first added", "last added"],
                 [(p.identity, p.class_name, p.entries, p.first_created, p.last_created) for p in people],
             )
 
 
-def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
-    """`gtrack gallery list --suspects`."""
+def _list_anomalies(gallery: str, collection: str | None, as_json: bool) -> None:
+    """Print the anomalies of a gallery."""
 
     from gallery_db import Gallery, find_anomalies
 
@@ -101,8 +102,8 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
         return
     if found.similar:
         print_table(
-            "Identities that may be one",
-            ["identity", "and", "class", "distance", "spread", "entries"],
+            "Identities that may be one person",
+            ["identity", "other identity", "class", "distance", "spread", "entries"],
             [
                 (a.identity, a.other, a.class_name, a.distance, a.spread, "{} and {}".format(*a.entries))
                 for a in found.similar
@@ -110,8 +111,8 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
         )
     if found.mislabelled:
         print_table(
-            "Entries nearer to another identity than to their own",
-            ["entry", "identity", "nearer to", "class", "own distance", "other distance"],
+            "Entries that may have the wrong identity",
+            ["entry", "identity", "nearer to", "class", "distance to own", "distance to other"],
             [
                 (m.entry_id, m.identity, m.other, m.class_name, m.own_distance, m.other_distance)
                 for m in found.mislabelled
@@ -119,8 +120,8 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
         )
     if found.mixed:
         print_table(
-            "Identities that may be two people (or one in two coats)",
-            ["identity", "class", "distance", "nearer others", "entries", "the fewer are"],
+            "Identities that may be two people (or one person in different clothes)",
+            ["identity", "class", "distance of the parts", "nearer identities", "entries", "smaller part"],
             [
                 (
                     m.identity,
@@ -135,8 +136,8 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
         )
     if found.duplicates:
         print_table(
-            "Nearly the same, and of two identities",
-            ["entry", "identity", "entry ", "identity ", "class", "distance"],
+            "Nearly equal entries of two identities",
+            ["entry", "identity", "other entry", "other identity", "class", "distance"],
             [(d.entry_id, d.identity, d.other_id, d.other, d.class_name, d.distance) for d in found.duplicates],
         )
     if not found:
@@ -144,17 +145,17 @@ def list_suspects(gallery: str, collection: str | None, as_json: bool) -> None:
 
 
 def show(
-    identity: Annotated[str, typer.Argument(help="Whose entries.")],
+    identity: Annotated[str, typer.Argument(help="The identity.")],
     gallery: GalleryPath,
     class_name: ClassName = None,
     contact_sheet: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--contact-sheet", help="Save a picture of all its pictures (.jpg or .png)."),
+        Path | None,
+        typer.Option("--contact-sheet", help="Save the pictures of its entries as one picture (.jpg or .png)."),
     ] = None,
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
-    """Show one identity: its entries, and a sheet of their pictures.
+    """Show the entries of an identity, and their pictures.
 
     Example: gtrack gallery show alice --gallery gallery --contact-sheet alice.jpg
     """
@@ -172,7 +173,7 @@ def show(
 
 
 def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
-    """What a gallery holds: its models, identities, entries, and size on disk.
+    """Show the models, entries, identities, match thresholds and sizes of a gallery.
 
     Example: gtrack gallery stats --gallery gallery
     """
@@ -189,9 +190,9 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
             thresholds: dict[str, StoredThreshold] = {}
             try:
                 thresholds = stored_thresholds(source)
-            except GalleryError as error:  # the other collections, and all else, can be told
+            except GalleryError as error:  # the other collections, and all other facts, can be shown
                 failure = failure or error
-            old = [words for one in thresholds.values() if (words := describe_outdated(source, one)) is not None]
+            outdated = [words for one in thresholds.values() if (words := describe_outdated(source, one)) is not None]
         row: dict[str, Any] = {
             "collection": found.collection,
             "model": found.model.name,
@@ -213,9 +214,9 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
         if as_json:
             print_json_lines([row])
         else:
-            row["match_thresholds"] = row["match_thresholds"] or f"the default, {DEFAULT_THRESHOLD}"
-            print_table(str(row.pop("collection")), ["fact", "value"], list(row.items()))
-        for words in old:
+            row["match_thresholds"] = row["match_thresholds"] or f"default: {DEFAULT_THRESHOLD}"
+            print_table(f"Collection {row.pop('collection')}", ["property", "value"], list(row.items()))
+        for words in outdated:
             say(f"warning: {words}")
     if failure is not None:
         raise failure
@@ -223,11 +224,13 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
 
 def log(
     gallery: GalleryPath,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="Number of operations to show, the newest first.")
+    ] = 20,
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
-    """What was done to a gallery: when, by whom, what, and to how many entries.
+    """List the operations on a gallery: when, by whom, what, and on how many entries.
 
     Example: gtrack gallery log --gallery gallery --limit 5
     """
@@ -243,6 +246,6 @@ def log(
     else:
         print_table(
             None,
-            ["no.", "when", "who", "what", "entries"],
+            ["number", "time", "user", "operation", "entries"],
             [(o.seq, o.at, o.who, o.words, o.entries) for o in operations],
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -23,7 +23,7 @@ def rename(
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Give an identity another name; if the name is taken, ask whether the two are one.
+    """Rename an identity. If the new name is taken, ask whether to merge the two.
 
     Example: gtrack gallery rename person-7 alice --gallery gallery
     """
@@ -36,25 +36,26 @@ def rename(
         entries = people.entries(old, class_name)
         merging = name != old and people.exists(name, entries[0].class_name)
         if merging:
-            confirm(f"There is a {name!r} already. Merge {old!r} ({count_entries(len(entries))}) into it?", yes)
+            confirm(f"{name!r} exists. Merge {old!r} ({count_entries(len(entries))}) into it?", yes)
         count = people.rename(old, name, merge=merging, class_name=class_name)
-    print(
-        f"{'merged' if merging else 'renamed'} {old!r} {'into' if merging else 'to'} {name!r}: {count_entries(count)}"
-    )
+    done = "merged {!r} into {!r}" if merging else "renamed {!r} to {!r}"
+    print(f"{done.format(old, name)}: {count_entries(count)}")
     if any(Path(entry.source).parent.name == old for entry in entries if entry.origin == "image"):
-        say(f"rename the image folder {old!r} as well: new images in it would be ingested as {old!r} again")
+        say(f"rename the image folder {old!r} as well; new images in it would be ingested as {old!r} again")
 
 
 def merge(
-    names: Annotated[list[str], typer.Argument(help="The identities that are one.")],
+    names: Annotated[list[str], typer.Argument(help="The identities to merge.")],
     gallery: GalleryPath,
-    into: Annotated[str, typer.Option("--into", help="The name for all of them, one of theirs or a new one.")],
+    into: Annotated[
+        str, typer.Option("--into", help="The name of the merged identity: one of the names, or a new one.")
+    ],
     class_name: ClassName = None,
     yes: Yes = False,
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Make one identity of several.
+    """Merge identities into one.
 
     Example: gtrack gallery merge person-7 person-9 --into alice --gallery gallery
     """
@@ -73,14 +74,14 @@ def merge(
 
 
 def split(
-    identity: Annotated[str, typer.Argument(help="The identity that is really two.")],
+    identity: Annotated[str, typer.Argument(help="The identity to split.")],
     ids: EntryIds,
     gallery: GalleryPath,
-    new: Annotated[str, typer.Option("--as", help="The new identity's name.")],
+    new: Annotated[str, typer.Option("--as", help="Name of the new identity.")],
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Make a new identity of some of an identity's entries.
+    """Split some entries of an identity off, as a new identity.
 
     Example: gtrack gallery split alice img-5d41402abc4b2a76b971 --as bob --gallery gallery
     """
@@ -94,12 +95,12 @@ def split(
 def move(
     ids: EntryIds,
     gallery: GalleryPath,
-    to: Annotated[str, typer.Option("--to", help="The identity that they show.")],
-    new: Annotated[bool, typer.Option("--new", help="It may be one that the gallery does not hold yet.")] = False,
+    to: Annotated[str, typer.Option("--to", help="The identity to move them to.")],
+    new: Annotated[bool, typer.Option("--new", help="Allow an identity that the gallery does not hold yet.")] = False,
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Give entries to another identity; no later ingest moves them back.
+    """Move entries to another identity. No later ingest moves them back.
 
     Example: gtrack gallery move img-5d41402abc4b2a76b971 --to bob --gallery gallery
     """
@@ -112,27 +113,28 @@ def move(
 
 def reject(
     gallery: GalleryPath,
-    name: Annotated[str, typer.Option("--not", help="Whom it does not show.")],
+    name: Annotated[str, typer.Option("--not", help="The identity that they do not show.")],
     targets: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[ENTRY|IDENTITY]...", help="Entry ids, or identities.", show_default=False),
+        list[str] | None,
+        typer.Argument(metavar="[ENTRY|IDENTITY]...", help="Ids of entries, or identities.", show_default=False),
     ] = None,
-    tracks: Annotated[Optional[Path], typer.Option("--tracks", help="Instead: tracked.json of a run.")] = None,  # noqa: UP045
-    track: Annotated[Optional[str], typer.Option("--track", help="The track_id in it.")] = None,  # noqa: UP045
+    tracks: Annotated[Path | None, typer.Option("--tracks", help="In place of entries: tracked.json of a run.")] = None,
+    track: Annotated[str | None, typer.Option("--track", help="A track_id in tracked.json.")] = None,
     video: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--video", help="The run's video. Default: as tracked.json says."),
+        Path | None,
+        typer.Option("--video", help="The video of the run. Default: the one that tracked.json names."),
     ] = None,
     collection: Collection = None,
     reid_weights: ReidWeights = None,
     models_dir: ModelsDir = Path("models"),
     no_progress: NoProgress = False,
 ) -> None:
-    """Say that an entry, an identity or a track is not somebody; runs respect it from then on.
+    """Say who an entry, an identity or a track is not. Later runs respect it.
 
     Example: gtrack gallery reject --tracks out/clip/tracked.json --track 12 --not alice --gallery gallery
 
-    What is nearer to it than to that identity is not called so any more. `gtrack gallery undo` takes it back.
+    A track that is nearer to it than to the entries of that identity no longer gets the name. `gtrack gallery undo`
+    takes it back.
     """
     from gallery_db import Curator
     from tracking.errors import OptionError
@@ -149,7 +151,7 @@ def reject(
             for word in targets or []:
                 ids += [e.id for e in people.entries(word)] if people.exists(word) else [people.by_ids([word])[0].id]
             count, leaves = people.reject(ids, name)
-            left = f"; those that were {name!r} are {leaves!r} now" if leaves else ""
+            left = f"; entries that were {name!r} are now {leaves!r}" if leaves else ""
             print(f"not {name!r}: {count_entries(count)}{left}")
             return
         from tracking.identification.gallery_source import EmbedderOptions
@@ -161,29 +163,29 @@ def reject(
         source = video or Path(run_video(reader.header) or "")
         embedder = EmbedderOptions(weights=reid_weights, models_dir=models_dir).load(target, say)
         done = reject_track(target, reader, str(track), name, source, embedder)
-    what = "stored for it" if done.made else "of the track"
+    what = "stored for the track" if done.made else "of the track"
     print(f"not {name!r}: {count_entries(len(done.entries))} {what}, as {done.identity!r}")
 
 
 def remove(
     gallery: GalleryPath,
-    ids: Annotated[Optional[list[str]], typer.Argument(help="Entry ids.", show_default=False)] = None,  # noqa: UP045
-    identity: Annotated[Optional[str], typer.Option("--identity", help="All entries of this identity.")] = None,  # noqa: UP045
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of entries.", show_default=False)] = None,
+    identity: Annotated[str | None, typer.Option("--identity", help="Remove all entries of this identity.")] = None,
     class_name: ClassName = None,
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Remove entries, or a whole identity; `gtrack gallery undo` brings them back.
+    """Remove entries, or a whole identity. `gtrack gallery undo` brings them back.
 
     Example: gtrack gallery remove --identity person-7 --gallery gallery
 
-    An image whose file stays in its folder comes back with the next ingest of that.
+    An image that stays in its folder comes back with the next ingest of that folder.
     """
     from gallery_db import Curator
     from tracking.errors import OptionError
 
     if (identity is None) == (not ids):
-        raise OptionError("expected either entry ids or --identity.", hint="Example: gtrack gallery remove ID...")
+        raise OptionError("expected either ids of entries or --identity.", hint="Example: gtrack gallery remove ID...")
     with changing(gallery, collection, no_progress) as target:
         people = Curator(target)
         count = people.remove(ids or []) if identity is None else people.remove_identity(identity, class_name)
@@ -192,15 +194,15 @@ def remove(
 
 def purge(
     gallery: GalleryPath,
-    older_than: Annotated[str, typer.Option("--older-than", help="An age (30d, 12h, 2w) or a date (2026-05-31).")],
+    older_than: Annotated[str, typer.Option("--older-than", help="An age (30d, 12h, 2w), or a date (2026-05-31).")],
     everything: Annotated[
-        bool, typer.Option("--all", help="Also images; without it, only what was enrolled from videos.")
+        bool, typer.Option("--all", help="Also remove images. Without it, only entries that were enrolled from videos.")
     ] = False,
     yes: Yes = False,
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Remove entries by their age: those enrolled from videos, and images only with --all.
+    """Remove entries that are older than an age. Images are removed only with --all.
 
     Example: gtrack gallery purge --older-than 30d --gallery gallery
     """
@@ -217,9 +219,12 @@ def purge(
         people = Curator(target)
         found = people.older_than(moment, origin)
         if found:
-            confirm(f"Remove {count_entries(len(found))} from before {moment.isoformat(timespec='seconds')}?", yes)
+            confirm(
+                f"Remove {count_entries(len(found))} that were added before {moment.isoformat(timespec='seconds')}?",
+                yes,
+            )
         count = people.purge(moment, origin)
-    print(f"purged {count_entries(count)}")
+    print(f"removed {count_entries(count)}")
 
 
 def clear(
@@ -228,34 +233,34 @@ def clear(
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Remove all entries of one collection; `gtrack gallery undo` brings them back.
+    """Remove all entries of a collection. `gtrack gallery undo` brings them back.
 
     Example: gtrack gallery clear --gallery gallery
     """
     from gallery_db import Curator
 
     with changing(gallery, collection, no_progress) as target:
-        confirm(f"Remove all {count_entries(len(target))} of the collection {target.collection}?", yes)
+        confirm(f"Remove all entries ({len(target)}) of the collection {target.collection}?", yes)
         count = Curator(target).clear()
     print(f"removed {count_entries(count)}")
 
 
 def undo(
     gallery: GalleryPath,
-    count: Annotated[int, typer.Argument(min=1, help="How many operations to take back.")] = 1,
+    count: Annotated[int, typer.Argument(min=1, help="Number of operations to undo.")] = 1,
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Take the last operations back, ingests and removals too, exactly or not at all.
+    """Undo the last operations exactly, ingests and removals too. If that is not possible, nothing changes.
 
     Example: gtrack gallery undo 2 --gallery gallery
 
-    An undo is an operation itself: `undo` again brings back what it took.
+    An undo is an operation, too: a second undo takes back the first.
     """
     from gallery_db import Curator
 
     with changing(gallery, collection, no_progress) as target:
         operations, changed = Curator(target).undo(count)
     for operation in operations:
-        print(f"taken back: {operation.seq} {operation.words}")
-    print(f"{count_entries(changed)} changed" if changed else "together they had changed nothing")
+        print(f"undone: {operation.seq} {operation.words}")
+    print(f"{count_entries(changed)} changed" if changed else "these operations had changed nothing")

@@ -15,17 +15,24 @@ __all__ = ["ingest"]
 
 
 def ingest(
-    folder: Annotated[Path, typer.Argument(help="A folder with one sub-folder of images for each identity.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that holds one sub-folder of images for each identity.")],
     gallery: GalleryPath,
     class_name: Annotated[
-        str, typer.Option("--class-name", help="What they are, in the detector's words; classes never mix.")
+        str,
+        typer.Option(
+            "--class-name",
+            help="Class of the images, as your detector names it. Entries of different classes are never compared.",
+        ),
     ] = "person",
     prune: Annotated[
-        bool, typer.Option("--prune", help="Also remove entries whose image has left the folder.")
+        bool, typer.Option("--prune", help="Also remove entries whose image is no longer in the folder.")
     ] = False,
     new_collection: Annotated[
         bool,
-        typer.Option("--new-collection", help="If the gallery belongs to another model, start a second collection."),
+        typer.Option(
+            "--new-collection",
+            help="If the gallery was made with another model, start a further collection for this model.",
+        ),
     ] = False,
     reid_weights: ReidWeights = None,
     models_dir: ModelsDir = Path("models"),
@@ -34,22 +41,22 @@ def ingest(
     runtime: Runtime = "auto",
     threads: Threads = None,
     download: Download = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in one batch and transaction.")] = 64,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images embedded and stored at once.")] = 64,
     no_progress: NoProgress = False,
 ) -> None:
-    """Embed a folder of images, one sub-folder an identity, into a gallery.
+    """Embed image folders, one for each identity, and store them in a gallery.
 
     Example: gtrack gallery ingest people/ --gallery gallery/
 
-    Images that are already there are not embedded again; unusable ones are listed at the end. It may be
-    stopped at any moment: the next run goes on.
+    The gallery is made if it does not exist. Images that it already holds are not embedded again, and unusable images
+    are listed at the end. Stop it at any time; the same command continues.
     """
     from gallery_db import Gallery, ImageError, ingest_folder, is_gallery
     from tracking.identification.gallery_source import EmbedderOptions
 
     if not folder.is_dir():
         raise ImageError(
-            f"{folder} is no folder; expected one with a sub-folder of images for each identity.",
+            f"{folder} is not a folder; expected a folder with one sub-folder of images for each identity.",
             hint="Example: people/alice/1.jpg, people/bob/1.jpg, then: gtrack gallery ingest people --gallery gallery",
         )
     options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download)
@@ -61,7 +68,7 @@ def ingest(
             existing.close()
     with Gallery.open_or_create(gallery, embedder.model, new_collection=new_collection) as target:
         print_notices(target)
-        told = len(target.notices)
+        printed = len(target.notices)
         with (
             progress_bar("ingesting", "images", no_progress) as progress,
             progress_bar("indexing", "entries", no_progress) as index_progress,
@@ -78,22 +85,21 @@ def ingest(
                     index_progress=index_progress,
                 )
             except KeyboardInterrupt:
-                say(f"stopped; {gallery} keeps {len(target)} entries, and the same command goes on from there.")
+                say(f"stopped; {gallery} holds {len(target)} entries, and the same command continues from there.")
                 raise
         total = len(target)
-    for notice in target.notices[told:]:
-        say(notice)
+    print_notices(target, printed)
     if report.skipped:
-        print_table("Not ingested", ["image", "why"], report.skipped)
+        print_table("Not ingested", ["image", "reason"], report.skipped)
     print(
-        f"{report.added} added, {report.unchanged} already there, {report.moved} moved, {report.replaced} replaced, "
-        f"{report.duplicates} duplicates, {report.pruned} pruned, {len(report.skipped)} not ingested; "
-        f"{gallery} now holds {total} entries of model {embedder.model.name}"
+        f"{report.added} added, {report.unchanged} unchanged, {report.moved} moved, {report.replaced} replaced, "
+        f"{report.duplicates} duplicates, {report.pruned} removed, {len(report.skipped)} not ingested; "
+        f"{gallery} now holds {total} entries of the model {embedder.model.name}"
     )
     if report.kept:
-        say(f"{report.kept} images keep the identity that a person gave them, whatever their folder's name")
+        say(f"{report.kept} images keep the identity that you corrected, although their folder has another name")
     if not report.added + report.unchanged + report.moved + report.replaced + report.duplicates:
         raise ImageError(
-            f"nothing could be ingested from {folder}.",
-            hint="Expected one sub-folder for each identity, with images in it.",
+            f"no image could be ingested from {folder}.",
+            hint="Expected one sub-folder of images for each identity, such as people/alice/1.jpg.",
         )

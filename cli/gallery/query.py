@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,27 +33,37 @@ __all__ = ["query"]
 
 def query(
     gallery: GalleryPath,
-    images: Annotated[Optional[list[Path]], typer.Argument(help="Images to ask about.", show_default=False)] = None,  # noqa: UP045
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Images of one person (or thing) each.", show_default=False)
+    ] = None,
     box: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--box", help="Part of the image, x1,y1,x2,y2 in pixels (with one image)."),
+        str | None,
+        typer.Option(
+            "--box", help="The part of the image to search for: x1,y1,x2,y2 in pixels. Only with a single image."
+        ),
     ] = None,
     entry: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--entry", help="Ask about a stored entry by its id; repeatable."),
+        list[str] | None,
+        typer.Option("--entry", help="Search for an entry of the gallery, by its id. Repeatable."),
     ] = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Neighbours to show.")] = 5,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of nearest entries to show.")] = 5,
     where: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--where", help="Only entries with class=, identity=, origin= or source=VALUE; repeatable."),
+        list[str] | None,
+        typer.Option(
+            "--where", help="Search only entries with class=, identity=, origin= or source=VALUE. Repeatable."
+        ),
     ] = None,
     search: Annotated[
-        SearchChoice, typer.Option("--search", help="hnsw (Chroma's index), exact, or auto.")
+        SearchChoice,
+        typer.Option(
+            "--search",
+            help="hnsw: Chroma's index, approximate. exact: compare with every entry. auto: hnsw if it is up to date.",
+        ),
     ] = SearchChoice.auto,
     as_json: AsJson = False,
     contact_sheet: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--contact-sheet", help="Save a picture of each probe beside its neighbours (.jpg or .png)."),
+        Path | None,
+        typer.Option("--contact-sheet", help="Save a picture of each probe beside its nearest entries (.jpg or .png)."),
     ] = None,
     collection: Collection = None,
     reid_weights: ReidWeights = None,
@@ -64,9 +74,9 @@ def query(
     threads: Threads = None,
     download: Download = False,
 ) -> None:
-    """Ask who is on an image: the nearest entries of the gallery.
+    """Find the entries of a gallery that are most like an image.
 
-    Example: gtrack gallery query door.jpg --box 40,10,120,260 --gallery gallery --contact-sheet who.jpg
+    Example: gtrack gallery query door.jpg --box 40,10,120,260 --gallery gallery --contact-sheet answer.jpg
     """
     import numpy as np
 
@@ -76,9 +86,9 @@ def query(
     from tracking.video.crops import crop
 
     if not images and not entry:
-        raise OptionError("nothing to ask about.", hint="Give image files, or --entry ID.")
+        raise OptionError("no image and no entry given.", hint="Give image files, or --entry ID.")
     if box is not None and len(images or []) != 1:
-        raise OptionError("--box needs exactly one image.")
+        raise OptionError(f"--box needs exactly one image, found {len(images or [])}.")
     filters = _where(where or [])
     corners = None if box is None else np.array([_box(box)], np.float64)
     with ExitStack() as handles:
@@ -101,7 +111,7 @@ def query(
                     parts, _ = crop(image, corners)
                     if not parts:
                         height, width = image.shape[:2]
-                        raise ImageError(f"{path}: --box {box} shows nothing of this {width} x {height} image.")
+                        raise ImageError(f"{path}: --box {box} lies outside of this {width} x {height} image.")
                     image = parts[0]
                 crops.append(image)
             probes += list(embedder.embed(crops))
@@ -138,7 +148,7 @@ def _where(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or key not in {"class", "identity", "origin", "source"}:
-            raise OptionError(f"--where must be class=, identity=, origin= or source=VALUE, got {pair!r}.")
+            raise OptionError(f"expected --where class=, identity=, origin= or source=VALUE, found {pair!r}.")
         where[key] = value
     return where
 
@@ -149,7 +159,7 @@ def _box(text: str) -> tuple[float, float, float, float]:
     try:
         x1, y1, x2, y2 = (float(v) for v in text.split(","))
     except ValueError:
-        raise OptionError(f"--box must be x1,y1,x2,y2 in pixels, got {text!r}.") from None
+        raise OptionError(f"expected --box x1,y1,x2,y2 in pixels, found {text!r}.") from None
     return x1, y1, x2, y2
 
 
@@ -160,22 +170,24 @@ def _print_answers(
         rejected = _rejected(entry, matches)
         if as_json:
             found = [
-                {**_match_dict(match), **({"rejected": True} if said else {})}
-                for match, said in zip(matches, rejected, strict=True)
+                {**_match_document(match), **({"rejected": True} if rejection else {})}
+                for match, rejection in zip(matches, rejected, strict=True)
             ]
             print_json_lines([{"probe": title, "matches": found}])
         elif matches:
             columns, rows = ["identity", "similarity", "distance", "class", "source"], _match_rows(matches)
             if any(rejected):
-                columns = [*columns, "rejected"]
-                rows = [(*row, "not the same" if said else "") for row, said in zip(rows, rejected, strict=True)]
+                columns = [*columns, "corrected"]
+                rows = [
+                    (*row, "not the same" if rejection else "") for row, rejection in zip(rows, rejected, strict=True)
+                ]
             print_table(title, columns, rows)
         else:
-            print(f"{title}: no entry fits")
+            print(f"{title}: the gallery holds no such entry")
 
 
 def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:
-    """Which neighbours a person told apart from the entry that was asked about; none of an image's."""
+    """Return which matches a person has rejected for the queried entry; none for an image."""
     from gallery_db.rejections import is_rejected_pair
 
     return [asked is not None and is_rejected_pair(asked, match.entry) for match in matches]
@@ -185,7 +197,7 @@ def _match_rows(matches: Sequence[Match]) -> list[tuple[Any, ...]]:
     return [(m.entry.identity, m.similarity, m.distance, m.entry.class_name, m.entry.source) for m in matches]
 
 
-def _match_dict(match: Match) -> dict[str, Any]:
+def _match_document(match: Match) -> dict[str, Any]:
     return {
         "identity": match.entry.identity,
         "similarity": round(match.similarity, 6),

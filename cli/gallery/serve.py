@@ -1,10 +1,10 @@
-"""`gtrack gallery serve` and `flush`: one gallery for many processes."""
+"""`gtrack gallery serve, flush`: one gallery for many processes."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,17 +20,17 @@ def serve(
     gallery: Annotated[
         Path, typer.Option("--gallery", "-g", envvar="GTRACK_GALLERY", help="The gallery's folder.", metavar="PATH")
     ],
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")] = 8000,
-    host: Annotated[
-        str, typer.Option("--host", help="The address to listen on. Nobody is asked for a password.")
-    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any free port.")
+    ] = 8000,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on. There is no password.")] = "127.0.0.1",
     no_progress: NoProgress = False,
 ) -> None:
-    """Serve a gallery to any number of processes, until Ctrl-C; they give its address to --gallery.
+    """Serve a gallery to any number of processes, until Ctrl-C.
 
     Example: gtrack gallery serve --gallery gallery --port 8000
 
-    Then, on any machine that reaches it: gtrack run clip.mp4 --dets-json clip.json -g http://HOST:8000 --enroll unknown
+    Then, on any machine that can reach this one: gtrack run clip.mp4 --dets-json clip.json -g http://HOST:8000
     """
     import threading
 
@@ -39,11 +39,11 @@ def serve(
     from tracking.errors import OptionError
 
     if is_address(str(gallery)):
-        raise OptionError(f"expected the folder of a gallery, got the address {gallery}.")
+        raise OptionError(f"expected the folder of a gallery, found the address {gallery}.")
     if host not in _LOOPBACK:
         say(
-            f"warning: whoever reaches {host} may read and change the gallery: Chroma's server asks for no password. "
-            "Put a proxy in front of it that does."
+            f"warning: everybody who can reach {host} can read and change the gallery; Chroma's server asks for no "
+            "password. Put a proxy with a password in front of it."
         )
     with progress_bar("indexing", "entries", no_progress) as progress:
         server = GalleryServer(gallery, host=host, port=port, notify=say, progress=progress)
@@ -52,7 +52,7 @@ def serve(
         with contextlib.suppress(KeyboardInterrupt):
             server.run(threading.Event())
     finally:
-        say("stopping: taking in what is left and checking the index")
+        say("stopping: storing the last changes and checking the index")
         with progress_bar("checking", "entries", no_progress) as progress:
             server.close(progress)
     print(f"{gallery} is no longer served")
@@ -60,22 +60,22 @@ def serve(
 
 def flush(
     gallery: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--gallery",
             "-g",
             envvar="GTRACK_GALLERY",
             metavar="URL",
-            help="Where the gallery is served. Default: wherever those with something to deliver were served last.",
+            help="Address of the served gallery. Default: all that changes are waiting for.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring to a served gallery what it could not be told when it was away.
+    """Send changes to a served gallery that could not be reached before.
 
     Example: gtrack gallery flush --gallery http://127.0.0.1:8000
 
-    Exit code 1 if something is still waiting.
+    The exit code is 1 if changes are still waiting.
     """
     from gallery_db import flush_journals
 
@@ -86,8 +86,8 @@ def flush(
             {"server": s, "collection": c, "delivered": d, "left": left, "problem": p} for s, c, d, left, p in rows
         )
     elif rows:
-        print_table(None, ["server", "collection", "delivered", "left", "problem"], rows)
+        print_table(None, ["server", "collection", "sent", "waiting", "problem"], rows)
     else:
-        print("nothing is waiting")
+        print("no changes are waiting")
     if any(one.left for one in flushed):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`gtrack gallery export`, `import` and `reembed`: taking a gallery elsewhere."""
+"""`gtrack gallery export, import, reembed`: move a gallery to other tools, galleries and models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["export", "import_", "reembed"]
 
 def _print_missing(title: str, missing: Sequence[tuple[str, str]]) -> None:
     if missing:
-        print_table(title, ["entry", "why"], missing)
+        print_table(title, ["entry", "reason"], missing)
 
 
 def export(
@@ -37,33 +37,36 @@ def export(
     ],
     gallery: GalleryPath,
     crops: Annotated[
-        bool, typer.Option("--crops", help="Also the pictures, in the column crop: kept crops, or the source images.")
+        bool, typer.Option("--crops", help="Also export the pictures of the entries, as the column crop.")
     ] = False,
     folders: Annotated[
         bool,
-        typer.Option("--folders", help="Write a tree of image folders instead, one an identity, to be ingested again."),
+        typer.Option(
+            "--folders",
+            help="Write image folders in place of a Parquet file: one for each identity, as ingest reads them.",
+        ),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="With --folders: the folder may hold something already.")
+        bool, typer.Option("--overwrite", help="With --folders: allow a folder that is not empty.")
     ] = False,
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Write a gallery's embeddings to a Parquet file, or its pictures to image folders.
+    """Export a gallery to a Parquet file, or its pictures to image folders.
 
     Example: gtrack gallery export people.parquet --gallery gallery --crops
 
-    The file is complete or not there; pandas, polars and others read it (docs/reference/gallery-parquet.md).
+    pandas, polars and others read the file (docs/reference/gallery-parquet.md). It is complete, or it does not exist.
     """
     from gallery_db import Gallery, export_folders, export_parquet
     from tracking.errors import OptionError
 
     if folders and crops:
-        raise OptionError("--crops is for a Parquet file; --folders always writes the pictures.")
+        raise OptionError("--crops belongs to a Parquet file; --folders always writes the pictures.")
     if not folders and target.suffix.lower() != ".parquet":
         raise OptionError(
-            f"expected a file name that ends in .parquet, got {str(target)!r}.",
-            hint="Give --folders to write a tree of image folders.",
+            f"expected a file name that ends in .parquet, found {str(target)!r}.",
+            hint="Give --folders to write image folders.",
         )
     with (
         Gallery.open(gallery, collection=collection) as source,
@@ -88,25 +91,29 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="What gtrack gallery export wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="A file that `gtrack gallery export` wrote.")],
     gallery: GalleryPath,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Entries that the gallery has with other content give way.")
+        bool,
+        typer.Option("--replace", help="Replace entries that the gallery holds under the same id with other content."),
     ] = False,
     new_collection: Annotated[
         bool,
-        typer.Option("--new-collection", help="If the gallery belongs to another model, start a further collection."),
+        typer.Option(
+            "--new-collection",
+            help="If the gallery was made with another model, start a further collection for this model.",
+        ),
     ] = False,
     no_index: Annotated[
-        bool, typer.Option("--no-index", help="Leave the Chroma index for later; its next use brings it up to date.")
+        bool, typer.Option("--no-index", help="Do not update the Chroma index now; its next use does.")
     ] = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Bring the entries of a Parquet file into a gallery, all or none; an absent gallery is made.
+    """Import the entries of a Parquet file into a gallery: all of them, or none.
 
     Example: gtrack gallery import people.parquet --gallery gallery
 
-    Entries that are there already, just so, are counted and left alone.
+    The gallery is made if it does not exist. Entries that it already holds unchanged are counted and left alone.
     """
     from gallery_db import import_parquet
 
@@ -126,8 +133,8 @@ def import_(
             index_progress=index_progress,
         )
     print(
-        f"{report.added} added, {report.unchanged} already there, {report.replaced} replaced, "
-        f"{report.pictures} pictures kept; in the collection {report.collection} of "
+        f"{report.added} added, {report.unchanged} unchanged, {report.replaced} replaced, "
+        f"{report.pictures} pictures stored; in the collection {report.collection} of "
         f"{gallery}{' (new)' if report.created else ''}"
     )
 
@@ -142,15 +149,15 @@ def reembed(
     runtime: Runtime = "auto",
     threads: Threads = None,
     download: Download = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures in one batch and transaction.")] = 64,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures embedded and stored at once.")] = 64,
     no_progress: NoProgress = False,
 ) -> None:
-    """Embed a gallery's entries again, with another model, into a collection of that model.
+    """Embed the entries of a gallery with another model, into a further collection.
 
     Example: gtrack gallery reembed --gallery gallery --reid-weights osnet_x1_0_msmt17.onnx
 
-    From kept crops, source images and videos; those that are gone are listed. The old collection stays. It may
-    be stopped at any moment: the next run goes on.
+    The pictures come from the gallery, the image files and the videos; entries without a picture are listed. The old
+    collection stays. Stop it at any time; the same command continues.
     """
     from gallery_db import Gallery, ImageError, reembed_gallery
     from tracking.errors import OptionError
@@ -158,7 +165,7 @@ def reembed(
     from tracking.video.frames import VideoFrames
 
     if reid_weights is None:
-        raise OptionError("no new model given.", hint="Give its weights with --reid-weights.")
+        raise OptionError("no model given.", hint="Give its weights with --reid-weights.")
     with Gallery.open(gallery, collection=collection) as source:
         print_notices(source)
     embedder = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download).load(None, None)
@@ -178,11 +185,11 @@ def reembed(
         )
     _print_missing("Not embedded", report.missing)
     print(
-        f"{report.added} embedded, {report.present} already there, {len(report.missing)} not embedded; from "
+        f"{report.added} embedded, {report.present} unchanged, {len(report.missing)} not embedded; from "
         f"{report.source} into {report.collection or 'no collection'} of {gallery}, model {embedder.model.name}"
     )
     if not report.added + report.present:
         raise ImageError(
-            f"nothing of {gallery} could be embedded again.",
-            hint="Its pictures are gone; ingest the images again with the new model and --new-collection.",
+            f"no entry of {gallery} could be embedded.",
+            hint="The pictures are gone; ingest the images again with the new model and --new-collection.",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -15,11 +15,11 @@ __all__ = ["rebuild", "restore", "snapshot", "verify"]
 
 
 def verify(gallery: GalleryPath, as_json: AsJson = False, no_progress: NoProgress = False) -> None:
-    """Compare the Chroma collection, vector by vector, with the gallery's own record.
+    """Compare the Chroma index with the record of the gallery, vector by vector.
 
     Example: gtrack gallery verify --gallery gallery
 
-    Exit code 1 if they differ; `gtrack gallery rebuild` then makes the collection anew from the record.
+    The exit code is 1 if they differ; `gtrack gallery rebuild` then makes the index again from the record.
     """
     from gallery_db import Gallery
 
@@ -43,18 +43,18 @@ def verify(gallery: GalleryPath, as_json: AsJson = False, no_progress: NoProgres
         )
     else:
         print(
-            f"{report.entries} entries: {len(report.missing)} missing in the index, {len(report.extra)} too many, "
+            f"{report.entries} entries; the index lacks {len(report.missing)}, has {len(report.extra)} too many and "
             f"{len(report.different)} with another vector: {'sound' if report.ok else 'NOT SOUND'}"
         )
         for problem in report.problems:
             print(problem)
     if not report.ok:
-        say(f"mend it with: gtrack gallery rebuild --gallery {gallery}")
+        say(f"repair it with: gtrack gallery rebuild --gallery {gallery}")
         raise typer.Exit(1)
 
 
 def rebuild(gallery: GalleryPath, no_progress: NoProgress = False) -> None:
-    """Make the Chroma collection anew from the gallery's own record.
+    """Make the Chroma index of a gallery again, from its record.
 
     Example: gtrack gallery rebuild --gallery gallery
     """
@@ -70,11 +70,13 @@ def rebuild(gallery: GalleryPath, no_progress: NoProgress = False) -> None:
 
 def snapshot(
     gallery: GalleryPath,
-    name: Annotated[Optional[str], typer.Argument(help="Its name. Default: the time.", show_default=False)] = None,  # noqa: UP045
-    list_all: Annotated[bool, typer.Option("--list", help="List the snapshots instead.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the snapshot. Default: the time.", show_default=False)
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="List the snapshots, and take none.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the record of a gallery, all its collections, into its folder `snapshots`; or list the copies.
+    """Copy the record of a gallery into its folder `snapshots`, or list the copies.
 
     Example: gtrack gallery snapshot before-cleaning --gallery gallery
     """
@@ -82,11 +84,11 @@ def snapshot(
     from tracking.errors import OptionError
 
     if list_all and name is not None:
-        raise OptionError("expected either a name or --list.")
+        raise OptionError("expected either the name of a new snapshot or --list.")
     if list_all:
         folder = Path(gallery)
         if not folder.is_dir():
-            with Gallery.open(gallery) as source:  # says that there is none
+            with Gallery.open(gallery) as source:  # raises the right error where there is none
                 folder = source.path
         found = list_snapshots(folder)
     else:
@@ -99,7 +101,7 @@ def snapshot(
         )
     elif list_all:
         rows = [(s.name, s.taken_at, s.size, "DAMAGED" if s.entries is None else s.entries) for s in found]
-        print_table(None, ["name", "taken", "bytes", "entries"], rows)
+        print_table(None, ["name", "time", "bytes", "entries"], rows)
     else:
         print(f"snapshot {found[0].name}: {count_entries(found[0].entries or 0)}, {found[0].path}")
 
@@ -110,14 +112,18 @@ def restore(
     yes: Yes = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Put a snapshot back, in the place of all collections; the present state is kept as a snapshot.
+    """Replace all collections of a gallery by a snapshot. The present state is first saved as a snapshot.
 
     Example: gtrack gallery restore before-cleaning --gallery gallery
     """
     from gallery_db import restore_snapshot
 
-    confirm(f"Put the snapshot {name!r} in the place of what {gallery} holds now?", yes)
+    confirm(f"Replace everything that {gallery} holds now by the snapshot {name!r}?", yes)
     with progress_bar("rebuilding", "entries", no_progress) as progress:
         restored = restore_snapshot(gallery, name, progress=progress)
-    kept = "there was nothing before" if restored.kept_as is None else f"what was before is kept as {restored.kept_as}"
+    kept = (
+        "there was no readable state to keep"
+        if restored.kept_as is None
+        else f"the state before it is saved as {restored.kept_as}"
+    )
     print(f"restored {restored.name}: {count_entries(restored.entries)}; {kept}")
