@@ -131,9 +131,9 @@ def reid(
 
     Example: gtrack export reid --weights osnet_x0_25_msmt17.pt --include onnx,openvino,torchscript
 
-    Each export is loaded as --reid-weights would load it, compared with its source crop by crop, and timed. The table is
-    printed and stored in OUT-DIR/RUN-NAME/export_meta.json. A gallery that was made with the source accepts the export
-    as the same model. A format that fails leaves no file, and the exit code is 1; the other formats stay.
+    Each export is loaded as --reid-weights would load it, compared with its source crop by crop, and timed. The table
+    is printed and stored in OUT-DIR/RUN-NAME/export_meta.json. A gallery that was made with the source accepts the
+    export as the same model. A format that fails leaves no file, and the exit code is 1; the other formats stay.
     """
     if list_formats or list_reid_models or list_reid_weights:
         _lists(list_formats, list_reid_models, list_reid_weights, models_dir, as_json)

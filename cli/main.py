@@ -16,6 +16,7 @@ import typer
 from cli import demo, detect, evaluate, export, importing, listing, run, schema
 from cli.gallery.app import app as gallery_app
 from cli.output import print_error
+from gallery_db import logs
 from gallery_db.errors import GtrackError
 
 __all__ = ["app", "main"]
@@ -43,8 +44,14 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, help="Print the main steps on stderr; -vv: also details. Before the command."
+        ),
+    ] = 0,
 ) -> None:
-    pass
+    logs.configure(verbose)
 
 
 app.command("run")(run.run)

@@ -202,8 +202,8 @@ def run(
             envvar="GTRACK_GALLERY",
             metavar="PATH|URL",
             rich_help_panel=_GALLERY,
-            help="Folder of a gallery, or address of a served one (http://HOST:PORT); or a folder with one sub-folder of "
-            "images for each identity, which is ingested once and cached.",
+            help="Folder of a gallery, or address of a served one (http://HOST:PORT); or a folder with one sub-folder "
+            "of images for each identity, which is ingested once and cached.",
         ),
     ] = None,
     reid_frequency: Annotated[

@@ -259,8 +259,8 @@ def _print_default_kept(one: Calibration, kept: StoredThreshold | None) -> None:
     )
     say(
         f"{one.class_name}: {one.identities} identities do not rule out the default, {DEFAULT_THRESHOLD}: for --far "
-        f"{far:g} the threshold may be anything from {at.low:.3f} to {at.high:.3f}. Nothing was stored; {goes_on}. To store "
-        f"{at.estimate:.3f}, give --far {far:g}"
+        f"{far:g} the threshold may be anything from {at.low:.3f} to {at.high:.3f}. Nothing was stored; {goes_on}. To "
+        f"store {at.estimate:.3f}, give --far {far:g}"
     )
 
 
