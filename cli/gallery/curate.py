@@ -220,7 +220,7 @@ def purge(
         found = people.older_than(moment, origin)
         if found:
             confirm(
-                f"Remove {count_entries(len(found))} that were added before {moment.isoformat(timespec='seconds')}?",
+                f"Remove {count_entries(len(found))} added before {moment.isoformat(timespec='seconds')}?",
                 yes,
             )
         count = people.purge(moment, origin)

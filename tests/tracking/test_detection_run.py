@@ -391,7 +391,7 @@ def test_ctrl_c(weights: Path, video: Path, tmp_path: Path, command: str) -> Non
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
-    assert "complete up to the last frame" in err
+    assert "complete up to the last processed frame" in err
     document = read(path)
     assert "stopped" in document["note"]
     assert len(document["frames"]) > 3

@@ -241,7 +241,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     done = gtrack("gallery", "calibrate", "-g", gallery)
     assert found["default_stands"]
     assert "do not rule out the default, 0.25" in done.stderr
-    assert "runs go on with 0.25" in done.stderr
+    assert "runs still take 0.25" in done.stderr
     assert gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout == ""
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.05)
     assert "means of up to 5" in done.stdout
@@ -255,7 +255,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
         name = opened.collection
     stats = {one["collection"]: one for one in _lines(gtrack("gallery", "stats", "-g", gallery, "--json"))}
     assert stats[name]["match_thresholds"] == {"person": round(found["threshold"], 6)}
-    assert f"runs go on with {found['threshold']:.3f}" in gtrack("gallery", "calibrate", "-g", gallery).stderr
+    assert f"runs still take {found['threshold']:.3f}" in gtrack("gallery", "calibrate", "-g", gallery).stderr
     assert json.loads(gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout) == kept
     # Too little is said to be too little; --force takes it nevertheless.
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.001, code=1)
@@ -290,7 +290,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     [
         pytest.param(["--far", "0.7"], 2, "between 0 and 0.5", id="far"),
         pytest.param(["--looks", "1"], 2, "looks", id="looks"),
-        pytest.param(["--show", "--reset"], 2, "give one", id="two at once"),
+        pytest.param(["--show", "--reset"], 2, "found several", id="two at once"),
         pytest.param(["--show", "--plot", "x.png"], 2, "--plot", id="plot of nothing"),
         pytest.param([], 1, "none", id="no gallery"),
     ],

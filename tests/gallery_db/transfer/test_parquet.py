@@ -556,8 +556,8 @@ def test_the_commands(tmp_path: Path) -> None:
     assert "12 entries, 11 of them with a picture" in done.stdout
     assert "is gone" in done.stdout
     done = gtrack("gallery", "import", file, "-g", tmp_path / "b", "--no-index")
-    assert "12 added, 0 already there, 0 replaced, 11 pictures kept" in done.stdout
-    assert "12 already there" in gtrack("gallery", "import", file, "-g", tmp_path / "b").stdout
+    assert "12 added, 0 unchanged, 0 replaced, 11 pictures stored" in done.stdout
+    assert "12 unchanged" in gtrack("gallery", "import", file, "-g", tmp_path / "b").stdout
     assert "sound" in gtrack("gallery", "verify", "-g", tmp_path / "b").stdout
     done = gtrack("gallery", "export", tmp_path / "out", "--folders", "-g", tmp_path / "b")
     assert "11 images of 3 identities" in done.stdout

@@ -262,10 +262,10 @@ def test_the_command(tmp_path: Path) -> None:
     path = ingested(tmp_path)
     (tmp_path / "people" / "p0" / "0.png").unlink()
     done = gtrack("gallery", "reembed", "-g", path, "--reid-weights", "builtin")
-    assert "11 embedded, 0 already there, 1 not embedded" in done.stdout
+    assert "11 embedded, 0 unchanged, 1 not embedded" in done.stdout
     assert "is gone" in done.stdout
     done = gtrack("gallery", "reembed", "-g", path, "--reid-weights", "builtin")
-    assert "0 embedded, 11 already there" in done.stdout
+    assert "0 embedded, 11 unchanged" in done.stdout
     assert "no new model" in gtrack("gallery", "reembed", "-g", path, code=2).stderr
     words = ["gallery", "reembed", "-g", path, "--reid-weights", "builtin", "--collection"]
     assert "already" in gtrack(*words, collections(path)[1], code=1).stderr
