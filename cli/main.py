@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, detect, evaluate, export, importing, listing, run, schema
+from cli import demo, detect, export, importing, listing, run, schema
+from cli.evaluate.app import app as evaluate_app
 from cli.gallery.app import app as gallery_app
 from cli.output import print_error
 from gallery_db import logs
@@ -58,7 +59,7 @@ app.command("run")(run.run)
 app.command("detect")(detect.detect)
 app.command("demo")(demo.demo)
 app.add_typer(gallery_app, name="gallery")
-app.add_typer(evaluate.app, name="eval")
+app.add_typer(evaluate_app, name="eval")
 app.add_typer(importing.app, name="import")
 app.add_typer(export.app, name="export")
 app.command("list")(listing.list_names)

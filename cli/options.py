@@ -113,7 +113,8 @@ GalleryPath = Annotated[
         "-g",
         envvar="GTRACK_GALLERY",
         metavar="PATH|URL",
-        help="Folder of the gallery, or address of a served one: http://HOST:PORT or http://HOST:PORT/COLLECTION, or cloud:.",
+        help="Folder of the gallery, or address of a served one: http://HOST:PORT, http://HOST:PORT/COLLECTION or "
+        "cloud:.",
     ),
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]

@@ -1,177 +1,22 @@
-"""`gtrack eval`: compare tracks, names and embeddings with a ground truth."""
+"""`gtrack eval identity`: right and wrong names over a video."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Collection, Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
-from cli.output import print_json_lines, print_table, progress_bar, say
+from cli.evaluate.common import ClassName, People, Range, Result, TruthPath, read_result_and_truth
+from cli.options import AsJson
+from cli.output import print_json_lines, print_table, say
 
 if TYPE_CHECKING:
-    from tracking.evaluation import IdentityReport, ReidReport, TrackScores, TrackTable, Truth
-    from tracking.evaluation.track_table import FrameRange
+    from tracking.evaluation import IdentityReport, Truth
 
-__all__ = ["app", "identity", "reid", "tracks"]
-
-app = typer.Typer(help="Compare tracks, names and embeddings with a ground truth.", no_args_is_help=True)
-
-Result = Annotated[Path, typer.Argument(help="tracked.json of gtrack run --json (track-v1), or MOTChallenge text.")]
-TruthPath = Annotated[
-    Path,
-    typer.Option(
-        "--truth",
-        help="MOTChallenge ground truth (gt.txt, or a sequence's folder), or the truth.json of gtrack demo.",
-    ),
-]
-People = Annotated[
-    Path | None,
-    typer.Option(
-        "--people", help="Who is who: a CSV file with the columns gt_id and person. Several ids may be one person."
-    ),
-]
-Range = Annotated[
-    str | None,
-    typer.Option("--range", metavar="A:B", help="Evaluate only frames A to B, without B, counted from 0."),
-]
-ClassName = Annotated[
-    str, typer.Option("--class-name", help="Evaluate only boxes of this class, and boxes without a class.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+__all__ = ["identity"]
 
 
-class _By(str, Enum):
-    track_id = "track_id"
-    gallery_id = "gallery_id"
-
-
-class _Benchmark(str, Enum):
-    auto = "auto"
-    mot15 = "MOT15"
-    mot16 = "MOT16"
-    mot17 = "MOT17"
-    mot20 = "MOT20"
-
-
-def _read(
-    result: Path, truth: Path, people: Path | None, frame_range: str | None, class_name: str
-) -> tuple[TrackTable, Truth, FrameRange]:
-    """Read the result and the ground truth, check that they fit, and report what is left out."""
-    from tracking.errors import EvaluationError, OptionError
-    from tracking.evaluation import read_track_table, read_truth
-    from tracking.options import parse_range
-
-    frames = parse_range(frame_range)
-    if frames[1] is not None and frames[1] <= (frames[0] or 0):
-        raise OptionError(f"--range needs 0 <= A < B, got {frame_range}.")
-    real = read_truth(truth, people)
-    table = read_track_table(result, class_name=class_name)
-    if table.other_classes:
-        others = ", ".join(f"{count} of class {name}" for name, count in sorted(table.other_classes.items()))
-        if not len(table):
-            raise EvaluationError(
-                f"{result} has no tracked box of class {class_name!r}, but {others}.",
-                hint="Give the class with --class-name.",
-            )
-        say(f"not evaluated: {others} in {result}")
-    inside = real.between(frames)
-    if table.covered is not None and len(inside):
-        first, last = int(inside.frames.min()), int(inside.frames.max())
-        if table.covered[0] > first or table.covered[1] < last:
-            say(
-                f"{result} covers frames {table.covered[0]} to {table.covered[1]}, and the ground truth {first} to "
-                f"{last}. Frames outside count as missed; --range {table.covered[0]}:{table.covered[1] + 1} leaves "
-                "them out."
-            )
-    return table, real, frames
-
-
-@app.command()
-def tracks(
-    result: Result,
-    truth: TruthPath,
-    by: Annotated[
-        _By | None,
-        typer.Option("--by", help="The objects of the result. Default: both, where there are names."),
-    ] = None,
-    people: People = None,
-    frame_range: Range = None,
-    benchmark: Annotated[
-        _Benchmark,
-        typer.Option(
-            "--benchmark",
-            help="The rules that prepare the ground truth. auto: those of MOT17 if it has classes (of MOT20 by the "
-            "sequence's name), else those of MOT15.",
-        ),
-    ] = _Benchmark.auto,
-    class_name: ClassName = "person",
-    as_json: AsJson = False,
-) -> None:
-    """Compute HOTA, CLEAR and Identity (IDF1) of tracks with TrackEval.
-
-    Example: gtrack eval tracks out/clip/tracked.json --truth MOT15/train/PETS09-S2L1
-
-    The table has TrackEval's own figures in percent; --json has them in full, as ratios. With --people, the objects of
-    the ground truth are people over the whole video, instead of its ids. By gallery_id, the boxes of a track without a
-    name are an object of their own.
-    """
-    from tracking.errors import EvaluationError
-    from tracking.evaluation import evaluate_tracks
-    from tracking.evaluation.tracks import require_trackeval
-
-    require_trackeval()
-    table, real, frames = _read(result, truth, people, frame_range, class_name)
-    if by is None:
-        wanted = [*([_By.track_id] if table.has_tracks else []), *([_By.gallery_id] if table.has_names else [])]
-    else:
-        wanted = [by]
-    if by is _By.gallery_id and not table.has_names:
-        raise EvaluationError(f"{result} has no names.", hint="Use --by track_id.")
-    if not wanted:
-        raise EvaluationError(f"{result} has neither tracks nor names.")
-    scores = [
-        evaluate_tracks(table, real, kind.value, benchmark=benchmark.value, frame_range=frames) for kind in wanted
-    ]
-    for score in scores:
-        if score.duplicates:
-            say(f"by gallery_id: {score.duplicates} boxes count as unnamed: another box of the frame has their name")
-    if as_json:
-        print_json_lines(_tracks_json(score, result, real) for score in scores)
-    else:
-        _print_tracks(scores, real)
-
-
-def _tracks_json(score: TrackScores, result: Path, truth: Truth) -> dict[str, Any]:
-    return {
-        "result": str(result),
-        "truth": truth.path,
-        "by": score.by,
-        "truth_by": score.truth,
-        "benchmark": score.benchmark,
-        **{name: value for figures in score.metrics.values() for name, value in figures.items()},
-        **score.counts,
-        "unnamed": score.unnamed,
-        "duplicates": score.duplicates,
-    }
-
-
-def _print_tracks(scores: list[TrackScores], truth: Truth) -> None:
-    objects = {"id": "the ids of the ground truth", "person": "people"}[scores[0].truth]
-    rows: list[tuple[str, ...]] = []
-    for metric, figures in scores[0].printed.items():
-        rows += [(metric, name, *(score.printed[metric][name] for score in scores)) for name in figures]
-    rows += [("Count", name, *(str(score.counts[name]) for score in scores)) for name in scores[0].counts]
-    print_table(
-        f"Tracks compared with {truth.name} (objects: {objects}; rules of {scores[0].benchmark})",
-        ["metric", "figure", *(f"by {score.by}" for score in scores)],
-        rows,
-    )
-
-
-@app.command()
 def identity(
     result: Result,
     truth: TruthPath,
@@ -216,7 +61,7 @@ def identity(
 
     if known is not None and gallery is not None:
         raise OptionError("--known and --gallery were both given.", hint="Give one of them: they mean the same.")
-    table, real, frames = _read(result, truth, people, frame_range, class_name)
+    table, real, frames = read_result_and_truth(result, truth, people, frame_range, class_name)
     who = _known(known, gallery, real)
     report = evaluate_identity(table, real, who, frame_range=frames)
     if plot is not None:
@@ -473,103 +318,4 @@ def _print_curve(report: IdentityReport) -> None:
             )
             for point in points
         ],
-    )
-
-
-@app.command()
-def reid(
-    target: Annotated[
-        Path,
-        typer.Argument(
-            metavar="GALLERY|FOLDER",
-            help="A gallery; or a folder of images with Market-1501's names (also in query/ and bounding_box_test/), "
-            "or with one sub-folder an identity.",
-        ),
-    ],
-    queries: Annotated[
-        Path | None,
-        typer.Option(
-            "--queries",
-            help="A folder of query images. Default: query/, else the first image of each identity and camera.",
-        ),
-    ] = None,
-    collection: Collection = None,
-    reid_weights: ReidWeights = None,
-    models_dir: ModelsDir = Path("models"),
-    device: Device = "auto",
-    half: Half = False,
-    runtime: Runtime = "auto",
-    threads: Threads = None,
-    download: Download = False,
-    as_json: AsJson = False,
-    no_progress: NoProgress = False,
-) -> None:
-    """Compute rank-k, mAP and mINP by Market-1501's protocol, with the gallery's index (HNSW) and with exact search.
-
-    Example: gtrack eval reid Market-1501-v15.09.15 --reid-weights osnet_x0_25_msmt17.onnx
-
-    Images of the query's person from the query's camera are ignored, and junk images (-1) too; distractors (0000) are
-    never right. A gallery without --queries needs no model: its own entries are the queries.
-    """
-    from tracking.evaluation import evaluate_reid
-    from tracking.identification.gallery_source import EmbedderOptions
-
-    options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download)
-    with (
-        progress_bar("embedding", "images", no_progress) as progress,
-        progress_bar("searching", "queries", no_progress) as search_progress,
-    ):
-        report = evaluate_reid(
-            target,
-            options,
-            queries=queries,
-            collection=collection,
-            notify=say,
-            progress=progress,
-            search_progress=search_progress,
-        )
-    for path, reason in report.skipped:
-        say(f"skipped: {path} ({reason})")
-    if as_json:
-        print_json_lines(_reid_json(report, target))
-    else:
-        _print_reid(report, target)
-
-
-def _reid_json(report: ReidReport, target: Path) -> list[dict[str, Any]]:
-    return [
-        {
-            "target": str(target),
-            "model": report.model,
-            "search": search,
-            **{f"rank-{k}": value for k, value in scores.ranks.items()},
-            "mAP": scores.mean_ap,
-            "mINP": scores.mean_inp,
-            "queries": scores.queries,
-            "unanswerable": report.unanswerable,
-            "entries": report.entries,
-            "identities": report.identities,
-            "cameras": report.cameras,
-            "distractors": report.distractors,
-            "ignored": report.ignored,
-            "skipped": len(report.skipped),
-        }
-        for search, scores in report.scores.items()
-    ]
-
-
-def _print_reid(report: ReidReport, target: Path) -> None:
-    ranks = list(next(iter(report.scores.values())).ranks)
-    print_table(
-        f"Search in {target} with model {report.model} (percent)",
-        ["search", *(f"rank-{k}" for k in ranks), "mAP", "mINP"],
-        [
-            (search, *(f"{100 * value:.1f}" for value in (*scores.ranks.values(), scores.mean_ap, scores.mean_inp)))
-            for search, scores in report.scores.items()
-        ],
-    )
-    print(
-        f"{report.queries - report.unanswerable} queries ({report.unanswerable} more have no right entry), "
-        f"{report.entries} entries of {report.identities} identities in {report.cameras} cameras, "
-        f"{report.distractors} distractors, {report.ignored} junk images ignored, {len(report.skipped)} images skipped"
     )

@@ -1,0 +1,71 @@
+"""What `gtrack eval tracks` and `gtrack eval identity` share: options, and reading a result with its ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.output import say
+
+if TYPE_CHECKING:
+    from tracking.evaluation import TrackTable, Truth
+    from tracking.evaluation.track_table import FrameRange
+
+__all__ = ["ClassName", "People", "Range", "Result", "TruthPath", "read_result_and_truth"]
+
+Result = Annotated[Path, typer.Argument(help="tracked.json of gtrack run --json (track-v1), or MOTChallenge text.")]
+TruthPath = Annotated[
+    Path,
+    typer.Option(
+        "--truth",
+        help="MOTChallenge ground truth (gt.txt, or a sequence's folder), or the truth.json of gtrack demo.",
+    ),
+]
+People = Annotated[
+    Path | None,
+    typer.Option(
+        "--people", help="Who is who: a CSV file with the columns gt_id and person. Several ids may be one person."
+    ),
+]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", metavar="A:B", help="Evaluate only frames A to B, without B, counted from 0."),
+]
+ClassName = Annotated[
+    str, typer.Option("--class-name", help="Evaluate only boxes of this class, and boxes without a class.")
+]
+
+
+def read_result_and_truth(
+    result: Path, truth: Path, people: Path | None, frame_range: str | None, class_name: str
+) -> tuple[TrackTable, Truth, FrameRange]:
+    """Read the result and the ground truth, check that they fit, and report what is left out."""
+    from tracking.errors import EvaluationError, OptionError
+    from tracking.evaluation import read_track_table, read_truth
+    from tracking.options import parse_range
+
+    frames = parse_range(frame_range)
+    if frames[1] is not None and frames[1] <= (frames[0] or 0):
+        raise OptionError(f"--range needs 0 <= A < B, got {frame_range}.")
+    real = read_truth(truth, people)
+    table = read_track_table(result, class_name=class_name)
+    if table.other_classes:
+        others = ", ".join(f"{count} of class {name}" for name, count in sorted(table.other_classes.items()))
+        if not len(table):
+            raise EvaluationError(
+                f"{result} has no tracked box of class {class_name!r}, but {others}.",
+                hint="Give the class with --class-name.",
+            )
+        say(f"not evaluated: {others} in {result}")
+    inside = real.between(frames)
+    if table.covered is not None and len(inside):
+        first, last = int(inside.frames.min()), int(inside.frames.max())
+        if table.covered[0] > first or table.covered[1] < last:
+            say(
+                f"{result} covers frames {table.covered[0]} to {table.covered[1]}, and the ground truth {first} to "
+                f"{last}. Frames outside count as missed; --range {table.covered[0]}:{table.covered[1] + 1} leaves "
+                "them out."
+            )
+    return table, real, frames
