@@ -1,4 +1,23 @@
-"""The errors of tracking, leaves of the tree in `gallery_db.errors`."""
+"""The errors of tracking, leaves of the tree in `gallery_db.errors`.
+
+::
+
+    GtrackError                      (gallery_db.errors)
+    ├── OptionError                  options that make no sense; nothing was read or written (exit 2)
+    ├── VideoError                   a video or a stream
+    ├── DetectionsError              a det-v1 file
+    ├── MotTextError                 a MOTChallenge text file
+    ├── TracksError                  a track-v1 file
+    ├── ObservationError             an observation of a pipeline of one's own
+    ├── DetectorError                a detector
+    ├── WeightsError                 ReID weights
+    ├── EmbedderError                a ReID model at work
+    ├── ExportError                  the export of a ReID model
+    ├── TrackerError                 a tracker
+    ├── EvaluationError              a comparison with a ground truth
+    ├── OutputError                  an output that cannot be written
+    └── DisplayError                 a live window without a screen
+"""
 
 from __future__ import annotations
 
@@ -25,19 +44,19 @@ __all__ = [
 
 
 class DetectionsError(GtrackError):
-    """A detections file (det-v1) is not what it should be; names the frame and the detection."""
+    """A detections file (det-v1) is invalid; the message names the frame and the detection."""
 
 
 class DetectorError(GtrackError):
-    """A detector cannot be found, loaded or run, or its output is not of a form that is known."""
+    """A detector cannot be found, loaded or run, or its output has an unknown form."""
 
 
 class MotTextError(GtrackError):
-    """A MOTChallenge text file is not what it should be; names the file and the line."""
+    """A MOTChallenge text file is invalid; the message names the file and the line."""
 
 
 class EvaluationError(GtrackError):
-    """A result cannot be held against a truth: one of them is unusable, or they do not belong together."""
+    """A result cannot be compared with a ground truth: one of them is unusable, or they do not belong together."""
 
 
 class VideoError(GtrackError):
@@ -45,27 +64,27 @@ class VideoError(GtrackError):
 
 
 class WeightsError(GtrackError):
-    """ReID weights cannot be found, read, downloaded, or do not fit their architecture."""
+    """ReID weights cannot be found, read or downloaded, or do not fit their architecture."""
 
 
 class EmbedderError(GtrackError):
-    """A ReID model cannot run as asked: a missing runtime, device, or an output of the wrong form."""
+    """A ReID model cannot run: a runtime or a device is missing, or its output has the wrong form."""
 
 
 class ExportError(GtrackError):
-    """A ReID model cannot be exported as asked, or its export is not what its source is."""
+    """A ReID model cannot be exported, or the export does not compute what its source does."""
 
 
 class TrackerError(GtrackError):
-    """A tracker is unknown, or refuses its options."""
+    """A tracker is unknown, refuses its options, or fails."""
 
 
 class ObservationError(GtrackError):
-    """What a pipeline says of a track cannot be used; names the source, the frame and the track."""
+    """An observation from a pipeline is unusable; the message names the source, the frame and the track."""
 
 
 class TracksError(GtrackError):
-    """A file of tracks (track-v1) is not what it should be; names the frame and the detection."""
+    """A tracks file (track-v1) is invalid; the message names the frame and the detection."""
 
 
 class OptionError(GtrackError):
@@ -86,11 +105,11 @@ class OptionError(GtrackError):
 
 
 class OutputError(GtrackError):
-    """An output cannot be written where it was asked for."""
+    """An output cannot be written: no folder, no permission, no space, or no codec."""
 
 
 class DisplayError(GtrackError):
-    """A live window was asked for where there is no screen."""
+    """A live window cannot be shown: there is no screen, or OpenCV has no windows."""
 
 
 def error_line(error: BaseException, *, last: bool = False) -> str:

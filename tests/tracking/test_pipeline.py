@@ -21,7 +21,6 @@ from gallery_db.errors import GtrackError
 from tracking import TrackingRun, available_trackers, load_embedder, track_video
 from tracking.errors import DetectionsError, OptionError, VideoError
 from tracking.options import RunOptions, parse_range
-from tracking.outputs.drawing import annotate
 from tracking.outputs.options import OutputOptions
 from tracking.schemas import load_schema
 from tracking.synthetic.config import SceneConfig
@@ -505,7 +504,7 @@ def test_a_gallery_of_another_model(scene: Scene, tmp_path: Path) -> None:
         run(scene, gallery=tmp_path / "other")
 
 
-def test_artefacts(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+def test_outputs(scene: Scene, gallery: Path, tmp_path: Path) -> None:
     from tracking.video.reader import VideoReader
 
     result = run(
@@ -532,7 +531,7 @@ def test_artefacts(scene: Scene, gallery: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError], ids=["Ctrl-C", "an error"])
-def test_a_stopped_run_leaves_complete_artefacts(scene: Scene, tmp_path: Path, stop: type[BaseException]) -> None:
+def test_a_stopped_run_leaves_complete_outputs(scene: Scene, tmp_path: Path, stop: type[BaseException]) -> None:
     options = RunOptions(
         output=OutputOptions(save_json=True, save_frames=True, save_video="v.mp4", out_dir=tmp_path, run_name="r")
     )
@@ -586,20 +585,6 @@ def test_detections_as_an_object_need_no_file(scene: Scene) -> None:
         run(scene, dets_json=make_detections(config, video=scene.video.name)).payload["frames"]
         == run(scene).payload["frames"]
     )
-
-
-def test_annotation() -> None:
-    image = np.full((120, 160, 3), 128, np.uint8)
-    detections = [
-        {"bbox": [10, 40, 50, 110], "class_id": 0, "track_id": "1", "gallery_id": "Zoë 東", "gallery_distance": 0.1},
-        {"bbox": [-20, -20, 500, 500], "class_id": 0, "track_id": "2"},
-        {"bbox": [150, 100, 400, 300], "class_id": 0, "class_name": "dog", "track_id": "x" * 60},
-        {"bbox": [60, 40, 90, 110], "class_id": 0},
-    ]
-    drawn = annotate(image, detections, {0: "person"})
-    assert drawn.shape == image.shape
-    assert (image == 128).all(), "the input is not touched"
-    assert (drawn != image).any(axis=2).sum() > 500
 
 
 @pytest.mark.parametrize("backfill", [False, True])

@@ -58,8 +58,7 @@ def explanation_documents(
 
 
 def _final_words(name: str | None) -> str:
-    called = "nobody" if name is None else name
-    return f"; in the end {called}, by what the whole run shows"
+    return f"; after the whole run {'without a name' if name is None else f'named {name}'}"
 
 
 def write_explain_sheet(

@@ -72,7 +72,7 @@ class Tracker(Protocol):
         ...
 
     def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str]) -> None:
-        """Continue with the gallery's new identities after somebody else changed them.
+        """Continue with the gallery's new identities after another process changed them.
 
         Args:
             before: The gallery's identities before the change.

@@ -1,0 +1,60 @@
+"""What a run saves and where, and what it refuses before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tracking.errors import DisplayError, OptionError, OutputError
+from tracking.outputs.display import Display
+from tracking.outputs.options import OutputOptions
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param({"run_name": "../x"}, "run_name", id="run name leaves the root"),
+        pytest.param({"run_name": "a/b"}, "run_name", id="run name with a folder"),
+        pytest.param({"run_name": ".."}, "run_name", id="run name is the parent"),
+        pytest.param({"run_name": ""}, "run_name", id="empty run name"),
+        pytest.param({"save_video": "/tmp/x.mp4"}, "save_video", id="absolute video"),
+        pytest.param({"save_video": "a\\b.mp4"}, "save_video", id="video with a backslash"),
+        pytest.param({"save_video": "video"}, "suffix", id="video without a suffix"),
+        pytest.param({"fourcc": "mp4"}, "fourcc", id="three characters"),
+        pytest.param({"save_fps": 0.0}, "save_fps", id="no frames per second"),
+    ],
+)
+def test_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        OutputOptions(**options).validate()
+
+
+def test_display_is_refused_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(DisplayError, match="needs a screen"):
+        OutputOptions(display=True).validate()
+    with pytest.raises(DisplayError):
+        Display("clip")
+
+
+def test_nothing_is_written_unless_asked(tmp_path: Path) -> None:
+    paths = OutputOptions(out_dir=tmp_path / "out").paths(Path("clip.mp4"))
+    assert paths.run_dir is None
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_folder_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_text("in the way")
+    with pytest.raises(OutputError, match="out_dir"):
+        OutputOptions(save_json=True, out_dir=tmp_path).paths(Path("clip.mp4"))
+
+
+def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="overwrite"):
+        OutputOptions(save_video="clip.mp4", out_dir=tmp_path.parent, run_name=tmp_path.name).paths(
+            tmp_path / "clip.mp4"
+        )
