@@ -1,4 +1,4 @@
-"""What all ReID networks share: batches, unit length, and the checks on what comes out."""
+"""Base of all ReID networks: batches, unit length, and checks of the output."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tracking.reid.model_description import weights_identity
 
 __all__ = ["CPU_BATCH", "GPU_BATCH", "NetworkEmbedder", "unit_rows"]
 
-# Measured with OSNet x0.25 on ONNX Runtime: from 8 crops on a core does no more per second, with
-# two threads 16 do no more and 32 fall out of the caches; a frame rarely holds more people.
+# Measured with OSNet x0.25 on ONNX Runtime: with one thread, more than 8 crops in a batch are not faster; with two,
+# more than 16 are not, and 32 no longer fit into the CPU's caches. A frame rarely shows more people.
 CPU_BATCH = 8
 GPU_BATCH = 64
 
 
 def unit_rows(vectors: NDArray[np.float32], first: int = 0) -> NDArray[np.float32]:
-    """Scale rows to unit L2 norm, refusing those that have no direction.
+    """Scale rows to unit L2 norm.
 
     Args:
         vectors: (N, D) float32.
         first: Number of the first row's crop, for messages.
 
     Raises:
-        EmbedderError: A row that is not finite, or zero; names its crop.
+        EmbedderError: A row is zero, or not finite; names its crop.
     """
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
     bad = np.flatnonzero(~np.isfinite(norms) | (norms < 1e-12))
@@ -41,30 +41,30 @@ def unit_rows(vectors: NDArray[np.float32], first: int = 0) -> NDArray[np.float3
         what = "a zero vector" if np.isfinite(norms[bad[0]]) else "values that are not finite"
         raise EmbedderError(
             f"crop {first + int(bad[0])}: the model returned {what} ({bad.size} of {len(vectors)} crops)",
-            hint="The weights are damaged, or do not suit half precision or this preprocessing.",
+            hint="The weights are damaged, or do not work with half precision or this preprocessing.",
         )
     result: NDArray[np.float32] = (vectors / norms[:, None]).astype(np.float32)
     return result
 
 
 class NetworkEmbedder(ABC):
-    """A ReID network that satisfies `gallery_db.model.Embedder`; runtimes differ in `_infer` alone.
+    """A ReID network, an implementation of `gallery_db.model.Embedder`. Subclasses for the runtimes implement `_infer`.
 
-    One call at a time runs; others wait.
+    Calls from several threads run one after another.
 
     Args:
-        weights: The weights file as the user gave it: its name and hash (an export's: its source's hash) are the
-            model's identity.
-        preprocessing: What turns a crop into the network's input.
+        weights: The weights file as the user gave it. Its name and hash are the model's identity; for an export, the
+            hash of its source.
+        preprocessing: Conversion of a crop to the network's input.
         device: Resolved device: ``"cpu"``, ``"cuda:0"``, ``"mps"``.
         runtime: ``"onnx"``, ``"torch"``, ``"torchscript"``, ``"openvino"``, ``"tensorrt"``, ``"tflite"``.
         half: Whether the network computes in FP16.
-        batch_size: Most crops per inference; None: what suits the device.
-        fixed_batch: The batch size that the model insists on, if any.
-        notices: What the user should know, a sentence each.
+        batch_size: Maximum number of crops per inference; None for the device's default.
+        fixed_batch: The model's fixed batch size; None if it accepts any.
+        notices: Sentences for the user.
 
     Attributes:
-        notices: As above.
+        notices: Sentences for the user.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class NetworkEmbedder(ABC):
         self._lock = threading.Lock()
         self._closed = False
         self.notices = list(notices)
-        # One real pass: it tells the dimension, warms up, and a model that cannot run says so now.
+        # One real inference: it gives the dimension, warms up, and shows whether the model can run.
         blank = np.full((preprocessing.height, preprocessing.width, 3), 127, dtype=np.uint8)
         dimension = self._run([blank], 0).shape[1]
         self._model = EmbeddingModel(
@@ -108,38 +108,39 @@ class NetworkEmbedder(ABC):
 
     @property
     def device(self) -> str:
-        """The device that it runs on: ``"cpu"``, ``"cuda:N"`` or ``"mps"``."""
+        """The device of the network: ``"cpu"``, ``"cuda:N"`` or ``"mps"``."""
         return self._device
 
     @property
     def runtime(self) -> str:
-        """What computes: ``"onnx"``, ``"torch"``, ``"torchscript"``, ``"openvino"``, ``"tensorrt"``, ``"tflite"``."""
+        """The runtime: ``"onnx"``, ``"torch"``, ``"torchscript"``, ``"openvino"``, ``"tensorrt"``, ``"tflite"``."""
         return self._runtime
 
     @property
     def half(self) -> bool:
-        """Whether it computes in FP16."""
+        """Whether the network computes in FP16."""
         return self._half
 
     @property
     def batch_size(self) -> int:
-        """Most crops per inference."""
+        """Maximum number of crops per inference."""
         return self._batch_size
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What turns a crop into the network's input."""
+        """Conversion of a crop to the network's input."""
         return self._preprocessing
 
     @abstractmethod
     def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3, H, W) float32 contiguous -> (N, ...), as the model returns it."""
+        """Run the network on (N, 3, H, W) contiguous float32. Return its output (N, ...) unchanged."""
 
     @abstractmethod
     def _release(self) -> None:
-        """Let go of the runtime's resources."""
+        """Release the runtime's resources."""
 
     def _run(self, crops: Sequence[NDArray[np.uint8]], first: int) -> NDArray[np.float32]:
+        """Return the network's output (N, D) for one batch of crops, not scaled."""
         batch = self._batch.fill(crops, first)
         if self._fixed_batch is not None and len(crops) < self._fixed_batch:
             batch = self._batch.pad(len(crops), self._fixed_batch)
@@ -148,7 +149,7 @@ class NetworkEmbedder(ABC):
             raise EmbedderError(
                 f"{self._name}: expected the model to return ({len(batch)}, D) for {len(batch)} crops, "
                 f"found {output.shape}",
-                hint="A ReID model returns one embedding per crop; this may be a detector or a feature map.",
+                hint="A ReID model returns one embedding per crop; this may be a detector, or return a feature map.",
             )
         return output[: len(crops)].astype(np.float32, copy=False)
 
@@ -162,12 +163,12 @@ class NetworkEmbedder(ABC):
             (N, D) float32, each row of unit L2 norm; (0, D) for no crops.
 
         Raises:
-            EmbedderError: A crop of another form, an output that is not finite or zero, or a closed embedder.
+            EmbedderError: A crop has another form, an output is zero or not finite, or the embedder is closed.
         """
         result = np.empty((len(crops), self._model.dimension), dtype=np.float32)
         if self._closed:
-            raise EmbedderError(f"{self._model.name}: this embedder was closed")
-        # Nine crops are better run as 5 and 4 than as 8 and 1, except where the batch is fixed.
+            raise EmbedderError(f"{self._model.name}: this embedder is closed")
+        # Nine crops are faster as 5 and 4 than as 8 and 1, unless the batch size is fixed.
         parts = -(-len(crops) // self._batch_size)
         step = self._fixed_batch or (-(-len(crops) // parts) if parts else 1)
         with self._lock:
@@ -177,7 +178,7 @@ class NetworkEmbedder(ABC):
         return result
 
     def close(self) -> None:
-        """Let go of the network. Closing twice is fine."""
+        """Release the network. It may be closed more than once."""
         if not self._closed:
             self._closed = True
             self._release()

@@ -1,4 +1,4 @@
-"""ReID networks in the formats that gtrack leaves to BoxMOT: TensorRT engines and TFLite."""
+"""ReID networks that run through BoxMOT: TensorRT engines and TFLite models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ _MAX_TFLITE_ROOT = 0x100
 
 
 def check_tflite(path: Path) -> None:
-    """Refuse what is no TFLite file before BoxMOT sees it, which tries to unpickle whatever it is given."""
+    """Check that a file is TFLite. BoxMOT would unpickle any other file, which can run code.
+
+    Raises:
+        WeightsError: It is another kind of file, or cannot be read.
+    """
     try:
         with path.open("rb") as stream:
             head = stream.read(8)
@@ -34,16 +38,16 @@ def check_tflite(path: Path) -> None:
 class BoxmotEmbedder(NetworkEmbedder):
     """A TensorRT ``.engine`` on CUDA, or a ``.tflite`` model on the CPU, run through BoxMOT.
 
-    Open only engines that you trust: TensorRT's format can carry code.
+    Open only engines that you trust: TensorRT's format can contain code.
 
     Args:
         weights: The file.
-        device: ``"auto"``, or a CUDA device for an engine, or ``"cpu"`` for TFLite.
-        half: Ignored with a notice where the model computes in FP32; its precision is in the file.
-        batch_size: Most crops per inference.
+        device: ``"auto"``, a CUDA device for an engine, or ``"cpu"`` for TFLite.
+        half: Ignored with a notice if the model computes in FP32: its precision is in the file.
+        batch_size: Maximum number of crops per inference.
 
     Raises:
-        EmbedderError: The runtime is not installed, or a device that is not there.
+        EmbedderError: The runtime is not installed, or there is no such device.
         WeightsError: The file cannot be loaded.
     """
 
@@ -57,18 +61,18 @@ class BoxmotEmbedder(NetworkEmbedder):
                 f"{weights}: {missing} is needed for {weights.suffix.lower()} models and is not installed",
                 hint=f"Run: pip install '{missing}'; or use an .onnx export of the model.",
             )
-        wanted = parse_device(device)
+        requested = parse_device(device)
         notices = []
         if runtime == "tflite":
             check_tflite(weights)
-            if wanted.kind not in ("auto", "cpu"):
-                raise EmbedderError(f"device {wanted}: TFLite models run on the CPU", hint="Use device cpu.")
+            if requested.kind not in ("auto", "cpu"):
+                raise EmbedderError(f"device {requested}: TFLite models run on the CPU", hint="Use device cpu.")
             resolved = Device("cpu")
             if half:
                 notices.append(f"half precision is ignored for {weights.name} on the CPU.")
                 half = False
         else:
-            resolved = torch_device(Device("cuda") if wanted.kind == "auto" else wanted)
+            resolved = torch_device(Device("cuda") if requested.kind == "auto" else requested)
             if resolved.kind != "cuda":
                 raise EmbedderError(f"device {resolved}: TensorRT engines run on CUDA", hint="Use device cuda.")
         self._backend = BoxmotBackend(weights, str(resolved), half)

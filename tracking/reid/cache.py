@@ -1,4 +1,4 @@
-"""gtrack's cache folder on this machine, and hashes of weights files that are computed once."""
+"""gtrack's cache folder on this machine, and hashes of weights files, which are computed once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHUNK = 1 << 20
 
 
 def cache_dir() -> Path:
-    """The cache folder: environment variable ``GTRACK_CACHE_DIR``, else the user's cache folder of the system."""
+    """Return the cache folder: environment variable ``GTRACK_CACHE_DIR``, else gtrack's folder in the user's cache."""
     explicit = os.environ.get("GTRACK_CACHE_DIR")
     if explicit:
         return Path(explicit).expanduser()
@@ -27,10 +27,10 @@ def cache_dir() -> Path:
 
 
 def openvino_xml(path: Path) -> Path:
-    """The ``.xml`` of an OpenVINO model, given that file or its ``*_openvino_model`` folder.
+    """Return the ``.xml`` of an OpenVINO model, given the file or its ``*_openvino_model`` folder.
 
     Raises:
-        WeightsError: The folder holds none, or more than one.
+        WeightsError: The folder has no ``.xml``, or more than one.
     """
     if not path.is_dir():
         return path
@@ -40,7 +40,8 @@ def openvino_xml(path: Path) -> Path:
     return found[0]
 
 
-def _parts(path: Path) -> list[Path]:
+def _files_of_model(path: Path) -> list[Path]:
+    """Return the files that make up a model: one, or the two of OpenVINO."""
     path = openvino_xml(path)
     binary = path.with_suffix(".bin")
     return [path, binary] if path.suffix.lower() == ".xml" and binary.is_file() else [path]
@@ -54,31 +55,33 @@ def _read_index(index: Path) -> dict[str, list[object]]:
     return content if isinstance(content, dict) else {}
 
 
-def _index() -> Path:
+def _index_path() -> Path:
     return cache_dir() / "hashes.json"
 
 
 def remembered_weights(sha256: str) -> list[Path]:
-    """Where this machine used weights of a hash before, whatever for; they may be gone by now, or changed."""
-    return [Path(path) for path, entry in _read_index(_index()).items() if isinstance(entry, list) and sha256 in entry]
+    """Return the paths from which this machine used weights with that hash. The files may be gone or changed."""
+    return [
+        Path(path) for path, entry in _read_index(_index_path()).items() if isinstance(entry, list) and sha256 in entry
+    ]
 
 
 def weights_sha256(path: Path) -> str:
-    """SHA-256 of a weights file as 64 hex digits; of an OpenVINO model, over its ``.xml`` then its ``.bin``.
+    """Return the SHA-256 of a weights file as 64 hex digits; of an OpenVINO model, over its ``.xml`` then its ``.bin``.
 
-    A hash is remembered in the cache folder by path, size and time of change, so that asking again
-    costs nothing. A cache that cannot be written is no error.
+    Hashes are stored in the cache folder by path, size and modification time, so that each is computed once. A cache
+    that cannot be written is not an error.
 
     Raises:
         WeightsError: The file cannot be read.
     """
     try:
-        parts = [part.resolve() for part in _parts(path)]
+        parts = [part.resolve() for part in _files_of_model(path)]
         stamp: list[object] = []
         for part in parts:
             status = part.stat()
             stamp += [status.st_size, status.st_mtime_ns]
-        index = _index()
+        index = _index_path()
         key = str(parts[0])
         known = _read_index(index).get(key)
         if isinstance(known, list) and known[:-1] == stamp and isinstance(known[-1], str) and len(known[-1]) == 64:
@@ -92,7 +95,7 @@ def weights_sha256(path: Path) -> str:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
     with contextlib.suppress(OSError):
         index.parent.mkdir(parents=True, exist_ok=True)
-        # Read again: another process may have added its own in the meantime.
+        # Read again: another process may have added an entry in the meantime.
         entries = {name: entry for name, entry in _read_index(index).items() if Path(name).exists()}
         entries[key] = [*stamp, digest.hexdigest()]
         with atomic_path(index) as beside:

@@ -1,4 +1,4 @@
-"""PyTorch checkpoints: read without running what is in them, and fitted to their architecture without leniency."""
+"""Read PyTorch checkpoints without running code in them, and load them strictly into their architecture."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _EXAMPLES = 3
 
 
 def architecture_of(weights: Path) -> str:
-    """The architecture of a checkpoint: its sidecar's ``arch``, or the longest that begins its file name.
+    """Return the architecture of a checkpoint: ``arch`` in its sidecar, else the longest known prefix of its file name.
 
     Raises:
-        WeightsError: None is known.
+        WeightsError: No architecture is known.
     """
     names = reid_architectures()
     sidecar = read_sidecar(weights)
@@ -37,8 +37,8 @@ def architecture_of(weights: Path) -> str:
     fitting = [name for name in names if weights.name.lower().startswith(name)]
     if not fitting:
         raise WeightsError(
-            f"{weights}: the file's name begins with no known architecture",
-            hint=f'Name it such as osnet_x0_25_mine.pt, or write {{"arch": "..."}} into {weights.name}.gtrack.json. '
+            f"{weights}: the file name does not begin with a known architecture",
+            hint=f'Name it like osnet_x0_25_mine.pt, or write {{"arch": "..."}} into {weights.name}.gtrack.json. '
             f"Known architectures: {', '.join(names)}.",
         )
     return max(fitting, key=len)
@@ -54,10 +54,10 @@ def is_torchscript(path: Path) -> bool:
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's tensors by name, refusing everything that would run code.
+    """Read the tensors of a checkpoint, by name. Contents that would run code are an error.
 
     Raises:
-        WeightsError: Unreadable, a pickled object, or no tensors in it.
+        WeightsError: The file is unreadable, has pickled objects, or has no tensors.
     """
     import torch
 
@@ -67,11 +67,11 @@ def read_state_dict(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path}: holds pickled Python objects beside tensors, or is no checkpoint; gtrack reads tensors only, "
-            "because unpickling such a file runs whatever code it names",
-            hint="Where it was made, save the weights alone: torch.save(model.state_dict(), path); or export ONNX.",
+            f"{path}: has pickled Python objects besides tensors, or is not a checkpoint; gtrack reads tensors only, "
+            "because unpickling such a file can run any code",
+            hint="Where it was made, save only the weights: torch.save(model.state_dict(), path); or export ONNX.",
         ) from error
-    except Exception as error:  # On bytes of another kind the unpickler stumbles wherever it happens to be.
+    except Exception as error:  # For other contents, the unpickler can raise any error.
         raise WeightsError(f"{path}: torch cannot read it as a checkpoint: {error_line(error)}") from error
     for key in _STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -89,7 +89,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
 
 
 def _is_needed(name: str) -> bool:
-    """Whether inference needs a tensor: training's classifiers and counters it does not."""
+    """Whether inference needs a tensor. Classifiers and counters are for training only."""
     *modules, leaf = name.split(".")
     return leaf != "num_batches_tracked" and not any(
         module.startswith("classifier") or module.endswith("_classifier") for module in modules
@@ -97,13 +97,13 @@ def _is_needed(name: str) -> bool:
 
 
 def load_network(weights: Path, architecture: str) -> Any:
-    """Build an architecture and load a checkpoint into it, each tensor that inference needs.
+    """Build an architecture and load every tensor that inference needs from a checkpoint.
 
     Returns:
         A torch module in evaluation mode, float32, on the CPU.
 
     Raises:
-        WeightsError: Unreadable, or names or shapes that do not fit the architecture.
+        WeightsError: The file is unreadable, or names or shapes do not match the architecture.
     """
     tensors = read_state_dict(weights)
     network = build_backbone(architecture)
@@ -123,9 +123,9 @@ def load_network(weights: Path, architecture: str) -> Any:
             if names
         ]
         raise WeightsError(
-            f"{weights}: the checkpoint does not fit its architecture {architecture}: of {len(expected)} tensors "
+            f"{weights}: the checkpoint does not match its architecture {architecture}: of {len(expected)} tensors "
             + "; ".join(parts),
-            hint=f'If the architecture is another, write {{"arch": "..."}} into {weights.name}.gtrack.json.',
+            hint=f'If the architecture is a different one, write {{"arch": "..."}} into {weights.name}.gtrack.json.',
         )
     network.load_state_dict(found, strict=False)
     return network.float().eval()

@@ -1,4 +1,4 @@
-"""Checkpoints converted to ONNX once, because ONNX Runtime runs them several times faster on a CPU."""
+"""Convert checkpoints to ONNX, once each, because ONNX Runtime runs them several times faster on a CPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tracking.reid.onnx_embedder import open_session
 __all__ = ["PARITY", "convert_checkpoint", "converted_path", "write_onnx"]
 
 PARITY = 0.9999
-"""Least cosine between the checkpoint's and the converted model's embeddings of the same input."""
+"""Minimum cosine similarity between embeddings of a checkpoint and of its conversion for the same input."""
 
 _VERSION = "v1"
 _OPSET = 17
@@ -33,10 +33,10 @@ _INPUT, _OUTPUT = "images", "embeddings"
 
 
 def converted_path(weights: Path) -> Path:
-    """Where the conversion of a checkpoint lies, or would lie, in the cache folder.
+    """Return the path of a checkpoint's conversion in the cache folder, whether it exists or not.
 
     Raises:
-        WeightsError: Unreadable, or of no known architecture.
+        WeightsError: The checkpoint is unreadable, or its architecture is unknown.
     """
     architecture = architecture_of(weights)
     size = resolve_preprocessing(weights)
@@ -44,8 +44,8 @@ def converted_path(weights: Path) -> Path:
     return cache_dir() / "converted" / name
 
 
-def _inputs(preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Five inputs that look like images as far as a network is concerned: flat, smooth, noisy, of two halves."""
+def _test_inputs(preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Return five network inputs of different kinds: flat, smooth, two halves, and noise."""
     generator = np.random.default_rng(0)
     height, width = preprocessing.height, preprocessing.width
     ramp = np.linspace(-2.0, 2.0, height, dtype=np.float32)[:, None] * np.ones(width, dtype=np.float32)
@@ -58,16 +58,16 @@ def _inputs(preprocessing: Preprocessing) -> NDArray[np.float32]:
 
 
 @contextlib.contextmanager
-def _no_stdout() -> Iterator[None]:
-    """Close the process's standard output for a while, below Python.
+def _muted_stdout() -> Iterator[None]:
+    """Redirect the standard output of the process to the null device, at the level of the operating system.
 
-    Where the exporter fails, torch's C++ prints the whole graph there, where results belong; the
-    switch that should keep it from that has no effect (torch 2.13).
+    If the exporter fails, torch's C++ code prints the whole graph to standard output, which is for results. The option
+    that should prevent this has no effect (torch 2.13).
     """
     try:
         sys.stdout.flush()
         saved = os.dup(1)
-    except (OSError, ValueError, AttributeError):  # There is no standard output.
+    except (OSError, ValueError, AttributeError):  # The process has no standard output.
         yield
         return
     try:
@@ -80,18 +80,23 @@ def _no_stdout() -> Iterator[None]:
         os.close(saved)
 
 
-def _check(network: Any, path: Path, preprocessing: Preprocessing) -> None:
+def _check_parity(network: Any, path: Path, preprocessing: Preprocessing) -> None:
+    """Check that a converted model has a free batch and the checkpoint's embeddings.
+
+    Raises:
+        EmbedderError: It differs from the checkpoint.
+    """
     import torch
 
-    inputs = _inputs(preprocessing)
+    inputs = _test_inputs(preprocessing)
     with torch.inference_mode():
         expected = network(torch.from_numpy(inputs)).numpy()
     session = open_session(str(path), default_threads())
-    # One alone and the rest at once: the batch must be free.
+    # One input alone, then the others together: the batch must be free.
     found = np.concatenate([session.run(None, {_INPUT: part})[0] for part in (inputs[:1], inputs[1:])])
     if found.shape != expected.shape or expected.ndim != 2:
         raise EmbedderError(f"the converted model returns {found.shape}, the checkpoint {expected.shape}")
-    # Untrained networks return tiny values, whose squares need float64.
+    # Untrained networks return very small values, whose squares need float64.
     found, expected = found.astype(np.float64), expected.astype(np.float64)
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     cosine = float(np.min((found * expected).sum(axis=1) / np.maximum(norms, 1e-60)))
@@ -104,15 +109,15 @@ def write_onnx(network: Any, path: Path, example: Any, *, opset: int = _OPSET, d
 
     Args:
         network: A torch module in evaluation mode.
-        path: Where.
-        example: A tensor [N, 3, H, W] on the network's device, of its dtype.
-        opset: Version of ONNX's operators.
-        dynamic: Whether N is free; else it is the example's.
+        path: The output file.
+        example: A tensor [N, 3, H, W] with the network's device and dtype.
+        opset: Version of the ONNX operators.
+        dynamic: Whether N is free; else it is fixed to the example's.
     """
     import torch
 
-    # The newer exporter needs onnxscript; this one is deprecated and says so.
-    with warnings.catch_warnings(), _no_stdout(), torch.inference_mode():
+    # The newer exporter needs onnxscript. This one warns that it is deprecated.
+    with warnings.catch_warnings(), _muted_stdout(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
@@ -127,17 +132,17 @@ def write_onnx(network: Any, path: Path, example: Any, *, opset: int = _OPSET, d
 
 
 def convert_checkpoint(weights: Path) -> Path:
-    """Convert a ``.pt`` checkpoint to ONNX with a free batch, in the cache folder; done once per file.
+    """Convert a ``.pt`` checkpoint to ONNX with a free batch, in the cache folder, once for each file.
 
-    The new file is compared with the checkpoint on several inputs before it takes its name. Torch is
-    imported only where a conversion has to be made.
+    The new file is compared with the checkpoint on several inputs before it gets its name. Torch is imported only if
+    the conversion is not in the cache.
 
     Returns:
         The ONNX file.
 
     Raises:
-        WeightsError: The checkpoint is unreadable or does not fit its architecture.
-        EmbedderError: The conversion failed, or differs from the checkpoint; torch can run it still.
+        WeightsError: The checkpoint is unreadable, or does not match its architecture.
+        EmbedderError: The conversion failed, or differs from the checkpoint. Torch can still run the checkpoint.
     """
     target = converted_path(weights)
     if target.is_file():
@@ -152,9 +157,9 @@ def convert_checkpoint(weights: Path) -> Path:
         example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
         with atomic_path(target) as beside:
             write_onnx(network, beside, example)
-            _check(network, beside, preprocessing)
+            _check_parity(network, beside, preprocessing)
     except (EmbedderError, WeightsError):
         raise
-    except Exception as error:  # The exporter runs the model's own code: anything may come out.
+    except Exception as error:  # The exporter runs the model's own code, which can raise any error.
         raise EmbedderError(f"{weights}: cannot be converted to ONNX: {error_line(error)}") from error
     return target

@@ -15,14 +15,14 @@ __all__ = ["CropBatch"]
 
 
 class CropBatch:
-    """Turns crops into network inputs, in one float32 NCHW buffer that is used over and over.
+    """Converts crops to network inputs, in one float32 NCHW buffer that is reused.
 
-    Resizing on uint8, splitting the channels and looking each value up in a table of 256 floats was
-    the fastest of a dozen ways measured, and equals the arithmetic on floats bit for bit.
+    Resizing on uint8, splitting the channels and looking up each value in a table of 256 floats was the fastest of a
+    dozen methods measured. The result equals the arithmetic on floats bit for bit.
 
     Args:
-        preprocessing: What to do with each crop.
-        capacity: How many crops the buffer holds, at least 1.
+        preprocessing: Conversion of each crop.
+        capacity: Number of crops in the buffer, at least 1.
     """
 
     def __init__(self, preprocessing: Preprocessing, capacity: int) -> None:
@@ -37,7 +37,7 @@ class CropBatch:
         mean, std = (np.array(values, dtype=np.float32)[:, None] for values in (preprocessing.mean, preprocessing.std))
         pixels = np.arange(256, dtype=np.float32)[None]
         inverse = np.float32(1.0 / preprocessing.scale)
-        # Dividing by 255 and multiplying by 1/255 differ in the last bit; every ReID code divides.
+        # Division by 255 and multiplication by 1/255 differ in the last bit. Usual ReID code divides.
         scaled = pixels / inverse if float(inverse).is_integer() else pixels * np.float32(preprocessing.scale)
         table: NDArray[np.float32] = (scaled - mean) / std
         self._source = (2, 1, 0) if preprocessing.color == "rgb" else (0, 1, 2)
@@ -74,10 +74,10 @@ class CropBatch:
             first: Number of the first crop, for messages.
 
         Returns:
-            (N, 3, height, width) float32, a view on the buffer: valid until the next call.
+            (N, 3, height, width) float32, a view of the buffer that is valid until the next call.
 
         Raises:
-            EmbedderError: A crop of another form.
+            EmbedderError: A crop has another form.
         """
         import cv2
 
@@ -94,6 +94,6 @@ class CropBatch:
         return self._buffer[: len(crops)]
 
     def pad(self, count: int, size: int) -> NDArray[np.float32]:
-        """The first `size` inputs, those from `count` on set to zero, for models of a fixed batch."""
+        """Return the first `size` inputs with zeros from `count` on, for models with a fixed batch size."""
         self._buffer[count:size] = 0.0
         return self._buffer[:size]

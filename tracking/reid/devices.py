@@ -1,4 +1,4 @@
-"""Device strings, and what they mean on this machine."""
+"""Parse device strings, and resolve them on this machine."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MAX_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as asked for.
+    """A device that was asked for.
 
     Attributes:
         kind: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-        index: Which of several CUDA devices, from 0.
+        index: Number of the CUDA device, from 0.
     """
 
     kind: str
@@ -33,13 +33,13 @@ class Device:
 
 
 def parse_device(text: str) -> Device:
-    """Read a device string.
+    """Parse a device string.
 
     Args:
         text: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or a CUDA index such as ``"0"``.
 
     Raises:
-        OptionError: Anything else.
+        OptionError: The string has another form.
     """
     if text in ("auto", "cpu", "mps", "cuda"):
         return Device(text)
@@ -50,16 +50,16 @@ def parse_device(text: str) -> Device:
 
 
 def default_threads() -> int:
-    """Threads for one network on the CPU: the cores that this process may use, at most 4.
+    """Return the number of CPU threads for one network: the cores that this process may use, at most 4.
 
-    More bring small ReID networks little, and the video decoder and the tracker want cores as well.
+    More threads hardly speed up small ReID networks, and the video decoder and the tracker need cores as well.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(_MAX_THREADS, available))
 
 
 def accelerator_likely() -> bool:
-    """Whether there may be a CUDA or Apple GPU, told without importing torch (which takes seconds)."""
+    """Whether there may be a CUDA or Apple GPU, found out without importing torch, which takes seconds."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     if sys.platform == "win32":
@@ -71,7 +71,7 @@ def torch_device(device: Device) -> Device:
     """Resolve a device for torch.
 
     Raises:
-        EmbedderError: This torch, or this machine, does not have it.
+        EmbedderError: This machine, or the installed torch, does not have the device.
     """
     if device.kind == "cpu" or (device.kind == "auto" and not accelerator_likely()):
         return Device("cpu")

@@ -1,4 +1,4 @@
-"""The identity of a ReID model that computes somewhere else: in another process, in TensorRT, in DeepStream."""
+"""The identity of a ReID model that runs outside of gtrack: in another process, in TensorRT, in DeepStream."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def embedding_model(
     dimension: int | None = None,
     models_dir: str | Path = "models",
 ) -> EmbeddingModel:
-    """Say which model made embeddings that gtrack did not compute itself.
+    """Return the identity of a model whose embeddings gtrack does not compute itself.
 
-    A gallery belongs to one model: the same weights, fed in the same way. Without `preprocessing` it is what gtrack's
-    own embedder would be for these weights (their sidecar, else BoxMOT's standard), and a gallery that gtrack filled
-    takes the embeddings. Say so only where the pipeline prepares its crops just so. Otherwise give its preprocessing;
-    the gallery is then one for embeddings that were made that way.
+    A gallery belongs to one model: one set of weights with one preprocessing. Without `preprocessing`, the model is
+    that of gtrack's own embedder for these weights (with the preprocessing of their sidecar, else BoxMOT's standard),
+    and a gallery filled by gtrack accepts the embeddings. Use this only if the pipeline prepares its crops in exactly
+    that way. Otherwise give its preprocessing; the gallery is then for embeddings with that preprocessing.
 
     Args:
-        weights: The file, or a name that `load_embedder` knows. Of a TensorRT engine, the file that it was built from:
-            so a new engine of the same network is the same model.
-        preprocessing: What turns a crop into the network's input: a `Preprocessing`, or a text of your own that changes
-            whenever anything of it does. None for gtrack's own; the weights are then loaded once, to ask.
-        dimension: Length D of the embeddings; needed with `preprocessing`, checked otherwise.
-        models_dir: Where names of weights are looked up first.
+        weights: The file, or a name that `load_embedder` knows. For a TensorRT engine, give the file that it was built
+            from, so that a new engine of the same network is the same model.
+        preprocessing: Conversion of a crop to the network's input: a `Preprocessing`, or your own text, which must
+            change whenever the conversion changes. None for gtrack's own; the weights are then loaded once.
+        dimension: Length D of the embeddings; required with `preprocessing`, otherwise checked.
+        models_dir: Folder in which names of weights are looked up first.
 
     Raises:
-        OptionError: A `preprocessing` without a dimension, an empty one, or a dimension that the model does not have.
-        WeightsError: The weights cannot be found, or (without `preprocessing`) not be read or run.
+        OptionError: `preprocessing` is empty or given without a dimension, or the model has another dimension.
+        WeightsError: The weights cannot be found, or (without `preprocessing`) cannot be read or run.
         EmbedderError: See `load_embedder`.
     """
     if preprocessing is None:
@@ -50,18 +50,18 @@ def embedding_model(
             embedder.close()
         if dimension is not None and dimension != model.dimension:
             raise OptionError(
-                f"dimension: {model.name} makes embeddings of {model.dimension} numbers, found {dimension}."
+                f"dimension: {model.name} gives embeddings of {model.dimension} values, found {dimension}."
             )
         return model
     text = str(preprocessing).strip()
     if not text:
-        raise OptionError("preprocessing: expected a text that says how crops are prepared, found an empty one.")
+        raise OptionError("preprocessing: expected a text that describes how crops are prepared, found an empty one.")
     if dimension is None or dimension < 1:
         raise OptionError(
             f"dimension: expected the length of the embeddings of {weights}, at least 1, found {dimension}.",
-            hint="With a preprocessing of your own the weights are not loaded, so say it: dimension=512 for OSNet.",
+            hint="With your own preprocessing the weights are not loaded, so give it: dimension=512 for OSNet.",
         )
     if str(weights) == BUILTIN_NAME:
-        raise WeightsError("builtin has its preprocessing built in: leave `preprocessing` out.")
+        raise WeightsError("the builtin embedder has a fixed preprocessing: leave `preprocessing` out.")
     path = resolve_weights(weights, models_dir)
     return EmbeddingModel(path.name, weights_identity(path), dimension, text, path=str(path.resolve()))

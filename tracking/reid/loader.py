@@ -1,8 +1,9 @@
-"""From what the user said about weights to an embedder that runs."""
+"""Load the embedder for the weights that the user named, or for a gallery."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,21 +29,36 @@ __all__ = ["RUNTIMES", "load_embedder"]
 _log = get_logger("reid")
 
 RUNTIMES = ("auto", "onnx", "torch")
-"""What may run a checkpoint: ``"auto"`` takes ONNX on the CPU and torch on a GPU."""
+"""Runtimes for a checkpoint. ``"auto"`` is ONNX on the CPU and torch on a GPU."""
 
 _TORCHSCRIPT = (".torchscript", ".ts")
 _CHECKPOINTS = (".pt", ".pth")
 
 
-def _tell(notify: Callable[[str], None] | None, notice: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """How a network is to run; see `load_embedder`."""
+
+    device: str
+    half: bool
+    runtime: str
+    threads: int | None
+    batch_size: int | None
+
+
+def _notify(notify: Callable[[str], None] | None, notice: str) -> None:
     if notify is not None:
         notify(notice)
 
 
-def _choose(
+def _choose_weights(
     models_dir: Path, gallery_model: EmbeddingModel | None, notify: Callable[[str], None] | None
 ) -> Path | None:
-    """The weights where none were named; None stands for the built-in embedder."""
+    """Return the weights if the user named none; None for the built-in embedder.
+
+    Raises:
+        WeightsError: The weights of the gallery's model cannot be found.
+    """
     if gallery_model is not None:
         if gallery_model.name == BUILTIN_NAME and gallery_model.sha256 == BUILTIN_SHA256:
             return None
@@ -57,69 +73,88 @@ def _choose(
         raise WeightsError(
             f"the gallery's embeddings come from {gallery_model.name} (sha256 {gallery_model.sha256}); no such file "
             + (f"at {gallery_model.path}, " if gallery_model.path else "")
-            + f"in {models_dir} or in the cache, nor among those used here before",
+            + f"in {models_dir} or in the cache, nor among the weights used on this machine before",
             hint=f"Place that file in {models_dir} or give its path as the weights; "
             "or build the gallery again with other weights.",
         )
     path = find_trained_weights(models_dir)
     if path is None:
-        _tell(
+        _notify(
             notify,
             f"no ReID weights in {models_dir}: using the built-in colour and texture embedder, which confuses people "
             "in similar clothes. Trained weights do far better: "
             '`reid_weights="osnet_x0_25_msmt17.pt"` with `download=True`.',
         )
     else:
-        _tell(notify, f"using the ReID weights {path}")
+        _notify(notify, f"using the ReID weights {path}")
     return path
 
 
-def _load_checkpoint(
-    path: Path, device: str, half: bool, runtime: str, threads: int | None, batch_size: int | None
-) -> NetworkEmbedder:
+def _load_checkpoint(path: Path, settings: _Settings) -> NetworkEmbedder:
+    """Load a checkpoint: converted to ONNX on the CPU, in torch on a GPU, unless the runtime is given."""
     notices: tuple[str, ...] = ()
-    resolved = parse_device(device)
-    # On a CPU this imports no torch, which takes seconds.
-    if runtime != "onnx":
-        resolved = torch_device(resolved)
-    if runtime == "onnx" or (runtime == "auto" and resolved == Device("cpu")):
-        from tracking.reid.conversion import convert_checkpoint
-        from tracking.reid.onnx_embedder import OnnxEmbedder
-
+    device = parse_device(settings.device)
+    # On a CPU, torch is not imported here, because that takes seconds.
+    if settings.runtime != "onnx":
+        device = torch_device(device)
+    if settings.runtime == "onnx" or (settings.runtime == "auto" and device == Device("cpu")):
         try:
-            graph = convert_checkpoint(path)
-            try:
-                embedder = OnnxEmbedder(path, device=str(resolved), threads=threads, batch_size=batch_size, graph=graph)
-            except WeightsError:
-                # The cached file is damaged: convert once more.
-                graph.unlink(missing_ok=True)
-                graph = convert_checkpoint(path)
-                embedder = OnnxEmbedder(path, device=str(resolved), threads=threads, batch_size=batch_size, graph=graph)
-            if half:
-                embedder.notices.append(f"half precision is ignored on {embedder.device}: it is for CUDA.")
-            return embedder
+            return _load_converted(path, device, settings)
         except EmbedderError as error:
-            if runtime == "onnx":
+            if settings.runtime == "onnx":
                 raise
             notices = (f"{path.name} runs in torch, several times slower on a CPU: {error.message}",)
     from tracking.reid.torch_embedder import TorchEmbedder
 
-    return TorchEmbedder(path, device=str(resolved), half=half, threads=threads, batch_size=batch_size, notices=notices)
+    return TorchEmbedder(
+        path,
+        device=str(device),
+        half=settings.half,
+        threads=settings.threads,
+        batch_size=settings.batch_size,
+        notices=notices,
+    )
 
 
-def _open(
-    path: Path, device: str, half: bool, runtime: str, threads: int | None, batch_size: int | None
-) -> NetworkEmbedder:
+def _load_converted(path: Path, device: Device, settings: _Settings) -> NetworkEmbedder:
+    """Load a checkpoint's conversion to ONNX, which is made if the cache does not have it."""
+    from tracking.reid.conversion import convert_checkpoint
+    from tracking.reid.onnx_embedder import OnnxEmbedder
+
+    def load(graph: Path) -> OnnxEmbedder:
+        return OnnxEmbedder(
+            path, device=str(device), threads=settings.threads, batch_size=settings.batch_size, graph=graph
+        )
+
+    graph = convert_checkpoint(path)
+    try:
+        embedder = load(graph)
+    except WeightsError:
+        # The file in the cache is damaged: convert again.
+        graph.unlink(missing_ok=True)
+        embedder = load(convert_checkpoint(path))
+    if settings.half:
+        embedder.notices.append(f"half precision is ignored on {embedder.device}: it is for CUDA.")
+    return embedder
+
+
+def _load_network(path: Path, settings: _Settings) -> NetworkEmbedder:
+    """Load a weights file in the runtime for its format.
+
+    Raises:
+        OptionError: The runtime that was asked for cannot run the format.
+    """
+    device, half, threads, batch_size = settings.device, settings.half, settings.threads, settings.batch_size
     suffix = ".xml" if path.is_dir() else path.suffix.lower()
     if suffix in _CHECKPOINTS:
         from tracking.reid.checkpoint import is_torchscript
 
         if not is_torchscript(path):
-            return _load_checkpoint(path, device, half, runtime, threads, batch_size)
+            return _load_checkpoint(path, settings)
         suffix = _TORCHSCRIPT[0]
-    fitting = {".onnx": ("auto", "onnx"), _TORCHSCRIPT[0]: ("auto", "torch"), _TORCHSCRIPT[1]: ("auto", "torch")}
-    if runtime not in fitting.get(suffix, ("auto",)):
-        raise OptionError(f"runtime {runtime}: cannot run {path.name}; expected auto")
+    runtimes = {".onnx": ("auto", "onnx"), _TORCHSCRIPT[0]: ("auto", "torch"), _TORCHSCRIPT[1]: ("auto", "torch")}
+    if settings.runtime not in runtimes.get(suffix, ("auto",)):
+        raise OptionError(f"runtime {settings.runtime}: cannot run {path.name}; expected auto")
     if suffix == ".onnx":
         from tracking.reid.onnx_embedder import OnnxEmbedder
 
@@ -154,26 +189,26 @@ def load_embedder(
     """Load a ReID embedder.
 
     Args:
-        weights: A path, a name (see `resolve_weights`), ``"builtin"``, or None: the gallery's own model
-            where one is given, else trained weights at hand, else the built-in embedder.
-        models_dir: Folder of weights; need not exist.
+        weights: A path, a name (see `resolve_weights`), or ``"builtin"``. None for the gallery's model if one is given,
+            else trained weights that are found locally, else the built-in embedder.
+        models_dir: Folder of weights; it need not exist.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or a CUDA index such as ``"0"``.
-        half: FP16, on CUDA; elsewhere ignored with a notice.
+        half: Compute in FP16 on CUDA; ignored with a notice elsewhere.
         runtime: One of `RUNTIMES`, for ``.pt`` checkpoints.
-        threads: Threads on the CPU, at least 1; None: the cores, at most 4.
-        batch_size: Most crops per inference, at least 1; None: 8 on the CPU, 64 elsewhere.
+        threads: CPU threads, at least 1; None for the number of cores, at most 4.
+        batch_size: Maximum number of crops per inference, at least 1; None for 8 on the CPU, 64 elsewhere.
         download: Whether published weights may be downloaded.
-        gallery_model: The model of the gallery that the embeddings are for.
-        notify: Called with each sentence that the user should read.
-        progress: Called while downloading, with the bytes so far and all of them (None if unknown).
+        gallery_model: Model of the gallery for which the embeddings are.
+        notify: Called with one-line messages for the user.
+        progress: Called during a download with the bytes received and the total (None if unknown).
 
     Returns:
         An embedder; close it when done, or use it as a context manager.
 
     Raises:
-        OptionError: A device, runtime, thread count or batch size that makes no sense.
-        WeightsError: Weights that cannot be found, read or downloaded, or do not fit.
-        EmbedderError: A runtime or device that is missing, or a model that is no ReID model.
+        OptionError: A device, runtime, number of threads or batch size is not valid.
+        WeightsError: The weights cannot be found, read or downloaded, or do not match their architecture.
+        EmbedderError: A runtime or device is missing, or the model is not a ReID model.
     """
     if runtime not in RUNTIMES:
         raise OptionError(f"runtime: expected one of {', '.join(RUNTIMES)}, found {runtime!r}")
@@ -184,7 +219,7 @@ def load_embedder(
     folder = Path(models_dir)
     path: Path | None
     if weights is None:
-        path = _choose(folder, gallery_model, notify)
+        path = _choose_weights(folder, gallery_model, notify)
     elif str(weights) == BUILTIN_NAME:
         path = None
     else:
@@ -197,8 +232,8 @@ def load_embedder(
             f"{path}: not a supported weights format",
             hint=f"Supported: {', '.join(WEIGHTS_SUFFIXES)}, or an OpenVINO folder named *_openvino_model.",
         )
-    embedder = _open(path, device, half, runtime, threads, batch_size)
+    embedder = _load_network(path, _Settings(device, half, runtime, threads, batch_size))
     for notice in embedder.notices:
-        _tell(notify, notice)
+        _notify(notify, notice)
     _log.info("ReID model: %s on %s, %d values per embedding", path, embedder.device, embedder.model.dimension)
     return embedder

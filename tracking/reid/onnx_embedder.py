@@ -1,4 +1,4 @@
-"""ReID networks in ONNX, run by ONNX Runtime itself."""
+"""ReID networks in ONNX, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 def choose_providers(device: Device, available: list[str]) -> tuple[Device, list[Any]]:
-    """The execution providers of ONNX Runtime for a device, best first, and the device that they mean.
+    """Return the device, resolved if it is ``"auto"``, and ONNX Runtime's execution providers for it, best first.
 
     Raises:
-        EmbedderError: This ONNX Runtime has none for it.
+        EmbedderError: The installed ONNX Runtime has no provider for the device.
     """
     if device.kind == "auto":
         device = Device("cuda") if _CUDA in available and accelerator_likely() else Device("cpu")
@@ -47,27 +47,27 @@ def choose_providers(device: Device, available: list[str]) -> tuple[Device, list
 
 
 def open_session(source: str | bytes, threads: int, providers: list[Any] | None = None) -> Any:
-    """Open an ONNX Runtime session that shares the machine with others.
+    """Open an ONNX Runtime session that leaves CPU time to the decoder and the tracker.
 
     Args:
-        source: Path of the model, or the model itself.
+        source: Path of the model, or its bytes.
         threads: Threads within one operator, at least 1.
-        providers: Execution providers in order of preference; None: the CPU.
+        providers: Execution providers in order of preference; None for the CPU.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads burn the cores that the decoder and the tracker need between two frames.
+    # Waiting threads that spin would use the cores that the decoder and the tracker need between two frames.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(source, options, providers=providers or [_CPU])
 
 
-def _dynamic_batch(path: Path) -> bytes | None:
-    """The model with its batch of one made dynamic, or None where onnx cannot say."""
+def _with_dynamic_batch(path: Path) -> bytes | None:
+    """Return the model with its batch of one made dynamic; None if onnx cannot do that."""
     import onnx
 
     try:
@@ -77,20 +77,20 @@ def _dynamic_batch(path: Path) -> bytes | None:
             if not shape.dim:
                 return None
             shape.dim[0].dim_param = "batch"
-        # What was inferred for a batch of one no longer holds.
+        # Shapes that were inferred for a batch of one are no longer valid.
         del model.graph.value_info[:]
         data: bytes = model.SerializeToString()
-    except Exception:  # noqa: BLE001  onnx and protobuf document no errors; the model still runs one by one.
+    except Exception:  # noqa: BLE001  onnx and protobuf document no errors; the model still runs with a batch of one.
         return None
     return data
 
 
-def _same_in_batch(single: Any, batched: Any, name: str, shape: tuple[int, ...]) -> bool:
-    """Whether the rewritten session returns, for two inputs at once, what the original does for each."""
+def _gives_same_results(single: Any, batched: Any, name: str, shape: tuple[int, ...]) -> bool:
+    """Whether the rewritten model gives for two inputs at once the results of the original model for each."""
     inputs = np.random.default_rng(0).standard_normal((2, *shape)).astype(_DTYPES[single.get_inputs()[0].type])
     try:
         together = batched.run(None, {name: inputs})[0]
-    except Exception:  # noqa: BLE001  ONNX Runtime's errors have no common base; a Reshape to one is usual here.
+    except Exception:  # noqa: BLE001  ONNX Runtime's errors have no common base; a Reshape to a batch of one often fails here.
         return False
     alone = np.concatenate([single.run(None, {name: inputs[i : i + 1]})[0] for i in range(2)])
     return together.shape == alone.shape and bool(np.allclose(together, alone, rtol=1e-3, atol=1e-4))
@@ -99,19 +99,19 @@ def _same_in_batch(single: Any, batched: Any, name: str, shape: tuple[int, ...])
 class OnnxEmbedder(NetworkEmbedder):
     """An ``.onnx`` ReID model: one input [N, 3, H, W] float32 or float16, first output [N, D].
 
-    A batch fixed to 1 is made dynamic where the model allows it, a larger fixed batch is filled up.
+    A batch size fixed to 1 is made dynamic if the model allows it; a larger fixed batch is filled with zeros.
 
     Args:
-        weights: The file that names and identifies the model.
+        weights: The file whose name and hash identify the model.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, an index, or ``"mps"`` (CoreML).
-        half: Noticed and ignored: an ONNX model's precision is in its file.
-        threads: Threads within one operator on the CPU; None: the cores, at most 4.
-        batch_size: Most crops per inference; None: 8 on the CPU, 64 elsewhere.
-        graph: The ONNX file to run, where it was converted from `weights`.
+        half: Ignored with a notice: an ONNX model's precision is in its file.
+        threads: CPU threads within one operator; None for the number of cores, at most 4.
+        batch_size: Maximum number of crops per inference; None for 8 on the CPU, 64 elsewhere.
+        graph: The ONNX file to run, if it was converted from `weights`.
 
     Raises:
-        WeightsError: Not an ONNX model, or a sidecar that contradicts it.
-        EmbedderError: A device that this ONNX Runtime lacks, or an input or output of another form.
+        WeightsError: The file is not an ONNX model, or its sidecar contradicts it.
+        EmbedderError: The installed ONNX Runtime lacks the device, or an input or output has another form.
     """
 
     def __init__(
@@ -135,15 +135,15 @@ class OnnxEmbedder(NetworkEmbedder):
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise WeightsError(
                 f"{path}: ONNX Runtime cannot load it: {error_line(error)}",
-                hint="It is damaged, is no ONNX model, or needs a newer onnxruntime.",
+                hint="It is damaged, is not an ONNX model, or needs a newer onnxruntime.",
             ) from error
         if resolved.kind == "cuda" and _CUDA not in session.get_providers():
             raise EmbedderError(
-                f"device {resolved}: ONNX Runtime's CUDA provider does not start",
+                f"device {resolved}: ONNX Runtime's CUDA provider cannot start",
                 hint="Install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use device cpu.",
             )
         inputs = session.get_inputs()
-        # A dynamic dimension is a name, or None.
+        # A dynamic dimension is a string, or None.
         shape = [size if isinstance(size, int) else 0 for size in inputs[0].shape]
         if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (0, 3) or inputs[0].type not in _DTYPES:
             found = "; ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
@@ -155,14 +155,14 @@ class OnnxEmbedder(NetworkEmbedder):
         self._input = inputs[0].name
         self._dtype = _DTYPES[inputs[0].type]
         if batch == 1 and batch_size != 1:
-            rewritten = _dynamic_batch(path)
+            rewritten = _with_dynamic_batch(path)
             if rewritten is not None:
                 try:
                     candidate = open_session(rewritten, threads, providers)
-                except Exception:  # noqa: BLE001  as above; the original session is there.
+                except Exception:  # noqa: BLE001  as above; the original session is used.
                     candidate = None
                 size = (3, preprocessing.height, preprocessing.width)
-                if candidate is not None and _same_in_batch(session, candidate, self._input, size):
+                if candidate is not None and _gives_same_results(session, candidate, self._input, size):
                     session, batch = candidate, 0
         self._session = session
         self._output = session.get_outputs()[0].name

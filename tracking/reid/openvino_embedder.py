@@ -1,4 +1,4 @@
-"""ReID networks in OpenVINO's format, run by OpenVINO itself."""
+"""ReID networks in OpenVINO's format, run by OpenVINO."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class OpenVinoEmbedder(NetworkEmbedder):
     Args:
         weights: The ``.xml``, with its ``.bin`` beside it, or the ``*_openvino_model`` folder.
         device: ``"auto"`` or ``"cpu"``.
-        half: Noticed and ignored.
-        threads: Inference threads; None: the cores, at most 4.
-        batch_size: Most crops per inference; None: 8.
+        half: Ignored with a notice.
+        threads: Inference threads; None for the number of cores, at most 4.
+        batch_size: Maximum number of crops per inference; None for 8.
 
     Raises:
-        EmbedderError: OpenVINO is not installed, another device, or an input or output of another form.
-        WeightsError: Not an OpenVINO model.
+        EmbedderError: OpenVINO is not installed, the device is not the CPU, or an input or output has another form.
+        WeightsError: The file is not an OpenVINO model.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class OpenVinoEmbedder(NetworkEmbedder):
             self._compiled = core.compile_model(network, "CPU", config)
         except (EmbedderError, WeightsError):
             raise
-        except Exception as error:  # OpenVINO raises RuntimeError and pybind's own.
+        except Exception as error:  # OpenVINO raises RuntimeError, and errors of pybind.
             raise WeightsError(
                 f"{path}: OpenVINO cannot load it: {error_line(error, last=True)}",
                 hint="It is damaged, or was written by a newer OpenVINO.",

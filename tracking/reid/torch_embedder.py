@@ -22,19 +22,19 @@ __all__ = ["TorchEmbedder", "TorchScriptEmbedder"]
 class TorchEmbedder(NetworkEmbedder):
     """A ``.pt`` checkpoint of one of BoxMOT's architectures, run by torch.
 
-    Sets torch's thread count, which holds for the whole process.
+    On the CPU, it sets the number of threads of torch, for the whole process.
 
     Args:
         weights: The checkpoint.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, an index, or ``"mps"``.
-        half: Compute in FP16, on CUDA; elsewhere noticed and ignored.
-        threads: Threads on the CPU; None: the cores, at most 4.
-        batch_size: Most crops per inference; None: 8 on the CPU, 64 elsewhere.
-        notices: What was noticed before.
+        half: Compute in FP16 on CUDA; ignored with a notice elsewhere.
+        threads: CPU threads; None for the number of cores, at most 4.
+        batch_size: Maximum number of crops per inference; None for 8 on the CPU, 64 elsewhere.
+        notices: Sentences for the user, from the caller.
 
     Raises:
-        WeightsError: The checkpoint is unreadable or does not fit its architecture.
-        EmbedderError: A device that is not there.
+        WeightsError: The checkpoint is unreadable, or does not match its architecture.
+        EmbedderError: There is no such device.
     """
 
     _runtime_name = "torch"
@@ -68,21 +68,23 @@ class TorchEmbedder(NetworkEmbedder):
             runtime=self._runtime_name,
             half=half,
             batch_size=batch_size,
-            fixed_batch=self._fixed(weights),
+            fixed_batch=self._fixed_batch_size(weights),
             notices=notices,
         )
 
     def _load(self, weights: Path) -> Any:
+        """Return the network as a torch module on the CPU."""
         return load_network(weights, architecture_of(weights))
 
-    def _fixed(self, weights: Path) -> int | None:
+    def _fixed_batch_size(self, weights: Path) -> int | None:
+        """Return the network's fixed batch size; None if it accepts any."""
         return None
 
     def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
         try:
-            # What an architecture's own code warns about is not for the user of its weights.
+            # Warnings of an architecture's own code do not concern the user of its weights.
             with warnings.catch_warnings(), torch.inference_mode():
                 warnings.simplefilter("ignore")
                 output = self._network(torch.from_numpy(batch).to(device=self._torch_device, dtype=self._dtype))
@@ -94,7 +96,7 @@ class TorchEmbedder(NetworkEmbedder):
         except RuntimeError as error:
             raise EmbedderError(
                 f"torch failed on {len(batch)} crops: {error_line(error, last=True)}",
-                hint="Out of memory: a smaller batch size. A wrong shape: the sidecar's height and width.",
+                hint="Out of memory: use a smaller batch size. Wrong shape: correct height and width in the sidecar.",
             ) from error
         return result
 
@@ -107,8 +109,8 @@ class TorchScriptEmbedder(TorchEmbedder):
 
     _runtime_name = "torchscript"
 
-    def _fixed(self, weights: Path) -> int | None:
-        # A trace does not say for which batch it was made.
+    def _fixed_batch_size(self, weights: Path) -> int | None:
+        # A traced network does not state the batch size of its trace.
         stamp = read_stamp(weights)
         return stamp.batch if stamp else None
 
@@ -116,7 +118,7 @@ class TorchScriptEmbedder(TorchEmbedder):
         import torch
 
         try:
-            # TorchScript is deprecated since torch 2.10, yet such files are around.
+            # TorchScript is deprecated since torch 2.10, but such files are still in use.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return torch.jit.load(str(weights), map_location="cpu").eval()

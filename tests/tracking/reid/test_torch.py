@@ -133,14 +133,14 @@ def test_falls_back_to_torch_where_the_cache_cannot_be_written(
 def test_does_not_fit(tmp_path: Path, state: dict[str, Any], change: Any, message: str) -> None:
     path = tmp_path / "osnet_x0_25_x.pt"
     torch.save(change(state), path)
-    with pytest.raises(WeightsError, match="the checkpoint does not fit its architecture osnet_x0_25: .*" + message):
+    with pytest.raises(WeightsError, match="the checkpoint does not match its architecture osnet_x0_25: .*" + message):
         load_embedder(path, device="cpu")
 
 
 def test_another_architecture_does_not_fit(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "osnet_x1_0_msmt17.pt"
     path.write_bytes(checkpoint.read_bytes())
-    with pytest.raises(WeightsError, match="does not fit its architecture osnet_x1_0"):
+    with pytest.raises(WeightsError, match="does not match its architecture osnet_x1_0"):
         load_embedder(path, device="cpu", runtime="torch")
     write_sidecar(path, arch="osnet_x0_25")
     assert load_embedder(path, device="cpu", runtime="torch").model.dimension == 512
@@ -161,7 +161,7 @@ def test_architecture_from_the_name(name: str, architecture: str) -> None:
 
 def test_unknown_architectures(tmp_path: Path) -> None:
     path = tmp_path / "person.pt"
-    with pytest.raises(WeightsError, match=r"begins with no known architecture .*person\.pt\.gtrack\.json"):
+    with pytest.raises(WeightsError, match=r"does not begin with a known architecture .*person\.pt\.gtrack\.json"):
         architecture_of(path)
     write_sidecar(path, arch="osnet")
     with pytest.raises(WeightsError, match="arch: unknown architecture 'osnet'"):

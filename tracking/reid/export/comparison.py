@@ -1,4 +1,4 @@
-"""What an exported ReID model is compared with its source on: crops, cosines, neighbours, and time."""
+"""Compare an exported ReID model with its source: cosine similarities, nearest neighbours, and speed on crops."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from gallery_db.media.images import IMAGE_SUFFIXES, read_image
 from gallery_db.model import Embedder
 from tracking.errors import ExportError
 
-__all__ = ["BATCHES", "CROPS", "Comparison", "compare", "crops_per_second", "drawn_crops", "read_crops"]
+__all__ = ["BATCHES", "MAX_CROPS", "Comparison", "compare", "crops_per_second", "drawn_crops", "read_crops"]
 
 BATCHES = (1, 8, 32)
 """Batch sizes that are timed."""
-CROPS = 1000
-"""Most crops that are compared."""
+MAX_CROPS = 1000
+"""Maximum number of crops that are compared."""
 
-# Float32 cosines of two crops that look the same differ in their last digit.
+# Float32 cosines of two identical crops differ in their last digit.
 _TIE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How far an exported model's embeddings are its source's.
+    """Comparison of an exported model's embeddings with its source's.
 
     Attributes:
         crops: Number of crops compared.
-        cosine_min: Least cosine between both models' embeddings of one crop.
-        cosine_mean: Their mean.
-        neighbours: Share, 0 to 1, of crops for which the nearest other crop among the source's embeddings is the
-            same, whichever of the models embedded the crop itself: what a gallery made with the source would answer.
+        cosine_min: Smallest cosine similarity between both models' embeddings of one crop.
+        cosine_mean: Mean of these cosine similarities.
+        neighbours: Share of crops, 0 to 1, whose nearest other crop among the source's embeddings is the same for both
+            models' embeddings of the crop: how often a gallery made with the source would give the same answer.
     """
 
     crops: int
@@ -44,12 +44,12 @@ class Comparison:
     neighbours: float
 
 
-def read_crops(folder: Path, most: int = CROPS) -> list[NDArray[np.uint8]]:
-    """The images in a folder and its sub-folders, (H, W, 3) uint8 BGR; of more than `most`, evenly spread ones.
+def read_crops(folder: Path, limit: int = MAX_CROPS) -> list[NDArray[np.uint8]]:
+    """Read the images in a folder and its sub-folders, (H, W, 3) uint8 BGR; at most `limit`, evenly spaced.
 
     Raises:
-        ExportError: No folder, or fewer than two images in it.
-        ImageError: An image that cannot be read.
+        ExportError: The folder does not exist, or has fewer than two images.
+        ImageError: An image cannot be read.
     """
     if not folder.is_dir():
         raise ExportError(f"{folder}: expected a folder of crops, found none there.", hint="Check `crops`.")
@@ -63,13 +63,13 @@ def read_crops(folder: Path, most: int = CROPS) -> list[NDArray[np.uint8]]:
             f"{folder}: expected at least two images of people, found {len(files)}.",
             hint="Leave `crops` out to compare on crops that gtrack draws.",
         )
-    if len(files) > most:
-        files = [files[index] for index in np.linspace(0, len(files) - 1, most).round().astype(int)]
+    if len(files) > limit:
+        files = [files[index] for index in np.linspace(0, len(files) - 1, limit).round().astype(int)]
     return [read_image(file) for file in files]
 
 
 def drawn_crops() -> list[NDArray[np.uint8]]:
-    """144 crops of 24 people as `gtrack demo` draws them, (H, W, 3) uint8 BGR; always the same ones."""
+    """Return 144 drawn crops of 24 people, (H, W, 3) uint8 BGR; always the same ones."""
     from tracking.synthetic.config import SceneConfig
     from tracking.synthetic.gallery_crops import gallery_crops
 
@@ -77,24 +77,24 @@ def drawn_crops() -> list[NDArray[np.uint8]]:
 
 
 def compare(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Comparison:
-    """Hold embeddings against those of the source.
+    """Compare embeddings with those of the source.
 
     Args:
-        expected: (N, D) float32 unit rows, N at least 2: the source's.
-        found: (N, D), of the same crops.
+        expected: (N, D) float32 unit rows of the source, N at least 2.
+        found: (N, D) unit rows for the same crops.
 
     Raises:
-        ExportError: Another shape.
+        ExportError: The shapes differ.
     """
     if found.shape != expected.shape:
         raise ExportError(f"it returns embeddings of shape {found.shape}, its source {expected.shape}")
     source, other = expected.astype(np.float64), found.astype(np.float64)
     cosines = np.clip((source * other).sum(axis=1), -1.0, 1.0)
-    among, asked = source @ source.T, other @ source.T
-    np.fill_diagonal(among, -np.inf)
-    np.fill_diagonal(asked, -np.inf)
-    rows = np.arange(len(among))
-    same = among[rows, asked.argmax(axis=1)] >= among.max(axis=1) - _TIE
+    source_similarity, other_similarity = source @ source.T, other @ source.T
+    np.fill_diagonal(source_similarity, -np.inf)
+    np.fill_diagonal(other_similarity, -np.inf)
+    rows = np.arange(len(source_similarity))
+    same = source_similarity[rows, other_similarity.argmax(axis=1)] >= source_similarity.max(axis=1) - _TIE
     return Comparison(len(cosines), float(cosines.min()), float(cosines.mean()), float(same.mean()))
 
 
@@ -107,15 +107,15 @@ def crops_per_second(
     rounds: int = 3,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, dict[int, float]]:
-    """Time embedders side by side, from the crop to the unit vector.
+    """Measure the speed of embedders side by side, from the crop to the unit vector.
 
     Args:
-        embedders: By name.
-        crops: (H, W, 3) uint8 BGR; repeated where a batch needs more.
-        batches: Sizes of the batches.
-        seconds: Least time of each measurement.
-        rounds: Measurements of each, taken in turn; their median counts.
-        clock: ``time.process_time`` for CPU seconds, ``time.perf_counter`` for wall clock.
+        embedders: The embedders, by name.
+        crops: (H, W, 3) uint8 BGR; repeated if a batch needs more.
+        batches: Batch sizes.
+        seconds: Minimum duration of each measurement.
+        rounds: Number of measurements of each embedder, taken in turn; the median counts.
+        clock: ``time.process_time`` for CPU seconds, ``time.perf_counter`` for wall-clock seconds.
 
     Returns:
         Crops per second, by name and batch size.
@@ -124,7 +124,7 @@ def crops_per_second(
     for batch in batches:
         images = [crops[index % len(crops)] for index in range(batch)]
         for embedder in embedders.values():
-            for _ in range(3):  # Runtimes settle on their kernels for a new shape in the first passes.
+            for _ in range(3):  # Runtimes select their kernels for a new shape in the first calls.
                 embedder.embed(images)
         for _ in range(rounds):
             for name, embedder in embedders.items():

@@ -1,4 +1,4 @@
-"""The formats that a ReID model is exported to: what each needs, and how it is written."""
+"""The export formats of ReID models: their requirements, and how each is written."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from tracking.reid.stamp import OPENVINO_EMPTY, OPENVINO_KEYS, STAMP_KEY
 
 __all__ = ["FORMATS", "ExportFormat", "Source", "missing_simplifier"]
 
-_WORKSPACE = 4 << 30
+_WORKSPACE_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """A format.
+    """An export format.
 
     Attributes:
-        name: As in ``--include``.
-        suffix: What the name of its file, or folder, ends with.
-        what: A few words.
-        missing: Says what this machine lacks for it, with the line that installs it; None if nothing.
+        name: Its name, as in ``--include``.
+        suffix: End of the name of its file or folder.
+        what: A short description.
+        missing: Returns what this machine lacks for it, with the command that installs it; None if nothing is missing.
         write: Writes a `Source` to a path.
         from_onnx: Whether it is made from an ONNX graph.
-        cuda_only: Whether it is made on a CUDA device alone.
-        half_on_cpu: Whether FP16 takes no GPU.
+        cuda_only: Whether it can be made on a CUDA device only.
+        half_on_cpu: Whether FP16 is possible without a GPU.
     """
 
     name: str
@@ -53,21 +53,21 @@ class ExportFormat:
 
 @dataclass(slots=True)
 class Source:
-    """A model on its way out.
+    """The model to export, and the options that the formats need.
 
     Attributes:
-        network: The torch module, in evaluation mode, float32, on the CPU; None where the source is ONNX.
-        graph: The ONNX file, where the source is one.
-        scratch: A folder for what is made on the way.
-        preprocessing: For the size of the input.
-        device: Where the network runs while it is traced.
-        half: FP16.
-        batch: Size of the example batch, and of the model's where it is not dynamic.
+        network: The torch module, in evaluation mode, float32, on the CPU; None if the source is ONNX.
+        graph: The ONNX file, if the source is one; else None.
+        scratch: Folder for intermediate files.
+        preprocessing: The source's preprocessing, for the size of the input.
+        device: Device on which the network is traced.
+        half: Whether to export in FP16.
+        batch: Size of the example batch, and of the model's batch if it is not dynamic.
         dynamic: Whether the model's batch is free.
-        opset: Version of ONNX's operators.
+        opset: Version of the ONNX operators.
         simplify: Simplify the ONNX graph.
         optimize: Optimise TorchScript for mobile CPUs.
-        verbose: Have TensorRT and LiteRT's converter say all they do.
+        verbose: Print all messages of TensorRT and of LiteRT's converter.
     """
 
     network: Any
@@ -84,20 +84,20 @@ class Source:
     verbose: bool
 
     def on_device(self, half: bool) -> tuple[Any, Any]:
-        """The network on its device and of its precision, and an example batch for it."""
+        """Return a copy of the network with the device and precision, and an example batch for it."""
         import torch
 
         dtype = torch.float16 if half else torch.float32
         device = torch.device(str(self.device))
         size = (self.preprocessing.height, self.preprocessing.width)
-        # At a batch of one, tracing takes a free batch for a constant in some architectures.
+        # With a batch of one, tracing makes the batch size a constant in some architectures.
         batch = max(2, self.batch) if self.dynamic else self.batch
-        # A copy: what was rounded to FP16 once stays so.
+        # A copy, because weights rounded to FP16 cannot be restored.
         network = copy.deepcopy(self.network).to(device=device, dtype=dtype)
         return network, torch.zeros(batch, 3, *size, device=device, dtype=dtype)
 
     def as_onnx(self, half: bool) -> Path:
-        """The model as an ONNX file, made once."""
+        """Return the model as an ONNX file, which is written once."""
         target = self.scratch / f"graph-{'fp16' if half else 'fp32'}.onnx"
         if target.exists():
             return target
@@ -109,13 +109,13 @@ class Source:
 
             network, example = self.on_device(half)
             write_onnx(network, beside, example, opset=self.opset, dynamic=self.dynamic)
-        _tidy(beside, self.simplify)
+        _clean_graph(beside, self.simplify)
         beside.replace(target)
         return target
 
 
-def _tidy(path: Path, simplify: bool) -> None:
-    """Simplify a graph, and take out the stamp of a source that was an export itself."""
+def _clean_graph(path: Path, simplify: bool) -> None:
+    """Simplify a graph if asked, and remove the stamp of a source that was an export itself."""
     import onnx
 
     model = onnx.load(str(path))
@@ -130,7 +130,7 @@ def _tidy(path: Path, simplify: bool) -> None:
         else:
             model, same = import_module("onnxsim").simplify(model)
             if not same:
-                raise ExportError("onnxsim found that the simplified graph computes something else")
+                raise ExportError("onnxsim found that the simplified graph gives other results")
         kept = [entry for entry in model.metadata_props if entry.key != STAMP_KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
@@ -139,7 +139,7 @@ def _tidy(path: Path, simplify: bool) -> None:
 
 
 def missing_simplifier() -> str | None:
-    """What `Source.simplify` lacks on this machine."""
+    """Return what this machine lacks to simplify graphs, with the command that installs it; None if nothing."""
     if find_spec("onnxslim") is None and find_spec("onnxsim") is None:
         return "onnxslim (pip install onnxslim)"
     return None
@@ -153,7 +153,7 @@ def _write_torchscript(source: Source, path: Path) -> None:
     import torch
 
     network, example = source.on_device(source.half)
-    # TorchScript is deprecated since torch 2.10 and says so; what an architecture's own code warns of is not news.
+    # TorchScript warns that it is deprecated (since torch 2.10). Architectures' own warnings do not concern the user.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(network, example, check_trace=False)
@@ -164,7 +164,7 @@ def _write_torchscript(source: Source, path: Path) -> None:
 
 def _write_openvino(source: Source, path: Path) -> None:
     openvino: Any = import_module("openvino")
-    # Always from FP32: its own compression to FP16 keeps what would overflow, and an FP32 input.
+    # Always from FP32: OpenVINO's compression to FP16 keeps values that would overflow, and an FP32 input.
     model = openvino.Core().read_model(str(source.as_onnx(half=False)))
     model.set_rt_info(OPENVINO_EMPTY, list(OPENVINO_KEYS))
     path.mkdir()
@@ -176,18 +176,18 @@ def _write_engine(source: Source, path: Path) -> None:
     trt: Any = import_module("tensorrt")
     logger = trt.Logger(trt.Logger.VERBOSE if source.verbose else trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    # TensorRT 10 knows explicit batches alone and ignores the flag; 8 and 9 need it.
+    # TensorRT 8 and 9 need this flag for explicit batches. TensorRT 10 has no others, and ignores the flag.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(source.as_onnx(half=False).read_bytes()):
         errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
         raise ExportError(f"TensorRT cannot read the ONNX graph: {errors}")
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
     if source.half:
         config.set_flag(trt.BuilderFlag.FP16)
     if source.dynamic:
-        # An engine's free batch has a greatest size; gtrack's own on a GPU, unless a greater one was asked for.
+        # A dynamic batch of an engine has a maximum: gtrack's batch size on a GPU, or a larger one that was asked for.
         from tracking.reid.base import GPU_BATCH
 
         size = (3, source.preprocessing.height, source.preprocessing.width)
@@ -204,7 +204,7 @@ def _write_engine(source: Source, path: Path) -> None:
 def _write_tflite(source: Source, path: Path) -> None:
     litert: Any = import_module("litert_torch")
     network, example = source.on_device(half=False)
-    # It reports each of its steps on stdout, which is for results.
+    # It prints each of its steps to stdout, which is for results.
     with contextlib.redirect_stdout(sys.stderr if source.verbose else io.StringIO()):
         litert.convert(network, (example[: source.batch],)).export(str(path))
 
@@ -216,7 +216,7 @@ def _missing_openvino() -> str | None:
 def _missing_engine() -> str | None:
     if find_spec("tensorrt") is None:
         return "TensorRT for the CUDA of this machine (pip install tensorrt nvidia-tensorrt)"
-    requirement = missing_backend_requirement("tensorrt")  # To load it again.
+    requirement = missing_backend_requirement("tensorrt")  # Needed to load the engine again.
     return f"{requirement} (pip install '{requirement}')" if requirement is not None else None
 
 
