@@ -1,4 +1,4 @@
-"""Arithmetic on boxes."""
+"""Intersection over union of boxes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TINY = 1e-9
 
 
 def iou(box: Sequence[float] | NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Intersection over union of a box with others, in [0, 1].
+    """Return the intersection over union of one box with others, in [0, 1].
 
     Args:
         box: (4,) xyxy.
@@ -32,7 +32,7 @@ def iou(box: Sequence[float] | NDArray[np.floating[Any]], others: NDArray[np.flo
 
 
 def pairwise_iou(boxes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """(N, N) intersection over union of each of N boxes (N, 4) xyxy with each, in [0, 1]."""
+    """Return (N, N) the intersection over union of each pair of N boxes (N, 4) xyxy, in [0, 1]."""
     array = np.asarray(boxes, np.float64).reshape(-1, 4)
     low = np.maximum(array[:, None, :2], array[None, :, :2])
     high = np.minimum(array[:, None, 2:], array[None, :, 2:])

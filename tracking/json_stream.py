@@ -1,7 +1,7 @@
-"""JSON in a file, read as a stream: one value at a time, and where in the file it stands.
+"""Read a JSON file as a stream: one value at a time, with its byte offset.
 
-This module knows JSON, what some writers add to it (NaN, bad UTF-8) and byte offsets, and nothing of
-det-v1: which keys and values there are, and what a user can do about a file, is known to its caller.
+This module knows JSON, the deviations of some writers (NaN, invalid UTF-8) and byte offsets. The formats det-v1 and
+track-v1, and hints for the user, are the business of its callers.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ import orjson
 __all__ = ["JsonStream", "JsonStreamError", "Problem", "is_plain", "parse", "plain", "show"]
 
 Problem = tuple[str, str, str]
-"""A part of a value that JSON has no word for: the reason, its path in the value, and what was found there."""
+"""A part of a value that JSON cannot express: the reason, its path in the value, and what was found there."""
 
 _NOT_FINITE = "NaN or infinity replaced by null"
 _NOT_TEXT = "unpaired surrogate in a string replaced"
 
 
 class JsonStreamError(Exception):
-    """A file is not the JSON that was asked for.
+    """A file is not the expected JSON.
 
     Attributes:
-        kind: ``"empty"`` or ``"cut"`` for a file that ends too early, ``"gzip"`` or ``"binary"`` for
-            one that is no text, ``"syntax"`` for text that is not JSON, ``"value"`` for JSON that
-            cannot be read.
+        kind: ``"empty"`` or ``"cut"`` for a file that ends too early, ``"gzip"`` or ``"binary"`` for a file that is not
+            text, ``"syntax"`` for text that is not JSON, ``"value"`` for JSON that cannot be read.
     """
 
     def __init__(self, kind: Literal["empty", "cut", "gzip", "binary", "syntax", "value"], message: str) -> None:
@@ -38,13 +37,13 @@ class JsonStreamError(Exception):
 
 
 def show(value: object) -> str:
-    """A value as a message shows it, in 60 characters at most."""
+    """Return a value as text for a message, with at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is of JSON types throughout. False may also mean that only `plain` can tell."""
+    """Whether a value has JSON types only. False can also mean that only `plain` can decide."""
     kind = type(value)
     if kind is float:
         return math.isfinite(value)
@@ -60,7 +59,7 @@ def is_plain(value: Any) -> bool:
 
 
 def plain(value: Any, path: str, problems: list[Problem]) -> Any:
-    """Copy a value into JSON types, and note each part that JSON cannot say as (reason, path, found)."""
+    """Copy a value to JSON types, and append each part that JSON cannot express to `problems`."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, (np.generic, np.ndarray)):
@@ -75,7 +74,7 @@ def plain(value: Any, path: str, problems: list[Problem]) -> Any:
     if isinstance(value, int):
         if -(2**63) <= value < 2**64:
             return value
-        # JSON writers stop at 64 bits; orjson reads such a number as a float, so it is one here too.
+        # JSON integers have 64 bits. orjson reads larger ones as floats, so they become floats here as well.
         try:
             value = float(value)
         except OverflowError:
@@ -99,16 +98,16 @@ def plain(value: Any, path: str, problems: list[Problem]) -> Any:
 
 
 def parse(blob: bytes) -> tuple[Any, list[Problem]]:
-    """Parse JSON with what some writers add to it, as (value, problems).
+    """Parse JSON, tolerating the deviations of some writers. Return the value and its problems.
 
     Raises:
-        ValueError: Not JSON at all.
-        RecursionError: Nested too deeply.
+        ValueError: It is not JSON.
+        RecursionError: It is nested too deeply.
     """
     try:
         return orjson.loads(blob), []
     except orjson.JSONDecodeError as error:
-        # What orjson refuses but json reads: NaN, infinity, 1e999, unpaired surrogates, bad UTF-8.
+        # json reads some input that orjson rejects: NaN, infinity, 1e999, unpaired surrogates, invalid UTF-8.
         problems: list[Problem] = []
         try:
             text = blob.decode()
@@ -123,17 +122,17 @@ def parse(blob: bytes) -> tuple[Any, list[Problem]]:
 
 
 class JsonStream:
-    """Walks over one JSON object in a file, and over the items of one list in it, value by value.
+    """Reads one JSON object in a file, and the items of lists in it, value by value.
 
-    The text is decoded as latin-1: every byte is one character, so that places in the text are
-    places in the file, and JSON's structure is ASCII in either encoding.
+    The text is decoded as latin-1. Every byte is one character then, so that positions in the text are positions in the
+    file; the structure of JSON is ASCII in both encodings.
 
-    Every method, and making one, raises `JsonStreamError` where the file is not JSON.
+    The constructor and every method raise `JsonStreamError` if the file is not JSON.
 
     Args:
         file: The file, at its beginning.
-        document: What to call the whole document in an error.
-        chunk_bytes: How much to read at once.
+        document: Name of the whole document in errors.
+        chunk_bytes: Number of bytes to read at once.
     """
 
     def __init__(self, file: BinaryIO, *, document: str, chunk_bytes: int) -> None:
@@ -155,7 +154,10 @@ class JsonStream:
             raise JsonStreamError("binary", "expected JSON in UTF-8, found UTF-16, UTF-32 or binary data")
 
     def _fill(self) -> None:
-        """Drop what was walked over and read on, as much again as is left over (a value too long for one chunk)."""
+        """Drop the part of the buffer that was read, and read the next chunk.
+
+        If a value is longer than a chunk, as much is read as is left of it, so that the buffer doubles.
+        """
         self._line += self._buffer.count("\n", 0, self._at)
         self._start += self._at
         rest = self._buffer[self._at :]
@@ -164,8 +166,8 @@ class JsonStream:
         self._buffer = rest + more.decode("latin-1")
         self._at = 0
 
-    def _peek(self) -> str:
-        """The next character that is not white space; empty at the end of the file."""
+    def _next_character(self) -> str:
+        """Skip white space. Return the next character; an empty string at the end of the file."""
         while True:
             buffer, at = self._buffer, self._at
             end = len(buffer)
@@ -178,7 +180,8 @@ class JsonStream:
                 return ""
             self._fill()
 
-    def _fail(self, expected: str, at: int | None = None, problem: str | None = None) -> NoReturn:
+    def _raise_syntax_error(self, expected: str, at: int | None = None, problem: str | None = None) -> NoReturn:
+        """Raise an error for the current position, or for position `at` of the buffer."""
         at = self._at if at is None else at
         if self._ended and at >= len(self._buffer):
             if self._start + at == 0:
@@ -193,35 +196,36 @@ class JsonStream:
             f"found {show(self._buffer[at : at + 20])}",
         )
 
-    def _take(self, characters: str, expected: str) -> str:
-        character = self._peek()
+    def _consume(self, characters: str, expected: str) -> str:
+        """Read one character, which must be one of `characters`; `expected` describes them in an error."""
+        character = self._next_character()
         if not character or character not in characters:
-            self._fail(expected)
+            self._raise_syntax_error(expected)
         self._at += 1
         return character
 
     def value(self, what: str) -> tuple[bytes, int]:
-        """Walk over one value of any type; its bytes, and where in the file it starts."""
-        if not self._peek():
-            self._fail(what)
+        """Read one value of any type. Return its bytes, and the byte offset of its start."""
+        if not self._next_character():
+            self._raise_syntax_error(what)
         while True:
             try:
                 _, end = self._decode(self._buffer, self._at)
             except json.JSONDecodeError as error:
-                # A value that is only cut off by the end of the buffer fails near that end, or in a
-                # string that does not end; any other failure is one of the file.
+                # A value that is cut off by the end of the buffer fails near that end, or in a string that does not
+                # end. Any other failure is an error in the file.
                 cut = error.pos >= len(self._buffer) - 16 or error.msg.startswith("Unterminated string")
                 if cut and not self._ended:
                     self._fill()
                     continue
                 if cut and not {"]", "}"} & set(self._buffer[error.pos :]):
-                    self._fail("the rest of a value", len(self._buffer))
+                    self._raise_syntax_error("the rest of a value", len(self._buffer))
                 expecting = error.msg.startswith("Expecting ")
                 problem = None if expecting else error.msg.lower().removesuffix(" at")
-                self._fail(error.msg.removeprefix("Expecting "), error.pos, problem)
+                self._raise_syntax_error(error.msg.removeprefix("Expecting "), error.pos, problem)
             except (RecursionError, ValueError) as error:
-                self._refuse_value(what, self._start + self._at, error)
-            # A number that touches the end of the buffer may go on ("1", "1.", "1e+").
+                self._raise_value_error(what, self._start + self._at, error)
+            # A number at the end of the buffer may continue ("1", "1.", "1e+").
             if end >= len(self._buffer) - 8 and not self._ended:
                 self._fill()
                 continue
@@ -231,44 +235,44 @@ class JsonStream:
             return blob, offset
 
     def parse(self, blob: bytes, offset: int) -> tuple[Any, list[Problem]]:
-        """The module's `parse`, of a value that this walked over."""
+        """Parse a value that `value` or `items` returned; see the function `parse`."""
         try:
             return parse(blob)
         except (RecursionError, ValueError) as error:
-            self._refuse_value("a value", offset, error)
+            self._raise_value_error("a value", offset, error)
 
-    def _refuse_value(self, what: str, offset: int, error: RecursionError | ValueError) -> NoReturn:
+    def _raise_value_error(self, what: str, offset: int, error: RecursionError | ValueError) -> NoReturn:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise JsonStreamError("value", f"{what}, at byte {offset}, cannot be read: {reason}") from error
 
     def members(self) -> Iterator[str]:
-        """The keys of the document's object; the caller walks over each value."""
-        self._take("{", "an object ({)")
-        if self._peek() == "}":
+        """Yield the keys of the document's object. The caller must read the value after each key."""
+        self._consume("{", "an object ({)")
+        if self._next_character() == "}":
             self._at += 1
         else:
             while True:
-                if self._peek() != '"':
-                    self._fail("a key in double quotes")
+                if self._next_character() != '"':
+                    self._raise_syntax_error("a key in double quotes")
                 key, _ = self.parse(*self.value("a key"))
-                self._take(":", "a colon after the key")
+                self._consume(":", "a colon after the key")
                 yield str(key)
-                if self._take(",}", "a comma or the end of the object (})") == "}":
+                if self._consume(",}", "a comma or the end of the object (})") == "}":
                     break
-        if self._peek():
-            self._fail("nothing after the document")
+        if self._next_character():
+            self._raise_syntax_error("nothing after the document")
 
     def at_list(self) -> bool:
         """Whether the next value is a list."""
-        return self._peek() == "["
+        return self._next_character() == "["
 
     def items(self, item: str, items: str) -> Iterator[tuple[bytes, int]]:
-        """The items of the list that comes next, each as `value`; an error calls them `item` and `items`."""
-        self._take("[", "a list ([)")
-        if self._peek() == "]":
+        """Yield the items of the list that is next, each like `value`; `item` and `items` are their names in errors."""
+        self._consume("[", "a list ([)")
+        if self._next_character() == "]":
             self._at += 1
             return
         while True:
             yield self.value(item)
-            if self._take(",]", f"a comma or the end of {items} (])") == "]":
+            if self._consume(",]", f"a comma or the end of {items} (])") == "]":
                 return

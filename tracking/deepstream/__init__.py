@@ -1,8 +1,8 @@
-"""From the metadata of an NVIDIA DeepStream pipeline to a `TrackEnroller`.
+"""Connect an NVIDIA DeepStream pipeline to a `TrackEnroller`.
 
-`reader` turns a batch's metadata into plain data, `feed` hands it on from a pad probe, `recorded` builds the metadata's
-shape from plain data, where there is no DeepStream. Importing this needs neither pyds nor GStreamer; pyds is imported
-when a reader is made without one.
+`reader` converts the metadata of a batch to plain data, `feed` passes it on from a pad probe, and `recorded` builds
+such metadata from plain data on machines without DeepStream. Importing this package needs neither pyds nor GStreamer;
+pyds is imported when a reader is created without one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What turns a crop into the input of an nvinfer element, as a text that galleries compare."""
+"""The preprocessing of an nvinfer element, as a text that galleries compare."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _COLORS = {"0": "rgb", "1": "bgr", "2": "gray"}
 
 
 def nvinfer_preprocessing(config: str | Path) -> str:
-    """The preprocessing of an nvinfer configuration, for `embedding_model`.
+    """Return the preprocessing in an nvinfer configuration, for `embedding_model`.
 
-    DeepStream scales crops in its own way, so embeddings that came through it are a model of their own beside gtrack's
-    for the same weights; the text begins with ``nvinfer``. It changes with whatever changes the network's input (size,
-    colours, factor, offsets, padding, filter), and with INT8, and with nothing else.
+    DeepStream scales crops in its own way, so its embeddings belong to another model than gtrack's embeddings with the
+    same weights. The text begins with ``nvinfer``. It changes with everything that changes the network's input (size,
+    colours, scale, offsets, padding, filter) and with INT8, and with nothing else.
 
     Args:
-        config: A file with a section ``[property]``, of a ``process-mode=2`` element.
+        config: The configuration of a ``process-mode=2`` element: a file with a section ``[property]``.
 
     Raises:
-        OptionError: It cannot be read, has no such section, no ``infer-dims``, or leaves the preprocessing to others.
+        OptionError: The file cannot be read, lacks the section or ``infer-dims``, or another element does the
+            preprocessing.
     """
     path = Path(config)
     parser = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=("#",))
@@ -36,12 +37,12 @@ def nvinfer_preprocessing(config: str | Path) -> str:
     except (UnicodeDecodeError, configparser.Error, KeyError) as error:
         raise OptionError(
             f"{path}: expected an nvinfer configuration, with a section [property].",
-            hint="Configurations in YAML are not read; write the preprocessing as a text of your own.",
+            hint="YAML configurations are not supported; describe the preprocessing in a text of your own.",
         ) from error
     if found.get("input-tensor-from-meta", "0").strip() == "1":
         raise OptionError(
             f"{path}: input-tensor-from-meta=1 leaves the preprocessing to nvdspreprocess.",
-            hint="Write the preprocessing as a text of your own.",
+            hint="Describe the preprocessing in a text of your own.",
         )
     if "infer-dims" not in found:
         raise OptionError(f"{path}: expected infer-dims, such as infer-dims=3;256;128.")
@@ -52,7 +53,7 @@ def nvinfer_preprocessing(config: str | Path) -> str:
         color = _COLORS[found.get("model-color-format", "0").strip()]
     except (ValueError, KeyError) as error:
         raise OptionError(
-            f"{path}: infer-dims, net-scale-factor, offsets or model-color-format is not what it should be: {error}."
+            f"{path}: infer-dims, net-scale-factor, offsets or model-color-format has a wrong value: {error}."
         ) from error
     mean = "0"
     if offsets:

@@ -1,7 +1,7 @@
-"""What a batch of DeepStream says, as plain data: frames, objects, and the embeddings behind the pointers.
+"""Read a batch of DeepStream into plain data: frames, objects, and embeddings.
 
 The structures are those of ``nvdsmeta.h``, ``gstnvdsinfer.h`` and ``nvds_tracker_meta.h``, as pyds shows them. Vectors
-are read with ctypes, and pyds is asked for no NumPy array: pyds 1.2 is for NumPy 1, and gtrack needs NumPy 2.
+are read with ctypes, without the NumPy arrays of pyds: pyds 1.2 is for NumPy 1, and gtrack needs NumPy 2.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 UNTRACKED = 0xFFFFFFFFFFFFFFFF
-"""``object_id`` of an object that the tracker has not taken (``UNTRACKED_OBJECT_ID``)."""
+"""``object_id`` of an object without a track (``UNTRACKED_OBJECT_ID``)."""
 
 EmbeddingOrigin = Literal["sgie", "tracker", "none"]
-"""A secondary nvinfer with ``output-tensor-meta=1``; nvtracker with ``outputReidTensor: 1``; nobody."""
+"""Source of embeddings: nvinfer with ``output-tensor-meta=1``, nvtracker with ``outputReidTensor: 1``, or none."""
 
 
 class ObjReid(ctypes.Structure):
-    """``NvDsObjReid`` as it lies in memory."""
+    """``NvDsObjReid`` with its layout in memory."""
 
     _fields_ = (("featureSize", ctypes.c_uint32), ("ptr_host", ctypes.c_void_p), ("ptr_dev", ctypes.c_void_p))
 
@@ -45,13 +45,14 @@ class DeepStreamObject:
     """One object of a frame.
 
     Attributes:
-        object_id: The tracker's id, `UNTRACKED` where it has none.
-        class_id: Of the detector.
-        label: The class's name as the detector has it; may be empty.
+        object_id: Id of its track; `UNTRACKED` if it has none.
+        class_id: Class id of the detector.
+        label: Class name of the detector; may be empty.
         box: xyxy in pixels of nvstreammux.
-        confidence: Of the detector, in [0, 1]; -0.1 where the tracker alone saw the object, or clustering lost it.
-        tracker_confidence: In [0, 1]; -0.1 where the tracker has none.
-        embedding: (D,) float32 as the network gave it, not of unit length; None where none came with this frame.
+        confidence: Confidence of the detector in [0, 1]; -0.1 if only the tracker found the object, or clustering lost
+            the value.
+        tracker_confidence: Confidence of the tracker in [0, 1]; -0.1 if it gives none.
+        embedding: (D,) float32 output of the network, not of unit length; None if this frame has none.
     """
 
     object_id: int
@@ -64,7 +65,7 @@ class DeepStreamObject:
 
     @property
     def tracked(self) -> bool:
-        """Whether it has a track."""
+        """Whether the object has a track."""
         return self.object_id != UNTRACKED
 
     @property
@@ -81,14 +82,14 @@ class DeepStreamFrame:
     """One frame of a batch.
 
     Attributes:
-        source_id: Of the camera; nvstreammux gives the number of its pad.
+        source_id: Id of the camera; nvstreammux uses the number of its pad.
         frame_num: Number of the frame in its source.
-        size: Width and height of the frame as it came to nvstreammux, in pixels.
-        objects: All objects of it.
-        pad_index: The pad of nvstreammux.
-        batch_id: Its place in the batch.
+        size: Width and height of the frame before nvstreammux, in pixels.
+        objects: All objects in the frame.
+        pad_index: Index of the pad of nvstreammux.
+        batch_id: Index of the frame in the batch.
         buf_pts: Presentation time in nanoseconds.
-        ntp_timestamp: Time of the frame in nanoseconds since 1970; 0 where the source has none.
+        ntp_timestamp: Time of the frame in nanoseconds since 1970; 0 if the source has none.
     """
 
     source_id: int
@@ -102,17 +103,17 @@ class DeepStreamFrame:
 
 
 def import_pyds() -> Any:
-    """NVIDIA's binding.
+    """Import NVIDIA's Python binding of DeepStream.
 
     Raises:
-        OptionError: It is not installed here.
+        OptionError: It is not installed.
     """
     try:
         return import_module("pyds")
     except ImportError as error:
         raise OptionError(
             f"pyds, NVIDIA's Python binding of DeepStream, cannot be imported: {error}.",
-            hint="It is in no package index: run this in a DeepStream container with pyds installed, or give pyds=.",
+            hint="It is not in a package index: run this in a DeepStream container with pyds, or give `pyds`.",
         ) from error
 
 
@@ -120,17 +121,17 @@ class DeepStreamReader:
     """Reads the metadata of batches.
 
     Args:
-        pyds: NVIDIA's binding, or what stands for it (`RecordedPyds`); None to import it.
-        embeddings: Where they come from.
-        gie_id: ``gie-unique-id`` of the secondary nvinfer; None where only one attaches tensors to objects.
-        layer: Name of its output layer; None where it has only one.
-        dimension: Length D that is expected; None for any.
+        pyds: NVIDIA's binding, or a replacement (`RecordedPyds`); None to import it.
+        embeddings: Source of the embeddings; see `EmbeddingOrigin`.
+        gie_id: ``gie-unique-id`` of the secondary nvinfer; None if only one nvinfer attaches tensors to objects.
+        layer: Name of its output layer; None if it has only one.
+        dimension: Expected length D of the embeddings; None for any.
 
     Attributes:
-        pyds: As above.
+        pyds: The binding.
 
     Raises:
-        OptionError: pyds is not there, or too old for embeddings of the tracker.
+        OptionError: pyds is not installed, or too old for embeddings of the tracker.
     """
 
     def __init__(
@@ -152,26 +153,25 @@ class DeepStreamReader:
         self._layer = layer
         self._dimension = dimension
         if embeddings == "tracker" and not hasattr(self.pyds, "NvDsObjReid"):
-            # Up to DeepStream 6 the same metadata held an index, and an address is not to be guessed at.
+            # Up to DeepStream 6, the same metadata held an index in place of the address.
             raise OptionError(
-                "this pyds does not know NvDsObjReid, so that embeddings of the tracker cannot be read.",
-                hint="It takes pyds 1.2 with DeepStream 7.1 or later; or a secondary nvinfer (embeddings='sgie').",
+                "this pyds has no NvDsObjReid, so embeddings of the tracker cannot be read.",
+                hint='Use pyds 1.2 with DeepStream 7.1 or later, or a secondary nvinfer (`embeddings="sgie"`).',
             )
 
     def read(self, batch_meta: Any) -> list[DeepStreamFrame]:
-        """The frames of a batch.
+        """Return the frames of a batch, as copies.
 
         Args:
-            batch_meta: As ``pyds.gst_buffer_get_nvds_batch_meta`` gives it, while the probe runs. What is returned is a
-                copy.
+            batch_meta: The result of ``pyds.gst_buffer_get_nvds_batch_meta``, while the probe runs.
 
         Raises:
-            ObservationError: A tensor that cannot be used; names the source, the frame and the object.
+            ObservationError: A tensor cannot be used; names the source, the frame and the object.
         """
         return [frame for frame, _ in self.read_with_meta(batch_meta)]
 
     def read_with_meta(self, batch_meta: Any) -> Iterator[tuple[DeepStreamFrame, list[Any]]]:
-        """As `read`, each frame with the ``NvDsObjectMeta`` of its objects."""
+        """Yield the frames as `read` does, each with the ``NvDsObjectMeta`` of its objects."""
         pyds = self.pyds
         for frame in _items(batch_meta.frame_meta_list, pyds.NvDsFrameMeta.cast):
             metas = list(_items(frame.obj_meta_list, pyds.NvDsObjectMeta.cast))
@@ -191,6 +191,7 @@ class DeepStreamReader:
             )
 
     def _object(self, where: str, meta: Any) -> DeepStreamObject:
+        """Return one object; `where` names its frame in messages."""
         rect = meta.rect_params
         left, top = float(rect.left), float(rect.top)
         object_id = int(meta.object_id)
@@ -205,43 +206,43 @@ class DeepStreamReader:
             self._embedding(where, meta),
         )
 
-    # -- embeddings ------------------------------------------------------------------------------------------
-
     def _embedding(self, where: str, meta: Any) -> NDArray[np.float32] | None:
+        """Return the embedding of an object; None if it has none."""
         pyds = self.pyds
         if self._origin == "none":
             return None
-        kinds = pyds.NvDsMetaType
-        wanted = kinds.NVDSINFER_TENSOR_OUTPUT_META if self._origin == "sgie" else kinds.NVDS_TRACKER_OBJ_REID_META
-        users = [
+        types = pyds.NvDsMetaType
+        wanted = types.NVDSINFER_TENSOR_OUTPUT_META if self._origin == "sgie" else types.NVDS_TRACKER_OBJ_REID_META
+        metas = [
             user
             for user in _items(meta.obj_user_meta_list, pyds.NvDsUserMeta.cast)
             if user.base_meta.meta_type == wanted and user.user_meta_data is not None
         ]
         if self._origin == "tracker":
-            return self._of_tracker(where, users[0].user_meta_data) if users else None
-        tensors = [pyds.NvDsInferTensorMeta.cast(user.user_meta_data) for user in users]
-        makers = sorted({int(tensor.unique_id) for tensor in tensors})
-        if self._gie_id is None and len(makers) > 1:
+            return self._tracker_embedding(where, metas[0].user_meta_data) if metas else None
+        tensors = [pyds.NvDsInferTensorMeta.cast(user.user_meta_data) for user in metas]
+        components = sorted({int(tensor.unique_id) for tensor in tensors})
+        if self._gie_id is None and len(components) > 1:
             raise ObservationError(
-                f"{where}: there are tensors of the components {', '.join(map(str, makers))}, and nobody says which of "
-                "them holds the embedding.",
+                f"{where}: there are tensors of the components {', '.join(map(str, components))}, and it is not "
+                "known which of them is the embedding.",
                 hint="Give the gie-unique-id of the ReID network as gie_id.",
             )
         for tensor in tensors:
             if self._gie_id is None or int(tensor.unique_id) == self._gie_id:
-                return self._of_tensor(where, tensor)
+                return self._tensor_embedding(where, tensor)
         return None
 
-    def _of_tensor(self, where: str, tensor: Any) -> NDArray[np.float32]:
+    def _tensor_embedding(self, where: str, tensor: Any) -> NDArray[np.float32]:
+        """Return the output layer of a secondary nvinfer."""
         pyds = self.pyds
-        # It also puts the host's buffer into the layer, which is not there otherwise.
+        # This call also puts the host's buffer into the layer.
         layers = [pyds.get_nvds_LayerInfo(tensor, number) for number in range(int(tensor.num_output_layers))]
         names = [str(layer.layerName) for layer in layers]
         if self._layer is None and len(layers) != 1:
             raise ObservationError(
                 f"{where}: the network of component {tensor.unique_id} has {len(layers)} output layers "
-                f"({', '.join(names)}), and nobody says which is the embedding.",
+                f"({', '.join(names)}), and it is not known which of them is the embedding.",
                 hint="Give its name as layer.",
             )
         if self._layer is not None and self._layer not in names:
@@ -254,42 +255,44 @@ class DeepStreamReader:
         if layer.dataType not in (types.FLOAT, types.HALF):
             raise ObservationError(
                 f"{where}: layer {layer.layerName} is of type {_type_name(layer.dataType)}; expected FLOAT or HALF.",
-                hint="Let the network's last layer run in floating point.",
+                hint="Run the network's last layer in floating point.",
             )
         address = 0 if layer.buffer is None else int(pyds.get_ptr(layer.buffer))
         size = self._checked_size(where, int(layer.inferDims.numElements), f"layer {layer.layerName}")
         if not address:
             raise ObservationError(
-                f"{where}: layer {layer.layerName} has no buffer on the host: its tensor is on the device alone.",
-                hint="Leave disable-output-host-copy=1 out of the configuration of nvinfer.",
+                f"{where}: layer {layer.layerName} has no buffer on the host: its tensor is only on the device.",
+                hint="Remove disable-output-host-copy=1 from the configuration of nvinfer.",
             )
         return _copy(address, size, half=layer.dataType == types.HALF)
 
-    def _of_tracker(self, where: str, data: Any) -> NDArray[np.float32] | None:
+    def _tracker_embedding(self, where: str, data: Any) -> NDArray[np.float32] | None:
+        """Return the ReID vector of the tracker; None if it is empty."""
         reid = ObjReid.from_address(int(self.pyds.get_ptr(data)))
         if not reid.featureSize:
             return None
         size = self._checked_size(where, int(reid.featureSize), "the tracker's ReID vector")
         if not reid.ptr_host:
             raise ObservationError(
-                f"{where}: the tracker's ReID vector is on the device alone.",
-                hint="Take a secondary nvinfer for the embeddings (embeddings='sgie').",
+                f"{where}: the tracker's ReID vector is only on the device.",
+                hint='Use a secondary nvinfer for the embeddings (`embeddings="sgie"`).',
             )
         return _copy(int(reid.ptr_host), size)
 
     def _checked_size(self, where: str, size: int, what: str) -> int:
-        # Before anything is read: a wrong size would be read beyond the buffer's end.
+        """Return the size of a vector if it is the expected one."""
+        # Check it before reading: with a wrong size, memory after the buffer would be read.
         if size < 1 or (self._dimension is not None and size != self._dimension):
             expected = self._dimension or "at least 1"
             raise ObservationError(
-                f"{where}: {what} has {size} numbers; expected {expected}, as the gallery's model has.",
-                hint="Give the layer and the model that belong together.",
+                f"{where}: {what} has {size} values; expected {expected}, as in the gallery's model.",
+                hint="Check that the layer and the model belong together.",
             )
         return size
 
 
 def _items(node: Any, cast: Callable[[Any], Any]) -> Iterator[Any]:
-    """The items of a GList; its end is None, or StopIteration as old versions of pyds raise it."""
+    """Yield the items of a GList. It ends with None, or in old versions of pyds with StopIteration."""
     while node is not None:
         try:
             item = cast(node.data)
@@ -303,9 +306,10 @@ def _items(node: Any, cast: Callable[[Any], Any]) -> Iterator[Any]:
 
 
 def _copy(address: int, size: int, *, half: bool = False) -> NDArray[np.float32]:
-    kind, dtype = (ctypes.c_uint16, np.float16) if half else (ctypes.c_float, np.float32)
-    buffer: Any = (kind * size).from_address(address)
-    copied: NDArray[np.float32] = np.frombuffer(buffer, dtype).astype(np.float32)  # outlives the buffer
+    """Copy a vector from memory."""
+    ctype, dtype = (ctypes.c_uint16, np.float16) if half else (ctypes.c_float, np.float32)
+    buffer: Any = (ctype * size).from_address(address)
+    copied: NDArray[np.float32] = np.frombuffer(buffer, dtype).astype(np.float32)  # a copy, because the buffer is freed
     return copied
 
 

@@ -1,4 +1,4 @@
-"""The shape of DeepStream's metadata, built from plain data, for where there is no DeepStream."""
+"""Build DeepStream metadata from plain data, for tests and development on machines without DeepStream."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _DataType(Enum):
 
 
 class _Pointer:
-    """A capsule: it tells nothing of itself, and pyds alone knows what it points to."""
+    """A capsule: an opaque pointer that only functions of pyds can follow."""
 
     __slots__ = ("_address", "_target")
 
@@ -49,15 +49,14 @@ class _Node:
 
 
 class _Buffer:
-    """A Gst.Buffer, as far as a probe looks at it: its hash is its address."""
+    """A ``Gst.Buffer``, as far as a probe uses it: its hash is its address."""
 
 
 class RecordedPyds:
-    """Stands in for ``pyds`` over batches that were recorded or made up.
+    """Replaces ``pyds`` for recorded or made-up batches.
 
-    It has the attributes and functions of pyds that `DeepStreamReader` and `DeepStreamFeed` use, and as their real
-    counterparts they need the casts, and have memory of their own behind their pointers. It shows that everything up to
-    the binding works; it says nothing of NVIDIA's own code.
+    It has the attributes and functions of pyds that `DeepStreamReader` and `DeepStreamFeed` use. As in pyds, pointers
+    need casts and point to their own memory. It can test everything except NVIDIA's own code.
 
     ::
 
@@ -87,44 +86,44 @@ class RecordedPyds:
         half: bool = False,
         on_host: bool = True,
     ) -> Any:
-        """The ``NvDsBatchMeta`` of some frames.
+        """Return the ``NvDsBatchMeta`` of frames.
 
         Args:
-            frames: Those of each source in order.
-            embeddings: What is to carry the objects' embeddings.
-            gie_id: Of a secondary nvinfer: its ``gie-unique-id``.
-            layer: Of a secondary nvinfer: the name of its output layer.
-            half: Of a secondary nvinfer: whether its output is FP16.
-            on_host: Whether the embeddings are in the host's memory too.
+            frames: The frames; those of each source in order.
+            embeddings: The element that carries the objects' embeddings.
+            gie_id: ``gie-unique-id`` of a secondary nvinfer.
+            layer: Name of its output layer.
+            half: Whether its output is FP16.
+            on_host: Whether the embeddings are in the host's memory as well.
         """
 
-        def user(one: DeepStreamObject) -> list[Any]:
+        def user_metas(one: DeepStreamObject) -> list[Any]:
             if one.embedding is None or embeddings == "none":
                 return []
             if embeddings == "tracker":
                 return [_tracker_meta(one.embedding, on_host=on_host)]
             return [_tensor_meta(one.embedding, gie_id, layer, half=half, on_host=on_host)]
 
-        return SimpleNamespace(frame_meta_list=_list([_frame_meta(frame, user) for frame in frames]))
+        return SimpleNamespace(frame_meta_list=_as_glist([_frame_meta(frame, user_metas) for frame in frames]))
 
     def buffer(self, batch_meta: Any) -> Any:
-        """A stand-in for the ``Gst.Buffer`` that carries a batch; `gst_buffer_get_nvds_batch_meta` finds it."""
+        """Return a replacement for the ``Gst.Buffer`` of a batch, for `gst_buffer_get_nvds_batch_meta`."""
         buffer = _Buffer()
         self._batches[hash(buffer)] = (buffer, batch_meta)
         return buffer
 
     def gst_buffer_get_nvds_batch_meta(self, address: int) -> Any:
-        """The batch of a buffer, given by its hash; None if it carries none."""
+        """Return the batch of a buffer, given by the buffer's hash; None if it has none."""
         return self._batches.get(address, (None, None))[1]
 
     @staticmethod
     def get_ptr(pointer: Any) -> int:
-        """The address that a pointer holds."""
+        """Return the address in a pointer."""
         return int(pointer._address)
 
     @staticmethod
-    def get_nvds_LayerInfo(tensor: Any, number: int) -> Any:  # noqa: N802 - so it is called
-        """One output layer, with the host's buffer put into it."""
+    def get_nvds_LayerInfo(tensor: Any, number: int) -> Any:  # noqa: N802 - the name in pyds
+        """Return one output layer, with the host's buffer in it."""
         layer = tensor._layers[number]
         layer.buffer = tensor._host[number]
         return layer
@@ -136,7 +135,7 @@ def _cast(pointer: Any) -> Any:
     return pointer._target
 
 
-def _list(items: Sequence[Any]) -> _Node | None:
+def _as_glist(items: Sequence[Any]) -> _Node | None:
     node = None
     for item in reversed(items):
         node = _Node(_Pointer(item), node)
@@ -154,7 +153,7 @@ def _frame_meta(frame: DeepStreamFrame, user: Callable[[DeepStreamObject], list[
         source_frame_width=frame.size[0],
         source_frame_height=frame.size[1],
         num_obj_meta=len(frame.objects),
-        obj_meta_list=_list([_object_meta(one, user(one)) for one in frame.objects]),
+        obj_meta_list=_as_glist([_object_meta(one, user(one)) for one in frame.objects]),
     )
 
 
@@ -168,7 +167,7 @@ def _object_meta(one: DeepStreamObject, user: list[Any]) -> Any:
         tracker_confidence=one.tracker_confidence,
         rect_params=SimpleNamespace(left=x1, top=y1, width=x2 - x1, height=y2 - y1),
         text_params=SimpleNamespace(display_text=f"{one.label} {one.object_id}"),
-        obj_user_meta_list=_list(user),
+        obj_user_meta_list=_as_glist(user),
     )
 
 
@@ -198,5 +197,5 @@ def _tracker_meta(embedding: Any, *, on_host: bool) -> Any:
     values = np.asarray(embedding, np.float32)
     memory = ctypes.create_string_buffer(values.tobytes(), values.nbytes)
     reid = ObjReid(values.size, ctypes.addressof(memory) if on_host else None, None)
-    # The pointer keeps both alive, as the pipeline's pool does.
+    # The pointer keeps both alive, like the pipeline's pool.
     return _user_meta(_MetaType.NVDS_TRACKER_OBJ_REID_META, _Pointer((reid, memory), ctypes.addressof(reid)))

@@ -1,7 +1,7 @@
-"""Reading MOTChallenge text: ground truth, detections and results, one box a line.
+"""Read MOTChallenge text: ground truth, detections and results, with one box in each line.
 
-Frames count from 1 in these files and from 0 everywhere in gtrack: they are shifted here, and nowhere else.
-Pixel coordinates are taken as they are, as TrackEval takes them.
+These files count frames from 1, gtrack counts from 0. Frame numbers are converted in this module, and nowhere else.
+Pixel coordinates are not changed, as in TrackEval.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.errors import MotTextError
+from tracking.errors import MotTextError, error_line
 
 __all__ = ["MAX_FRAME", "MotRows", "MotSequence", "find_mot_sequence", "read_mot"]
 
@@ -34,12 +34,11 @@ class MotRows:
         lines: (N,) int64, 1-based line numbers.
         frames: (N,) int64, 0-based.
         ids: (N,) int64; -1 in files of detections.
-        ltwh: (N, 4) float64: left, top, width, height in pixels, finite, no side below 0.
-        confidences: (N,) float64: the seventh column, 1 where there is none. In ground truth 0 marks a row
-            that does not count.
-        classes: (N,) int64: the eighth column, -1 where there is none or it is no whole number.
+        ltwh: (N, 4) float64: left, top, width, height in pixels; finite, no side below 0.
+        confidences: (N,) float64: the seventh column, 1 if it is missing. In ground truth, 0 marks a row to ignore.
+        classes: (N,) int64: the eighth column, -1 if it is missing or not an integer.
         visibility: (N,) float64 in [0, 1]: the ninth column if `classed`, else 1.
-        classed: Whether the eighth column holds classes as in MOT16 and later. MOT15 has world coordinates there.
+        classed: Whether the eighth column holds classes, as in MOT16 and later. In MOT15 it is a world coordinate.
     """
 
     path: str
@@ -57,20 +56,20 @@ class MotRows:
 
     @property
     def xyxy(self) -> NDArray[np.float64]:
-        """(N, 4) float64: the boxes' corners."""
+        """(N, 4) float64: the boxes as xyxy."""
         return np.concatenate([self.ltwh[:, :2], self.ltwh[:, :2] + self.ltwh[:, 2:]], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
 class MotSequence:
-    """Where a sequence's file is, and what ``seqinfo.ini`` says; None for what it does not say.
+    """The file of a sequence, and the facts in ``seqinfo.ini``; None for facts that it does not state.
 
     Attributes:
         name: Name of the sequence, for messages.
         file: The text file.
         frame_count: Number of frames.
         fps: Frames per second.
-        width, height: Pixels.
+        width, height: Size of the frames in pixels.
     """
 
     name: str
@@ -82,33 +81,33 @@ class MotSequence:
 
 
 def find_mot_sequence(path: str | os.PathLike[str], part: str) -> MotSequence:
-    """Find a MOTChallenge file, and the facts beside it.
+    """Find a MOTChallenge file, and read the facts about its sequence.
 
     Args:
         path: A text file, or a sequence folder (with ``gt/gt.txt``, ``det/det.txt``, ``seqinfo.ini``).
-        part: ``"gt"`` or ``"det"``: which of them.
+        part: ``"gt"`` or ``"det"``: the file to find.
 
     Raises:
         MotTextError: There is no such file or folder, or ``seqinfo.ini`` is damaged.
     """
-    place = Path(path)
-    if place.is_dir():
-        file = place / part / f"{part}.txt"
+    location = Path(path)
+    if location.is_dir():
+        file = location / part / f"{part}.txt"
         if not file.is_file():
             raise MotTextError(
-                f"{place}: expected a MOTChallenge sequence with {part}/{part}.txt in it.",
+                f"{location}: expected the folder of a MOTChallenge sequence, with {part}/{part}.txt in it.",
                 hint=f"Give the sequence's folder, or the {part}.txt itself.",
             )
-        folder = place
+        folder = location
     else:
-        if not place.is_file():
+        if not location.is_file():
             raise MotTextError(
-                f"{place}: there is no such file.", hint=f"Give a MOTChallenge {part}.txt, or a sequence's folder."
+                f"{location}: there is no such file.", hint=f"Give a MOTChallenge {part}.txt, or a sequence's folder."
             )
-        file = place
-        folder = place.parent.parent if place.parent.name == part else place.parent
+        file = location
+        folder = location.parent.parent if location.parent.name == part else location.parent
     facts = _sequence_facts(folder / "seqinfo.ini")
-    name = facts.get("name") or (folder.name if place.is_dir() or place.parent.name == part else file.stem)
+    name = facts.get("name") or (folder.name if location.is_dir() or location.parent.name == part else file.stem)
 
     def number(key: str) -> float | None:
         if key not in facts:
@@ -133,29 +132,29 @@ def find_mot_sequence(path: str | os.PathLike[str], part: str) -> MotSequence:
 
 
 def _sequence_facts(file: Path) -> dict[str, str]:
+    """Read the section ``[Sequence]`` of a ``seqinfo.ini``; empty if there is no such file."""
     if not file.is_file():
         return {}
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(file.read_text(encoding="utf-8-sig"))
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise MotTextError(f"{file}: cannot be read: {reason}.", hint="Correct it, or remove it.") from error
+        raise MotTextError(f"{file}: cannot be read: {error_line(error)}.", hint="Correct it, or remove it.") from error
     return dict(parser["Sequence"]) if parser.has_section("Sequence") else {}
 
 
 def read_mot(path: str | os.PathLike[str], *, unique_ids: bool = True) -> MotRows:
     """Read a MOTChallenge text file: ``frame, id, left, top, width, height[, confidence, class, visibility]``.
 
-    Columns stand between commas or white space; empty lines and lines that start with ``#`` are left out.
-    Rows may be in any order. An empty file is a file without a box.
+    Columns are separated by commas or white space. Empty lines and lines that start with ``#`` are ignored. Rows may be
+    in any order. A file without rows is valid.
 
     Args:
         path: The file.
-        unique_ids: Refuse an id that a frame has twice. False for detections, whose ids are all -1.
+        unique_ids: Raise an error if a frame has an id twice. False for detections, whose ids are all -1.
 
     Raises:
-        MotTextError: The file cannot be read, or a line is not such a row; names the line.
+        MotTextError: The file cannot be read, or a line is not a valid row; names the line.
     """
     file = Path(path)
     try:
@@ -172,11 +171,11 @@ def read_mot(path: str | os.PathLike[str], *, unique_ids: bool = True) -> MotRow
         line = line.strip()
         if not line or line.startswith("#"):
             continue
-        row = _row(line, file, number)
+        row = _parse_row(line, file, number)
         if unique_ids and (first := seen.setdefault((int(row[0]), int(row[1])), number)) != number:
             raise MotTextError(
                 f"{file}, line {number}: frame {row[0]:g} has id {row[1]:g} already, in line {first}.",
-                hint="An id stands for one object, so it can be once in a frame.",
+                hint="An id is for one object, so it may occur once in a frame.",
             )
         classed = classed and _is_classed(row)
         lines.append(number)
@@ -198,13 +197,19 @@ def read_mot(path: str | os.PathLike[str], *, unique_ids: bool = True) -> MotRow
 
 
 def _is_classed(row: list[float]) -> bool:
-    """Whether the columns behind the seventh can be a class and a visibility."""
+    """Whether the columns after the seventh can be a class and a visibility."""
     if len(row) < 8 or row[7] not in range(1, _LAST_CLASS + 1):
         return False
     return len(row) < 9 or 0 <= row[8] <= 1
 
 
-def _row(line: str, file: Path, number: int) -> list[float]:
+def _parse_row(line: str, file: Path, number: int) -> list[float]:
+    """Parse one line.
+
+    Raises:
+        MotTextError: It is not a valid row.
+    """
+
     def fail(problem: str, hint: str | None = None) -> NoReturn:
         raise MotTextError(f"{file}, line {number}: {problem}.", hint=hint)
 
@@ -214,7 +219,7 @@ def _row(line: str, file: Path, number: int) -> list[float]:
     if len(words) < 6:
         fail(
             f"expected at least 6 numbers (frame, id, left, top, width, height), found {len(words)} in {line[:60]!r}",
-            "Expected MOTChallenge text, one box a line.",
+            "Give a MOTChallenge text file, with one box in each line.",
         )
     row: list[float] = []
     for column, word in enumerate(words):
@@ -228,9 +233,9 @@ def _row(line: str, file: Path, number: int) -> list[float]:
         row.append(value)
     if row[0] != int(row[0]) or not 1 <= row[0] <= MAX_FRAME:
         hint = "MOTChallenge counts frames from 1; add 1 to every frame." if row[0] == 0 else None
-        fail(f"expected a whole frame number from 1 on, found {words[0]}", hint)
+        fail(f"expected an integer frame number of at least 1, found {words[0]}", hint)
     if row[1] != int(row[1]) or abs(row[1]) > MAX_FRAME:
-        fail(f"expected a whole number as id, found {words[1]}")
+        fail(f"expected an integer id, found {words[1]}")
     if row[4] < 0 or row[5] < 0:
         fail(f"expected a width and a height of at least 0, found {words[4]} and {words[5]}")
     return row

@@ -1,7 +1,7 @@
-"""Detectors: what finds people (and whatever else) in a frame, so that a bare video is enough.
+"""Detectors: they find people and other objects in frames, so that a video needs no file of detections.
 
-`load_detector` makes one of a file or a name; anything that has the methods of `Detector` is one. Importing
-this package is cheap: OpenCV, ONNX Runtime and Ultralytics are loaded where they are used.
+`load_detector` loads one from a file or a name. Any object with the methods of `Detector` is a detector. Importing this
+package is fast: OpenCV, ONNX Runtime and Ultralytics are imported when they are used.
 """
 
 import lazy_loader

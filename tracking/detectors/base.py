@@ -1,4 +1,4 @@
-"""What a detector is, and what shapes one."""
+"""The interface of detectors, their options, and what they share: timing and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from tracking.errors import OptionError
 
-__all__ = ["NETWORK_NMS_IOU", "Detector", "DetectorOptions", "Family", "StageSeconds", "keep_best", "within"]
+__all__ = ["NETWORK_NMS_IOU", "Detector", "DetectorOptions", "Family", "StageSeconds", "clip_rows", "suppress_overlaps"]
 
 Family = Literal["auto", "yolox", "yolov5", "yolov8", "end2end"]
-"""Forms of a network's output; see `tracking.detectors.decode`."""
+"""Families of output layouts; see `tracking.detectors.decode`."""
 
 NETWORK_NMS_IOU = 0.5
-"""What networks are suppressed with unless asked otherwise."""
+"""Default IoU threshold of non-maximum suppression for networks."""
 
 _MIN_SIDE = 1.0
+"""Smallest side of a box in pixels, after clipping."""
 
-_CANDIDATES = 3000
+_MAX_CANDIDATES = 3000
+"""Maximum number of boxes that enter non-maximum suppression."""
 
 
 @runtime_checkable
@@ -33,23 +35,23 @@ class Detector(Protocol):
 
     @property
     def class_names(self) -> Mapping[int, str]:
-        """Names by class id, as far as they are known."""
+        """Class id to name, as far as names are known."""
         ...
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What det-v1 says of its ``detector``; JSON types."""
+        """The value of ``detector`` in det-v1, of JSON types."""
         ...
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """Find objects.
+        """Find objects in frames.
 
         Args:
-            frames: Any number of (H, W, 3) uint8 BGR of one size; not changed.
+            frames: Any number of (H, W, 3) uint8 BGR images of one size; they are not changed.
 
         Returns:
-            For each frame (N, 6) floats: x1, y1, x2, y2 in pixels of the frame, the score in [0, 1], and the
-            class id; best scores first.
+            For each frame (N, 6) float32: x1, y1, x2, y2 in pixels of the frame, the score in [0, 1], and the class
+            id; best scores first.
 
         Raises:
             DetectorError: The model failed.
@@ -59,24 +61,23 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DetectorOptions:
-    """Which detector, and how it is to run.
+    """Options of a detector.
 
     Attributes:
-        weights: ``builtin``, or a file: ``.onnx``, or ``.pt`` of Ultralytics; a bare name is looked up in `models_dir`.
-        score_threshold: Lowest score that is kept, in (0, 1]. Trackers make use of weak detections, so it is low.
-        nms_iou: IoU from which the weaker of two boxes of a class is dropped, in (0, 1]; None: 0.5, and 0.3 for
-            ``builtin``, which finds people at several sizes. Networks that do that themselves (end to end) are
-            left as they are.
+        weights: ``builtin``, an ``.onnx`` file, or a ``.pt`` file of Ultralytics; bare names are found in `models_dir`.
+        score_threshold: Lowest score that is kept, in (0, 1]. It is low because trackers use weak detections as well.
+        nms_iou: IoU threshold of non-maximum suppression in each class, in (0, 1]; None for 0.5, or 0.3 for
+            ``builtin``, which finds one person at several sizes. End-to-end networks do it themselves and ignore this.
         classes: Class ids to detect; None for all.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, an index, or ``mps``.
-        half: FP16, for Ultralytics weights on a GPU; an ONNX model's precision is in its file.
-        batch_size: Frames per inference, where the model allows it.
-        image_size: Pixels of the network's square input, where the model leaves it open; of the longer side of
-            the frame for ``builtin``. None: what the model says, else 640 (``builtin``: 1152).
-        threads: CPU threads; None: the cores, at most 4.
-        family: Form of an ONNX model's output, where ``auto`` guesses wrong.
-        class_names: Names by class id, for a model that knows none.
-        models_dir: Where bare names are looked up.
+        half: Compute in FP16, for Ultralytics weights on a GPU; an ONNX model's precision is in its file.
+        batch_size: Frames per inference, if the model allows it.
+        image_size: Side of the network's square input in pixels, if the model does not fix it; for ``builtin``, the
+            longer side of the scaled frame. None for the model's own size, else 640 (``builtin``: 1152).
+        threads: CPU threads; None for the number of cores, at most 4.
+        family: Family of an ONNX model's output, if ``auto`` does not recognise it.
+        class_names: Class id to name, for a model without names.
+        models_dir: Folder in which bare names are looked up.
     """
 
     weights: str | Path = "builtin"
@@ -93,32 +94,34 @@ class DetectorOptions:
     models_dir: str | Path = "models"
 
     def validate(self) -> None:
-        """Check values before a model is loaded.
+        """Check the values before a model is loaded.
 
         Raises:
-            OptionError: One that makes no sense.
+            OptionError: A value is out of its range.
         """
-        for name, value in (("--score-threshold", self.score_threshold), ("--nms-iou", self.nms_iou)):
+        for name, value in (("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)):
             if value is not None and not 0.0 < value <= 1.0:
-                raise OptionError(f"{name} must be above 0 and at most 1, got {value}.")
+                raise OptionError(f"`{name}` must be above 0 and at most 1, got {value}.", field=name)
         if self.batch_size < 1:
-            raise OptionError(f"--batch-size must be at least 1, got {self.batch_size}.")
+            raise OptionError(f"`batch_size` must be at least 1, got {self.batch_size}.", field="batch_size")
         if self.image_size is not None and not 32 <= self.image_size <= 8192:
-            raise OptionError(f"--image-size must be 32 to 8192 pixels, got {self.image_size}.")
+            raise OptionError(f"`image_size` must be 32 to 8192 pixels, got {self.image_size}.", field="image_size")
         if self.family not in get_args(Family):
-            raise OptionError(f"--family must be one of {', '.join(get_args(Family))}, got {self.family!r}.")
+            raise OptionError(
+                f"`family` must be one of {', '.join(get_args(Family))}, got {self.family!r}.", field="family"
+            )
         if self.classes is not None and not self.classes:
-            raise OptionError("--classes names no class.")
+            raise OptionError("`classes` must name at least one class, or be None for all.", field="classes")
 
 
 @dataclass(slots=True)
 class StageSeconds:
-    """CPU seconds of a detector's stages so far, over all threads of the process.
+    """CPU seconds spent in the stages of a detector so far, in all threads of the process.
 
     Attributes:
-        pre: Resizing and arranging pixels.
-        inference: The network itself.
-        post: Decoding its output, non-maximum suppression.
+        pre: Preparing the input.
+        inference: Running the network.
+        post: Decoding its output, and non-maximum suppression.
     """
 
     pre: float = 0.0
@@ -127,7 +130,7 @@ class StageSeconds:
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Add what the block costs to a stage."""
+        """Add the CPU seconds of a ``with`` block to a stage."""
         started = time.process_time()
         try:
             yield
@@ -135,41 +138,41 @@ class StageSeconds:
             setattr(self, stage, getattr(self, stage) + time.process_time() - started)
 
 
-def keep_best(
+def suppress_overlaps(
     boxes: NDArray[np.floating[Any]],
     scores: NDArray[np.floating[Any]],
     classes: NDArray[np.integer[Any]],
     *,
     nms_iou: float | None,
-    most: int = 300,
+    limit: int = 300,
 ) -> NDArray[np.float32]:
-    """Non-maximum suppression, class by class.
+    """Return the best boxes after non-maximum suppression in each class.
 
     Args:
         boxes: (N, 4) xyxy.
-        scores: (N,).
-        classes: (N,).
-        nms_iou: IoU from which the weaker of two boxes goes; None to suppress nothing.
-        most: Most rows to return.
+        scores: (N,) scores.
+        classes: (N,) class ids.
+        nms_iou: IoU from which the weaker of two boxes is dropped; None for no suppression.
+        limit: Maximum number of rows to return.
 
     Returns:
-        (M, 6) as `Detector.detect` says, best first.
+        (M, 6) rows as of `Detector.detect`, best first.
     """
     import cv2
 
-    order = np.argsort(-scores, kind="stable")[:_CANDIDATES]
+    order = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
     if nms_iou is not None and len(order) > 1:
         corner = np.hstack([boxes[order, :2], boxes[order, 2:] - boxes[order, :2]]).astype(np.float64)
         rows = corner.tolist(), scores[order].astype(np.float32).tolist(), classes[order].astype(int).tolist()
         kept = cv2.dnn.NMSBoxesBatched(*rows, 0.0, nms_iou)
-        # Returned class by class; the order by score is ours.
+        # OpenCV returns them class by class; restore the order by score.
         order = order[np.sort(np.asarray(kept, np.int64).ravel())]
-    order = order[:most]
+    order = order[:limit]
     return np.hstack([boxes[order], scores[order, None], classes[order, None]]).astype(np.float32)
 
 
-def within(rows: NDArray[np.float32], frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Rows as of `Detector.detect`, clipped to the frame; what is thinner than a pixel there shows nothing."""
+def clip_rows(rows: NDArray[np.float32], frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Clip rows, as of `Detector.detect`, to the frame. Boxes less than a pixel wide or high after that are dropped."""
     height, width = frame.shape[:2]
     rows[:, :4] = np.clip(rows[:, :4], 0.0, [width, height, width, height])
     return rows[((rows[:, 2:4] - rows[:, :2]) >= _MIN_SIDE).all(axis=1)]

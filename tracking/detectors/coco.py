@@ -1,4 +1,4 @@
-"""The 80 classes of COCO by their usual ids, for models of 80 classes that carry no names."""
+"""The 80 classes of COCO in their usual order, for models with 80 classes and no names."""
 
 from __future__ import annotations
 

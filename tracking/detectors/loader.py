@@ -1,4 +1,4 @@
-"""A detector from a file or a name."""
+"""Load a detector from a file or by name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SUFFIXES = (".onnx", ".pt")
 
 
 def available_detectors() -> list[tuple[str, str]]:
-    """What ``--detect`` and ``--weights`` take, each with what it is."""
+    """Return the values for ``--detect`` and ``--weights``, each with a description."""
     installed = "" if find_spec("ultralytics") else "; needs: pip install ultralytics"
     return [
         ("builtin", "OpenCV's people detector (HOG), needs no file"),
-        ("FILE.onnx", "YOLO (v5, v8 to v12, end to end) or YOLOX, run by ONNX Runtime"),
+        ("FILE.onnx", "YOLO (v5, v8 to v12, end-to-end) or YOLOX, run by ONNX Runtime"),
         ("FILE.pt", f"Ultralytics weights{installed}"),
     ]
 
@@ -29,40 +29,45 @@ def load_detector(options: DetectorOptions, *, notify: Callable[[str], None] | N
     """Load a detector.
 
     Args:
-        options: Which one, and how to run it.
-        notify: Takes one-line messages for the user.
+        options: The detector and its options.
+        notify: Called with one-line messages for the user.
 
     Raises:
-        OptionError: Options that make no sense, or classes that the model does not know.
-        DetectorError: The file is not there, is no detector, or cannot run here.
+        OptionError: An option is out of its range, or the model does not have a class that was asked for.
+        DetectorError: The file does not exist, is not a detector, or cannot run on this machine.
     """
     options.validate()
     if str(options.weights) == "builtin":
         from tracking.detectors.opencv_people import OpenCvPeople
 
         return OpenCvPeople(options)
-    path = _find(options)
+    path = _find_weights(options)
     if path.suffix.lower() == ".onnx":
         from tracking.detectors.onnx_detector import OnnxDetector
 
         onnx = OnnxDetector(path, options)
-        _tell(onnx.notices, notify)
+        _forward(onnx.notices, notify)
         return onnx
     from tracking.detectors.ultralytics_detector import UltralyticsDetector
 
     ultralytics = UltralyticsDetector(path, options)
-    _tell(ultralytics.notices, notify)
+    _forward(ultralytics.notices, notify)
     return ultralytics
 
 
-def _tell(notices: list[str], notify: Callable[[str], None] | None) -> None:
+def _forward(notices: list[str], notify: Callable[[str], None] | None) -> None:
+    """Pass a detector's notices on to the user."""
     for notice in notices:
         if notify is not None:
             notify(notice)
 
 
-def _find(options: DetectorOptions) -> Path:
-    """The file that a path or a bare name means."""
+def _find_weights(options: DetectorOptions) -> Path:
+    """Return the file for a path or a bare name.
+
+    Raises:
+        DetectorError: There is no such file, or it is not of a known format.
+    """
     path, models_dir = Path(options.weights).expanduser(), Path(options.models_dir)
     candidates = [path]
     if path.parent == Path():

@@ -1,16 +1,16 @@
-"""YOLO and YOLOX networks in ONNX, run by ONNX Runtime itself."""
+"""YOLO and YOLOX networks in ONNX, run by ONNX Runtime."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, Family, StageSeconds, keep_best, within
+from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, Family, StageSeconds, clip_rows, suppress_overlaps
 from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import decode, recognise
 from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
@@ -20,16 +20,24 @@ from tracking.reid.onnx_embedder import choose_providers, open_session
 __all__ = ["OnnxDetector"]
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-_PAD = 114
+_PADDING_GREY = 114
 _DEFAULT_SIZE = 640
-_FAR = 1e5
-_BESIDE_BOXES = frozenset({"segment", "pose"})
-"""Tasks whose outputs have more columns than boxes need: mask coefficients, keypoints."""
-_Place = tuple[float, float, float, float]
+_MAX_COORDINATE = 1e5
+_TASKS_WITH_BOXES = frozenset({"segment", "pose"})
+"""Tasks whose outputs have columns after those of the boxes: mask coefficients, keypoints."""
+
+
+class _Letterbox(NamedTuple):
+    """Place of a scaled frame in the network's input: its scales, and its upper left corner in pixels."""
+
+    scale_x: float
+    scale_y: float
+    left: float
+    top: float
 
 
 def _literal(text: str | None) -> Any:
-    """A value that Ultralytics wrote into the metadata as Python text; None where it is none."""
+    """Return a value that Ultralytics wrote to the metadata as a Python literal; None if it is not a literal."""
     try:
         return None if text is None else ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -39,21 +47,21 @@ def _literal(text: str | None) -> Any:
 class OnnxDetector:
     """An ``.onnx`` detector: one input [B, 3, H, W] of float32 or float16, and an output that `recognise` knows.
 
-    Names, size and task are read from the file's metadata where Ultralytics exported it. A run on a grey image
-    at loading tells the form of the output, and that the model works at all.
+    Names, size and task are read from the file's metadata if Ultralytics exported it. A run on a grey image at loading
+    shows the layout of the output, and whether the model works.
 
     Args:
         weights: The file.
-        options: How to run it.
+        options: Its options.
 
     Raises:
-        DetectorError: No ONNX model, a device that is not there, or an input or output of another form.
-        OptionError: A class that the model does not know.
+        DetectorError: The file is not an ONNX model, the device does not exist, or an input or output has another form.
+        OptionError: The model does not have a class that was asked for.
 
     Attributes:
-        seconds: What the stages cost so far.
-        notices: What the user should know, one sentence each.
-        layout: How the output is read.
+        seconds: CPU seconds of its stages so far.
+        notices: Sentences for the user.
+        layout: Layout of its output.
     """
 
     def __init__(self, weights: Path, options: DetectorOptions) -> None:
@@ -72,22 +80,22 @@ class OnnxDetector:
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise DetectorError(
                 f"{weights}: ONNX Runtime cannot load it: {error_line(error)}",
-                hint="It is damaged, is no ONNX model, or needs a newer onnxruntime.",
+                hint="It is damaged, is not an ONNX model, or needs a newer onnxruntime.",
             ) from error
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DetectorError(
-                f"device {device}: ONNX Runtime's CUDA provider does not start",
+                f"device {device}: ONNX Runtime's CUDA provider cannot start",
                 hint="Install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use device cpu.",
             )
         self._device = str(device)
         inputs = self._session.get_inputs()
-        # A dynamic dimension is a name, or None.
+        # A dynamic dimension is a string, or None.
         shape = [size if isinstance(size, int) else 0 for size in inputs[0].shape]
         if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (0, 3) or inputs[0].type not in _DTYPES:
             found = "; ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
             raise DetectorError(f"{weights}: expected one input [B, 3, H, W] of float32 or float16, found {found}.")
         self._input, self._dtype = inputs[0].name, _DTYPES[inputs[0].type]
-        # Segmentation models have their masks in another output, of four dimensions.
+        # Segmentation models have their masks in another output, with four dimensions.
         outputs = self._session.get_outputs()
         self._output = next((item.name for item in outputs if len(item.shape) == 3), outputs[0].name)
         self._fixed_batch = shape[0]
@@ -98,13 +106,13 @@ class OnnxDetector:
         if isinstance(names, (list, tuple)):
             names = dict(enumerate(names))
         stated = {int(k): str(v) for k, v in names.items()} if isinstance(names, dict) else {}
-        sample = self._run(np.full((self._fixed_batch or 1, 3, *self._size), _PAD / 255, self._dtype))
+        sample = self._run(np.full((self._fixed_batch or 1, 3, *self._size), _PADDING_GREY / 255, self._dtype))
         self.layout = recognise(
             sample,
             self._size,
             class_count=len(stated) or None,
             family=self._family(metadata),
-            more_columns=metadata.get("task") in _BESIDE_BOXES,
+            more_columns=metadata.get("task") in _TASKS_WITH_BOXES,
             what=str(weights),
         )
         self._nms_iou = None if self.layout.family == "end2end" else options.nms_iou or NETWORK_NMS_IOU
@@ -113,45 +121,50 @@ class OnnxDetector:
         self.class_names: Mapping[int, str] = {**stated, **options.class_names}
         self._check_classes()
         if options.half:
-            self.notices.append(f"--half has no effect on {weights.name}: an ONNX model's precision is in its file.")
+            self.notices.append(f"`half` has no effect on {weights.name}: an ONNX model's precision is in its file.")
         if self._fixed_batch == 1 and options.batch_size > 1:
-            self.notices.append(f"{weights.name} takes one frame at a time; --batch-size is not used.")
+            self.notices.append(f"{weights.name} takes one frame at a time; `batch_size` is not used.")
 
     def _input_size(self, height: int, width: int, stated: object) -> tuple[int, int]:
-        asked = self._options.image_size
+        """Return the size of the input: the model's fixed size, else the option's, else the metadata's, else 640."""
+        requested = self._options.image_size
         if height and width:
-            if asked is not None and (asked, asked) != (height, width):
+            if requested is not None and (requested, requested) != (height, width):
                 self.notices.append(
-                    f"--image-size has no effect on {self._weights.name}: its input is {height} x {width} pixels."
+                    f"`image_size` has no effect on {self._weights.name}: its input is {height} x {width} pixels."
                 )
             return height, width
-        if asked is None and isinstance(stated, (list, tuple)) and len(stated) == 2:
+        if requested is None and isinstance(stated, (list, tuple)) and len(stated) == 2:
             return int(stated[0]), int(stated[1])
-        side = asked or (stated if isinstance(stated, int) else _DEFAULT_SIZE)
-        # Grids of networks are made of whole cells of 32 pixels.
+        side = requested or (stated if isinstance(stated, int) else _DEFAULT_SIZE)
+        # The grid of a network has whole cells of 32 pixels.
         side = -(-side // 32) * 32
         return height or side, width or side
 
     def _family(self, metadata: Mapping[str, str]) -> Family:
-        """What was asked for; else the end-to-end form where the exporter noted that the file suppresses by itself."""
+        """Return the family that was asked for; for ``auto``, ``end2end`` if the metadata states that NMS is inside."""
         arguments = _literal(metadata.get("args"))
-        suppresses = _literal(metadata.get("end2end")) is True or (
+        has_nms = _literal(metadata.get("end2end")) is True or (
             isinstance(arguments, dict) and arguments.get("nms") is True
         )
-        return "end2end" if suppresses and self._options.family == "auto" else self._options.family
+        return "end2end" if has_nms and self._options.family == "auto" else self._options.family
 
     def _check_task(self, task: str | None) -> None:
-        if task in _BESIDE_BOXES:
-            self.notices.append(f"{self._weights.name} is a {task} model; its boxes alone are used.")
+        """Check that the model's task gives boxes."""
+        if task in _TASKS_WITH_BOXES:
+            self.notices.append(f"{self._weights.name} is a {task} model; only its boxes are used.")
         elif task not in (None, "detect"):
             raise DetectorError(f"{self._weights}: expected a model that detects, found one for {task!r}.")
 
     def _check_classes(self) -> None:
+        """Check that the model has the classes that were asked for."""
         known = self.layout.classes or len(self.class_names)
         missing = [c for c in self._options.classes or () if known and not 0 <= c < known and c not in self.class_names]
         if missing:
             raise OptionError(
-                f"--classes: {self._weights.name} has no class {', '.join(map(str, missing))}; it has 0 to {known - 1}."
+                f"`classes`: {self._weights.name} has no class {', '.join(map(str, missing))}; "
+                f"it has 0 to {known - 1}.",
+                field="classes",
             )
 
     @property
@@ -185,21 +198,21 @@ class OnnxDetector:
         for first in range(0, len(frames), step):
             part = frames[first : first + step]
             with self.seconds.measure("pre"):
-                # A fixed batch is filled up with black.
+                # A fixed batch is filled up with black images.
                 batch = np.zeros((self._fixed_batch or len(part), 3, *self._size), np.float32)
-                places = [self._letterbox(frame, batch[i]) for i, frame in enumerate(part)]
+                letterboxes = [self._letterbox(frame, batch[i]) for i, frame in enumerate(part)]
                 blob = batch.astype(self._dtype, copy=False)
             with self.seconds.measure("inference"):
                 output = self._run(blob)
             with self.seconds.measure("post"):
                 found += [
-                    self._read(output[i], frame, place)
-                    for i, (frame, place) in enumerate(zip(part, places, strict=True))
+                    self._decode(output[i], frame, letterbox)
+                    for i, (frame, letterbox) in enumerate(zip(part, letterboxes, strict=True))
                 ]
         return found
 
-    def _letterbox(self, frame: NDArray[np.uint8], target: NDArray[np.float32]) -> _Place:
-        """Fit a frame into the network's input; returns its scales across and down, and where its corner is."""
+    def _letterbox(self, frame: NDArray[np.uint8], target: NDArray[np.float32]) -> _Letterbox:
+        """Scale a frame into the network's input `target`, keeping its aspect ratio. Return its place there."""
         import cv2
 
         height, width = self._size
@@ -222,14 +235,19 @@ class OnnxDetector:
             left,
             width - size[0] - left,
             cv2.BORDER_CONSTANT,
-            value=(_PAD, _PAD, _PAD),
+            value=(_PADDING_GREY, _PADDING_GREY, _PADDING_GREY),
         )
         # YOLOX was trained on BGR from 0 to 255, the others on RGB from 0 to 1.
         target[:] = cv2.dnn.blobFromImage(canvas, 1.0 if yolox else 1 / 255.0, swapRB=not yolox)[0]
-        # Whole pixels: the two scales differ a little, and boxes at the far edge would be off by as much.
-        return size[0] / frame.shape[1], size[1] / frame.shape[0], float(left), float(top)
+        # Sizes are whole pixels, so the scales differ slightly. With one scale, boxes at the far edge would be shifted.
+        return _Letterbox(size[0] / frame.shape[1], size[1] / frame.shape[0], float(left), float(top))
 
     def _run(self, blob: NDArray[Any]) -> NDArray[np.floating[Any]]:
+        """Return the network's output for a batch.
+
+        Raises:
+            DetectorError: ONNX Runtime failed.
+        """
         try:
             results: list[NDArray[np.floating[Any]]] = self._session.run([self._output], {self._input: blob})
         except Exception as error:  # ONNX Runtime's errors have no common base.
@@ -238,19 +256,24 @@ class OnnxDetector:
             ) from error
         return results[0]
 
-    def _read(self, output: NDArray[np.floating[Any]], frame: NDArray[np.uint8], place: _Place) -> NDArray[np.float32]:
+    def _decode(
+        self, output: NDArray[np.floating[Any]], frame: NDArray[np.uint8], letterbox: _Letterbox
+    ) -> NDArray[np.float32]:
+        """Return the detections of one frame, in its own pixels."""
         options = self._options
-        boxes, scores, kinds = decode(output, self.layout, threshold=options.score_threshold, classes=options.classes)
+        boxes, scores, class_ids = decode(
+            output, self.layout, threshold=options.score_threshold, classes=options.classes
+        )
         if np.isnan(boxes).any():
             raise DetectorError(f"{self._weights}: the network returned boxes that are not numbers.")
-        across, down, left, top = place
-        shift, scale = np.array([left, top] * 2, np.float32), np.array([across, down] * 2, np.float32)
+        shift = np.array([letterbox.left, letterbox.top] * 2, np.float32)
+        scale = np.array([letterbox.scale_x, letterbox.scale_y] * 2, np.float32)
         boxes = (boxes - shift) / scale
-        # Before they are clipped, as the networks' own tools do; a size that overflowed is cut to something finite.
-        rows = keep_best(
-            np.clip(boxes, -_FAR, _FAR),
+        # Suppression comes before clipping to the frame, as in the networks' own tools; overflowed sizes become finite.
+        rows = suppress_overlaps(
+            np.clip(boxes, -_MAX_COORDINATE, _MAX_COORDINATE),
             scores,
-            kinds,
+            class_ids,
             nms_iou=self._nms_iou,
         )
-        return within(rows, frame)
+        return clip_rows(rows, frame)

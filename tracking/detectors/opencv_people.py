@@ -1,7 +1,7 @@
 """``builtin``: OpenCV's people detector, which needs no file.
 
-HOG features and a linear SVM (Dalal and Triggs, 2005, trained on INRIA): upright people in full view, from about
-85 pixels of height in the scaled frame. It is no match for a trained network.
+It uses HOG features and a linear SVM (Dalal and Triggs, CVPR 2005, trained on INRIA), and finds upright people in full
+view from about 85 pixels of height in the scaled frame. It is far less accurate than a trained network.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detectors.base import DetectorOptions, StageSeconds, keep_best, within
+from tracking.detectors.base import DetectorOptions, StageSeconds, clip_rows, suppress_overlaps
 from tracking.errors import OptionError
 
 __all__ = ["OpenCvPeople"]
@@ -21,40 +21,42 @@ __all__ = ["OpenCvPeople"]
 _LONGER_SIDE = 1152
 _NMS_IOU = 0.3
 _PERSON = np.array([0.52, 0.8])
-"""Width and height of the person within the window, which was trained with a margin all around."""
+"""Width and height of the person as fractions of the window, which was trained with a margin on all sides."""
 _MIDDLE, _STEEPNESS = 0.5, 3.0
-"""The SVM's margin that becomes a score of 0.5, and how fast the score rises there."""
+"""Of the logistic curve from the SVM's margin to the score: the margin with score 0.5, and the steepness."""
 
 
 class OpenCvPeople:
-    """People by OpenCV's HOG detector; class 0, ``person``.
+    """Finds people with OpenCV's HOG detector; class 0, ``person``.
 
-    The score is the SVM's margin through a logistic curve, so that its usual range lies where trackers expect
-    scores; it is no probability.
+    The score is a logistic function of the SVM's margin, so that it is in the range that trackers expect. It is not a
+    probability.
 
     Args:
-        options: How to run it; `image_size` is the longer side that frames are scaled to.
+        options: Its options; `image_size` is the longer side to which frames are scaled.
 
     Raises:
-        OptionError: Classes other than 0 are asked for.
+        OptionError: Class 0 is not among the classes asked for.
 
     Attributes:
-        seconds: What the stages cost so far.
-        notices: What the user should know, one sentence each.
+        seconds: CPU seconds of its stages so far.
+        notices: Sentences for the user.
     """
 
     def __init__(self, options: DetectorOptions) -> None:
         import cv2
 
         if options.classes is not None and 0 not in options.classes:
-            raise OptionError(f"--classes: builtin knows class 0 (person) alone, got {list(options.classes)}.")
+            raise OptionError(
+                f"`classes`: builtin has only class 0 (person), got {list(options.classes)}.", field="classes"
+            )
         self._options = options
         self._side = options.image_size or _LONGER_SIDE
         self._hog = cv2.HOGDescriptor()
         detector: Any = cv2.HOGDescriptor.getDefaultPeopleDetector()
         self._hog.setSVMDetector(detector)
-        chance = min(options.score_threshold, 1 - 1e-6)
-        self._margin = _MIDDLE + math.log(chance / (1 - chance)) / _STEEPNESS
+        threshold = min(options.score_threshold, 1 - 1e-6)
+        self._margin = _MIDDLE + math.log(threshold / (1 - threshold)) / _STEEPNESS
         self.seconds = StageSeconds()
         self.notices: list[str] = []
         self.class_names: Mapping[int, str] = {0: "person", **options.class_names}
@@ -82,6 +84,7 @@ class OpenCvPeople:
         return [self._detect(frame) for frame in frames]
 
     def _detect(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the people in one frame."""
         import cv2
 
         height, width = frame.shape[:2]
@@ -89,7 +92,7 @@ class OpenCvPeople:
         with self.seconds.measure("pre"):
             size = max(1, round(width * scale)), max(1, round(height * scale))
             scaled = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
-        if size[0] < 64 or size[1] < 128:  # smaller than the window: OpenCV asserts, and there is nobody to find
+        if size[0] < 64 or size[1] < 128:  # smaller than the window: OpenCV would fail
             return np.empty((0, 6), np.float32)
         with self.seconds.measure("inference"):
             windows, margins = self._hog.detectMultiScale(
@@ -100,10 +103,10 @@ class OpenCvPeople:
             weights = np.asarray(margins, np.float64).ravel()
             middle, half = found[:, :2] + found[:, 2:] / 2, found[:, 2:] * _PERSON / 2
             scores = 1.0 / (1.0 + np.exp(-_STEEPNESS * (weights - _MIDDLE)))
-            rows = keep_best(
+            rows = suppress_overlaps(
                 np.hstack([middle - half, middle + half]),
-                np.maximum(scores, self._options.score_threshold),  # rounding at the threshold itself
+                np.maximum(scores, self._options.score_threshold),  # against rounding at the threshold
                 np.zeros(len(found), np.int64),
                 nms_iou=self._options.nms_iou or _NMS_IOU,
             )
-            return within(rows, frame)
+            return clip_rows(rows, frame)

@@ -1,4 +1,4 @@
-"""Ultralytics weights (``.pt``), run by that package where it is installed. Nothing is installed at run time."""
+"""Ultralytics weights (``.pt``), run by the Ultralytics package if it is installed. gtrack installs nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, keep_best, within
+from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, clip_rows, suppress_overlaps
 from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
 from tracking.reid.devices import parse_device, torch_device
 
@@ -21,28 +21,28 @@ __all__ = ["UltralyticsDetector"]
 class UltralyticsDetector:
     """A detector of the Ultralytics package.
 
-    Its weights are pickles, which can run code when they are loaded: use files that you trust.
+    Its weights are pickles, which can run code when they are loaded: use only files that you trust.
 
     Args:
         weights: The file.
-        options: How to run it.
+        options: Its options.
 
     Raises:
         DetectorError: The package is missing, or cannot use the file.
-        OptionError: A class that the model does not know.
+        OptionError: The model does not have a class that was asked for.
 
     Attributes:
-        seconds: What the stages cost so far.
-        notices: What the user should know, one sentence each.
+        seconds: CPU seconds of its stages so far.
+        notices: Sentences for the user.
     """
 
     def __init__(self, weights: Path, options: DetectorOptions) -> None:
         if find_spec("ultralytics") is None:
             raise DetectorError(
                 f"{weights}: .pt detectors are run by Ultralytics, which is not installed.",
-                hint="Install it with: pip install ultralytics; or export the model to .onnx elsewhere.",
+                hint="Install it with: pip install ultralytics; or export the model to .onnx on another machine.",
             )
-        # Read when the package is imported: it is not to install or to fetch anything by itself.
+        # The package reads these when it is imported. It must not install or download anything by itself.
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         os.environ.setdefault("YOLO_OFFLINE", "true")
         os.environ.setdefault("YOLO_VERBOSE", "false")
@@ -55,14 +55,14 @@ class UltralyticsDetector:
             raise DetectorError(error.message, hint=error.hint) from error
         self._half = options.half and self._device.startswith("cuda")
         if options.half and not self._half:
-            self.notices.append(f"--half has no effect on device {self._device}.")
+            self.notices.append(f"`half` has no effect on device {self._device}.")
         try:
             from ultralytics import YOLO
 
             self._model: Any = YOLO(str(weights))
             names: Mapping[int, str] = self._model.names
             task: str = self._model.task
-        except Exception as error:  # Ultralytics raises what it likes.
+        except Exception as error:  # Ultralytics documents no common base of its errors.
             raise DetectorError(
                 f"{weights}: Ultralytics cannot load it: {error_line(error)}",
                 hint="Expected the weights of a YOLO detector of Ultralytics.",
@@ -72,13 +72,14 @@ class UltralyticsDetector:
         self._weights = weights
         self._task = task
         if task != "detect":
-            self.notices.append(f"{weights.name} is a {task} model; its boxes alone are used.")
+            self.notices.append(f"{weights.name} is a {task} model; only its boxes are used.")
         self.class_names: Mapping[int, str] = {**{int(k): str(v) for k, v in names.items()}, **options.class_names}
         missing = [c for c in options.classes or () if c not in self.class_names]
         if missing:
             raise OptionError(
-                f"--classes: {weights.name} has no class {', '.join(map(str, missing))}; "
-                f"it has {len(self.class_names)}, from 0."
+                f"`classes`: {weights.name} has no class {', '.join(map(str, missing))}; "
+                f"it has {len(self.class_names)}, from 0.",
+                field="classes",
             )
 
     @property
@@ -119,7 +120,7 @@ class UltralyticsDetector:
                         imgsz=options.image_size or 640,
                         device=self._device,
                         verbose=False,
-                        # Newer versions warn of the very word.
+                        # Newer versions warn if the option is given at all.
                         **({"half": True} if self._half else {}),
                     )
             except Exception as error:  # as above
@@ -127,11 +128,11 @@ class UltralyticsDetector:
             with self.seconds.measure("post"):
                 for frame, result in zip(frames[first : first + options.batch_size], results, strict=True):
                     boxes = result.boxes.cpu().numpy()
-                    rows = keep_best(
+                    rows = suppress_overlaps(
                         np.asarray(boxes.xyxy, np.float32).reshape(-1, 4),
                         np.asarray(boxes.conf, np.float32).reshape(-1),
                         np.asarray(boxes.cls, np.int64).reshape(-1),
                         nms_iou=None,  # done already
                     )
-                    found.append(within(rows, frame))
+                    found.append(clip_rows(rows, frame))
         return found

@@ -1,4 +1,4 @@
-"""The JSON Schemas (draft 2020-12) of what gtrack reads and writes: det-v1 and track-v1."""
+"""The JSON Schemas (draft 2020-12) of the formats that gtrack reads and writes: det-v1 and track-v1."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _SUFFIX = ".schema.json"
 
 
 def schema_names() -> tuple[str, ...]:
-    """Names of the schemas, sorted."""
+    """Return the names of the schemas, sorted."""
     return tuple(
         sorted(item.name.removesuffix(_SUFFIX) for item in files(__name__).iterdir() if item.name.endswith(_SUFFIX))
     )
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """A schema by its name, such as ``"det-v1"``, as a new dict.
+    """Return a schema by its name, such as ``"det-v1"``, as a new dict.
 
     Raises:
-        OptionError: There is no schema of that name.
+        OptionError: There is no schema with that name.
     """
     if name not in schema_names():
         raise OptionError(f"unknown schema {name!r}; expected one of {', '.join(schema_names())}.")

@@ -308,16 +308,16 @@ def of_type(name: str) -> Any:
             {"on_host": False, "embeddings": "tracker"},
             None,
             {"embeddings": "tracker"},
-            "ReID vector is on the device alone",
+            "ReID vector is only on the device",
             id="tracker's on the device",
         ),
         pytest.param({}, of_type("INT8"), {}, "layer embedding is of type INT8", id="INT8"),
-        pytest.param({}, None, {"dimension": 512}, "has 8 numbers; expected 512", id="another length"),
+        pytest.param({}, None, {"dimension": 512}, "has 8 values; expected 512", id="another length"),
         pytest.param(
             {"embeddings": "tracker"},
             None,
             {"embeddings": "tracker", "dimension": 512},
-            "ReID vector has 8 numbers; expected 512",
+            "ReID vector has 8 values; expected 512",
             id="tracker's of another length",
         ),
         pytest.param({}, with_second_layer, {}, r"2 output layers \(embedding, logits\)", id="which layer"),
@@ -455,7 +455,7 @@ def test_a_source_that_begins_anew(pyds: RecordedPyds, enroller: TrackEnroller, 
     for vector in (A, B):  # a file that loops
         for number in range(10):
             feed.feed(pyds.batch([frame(number, person(1, vector))]))
-    assert told == ["source-0 begins anew, with frame 0 after frame 9."]
+    assert told == ["source-0 starts again, with frame 0 after frame 9."]
     feed.end(0)
     for number in range(10):
         feed.feed(pyds.batch([frame(number, person(1, C))]))
@@ -492,7 +492,7 @@ def test_a_frame_that_comes_twice(pyds: RecordedPyds, enroller: TrackEnroller) -
         assert len(feed.feed(batch)) == 1
         if lenient:
             assert feed.feed(batch) == []
-            assert feed.left_out == {"the frame came twice": 1}
+            assert feed.left_out == {"the frame is repeated": 1}
         else:
             with pytest.raises(ObservationError, match="frame 3 came after frame 3"):
                 feed.feed(batch)
@@ -540,7 +540,7 @@ def test_an_error_in_the_probe_lets_the_pipeline_run(pyds: RecordedPyds, enrolle
     frames = [frame(0, person()), frame(1, person(1, np.zeros(SIZE))), frame(2, person())]
     for one in frames:
         assert feed.probe(None, Info(pyds.buffer(pyds.batch([one])))) == "ok"
-    assert told == [f"warning: names and enrolment have stopped: {feed.failure}"]
+    assert told == [f"warning: identification and enrolment have stopped: {feed.failure}"]
     with pytest.raises(ObservationError, match="source source-0, frame 1, track 1: the embedding is a zero vector"):
         feed.check()
     assert enroller.observe("source-0", 2, []) == [], "nothing was taken after it"
@@ -613,9 +613,9 @@ def test_what_nvinfer_does_with_a_crop(tmp_path: Path) -> None:
         ("property:\n  gpu-id: 0\n", r"\[property\].*YAML"),
         ("[tracker]\ntracker-width=640\n", r"\[property\]"),
         (CONFIG.replace("infer-dims=3;256;128\n", ""), "expected infer-dims"),
-        (CONFIG.replace("3;256;128", "256;128"), "is not what it should be"),
-        (CONFIG.replace("0.017352", "much"), "is not what it should be"),
-        (CONFIG.replace("color-format=0", "color-format=9"), "is not what it should be"),
+        (CONFIG.replace("3;256;128", "256;128"), "has a wrong value"),
+        (CONFIG.replace("0.017352", "much"), "has a wrong value"),
+        (CONFIG.replace("color-format=0", "color-format=9"), "has a wrong value"),
         (CONFIG + "input-tensor-from-meta=1\n", "nvdspreprocess"),
         (CONFIG.replace("offsets=123.675;116.28;103.53", "mean-file=absent.ppm"), "absent.ppm cannot be read"),
     ],

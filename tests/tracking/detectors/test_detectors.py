@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from support.detector_graphs import bright_square, fixed
 
 from tracking.detectors import Detector, DetectorOptions, available_detectors, load_detector
-from tracking.detectors.base import keep_best
+from tracking.detectors.base import suppress_overlaps
 from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import recognise
 from tracking.errors import DetectorError, OptionError
@@ -208,14 +208,14 @@ def test_sizes_that_the_model_leaves_open(tmp_path: Path) -> None:
     rows = yolov8().T
     stated = fixed(tmp_path / "a.onnx", rows, size=("h", "w"), metadata={"imgsz": "[64, 96]"})
     assert load_detector(DetectorOptions(stated)).facts["imgsz"] == [64, 96]
-    with pytest.raises(DetectorError, match="no form that is known"):
+    with pytest.raises(DetectorError, match="no known layout"):
         load_detector(DetectorOptions(stated, image_size=128))  # rows for another grid
     square = np.zeros((21 * 4, 7), np.float32).T
     assert load_detector(DetectorOptions(fixed(tmp_path / "b.onnx", square, size=("h", "w")), image_size=60))
     said: list[str] = []
     load_detector(DetectorOptions(fixed(tmp_path / "c.onnx", rows), image_size=640, half=True), notify=said.append)
-    assert "--image-size has no effect" in said[0]
-    assert "--half has no effect" in said[1]
+    assert "`image_size` has no effect" in said[0]
+    assert "`half` has no effect" in said[1]
 
 
 def test_coco_names_for_80_classes(tmp_path: Path) -> None:
@@ -247,9 +247,9 @@ def test_forms_by_their_shape(shape: tuple[int, ...], count: int | None, expecte
 @pytest.mark.parametrize(
     ("sample", "words"),
     [
-        pytest.param(np.zeros((1, 1000)), "no form that is known", id="a classifier"),
-        pytest.param(np.zeros((1, 300, 84)), "no form that is known", id="DETR"),
-        pytest.param(np.zeros((1, 3, 80, 80, 85)), "no form that is known", id="raw heads"),
+        pytest.param(np.zeros((1, 1000)), "no known layout", id="a classifier"),
+        pytest.param(np.zeros((1, 300, 84)), "no known layout", id="DETR"),
+        pytest.param(np.zeros((1, 3, 80, 80, 85)), "no known layout", id="raw heads"),
         pytest.param(np.full((1, 84, 8400), -3.0), "0 to 1", id="logits"),
         pytest.param(np.full((1, 84, 8400), np.nan), "0 to 1", id="NaN"),
     ],
@@ -271,11 +271,11 @@ def test_a_family_that_was_asked_for() -> None:
 def test_suppression_is_class_by_class_and_best_first() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10], [50, 50, 60, 60]], float)
     scores, kinds = np.array([0.5, 0.9, 0.4, 0.7]), np.array([0, 0, 1, 0])
-    kept = keep_best(boxes, scores, kinds, nms_iou=0.5)
+    kept = suppress_overlaps(boxes, scores, kinds, nms_iou=0.5)
     assert kept[:, 4].tolist() == pytest.approx([0.9, 0.7, 0.4])
-    assert keep_best(boxes, scores, kinds, nms_iou=0.85)[:, 4].tolist() == pytest.approx([0.9, 0.7, 0.5, 0.4])
-    assert len(keep_best(boxes, scores, kinds, nms_iou=None, most=2)) == 2
-    assert keep_best(boxes[:0], scores[:0], kinds[:0], nms_iou=0.5).shape == (0, 6)
+    assert suppress_overlaps(boxes, scores, kinds, nms_iou=0.85)[:, 4].tolist() == pytest.approx([0.9, 0.7, 0.5, 0.4])
+    assert len(suppress_overlaps(boxes, scores, kinds, nms_iou=None, limit=2)) == 2
+    assert suppress_overlaps(boxes[:0], scores[:0], kinds[:0], nms_iou=0.5).shape == (0, 6)
 
 
 @pytest.mark.parametrize(
@@ -284,13 +284,13 @@ def test_suppression_is_class_by_class_and_best_first() -> None:
         pytest.param({"weights": "none.onnx"}, DetectorError, "no such file", id="missing"),
         pytest.param({"weights": "bultin"}, DetectorError, "no such file", id="mistyped"),
         pytest.param({"weights": __file__}, DetectorError, r"\.onnx or \.pt", id="another suffix"),
-        pytest.param({"score_threshold": 0.0}, OptionError, "--score-threshold", id="threshold"),
-        pytest.param({"nms_iou": 1.5}, OptionError, "--nms-iou", id="nms"),
-        pytest.param({"batch_size": 0}, OptionError, "--batch-size", id="batch"),
-        pytest.param({"image_size": 8}, OptionError, "--image-size", id="size"),
-        pytest.param({"family": "yolo"}, OptionError, "--family", id="family"),
+        pytest.param({"score_threshold": 0.0}, OptionError, "`score_threshold`", id="threshold"),
+        pytest.param({"nms_iou": 1.5}, OptionError, "`nms_iou`", id="nms"),
+        pytest.param({"batch_size": 0}, OptionError, "`batch_size`", id="batch"),
+        pytest.param({"image_size": 8}, OptionError, "`image_size`", id="size"),
+        pytest.param({"family": "yolo"}, OptionError, "`family`", id="family"),
         pytest.param({"classes": [7]}, OptionError, "person", id="builtin's classes"),
-        pytest.param({"classes": []}, OptionError, "no class", id="no class"),
+        pytest.param({"classes": []}, OptionError, "`classes` must name at least one class", id="no class"),
     ],
 )
 def test_clear_errors(options: dict[str, Any], error: type[Exception], words: str) -> None:
@@ -400,7 +400,7 @@ def test_ultralytics_results_are_taken_over(tmp_path: Path, monkeypatch: pytest.
     assert [call["frames"] for call in asked] == [2, 1]
     assert asked[0]["conf"] == 0.1
     assert "half" not in asked[0]
-    assert "--half has no effect" in said[0]
+    assert "`half` has no effect" in said[0]
     np.testing.assert_allclose(found[2], [[0, 10, 15, 30, 0.9, 2], [5, 5, 20, 40, 0.4, 0]])
     with pytest.raises(OptionError, match="no class 1"):
         load_detector(DetectorOptions(path, device="cpu", classes=[1]))

@@ -609,12 +609,12 @@ def test_the_model_is_gtracks_own_unless_it_is_fed_otherwise(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"dimension": 3}, OptionError, "embeddings of 8 numbers, found 3"),
+        ({"dimension": 3}, OptionError, "embeddings of 8 values, found 3"),
         ({"preprocessing": "mine"}, OptionError, "dimension: expected the length"),
         ({"preprocessing": " ", "dimension": 8}, OptionError, "found an empty one"),
         ({"weights": "absent.onnx"}, WeightsError, "absent.onnx"),
         ({"weights": "absent.onnx", "preprocessing": "mine", "dimension": 8}, WeightsError, "absent.onnx"),
-        ({"weights": "builtin", "preprocessing": "mine", "dimension": 8}, WeightsError, "built in"),
+        ({"weights": "builtin", "preprocessing": "mine", "dimension": 8}, WeightsError, "fixed preprocessing"),
     ],
 )
 def test_models_that_cannot_be(tmp_path: Path, arguments: dict[str, Any], error: type[Exception], words: str) -> None:

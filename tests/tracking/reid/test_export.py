@@ -394,7 +394,7 @@ def test_crops_per_second_by_a_clock_of_our_own() -> None:
 
 def test_crops(people: Path, tmp_path: Path) -> None:
     assert len(read_crops(people)) == 12
-    assert len(read_crops(people, most=5)) == 5
+    assert len(read_crops(people, limit=5)) == 5
     drawn = drawn_crops()
     assert len(drawn) == 144
     assert all(image.shape[2] == 3 and image.dtype == np.uint8 for image in drawn)
