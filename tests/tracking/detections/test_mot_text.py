@@ -59,7 +59,7 @@ def test_mot15_has_no_classes(tmp_path: Path, text: str, classed: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        pytest.param("1,1,0,0,5,5\n0,1,0,0,5,5\n", r"line 2: .*from 1 on, found 0.*add 1", id="frame 0"),
+        pytest.param("1,1,0,0,5,5\n0,1,0,0,5,5\n", r"line 2: .*of at least 1, found 0.*add 1", id="frame 0"),
         pytest.param("1.5,1,0,0,5,5\n", "line 1: expected an integer frame", id="half a frame"),
         pytest.param("1,a,0,0,5,5\n", "line 1: expected a number as id, found 'a'", id="a word"),
         pytest.param("1,1,0,0,,5,1\n", "expected a number as width, found ''", id="a gap"),
