@@ -13,7 +13,7 @@ from .detectors.base import DetectorOptions as DetectorOptions
 from .detectors.loader import load_detector as load_detector
 from .enrolment.track_enroller import TrackEnroller as TrackEnroller
 from .enrolment.track_enroller import TrackName as TrackName
-from .enrolment.track_enroller import TrackObservation as TrackObservation
+from .enrolment.track_observation import TrackObservation as TrackObservation
 from .errors import DetectionsError as DetectionsError
 from .errors import DetectorError as DetectorError
 from .errors import DisplayError as DisplayError

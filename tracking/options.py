@@ -11,7 +11,7 @@ from gallery_db.address import location_of
 from gallery_db.search.nearest import Search
 from tracking.detectors.base import DetectorOptions
 from tracking.enrolment.base import EnrolMode
-from tracking.enrolment.run_enrolment import check_enrolment_gallery
+from tracking.enrolment.enrolment_gallery import check_enrolment_gallery
 from tracking.errors import OptionError
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.outputs.options import OutputOptions

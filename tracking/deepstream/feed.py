@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.deepstream.reader import DeepStreamFrame, DeepStreamObject, DeepStreamReader, EmbeddingOrigin
-from tracking.enrolment.track_enroller import TrackEnroller, TrackName, TrackObservation
+from tracking.enrolment.track_enroller import TrackEnroller, TrackName
+from tracking.enrolment.track_observation import TrackObservation
 from tracking.video.crops import crop
 
 __all__ = ["DeepStreamFeed", "DeepStreamNames"]

@@ -1,4 +1,4 @@
-"""Who the tracks of one camera are, frame by frame: from boxes and embeddings to names and to enrolment.
+"""Tracks of one camera, frame by frame: boxes and embeddings in, names and enrolment out.
 
 The one place where identification and enrolment meet. `tracking.trackers` feeds it from a video,
 `tracking.enrolment.track_enroller` from a pipeline with its own tracker.
@@ -23,14 +23,14 @@ from tracking.identification.track_evidence import Status
 __all__ = ["MAX_BEST_CROPS", "BestCrop", "CameraTracks", "FrameIdentities", "Observation", "TracksInFrame"]
 
 MAX_BEST_CROPS = 3
-"""Best crops that are kept of a tracklet."""
+"""Best crops kept of a tracklet."""
 
 
 class BestCrop(NamedTuple):
     """Where a tracklet was seen well.
 
     Attributes:
-        quality: Of the observation, in [0, 1].
+        quality: Quality of the observation, in [0, 1].
         frame: Number of the frame.
         box: xyxy in pixels.
     """
@@ -42,15 +42,15 @@ class BestCrop(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TracksInFrame:
-    """The tracks that are in a frame.
+    """The tracks in a frame, with their boxes.
 
     Attributes:
-        frame: Its number.
+        frame: Number of the frame.
         track_ids: The N tracks.
-        boxes: (N, 4) xyxy in pixels; a row of NaN where nobody knows the box.
+        boxes: (N, 4) xyxy in pixels; a row of NaN where the box is unknown.
         scores: N scores of the detections, in [0, 1].
         class_names: N classes, None where unknown.
-        overlaps: N, the largest overlap of each with another box of the frame; see `crowding`.
+        overlaps: N, the largest overlap of each box with another box of the frame; see `crowding`.
         size: Width and height of the frame in pixels; None where unknown.
     """
 
@@ -63,7 +63,7 @@ class TracksInFrame:
     size: tuple[int, int] | None
 
     def box_qualities(self) -> list[float]:
-        """What is known of looks at the tracks before anybody looks; see `box_quality`."""
+        """Return the qualities of the N boxes, known before anything is embedded; see `box_quality`."""
         return [self._quality(position, None) for position in range(len(self.track_ids))]
 
     def quality(self, position: int, crop: NDArray[np.uint8] | None) -> float:
@@ -74,7 +74,7 @@ class TracksInFrame:
         box, score, overlap = self.boxes[position].tolist(), self.scores[position], self.overlaps[position]
         size = self.size
         if size is None or box[0] != box[0]:
-            # Neither the size nor the edges can be judged: a box far from the edge that is high enough.
+            # Neither size nor edges can be judged: take a box far from the edges that is high enough.
             size, box = (100, 100), [25.0, 25.0, 75.0, 75.0]
         if sharp is None:
             return box_quality(score, box, size, overlap=overlap)
@@ -83,13 +83,13 @@ class TracksInFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """A look at one of the tracks of a frame.
+    """One crop of a track, embedded, with its quality.
 
     Attributes:
-        position: Of the track in the frame's `TracksInFrame`.
+        position: Position of the track in `TracksInFrame`.
         embedding: (D,) float32 of unit length.
-        quality: What it is worth, in [0, 1].
-        crop: (H, W, 3) uint8 BGR, what was looked at; None where there is no picture.
+        quality: In [0, 1].
+        crop: (H, W, 3) uint8 BGR; None where there is no picture.
     """
 
     position: int
@@ -100,13 +100,13 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class FrameIdentities:
-    """Who the N tracks of a frame are.
+    """The identities of the N tracks of a frame.
 
     Attributes:
-        named: Their identities, None where unknown.
-        statuses: What can be said of each.
-        reserved: For those who are nobody of the gallery, the name that they will be enrolled under, else None; None
-            where nobody is enrolled.
+        named: Their names, None where they have none.
+        statuses: Whether each is known, unknown or undecided.
+        reserved: For each unknown track the name that it will be enrolled under, else None; None as a whole where
+            nothing is enrolled.
     """
 
     named: list[Named | None]
@@ -120,52 +120,53 @@ class CameraTracks:
     For each frame, in order: `due`, then `observe`.
 
     Args:
-        identities: Who the tracks are.
-        enroller: Gets every look that the identities get; None to enrol nobody.
-        explain: Remember where the tracks were seen best.
+        identifier: Decides the identities of the tracks.
+        enroller: Receives every observation that the identifier receives; None to enrol nothing.
+        explain: Keep the best crops of each tracklet.
 
     Attributes:
-        best_crops: Of each tracklet, by track and first frame: its best looks, the best first; None if not asked for.
+        best_crops: The best crops of each tracklet, by track and first frame, the best first; None without `explain`.
     """
 
-    def __init__(self, identities: TrackIdentifier, enroller: Enroller | None = None, *, explain: bool = False) -> None:
+    def __init__(self, identifier: TrackIdentifier, enroller: Enroller | None = None, *, explain: bool = False) -> None:
         self.best_crops: dict[tuple[int, int], list[BestCrop]] | None = {} if explain else None
-        self._identities = identities
+        self._identifier = identifier
         self._enroller = enroller
 
     def due(self, present: TracksInFrame) -> list[int]:
-        """Which tracks should be looked at in this frame, as positions; see `TrackIdentifier.due`."""
-        return self._identities.due(
+        """Return the positions of the tracks that should be observed in this frame; see `TrackIdentifier.due`."""
+        return self._identifier.due(
             present.frame, present.track_ids, present.box_qualities(), present.overlaps, present.class_names
         )
 
-    def observe(self, present: TracksInFrame, looks: Sequence[Observation]) -> FrameIdentities:
-        """Take the looks of a frame, and say who its tracks are.
+    def observe(self, present: TracksInFrame, observations: Sequence[Observation]) -> FrameIdentities:
+        """Add the observations of a frame, and return the identities of its tracks.
 
         Args:
-            present: The frame, as `due` was asked of it.
-            looks: At most one at each track.
+            present: The frame, as given to `due`.
+            observations: At most one of each track.
         """
-        identities, frame, track_ids = self._identities, present.frame, present.track_ids
-        if looks:
-            identities.observe(
+        identifier, frame, track_ids = self._identifier, present.frame, present.track_ids
+        if observations:
+            identifier.observe(
                 frame,
-                [track_ids[look.position] for look in looks],
-                np.stack([look.embedding for look in looks]),
-                [look.quality for look in looks],
-                [present.class_names[look.position] for look in looks],
+                [track_ids[observation.position] for observation in observations],
+                np.stack([observation.embedding for observation in observations]),
+                [observation.quality for observation in observations],
+                [present.class_names[observation.position] for observation in observations],
             )
-        named = identities.names(frame, track_ids, present.class_names)
+        named = identifier.names(frame, track_ids, present.class_names)
         statuses = [
-            identities.status(track_id, kind) for track_id, kind in zip(track_ids, present.class_names, strict=True)
+            identifier.status(track_id, class_name)
+            for track_id, class_name in zip(track_ids, present.class_names, strict=True)
         ]
         if self.best_crops is not None:
-            for look in looks:
-                self._keep_best_crop(self.best_crops, present, look)
+            for observation in observations:
+                self._keep_best_crop(self.best_crops, present, observation)
         if self._enroller is None:
             return FrameIdentities(named, statuses, None)
-        for look in looks:
-            self._enrol(self._enroller, present, look, named[look.position])
+        for observation in observations:
+            self._enrol(self._enroller, present, observation, named[observation.position])
         self._enroller.note_seen(frame, track_ids)
         reserved = [
             self._enroller.reserve(track_id) if name is None and status == "unknown" else None
@@ -174,34 +175,36 @@ class CameraTracks:
         return FrameIdentities(named, statuses, reserved)
 
     def _keep_best_crop(
-        self, best_crops: dict[tuple[int, int], list[BestCrop]], present: TracksInFrame, look: Observation
+        self, best_crops: dict[tuple[int, int], list[BestCrop]], present: TracksInFrame, observation: Observation
     ) -> None:
-        track_id = present.track_ids[look.position]
-        evidence = self._identities.evidence(track_id)
+        position = observation.position
+        track_id = present.track_ids[position]
+        evidence = self._identifier.evidence(track_id)
         if evidence is None or evidence.held:
             return
         best = best_crops.setdefault((track_id, evidence.tracklet.first), [])
-        best.append(BestCrop(look.quality, present.frame, tuple(present.boxes[look.position].tolist())))
+        best.append(BestCrop(observation.quality, present.frame, tuple(present.boxes[position].tolist())))
         best.sort(key=lambda kept: (-kept.quality, kept.frame))
         del best[MAX_BEST_CROPS:]
 
-    def _enrol(self, enroller: Enroller, present: TracksInFrame, look: Observation, named: Named | None) -> None:
-        track_id = present.track_ids[look.position]
-        evidence = self._identities.evidence(track_id)
+    def _enrol(self, enroller: Enroller, present: TracksInFrame, observation: Observation, named: Named | None) -> None:
+        position = observation.position
+        track_id = present.track_ids[position]
+        evidence = self._identifier.evidence(track_id)
         if evidence is None or (evidence.records and evidence.records[-1].agreement == "poor"):
             return
         enroller.observe(
             EnrolmentObservation(
                 present.frame,
                 track_id,
-                look.embedding,
-                look.quality,
-                present.scores[look.position],
-                present.boxes[look.position],
-                present.class_names[look.position],
+                observation.embedding,
+                observation.quality,
+                present.scores[position],
+                present.boxes[position],
+                present.class_names[position],
                 None if named is None else named.identity,
                 None if named is None else named.distance,
-                look.crop,
+                observation.crop,
                 tracklet=evidence.tracklet.first,
                 is_held=bool(evidence.held),
             )
@@ -209,8 +212,8 @@ class CameraTracks:
 
     def gallery_changed(self, before: Sequence[str], renamed: Mapping[str, str]) -> None:
         """See `TrackIdentifier.gallery_changed`."""
-        self._identities.gallery_changed(before, renamed)
+        self._identifier.gallery_changed(before, renamed)
 
     def tracklets(self) -> list[NamedTracklet]:
         """See `TrackIdentifier.tracklets`."""
-        return self._identities.tracklets()
+        return self._identifier.tracklets()

@@ -1,4 +1,4 @@
-"""Writes enrolled entries into a gallery from a thread of its own, so that no frame waits for a disk."""
+"""Writing of enrolled entries into a gallery, in a thread of its own, so that no frame waits for a disk."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from gallery_db.rejections import NOT
 __all__ = ["CROPS", "GalleryWriter"]
 
 CROPS = "crops"
-"""Folder of the enrolled entries' pictures, in the gallery's."""
+"""Name of the folder of the enrolled entries' crops, in the gallery's folder."""
 
 _log = get_logger("enrolment")
 
-_AT_ONCE = 64
-_WAIT = 1.0
-"""Seconds that a batch waits for more: a transaction costs a flush of the disk, whatever its size."""
+_MAX_BATCH = 64
+_MAX_WAIT = 1.0
+"""Seconds that a batch waits for more jobs: a transaction costs a flush of the disk, whatever its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +52,35 @@ class _Rename:
 
 
 class GalleryWriter:
-    """An `EnrolmentSink` over a gallery that is open for writing.
+    """Writes entries to a gallery that is open for writing; an `EnrolmentSink`.
 
-    The first thing that goes wrong is kept for `finish`; a picture that cannot be written costs the entry its
-    picture, a record that cannot be written ends all writing. What is in the record stays in it.
+    The first error is kept for `finish`. A crop that cannot be written costs the entry its crop; a record that cannot
+    be written ends all writing. What is in the record stays in it.
 
-    Others may write to a served gallery at the same time. Where they have given an entry of this run another
-    identity, or taken it out, that stands: it is neither named back nor stored again, nor removed as outdated.
+    Others may write to a served gallery at the same time. Where they have moved an entry of this run to another
+    identity, or removed it, that stands: it is neither moved back nor stored again, nor removed as outdated.
 
     Args:
-        gallery: Open for writing; from now on it is this object's alone, and closed by `finish` or `abort`.
+        gallery: Open for writing; from now on only this object uses it, until `finish` or `abort` closes it.
         earlier: Entries that an earlier run of the same key stored; those not stored again are removed at the end.
-        words: What the gallery's log says of the run, which is one operation there.
+        operation: Description of the run in the gallery's log, where it is one operation.
     """
 
-    def __init__(self, gallery: Gallery, earlier: Sequence[Entry] = (), *, words: str = "enrol a run's tracks") -> None:
+    def __init__(
+        self, gallery: Gallery, earlier: Sequence[Entry] = (), *, operation: str = "enrol a run's tracks"
+    ) -> None:
         self._gallery = gallery
         self._earlier = {entry.id: entry for entry in earlier}
         self._written: set[str] = set()
-        self._said = {id_: entry.identity for id_, entry in self._earlier.items()}
-        """Whose each entry is as far as this run knows; where the gallery says otherwise, somebody else has said it."""
+        self._identities = {id_: entry.identity for id_, entry in self._earlier.items()}
+        """The identity of each entry as this run stored it; another one in the gallery was given by somebody else."""
         self._failure: GtrackError | None = None
         self._broken = False
         self._closed = False
         self._operation = ExitStack()
-        self._operation.enter_context(gallery.operation("enrol", words))
+        self._operation.enter_context(gallery.operation("enrol", operation))
         self._jobs: queue.Queue[_Put | _Remove | _Rename | None] = queue.Queue(maxsize=256)
-        # A daemon: a process that is ended for good must not hang on its gallery.
+        # A daemon: a process that is ended must not wait for its gallery.
         self._thread = threading.Thread(target=self._work, name="gtrack-enrolment", daemon=True)
         self._thread.start()
 
@@ -111,13 +113,13 @@ class GalleryWriter:
         """Write what is waiting, remove what an earlier run stored and this one did not, and close the gallery.
 
         Args:
-            last_frame: Of a run that was cut short: entries of later frames stay.
+            last_frame: Last frame of a run that was cut short: entries of later frames stay. None for a complete run.
             sync: Bring the Chroma index up to date.
             progress: Called with (entries done, entries in all) meanwhile.
             check: Called with the gallery and the ids written, once all is stored.
 
         Returns:
-            The first thing that went wrong, or None. It raises nothing for it: the run is complete without.
+            The first error, or None. It is not raised: the run is complete without the entries.
         """
         if self._closed:
             return self._failure
@@ -125,7 +127,7 @@ class GalleryWriter:
             self._stop()
             if not self._broken:
                 try:
-                    with suppress(GalleryError):  # what others did last is not overlooked, if it can be heard
+                    with suppress(GalleryError):  # changes by others count, as far as the server answers
                         self._gallery.catch_up()
                     self._remove_stale(last_frame)
                     if check is not None:
@@ -139,7 +141,7 @@ class GalleryWriter:
         return self._failure
 
     def abort(self) -> None:
-        """Close the gallery with what is written; nothing happens after `finish`."""
+        """Close the gallery with what is written so far; nothing happens after `finish`."""
         if self._closed:
             return
         self._closed = True
@@ -156,17 +158,17 @@ class GalleryWriter:
         if self._failure is None:
             self._failure = error
 
-    # -- in the thread ---------------------------------------------------------------------------------------
+    # -- the thread ------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         running = True
         while running:
             job = self._jobs.get()
             batch: list[_Put | _Remove | _Rename] = []
-            until = time.monotonic() + _WAIT
+            until = time.monotonic() + _MAX_WAIT
             while job is not None:
                 batch.append(job)
-                if len(batch) >= _AT_ONCE:
+                if len(batch) >= _MAX_BATCH:
                     break
                 try:
                     job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
@@ -180,7 +182,7 @@ class GalleryWriter:
             except GtrackError as error:
                 self._note(error)
                 self._broken = True
-            except Exception as error:  # noqa: BLE001 - whatever it is, the run must get to hear of it at its end
+            except Exception as error:  # noqa: BLE001 - the run must report any error at its end
                 self._note(GalleryError(f"The enrolled tracks cannot be stored: {error or type(error).__name__}."))
                 self._broken = True
 
@@ -207,43 +209,46 @@ class GalleryWriter:
                 entry = replace(entry, extra={**entry.extra, "crop": f"{CROPS}/{entry.id}.jpg"})
             puts[entry.id] = (entry, job.embedding)
         with self._gallery.transaction():
-            # Within it, for others may write to a served gallery at the same time.
-            there = self._gallery.by_ids([*puts, *removed, *renamed])
-            gone = [id_ for id_ in removed if id_ in there]
-            taken_out = [id_ for id_ in puts if id_ not in there and id_ in self._said]
-            new = [pair for id_, pair in puts.items() if id_ not in there and id_ not in self._said]
+            # Read within the transaction, as others may write to a served gallery at the same time.
+            existing = self._gallery.by_ids([*puts, *removed, *renamed])
+            present = [id_ for id_ in removed if id_ in existing]
+            removed_by_others = [id_ for id_ in puts if id_ not in existing and id_ in self._identities]
+            new = [pair for id_, pair in puts.items() if id_ not in existing and id_ not in self._identities]
             old = [
-                (entry if self._is_mine(there[id_]) else _as_said(entry, there[id_]), embedding)
+                (entry if self._is_unchanged(existing[id_]) else _keeping_corrections(entry, existing[id_]), embedding)
                 for id_, (entry, embedding) in puts.items()
-                if id_ in there
+                if id_ in existing
             ]
-            renamed = {id_: job for id_, job in renamed.items() if id_ in there and self._is_mine(there[id_])}
-            self._gallery.remove(gone)
-            self._gallery.update([_renamed(there[id_], job) for id_, job in renamed.items()])
-            self._add(new, self._gallery.add)
+            renamed = {
+                id_: job for id_, job in renamed.items() if id_ in existing and self._is_unchanged(existing[id_])
+            }
+            self._gallery.remove(present)
+            self._gallery.update([_renamed(existing[id_], job) for id_, job in renamed.items()])
+            self._write_pairs(new, self._gallery.add)
             same = [pair for pair in old if np.allclose(self._gallery.get(pair[0].id)[1], pair[1], atol=1e-6)]
-            # A vector that is the same again need not go to the change log, nor to the index.
+            # An unchanged embedding need not go to the change log, nor to the index.
             self._gallery.update([entry for entry, _ in same])
-            self._add([pair for pair in old if not any(pair is other for other in same)], self._gallery.replace)
+            self._write_pairs([pair for pair in old if not any(pair is other for other in same)], self._gallery.replace)
         self._written.update(puts)
         self._written.difference_update(removed)
-        self._said.update({id_: entry.identity for id_, (entry, _) in puts.items()})
-        self._said.update({id_: job.identity for id_, job in renamed.items()})
+        self._identities.update({id_: entry.identity for id_, (entry, _) in puts.items()})
+        self._identities.update({id_: job.identity for id_, job in renamed.items()})
         for id_ in removed:
-            self._said.pop(id_, None)
-        for id_ in (*removed, *taken_out):
-            self._forget_crop(id_)
+            self._identities.pop(id_, None)
+        for id_ in (*removed, *removed_by_others):
+            self._delete_crop(id_)
 
-    def _is_mine(self, there: Entry) -> bool:
-        return there.identity == self._said.get(there.id, there.identity)
+    def _is_unchanged(self, existing: Entry) -> bool:
+        """Return whether an entry still has the identity that this run gave it."""
+        return existing.identity == self._identities.get(existing.id, existing.identity)
 
     @staticmethod
-    def _add(
+    def _write_pairs(
         pairs: Sequence[tuple[Entry, NDArray[np.float32]]],
-        how: Callable[[Sequence[Entry], NDArray[np.float32]], None],
+        write: Callable[[Sequence[Entry], NDArray[np.float32]], None],
     ) -> None:
         if pairs:
-            how([entry for entry, _ in pairs], np.stack([embedding for _, embedding in pairs]))
+            write([entry for entry, _ in pairs], np.stack([embedding for _, embedding in pairs]))
 
     def _remove_stale(self, last_frame: int | None) -> None:
         stale = [
@@ -253,13 +258,13 @@ class GalleryWriter:
             and (last_frame is None or int(entry.extra.get("last_frame", 0)) <= last_frame)
         ]
         with self._gallery.transaction():
-            there = self._gallery.by_ids(stale)
-            stale = [id_ for id_ in stale if id_ not in there or there[id_] == self._earlier[id_]]
-            self._gallery.remove([id_ for id_ in stale if id_ in there])
+            existing = self._gallery.by_ids(stale)
+            stale = [id_ for id_ in stale if id_ not in existing or existing[id_] == self._earlier[id_]]
+            self._gallery.remove([id_ for id_ in stale if id_ in existing])
         for id_ in stale:
-            self._forget_crop(id_)
+            self._delete_crop(id_)
 
-    # -- pictures --------------------------------------------------------------------------------------------
+    # -- crops -----------------------------------------------------------------------------------------------
 
     def _crop_path(self, id_: str) -> Path:
         return self._gallery.path / CROPS / f"{id_}.jpg"
@@ -279,21 +284,21 @@ class GalleryWriter:
             self._note(
                 GalleryError(
                     f"The picture {path} of an enrolled track cannot be written: {error.strerror or error}.",
-                    hint="The tracks themselves are in the gallery; free the place and run again for the pictures.",
+                    hint="The tracks themselves are stored. Make the path writable, and run again for the pictures.",
                 )
             )
             return False
         return True
 
-    def _forget_crop(self, id_: str) -> None:
+    def _delete_crop(self, id_: str) -> None:
         with suppress(OSError):
             self._crop_path(id_).unlink(missing_ok=True)
 
 
-def _as_said(entry: Entry, there: Entry) -> Entry:
-    """An entry as it is to be stored, but for what somebody has said of it."""
-    said = {key: there.extra[key] for key in ("enrolled_as", "reviewed", NOT) if key in there.extra}
-    return replace(entry, identity=there.identity, extra={**entry.extra, **said})
+def _keeping_corrections(entry: Entry, existing: Entry) -> Entry:
+    """Return an entry as it is to be stored, with the corrections that somebody has made to the existing one."""
+    corrections = {key: existing.extra[key] for key in ("enrolled_as", "reviewed", NOT) if key in existing.extra}
+    return replace(entry, identity=existing.identity, extra={**entry.extra, **corrections})
 
 
 def _renamed(entry: Entry, job: _Rename) -> Entry:

@@ -1,9 +1,8 @@
-"""Names and enrolment for whoever has a tracker and embeddings of their own: several cameras, one gallery."""
+"""Names and enrolment for pipelines that bring their own tracker and embeddings: several cameras, one gallery."""
 
 from __future__ import annotations
 
 import hashlib
-import operator
 import secrets
 import threading
 import time
@@ -11,24 +10,20 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gallery_db import Gallery, is_gallery, match_threshold
-from gallery_db.address import is_address, location_of
+from gallery_db import Gallery, is_gallery
+from gallery_db.address import location_of
 from gallery_db.errors import GalleryError, GtrackError
 from tracking.enrolment.base import EnrolmentCounts, EnrolmentSettings, EnrolMode
-from tracking.enrolment.camera_tracks import CameraTracks, Observation, TracksInFrame
+from tracking.enrolment.camera_tracks import CameraTracks
 from tracking.enrolment.enroller import Enroller
-from tracking.enrolment.gallery_writer import GalleryWriter
-from tracking.enrolment.run_enrolment import check_enrolment_gallery, misplaced_lines
+from tracking.enrolment.enrolment_gallery import EnrolmentGallery, EnrolmentGalleryOptions, check_enrolment_gallery
 from tracking.enrolment.shared_gallery import SharedGallery
+from tracking.enrolment.track_observation import ObservedFrame, TrackObservation, check_frame
 from tracking.errors import ObservationError, OptionError
-from tracking.identification.gallery_sync import GalleryNotices, GallerySync
+from tracking.identification.gallery_sync import GallerySync
 from tracking.identification.identifier import TrackIdentifier
-from tracking.identification.quality import crowding
 from tracking.identification.track_evidence import Status
 
 if TYPE_CHECKING:
@@ -37,50 +32,23 @@ if TYPE_CHECKING:
     from gallery_db.search.nearest import Search
     from gallery_db.search.refresh import ViewChange
 
-__all__ = ["TrackEnroller", "TrackName", "TrackObservation"]
+__all__ = ["TrackEnroller", "TrackName"]
 
-_FOLLOW_SECONDS = 1.0
-"""Between two looks at what others did in the gallery; a look costs one small SQL query."""
-_TINY = 1e-12
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrackObservation:
-    """One box in one frame, as a tracker reports it.
-
-    Attributes:
-        track_id: The track, a whole number that is its own within its source. None for a box without a track, which
-            counts only as what may hide others.
-        embedding: (D,) floats of any length but 0, of the enroller's model; None where none was computed in this frame.
-        box: xyxy in pixels of the frame; None where unknown.
-        score: Of the detection, in [0, 1]; 1 where nobody says.
-        class_name: Such as ``"person"``: identities of one class never match tracks of another. None matches all, and
-            is stored as ``"person"``.
-        crop: (H, W, 3) uint8 BGR, the picture of it, or a function that gives it (or None), which is called where the
-            embedding is taken; for the look's sharpness, and kept with what is enrolled.
-        quality: What the look is worth, in [0, 1]. By default from score, box, frame size, overlap and crop, as `gtrack
-            run` has it; without a box, from the score and the crop.
-    """
-
-    track_id: int | None
-    embedding: Any = None
-    box: Sequence[float] | NDArray[Any] | None = None
-    score: float = 1.0
-    class_name: str | None = None
-    crop: NDArray[np.uint8] | Callable[[], NDArray[np.uint8] | None] | None = None
-    quality: float | None = None
+_SYNC_SECONDS = 1.0
+"""Seconds between two checks for changes of the gallery; a check costs one small SQL query."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackName:
-    """Who a track is, as far as can be told now.
+    """The identity of a track, as far as it is decided now.
 
     Attributes:
         track_id: The track.
-        identity: The name to show: of the gallery, or the one that a stranger will be enrolled under; None for none.
-        status: ``"known"``, ``"unknown"`` (nobody of the gallery) or ``"undecided"``.
-        distance: Cosine distance of the evidence to that identity, in [0, 2]; None without one, and for strangers who
-            are not in the gallery yet.
+        identity: The name to show: of the gallery, or the one that an unknown identity will be enrolled under; None for
+            no name.
+        status: ``"known"``, ``"unknown"`` (nobody in the gallery) or ``"undecided"``.
+        distance: Cosine distance of the evidence to that identity, in [0, 2]; None without one, and for an unknown
+            identity that is not in the gallery yet.
     """
 
     track_id: int
@@ -90,11 +58,12 @@ class TrackName:
 
 
 class TrackEnroller:
-    """Names tracks from a gallery and enrols them into it, for pipelines that track and embed by themselves.
+    """Names tracks from a gallery and enrols them into it, for pipelines that bring their own tracker and embeddings.
 
-    What `gtrack run` does behind its tracker: evidence over a track's life, no name twice in a frame of a camera, a
-    track that ends becomes an entry, strangers get lasting names. Its sources (cameras) share one view of the gallery:
-    whoever was enrolled from one is known on the others from then on, and may be in sight of several at once.
+    It does what `gtrack run` does behind its tracker: evidence over a track's life, no name twice in a frame of a
+    camera, an entry for each track that ends, lasting names for unknown identities. Its sources (cameras) share one
+    view of the gallery: a person enrolled from one source is known on the others from then on, and may be in sight of
+    several at once.
 
     ::
 
@@ -104,34 +73,35 @@ class TrackEnroller:
                 for name in enroller.observe("door", frame, observations, frame_size=(1920, 1080)):
                     ...
 
-    Any thread may call any method at any time; calls wait for one another. Nothing waits for a disk or a network: a
-    thread of its own writes, and holds up to 256 entries for it. What goes wrong with writing is raised by `close`.
+    Any thread may call any method at any time; calls wait for one another. No call waits for a disk or a network: a
+    thread of its own writes, and up to 256 entries wait for it. Errors of writing are raised by `close`.
 
-    Leaving the block, by an error or Ctrl-C too, ends all tracks and stores them. What was enrolled is safe from the
-    second after its track has ended.
+    Leaving the block, by an error or Ctrl-C too, ends all tracks and stores them. An entry is safe within a second
+    after its track has ended.
 
     Args:
         gallery: A gtrack gallery's folder, or the address of a served one. To enrol, it is made where it is absent, and
-            held: no other process writes to the folder meanwhile (any number to a served one).
-        model: Whose embeddings they are: see `embedding_model`. None for the gallery's own model.
-        enroll: Whom to put into the gallery: ``"unknown"`` people, ``"all"`` (sure matches of named ones too), or
-            ``"off"``: only name. Then the gallery may be written to by others, and corrections are followed; those of
-            a served gallery are in any case.
-        session: Names this run of the pipeline. A later run of the same name replaces what this one enrolled, and is
+            locked: no other process writes to the folder meanwhile (any number to a served one).
+        model: The model of the embeddings; see `embedding_model`. None for the gallery's own model.
+        enroll: Which tracks become entries: those of ``"unknown"`` people, ``"all"`` (sure matches of named people,
+            too), or none (``"off"``). With ``"off"``, others may write to the gallery, and their corrections are taken
+            over; those of a served gallery are in any case.
+        session: Name of this run of the pipeline. A later run of the same name replaces what this one enrolled, and is
             not named from it: for recordings that are processed again. None for a run of its own each time.
         gallery_match_threshold: Largest cosine distance at which a name is given, in [0, 2]; None for the gallery's
             own, else 0.25.
         classes: Names of the classes that will come, for the gallery's own threshold; empty for all.
         grace_frames: Frames that a track may be out of sight before it has ended.
-        every: Frames between two looks at a track, on average: of the embeddings that come, those are taken that tell
-            something. 1 takes all.
-        fps: Frames per second of the sources, for the times that entries carry.
+        every: Frames between two observations of a track, on average: of the embeddings given, those are used that add
+            most. 1 uses all.
+        fps: Frames per second of the sources, for the times in the entries.
         search: How the gallery is searched; see `gallery_db.Gallery.view`.
         new_collection: Start a further collection where the gallery has none of that model, rather than refuse.
-        notify: Takes one-line messages.
+        notify: Receives one-line messages.
 
     Raises:
-        OptionError: An option that makes no sense, image folders, or no gallery and no model to make one for.
+        OptionError: An option is out of range, the gallery is a tree of image folders, or there is no gallery and no
+            model to make one for.
         ModelMismatchError: The gallery belongs to another model.
         GalleryLockedError: Another process is writing to the gallery.
         GalleryError: As of `gallery_db.Gallery.open`.
@@ -154,62 +124,60 @@ class TrackEnroller:
         notify: Callable[[str], None] | None = None,
     ) -> None:
         _check_options(enroll, session, gallery_match_threshold, grace_frames, every, fps)
-        self._enroll = enroll
-        self._grace = grace_frames
+        self._mode = enroll
+        self._grace_frames = grace_frames
         self._every = every
         self._fps = fps
         self._notify = notify or (lambda message: None)
         self._lock = threading.RLock()
         self._cameras: dict[str, _Camera] = {}
-        self._stays: dict[str, int] = {}
-        self._ended = EnrolmentCounts()
-        self._looked = time.monotonic()
-        self._closed = False
+        self._num_starts: dict[str, int] = {}
+        self._ended_counts = EnrolmentCounts()
+        self._last_sync = time.monotonic()
+        self._is_closed = False
         self._run_id = secrets.token_hex(6)
-        self._shared_gallery = SharedGallery()
-        self._writer: GalleryWriter | None = None
-        place = location_of(gallery)
-        opened = _open(place, model, enroll, new_collection)
+        self._shared = SharedGallery()
+        location = location_of(gallery)
+        opened = _open_gallery(location, model, enroll, new_collection)
+        key = hashlib.sha256(f"{session or self._run_id} {opened.model.sha256}".encode()).hexdigest()[:12]
+        self._run_key = f"track-{key}"
+        self._gallery = EnrolmentGallery(
+            opened,
+            EnrolmentGalleryOptions(
+                None if enroll == "off" else self._run_key,
+                operation="enrol tracks of a pipeline" + (f", session {session}" if session else ""),
+                match_threshold=gallery_match_threshold,
+                matched_classes=classes,
+                search=search,
+            ),
+            self._notify,
+        )
+        self._sync = GallerySync(self._gallery.view, self._gallery_changed, self._notify)
         try:
-            key = hashlib.sha256(f"{session or self._run_id} {opened.model.sha256}".encode()).hexdigest()[:12]
-            self._prefix = f"track-{key}"
-            entries, vectors = opened.with_prefix(self._prefix) if enroll != "off" else ([], ())
-            self._earlier = {entry.id: (entry, vector) for entry, vector in zip(entries, vectors, strict=True)}
-            self._view = opened.view(without=self._earlier, search=search)
-            self._view.prepare()
-            self._follower = GallerySync(self._view, self._gallery_changed, self._notify)
-            self._threshold = match_threshold(opened, gallery_match_threshold, classes)
-            for words in self._threshold.messages:
-                self._notify(words)
-            if enroll == "off" and not len(self._view):
-                self._notify(f"warning: the gallery {place} is empty, so that nobody can be named.")
-            self._gallery = opened
-            self._shared = is_address(opened.location)
-            self._notices = GalleryNotices(opened, self._notify)
-            self._notices.forward()
-            if enroll != "off":
-                self._numbers = opened.unknown_numbers()
-                words = "enrol tracks of a pipeline" + (f", session {session}" if session else "")
-                self._writer = GalleryWriter(opened, entries, words=words)
+            for line in self.threshold.messages:
+                self._notify(line)
+            if enroll == "off" and not len(self._gallery.view):
+                self._notify(f"warning: the gallery {location} is empty: no track can be named.")
+            self._gallery.notices.forward()
         except BaseException:
-            opened.close(sync=False)
+            self._gallery.close()
             raise
 
-    # -- what it is ------------------------------------------------------------------------------------------
+    # -- properties ------------------------------------------------------------------------------------------
 
     @property
     def model(self) -> EmbeddingModel:
-        """Whose embeddings it takes."""
-        return self._gallery.model
+        """The model of the embeddings."""
+        return self._gallery.gallery.model
 
     @property
     def threshold(self) -> MatchThreshold:
         """The distance up to which names are given, and where it comes from."""
-        return self._threshold
+        return self._gallery.threshold
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources that were seen and have not ended."""
+        """The sources that have been observed and have not ended."""
         with self._lock:
             return tuple(self._cameras)
 
@@ -217,11 +185,10 @@ class TrackEnroller:
     def counts(self) -> EnrolmentCounts:
         """What became of the tracks that have ended so far, of all sources."""
         with self._lock:
-            return _sum(
-                [self._ended, *(camera.enroller.counts for camera in self._cameras.values() if camera.enroller)]
-            )
+            running = [camera.enroller.counts for camera in self._cameras.values() if camera.enroller is not None]
+            return _sum([self._ended_counts, *running])
 
-    # -- what is seen ----------------------------------------------------------------------------------------
+    # -- observations ----------------------------------------------------------------------------------------
 
     def observe(
         self,
@@ -231,7 +198,7 @@ class TrackEnroller:
         *,
         frame_size: tuple[int, int] | None = None,
     ) -> list[TrackName | None]:
-        """Take one frame of a source, and say who is in it.
+        """Take one frame of a source, and return the names of its tracks.
 
         To be called once for each frame of a source, in order; frames may be missing. Call it for frames without tracks
         too, or tracks end only with a later frame. The frames of other sources may come in between.
@@ -239,104 +206,96 @@ class TrackEnroller:
         Args:
             source: The camera's name.
             frame: Number of the frame, counted by each source for itself.
-            observations: All boxes of the frame. Tracks without an embedding are merely seen.
-            frame_size: Width and height of the frame in pixels, in which the boxes are; None where unknown.
+            observations: All boxes of the frame. Tracks without an embedding are merely noted as seen.
+            frame_size: Width and height of the frame in pixels, to which the boxes refer; None where unknown.
 
         Returns:
             A name for each observation, in order; None for those without a track.
 
         Raises:
             ObservationError: An embedding of another length, not finite or zero, a box without area, a frame that is
-                not later than the one before, a track twice, and the like. Nothing of the frame was taken then (unless
-                it is a crop that a function gave, which is asked for last).
-            GalleryError: It was closed.
+                not later than the one before, a track twice, and the like. Nothing of the frame is used then, unless
+                the fault is in a crop that a function returned, which is asked for last.
+            GalleryError: The enroller is closed.
         """
         with self._lock:
             self._check_open()
-            frame, size = _checked_frame(source, frame, frame_size)
-            last = self._cameras[source].last if source in self._cameras else -1
+            frame, size = check_frame(source, frame, frame_size)
+            last = self._cameras[source].last_frame if source in self._cameras else -1
             if frame <= last:
                 raise ObservationError(
-                    f"source {source}: frame {frame} came after frame {last}; expected a later one, once.",
-                    hint="Where a source starts again, say so with `end(source)`.",
+                    f"source {source}: frame {frame} came after frame {last}; expected a later frame, each once.",
+                    hint="Where a source starts again, call `end(source)` first.",
                 )
-            seen = _Frame.of(source, frame, list(observations), size, self.model)
-            self._follow()
+            observed = ObservedFrame.check(source, frame, list(observations), size, self.model)
+            self._synchronise()
             camera = self._cameras.get(source)
             if camera is None:
-                camera = self._cameras[source] = self._camera(source)
-            camera.last = frame
-            names = camera.observe(seen, all_looks=self._every == 1)
-            answers: list[TrackName | None] = [None] * seen.count
-            for place, name in zip(seen.places, names, strict=True):
-                answers[place] = name
-            return answers
+                camera = self._cameras[source] = self._start_camera(source)
+            camera.last_frame = frame
+            names: list[TrackName | None] = [None] * observed.num_boxes
+            for row, name in zip(observed.rows, camera.observe(observed, use_all=self._every == 1), strict=True):
+                names[row] = name
+            return names
 
     def end(self, source: str) -> None:
-        """A source's stream has ended: so have its tracks. If it comes again, it is a new stay, and frames begin anew.
+        """End a source's stream, and so its tracks. If the source comes again, its frame numbers may begin again.
 
         Raises:
-            GalleryError: It was closed.
+            GalleryError: The enroller is closed.
         """
         with self._lock:
             self._check_open()
-            self._end(source)
+            self._end_camera(source)
 
-    def _end(self, source: str) -> None:
+    def _end_camera(self, source: str) -> None:
         camera = self._cameras.pop(source, None)
         if camera is not None and camera.enroller is not None:
-            self._ended = _sum([self._ended, camera.enroller.finish()])
+            self._ended_counts = _sum([self._ended_counts, camera.enroller.finish()])
 
-    def _camera(self, source: str) -> _Camera:
-        identities = TrackIdentifier(self._view, threshold=self._threshold.value, every=self._every)
+    def _start_camera(self, source: str) -> _Camera:
+        identifier = TrackIdentifier(self._gallery.view, threshold=self.threshold.value, every=self._every)
         enroller = None
-        if self._writer is not None:
-            stay = self._stays[source] = self._stays.get(source, -1) + 1
-            key = f"{self._prefix}{hashlib.sha256(f'{source} {stay}'.encode()).hexdigest()[:8]}-"
-            enroller = Enroller(
-                self._writer,
-                self._view,
-                EnrolmentSettings(
-                    source_id=source,
-                    run_key=key,
-                    mode=self._enroll,
-                    threshold=self._threshold.value,
-                    grace_frames=self._grace,
-                    source=source,
-                    fps=self._fps,
-                    run_id=self._run_id,
-                ),
-                earlier={id_: known for id_, known in self._earlier.items() if id_.startswith(key)},
-                numbers=self._numbers,
-                shared=self._shared_gallery,
+        if self._gallery.is_writable:
+            start = self._num_starts[source] = self._num_starts.get(source, -1) + 1
+            settings = EnrolmentSettings(
+                source_id=source,
+                run_key=f"{self._run_key}{hashlib.sha256(f'{source} {start}'.encode()).hexdigest()[:8]}-",
+                mode=self._mode,
+                threshold=self.threshold.value,
+                grace_frames=self._grace_frames,
+                source=source,
+                fps=self._fps,
+                run_id=self._run_id,
             )
-        return _Camera(CameraTracks(identities, enroller), enroller)
+            enroller = self._gallery.enroller(settings, shared=self._shared)
+        return _Camera(CameraTracks(identifier, enroller), enroller)
 
     # -- the gallery -----------------------------------------------------------------------------------------
 
-    def _follow(self) -> None:
-        """Take note of what others do in the gallery, and pass on what it has to say."""
+    def _synchronise(self) -> None:
+        """Take over what others have changed in the gallery, and forward its notices."""
         now = time.monotonic()
-        if now - self._looked < _FOLLOW_SECONDS:
+        if now - self._last_sync < _SYNC_SECONDS:
             return
-        self._looked = now
-        self._notices.forward()
-        if self._writer is None or self._shared:  # else nobody else writes to the folder
-            self._follower.refresh_if_due()
+        self._last_sync = now
+        self._gallery.notices.forward()
+        if not self._gallery.is_writable or self._gallery.is_shared:  # else nobody else writes to the folder
+            self._sync.refresh_if_due()
 
     def _gallery_changed(self, before: Sequence[str], change: ViewChange) -> None:
         for camera in self._cameras.values():
             if camera.enroller is not None:
                 camera.enroller.gallery_changed(change)
             if change.reset:
-                camera.recognition.gallery_changed(before, change.renamed)
+                camera.tracks.gallery_changed(before, change.renamed)
 
     def close(self, *, complete: bool = True, progress: Callable[[int, int], None] | None = None) -> EnrolmentCounts:
-        """End all tracks, store what is to be stored, and let go of the gallery. Closing twice is fine.
+        """End all tracks, store what is to be stored, and close the gallery. Closing twice is allowed.
 
         Args:
-            complete: Whether the pipeline went through. If not, nobody waits for the Chroma index, which the next
-                opening brings up to date, and with `session` what an earlier run enrolled stays.
+            complete: Whether the pipeline came to its end. If not, the Chroma index is left to the next opening of the
+                gallery, and with `session` what an earlier run enrolled stays.
             progress: Called with (entries done, entries in all) while the index is brought up to date.
 
         Returns:
@@ -346,40 +305,31 @@ class TrackEnroller:
             GtrackError: Something could not be stored; all else is.
         """
         with self._lock:
-            if self._closed:
-                return self._ended
-            self._closed = True
+            if self._is_closed:
+                return self._ended_counts
+            self._is_closed = True
             failure: GtrackError | None = None
             try:
                 for source in list(self._cameras):
                     try:
-                        self._end(source)
+                        self._end_camera(source)
                     except GtrackError as error:
                         failure = failure or error
-                if self._writer is not None:
-                    whole = complete and failure is None
-                    last = None if whole else -1
-                    ended = self._writer.finish(last_frame=last, sync=whole, progress=progress, check=self._check)
-                    failure = ended or failure
-            finally:  # a second Ctrl-C lets go of the gallery, too
-                if self._writer is None:
-                    self._gallery.close()
-                else:
-                    self._writer.abort()
-            self._notices.forward()
+                complete = complete and failure is None
+                last_frame = None if complete else -1
+                failure = self._gallery.finish(last_frame=last_frame, sync=complete, progress=progress) or failure
+            finally:  # a second Ctrl-C closes the gallery, too
+                self._gallery.close()
+            self._gallery.notices.forward()
             if failure is not None:
                 raise failure
-            return self._ended
-
-    def _check(self, gallery: Gallery, written: frozenset[str]) -> None:
-        for line in misplaced_lines(gallery, written):
-            self._notify(line)
+            return self._ended_counts
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._is_closed:
             raise GalleryError(
-                "this TrackEnroller was closed, and takes nothing more.",
-                hint="Stop the pipeline first, and close it then.",
+                "this TrackEnroller was closed, and takes no more observations.",
+                hint="Stop the pipeline first, and close the enroller then.",
             )
 
     def __enter__(self) -> TrackEnroller:
@@ -393,227 +343,67 @@ class TrackEnroller:
         except GtrackError as failure:
             if kind is None:
                 raise
-            self._notify(f"warning: {failure}")  # what ended the block is what the caller must hear of
+            self._notify(f"warning: {failure}")  # the caller must see the error that ended the block
 
 
 @dataclass(slots=True)
 class _Camera:
-    """One stay of a source."""
+    """A source from its first frame to its end."""
 
-    recognition: CameraTracks
+    tracks: CameraTracks
     enroller: Enroller | None
-    last: int = -1
+    last_frame: int = -1
 
-    def observe(self, seen: _Frame, *, all_looks: bool) -> list[TrackName]:
-        present = seen.present
-        due = set(self.recognition.due(present))
-        looks = [seen.look(position) for position in seen.embeddings if all_looks or position in due]
-        answers = self.recognition.observe(present, looks)
+    def observe(self, observed: ObservedFrame, *, use_all: bool) -> list[TrackName]:
+        present = observed.present
+        due = set(self.tracks.due(present))
+        found = self.tracks.observe(
+            present, [observed.observation(position) for position in observed.embeddings if use_all or position in due]
+        )
         names = []
-        reserved = answers.reserved or [None] * len(present.track_ids)
-        for track_id, named, status, name in zip(
-            present.track_ids, answers.named, answers.statuses, reserved, strict=True
-        ):
+        reserved = found.reserved or [None] * len(present.track_ids)
+        for track_id, named, status, name in zip(present.track_ids, found.named, found.statuses, reserved, strict=True):
             identity, distance = (name, None) if named is None else (named.identity, named.distance)
             names.append(TrackName(track_id, identity, status, distance))
         return names
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Frame:
-    """What was said of a frame, checked.
-
-    Attributes:
-        where: Source and frame, for messages.
-        count: How many boxes.
-        places: Which of them have a track.
-        present: Those.
-        embeddings: Of those that have one, by position: (D,) of unit length.
-        observations: Those, by position.
-    """
-
-    where: str
-    count: int
-    places: list[int]
-    present: TracksInFrame
-    embeddings: dict[int, NDArray[np.float32]]
-    observations: list[TrackObservation]
-
-    @classmethod
-    def of(
-        cls,
-        source: str,
-        frame: int,
-        observations: Sequence[TrackObservation],
-        size: tuple[int, int] | None,
-        model: EmbeddingModel,
-    ) -> _Frame:
-        boxes = np.full((len(observations), 4), np.nan)
-        places: list[int] = []
-        track_ids: list[int] = []
-        start = f"source {source}, frame {frame}"
-        for place, observation in enumerate(observations):
-            where = f"{start}, track {observation.track_id}"
-            boxes[place] = _checked_box(where, observation.box)
-            _check_share(where, "score", observation.score)
-            if observation.track_id is None:
-                continue
-            places.append(place)
-            track_ids.append(_checked_track(where, observation.track_id))
-            if track_ids[-1] in track_ids[:-1]:
-                raise ObservationError(f"{where}: stands twice in the frame; expected each track once.")
-        overlaps = np.zeros(len(observations))
-        known = np.flatnonzero(~np.isnan(boxes[:, 0]))
-        overlaps[known] = crowding(boxes[known])
-        present = TracksInFrame(
-            frame,
-            track_ids,
-            boxes[places],
-            [float(observations[place].score) for place in places],
-            [observations[place].class_name for place in places],
-            overlaps[places].tolist(),
-            size,
-        )
-        embeddings = {}
-        for position, place in enumerate(places):
-            observation = observations[place]
-            if observation.embedding is None:
-                continue
-            where = f"{start}, track {observation.track_id}"
-            embeddings[position] = _checked_embedding(where, observation.embedding, model)
-            if observation.quality is not None:
-                _check_share(where, "quality", observation.quality)
-            if not callable(observation.crop):
-                _checked_crop(where, observation.crop)
-        return cls(start, len(observations), places, present, embeddings, [observations[place] for place in places])
-
-    def look(self, position: int) -> Observation:
-        """The look at a track that has an embedding."""
-        observation = self.observations[position]
-        crop = observation.crop
-        if callable(crop):
-            crop = _checked_crop(f"{self.where}, track {observation.track_id}", crop())
-        quality = self.present.quality(position, crop) if observation.quality is None else float(observation.quality)
-        return Observation(position, self.embeddings[position], quality, crop)
-
-
-# -- checks ---------------------------------------------------------------------------------------------------
-
-
-def _checked_frame(source: str, frame: int, frame_size: tuple[int, int] | None) -> tuple[int, tuple[int, int] | None]:
-    if not isinstance(source, str) or not source.strip():
-        raise ObservationError(f"source: expected a camera's name, found {source!r}.")
-    try:
-        number = operator.index(frame)
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise ObservationError(f"source {source}: expected a frame number, 0 or more, found {frame!r}.")
-    if frame_size is None:
-        return number, None
-    width, height = frame_size
-    if not (width >= 1 and height >= 1):
-        raise ObservationError(
-            f"source {source}, frame {number}: expected a frame_size in pixels, found {frame_size!r}."
-        )
-    return number, (int(width), int(height))
-
-
-def _checked_track(where: str, track_id: Any) -> int:
-    try:
-        return operator.index(track_id)
-    except TypeError:
-        raise ObservationError(
-            f"{where}: expected a whole number as track_id, found {track_id!r}.",
-            hint="Number the tracks of each source, or leave it None for a box without a track.",
-        ) from None
-
-
-def _checked_box(where: str, box: Any) -> NDArray[np.float64]:
-    if box is None:
-        return np.full(4, np.nan)
-    try:
-        array = np.asarray(box, np.float64)
-    except (TypeError, ValueError):
-        array = np.empty(0)
-    if array.shape != (4,) or not np.isfinite(array).all() or array[2] <= array[0] or array[3] <= array[1]:
-        raise ObservationError(
-            f"{where}: expected a box x1, y1, x2, y2 in pixels with x1 < x2 and y1 < y2, found {box!r}."
-        )
-    return array
-
-
-def _check_share(where: str, what: str, value: Any) -> None:
-    try:
-        good = 0.0 <= float(value) <= 1.0
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise ObservationError(f"{where}: expected a {what} from 0 to 1, found {value!r}.")
-
-
-def _checked_embedding(where: str, embedding: Any, model: EmbeddingModel) -> NDArray[np.float32]:
-    """(D,) float32 of unit length."""
-    try:
-        vector = np.asarray(embedding, np.float64)
-    except (TypeError, ValueError):
-        raise ObservationError(
-            f"{where}: expected an embedding of {model.dimension} numbers, found {type(embedding).__name__}."
-        ) from None
-    if vector.shape != (model.dimension,):
-        raise ObservationError(
-            f"{where}: expected an embedding of shape ({model.dimension},), found {vector.shape}.",
-            hint=f"The gallery holds embeddings of {model}.",
-        )
-    norm = float(np.linalg.norm(vector))
-    if not np.isfinite(norm) or norm < _TINY:
-        what = "a zero vector" if np.isfinite(norm) else "values that are not finite"
-        raise ObservationError(
-            f"{where}: the embedding is {what}.",
-            hint="Leave it out (embedding=None) where the network gave nothing of use.",
-        )
-    return (vector / norm).astype(np.float32)
-
-
-def _checked_crop(where: str, crop: Any) -> NDArray[np.uint8] | None:
-    if crop is None:
-        return None
-    array: NDArray[np.uint8] = np.asarray(crop)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
-        raise ObservationError(f"{where}: expected a crop (H, W, 3) uint8 BGR, found {array.shape} {array.dtype}.")
-    return array
 
 
 def _check_options(
     enroll: str, session: str | None, threshold: float | None, grace_frames: int, every: int, fps: float | None
 ) -> None:
     if enroll not in get_args(EnrolMode):
-        raise OptionError(f"enroll: expected one of {', '.join(get_args(EnrolMode))}, found {enroll!r}.")
+        raise OptionError(
+            f"enroll: expected one of {', '.join(get_args(EnrolMode))}, found {enroll!r}.", field="enroll"
+        )
     if session is not None and not session.strip():
-        raise OptionError("session: expected a name, or None, found an empty text.")
+        raise OptionError("session: expected a name, or None, found an empty text.", field="session")
     if threshold is not None and not 0.0 <= threshold <= 2.0:
-        raise OptionError(f"gallery_match_threshold: expected a cosine distance in 0 to 2, found {threshold}.")
+        raise OptionError(
+            f"gallery_match_threshold: expected a cosine distance in 0 to 2, found {threshold}.",
+            field="gallery_match_threshold",
+        )
     if grace_frames < 0:
-        raise OptionError(f"grace_frames: expected 0 or more, found {grace_frames}.")
+        raise OptionError(f"grace_frames: expected 0 or more, found {grace_frames}.", field="grace_frames")
     if every < 1:
-        raise OptionError(f"every: expected 1 or more frames, found {every}.")
+        raise OptionError(f"every: expected 1 or more frames, found {every}.", field="every")
     if fps is not None and not fps > 0:
-        raise OptionError(f"fps: expected more than 0, found {fps}.")
+        raise OptionError(f"fps: expected more than 0, found {fps}.", field="fps")
 
 
-def _open(place: Path | str, model: EmbeddingModel | None, enroll: EnrolMode, new_collection: bool) -> Gallery:
-    if enroll == "off":
-        return Gallery.open(place, model=model)
-    check_enrolment_gallery(place)
+def _open_gallery(location: Path | str, model: EmbeddingModel | None, mode: EnrolMode, new_collection: bool) -> Gallery:
+    if mode == "off":
+        return Gallery.open(location, model=model)
+    check_enrolment_gallery(location)
     if model is None:
-        if not is_gallery(place) and not (isinstance(place, Path) and place.exists()):
+        if not is_gallery(location) and not (isinstance(location, Path) and location.exists()):
             raise OptionError(
-                f"there is no gallery at {place} yet, and no model to make one for.",
-                hint="Give model=embedding_model(WEIGHTS).",
+                f"there is no gallery at {location} yet, and no model to make one for.",
+                field="model",
+                hint="Pass model=embedding_model(WEIGHTS).",
             )
-        with Gallery.open(place) as there:
-            model = there.model
-    return Gallery.open_or_create(place, model, new_collection=new_collection)
+        with Gallery.open(location) as existing:
+            model = existing.model
+    return Gallery.open_or_create(location, model, new_collection=new_collection)
 
 
 def _sum(counts: Iterable[EnrolmentCounts]) -> EnrolmentCounts:

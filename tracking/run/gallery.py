@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gallery_db import match_threshold
 from gallery_db.address import location_of
 from gallery_db.logs import get_logger
-from tracking.enrolment.run_enrolment import RunEnrolment
+from tracking.enrolment.run_enrolment import RunEnrolment, RunEnrolmentOptions
 from tracking.identification.gallery_source import GallerySource, open_gallery_source
 from tracking.identification.gallery_sync import GalleryNotices, GallerySync
 from tracking.video.addresses import public_name
@@ -141,19 +141,21 @@ def _open_enrolment(options: RunOptions, inputs: RunInputs, notify: Notify) -> R
     return RunEnrolment(
         location_of(options.gallery),
         options.run_embedder,
-        mode=options.enroll,
-        source_id=options.source_id_for(inputs.video),
-        video=inputs.video,
-        stream=public_name(inputs.source) if inputs.is_live else None,
-        frame_range=options.frame_range,
-        fps=inputs.reader.fps,
-        classes=None if inputs.selected is None else class_names or {"person"},
-        threshold=options.gallery_match_threshold,
-        kinds=class_names,
-        grace_frames=options.grace_frames,
+        RunEnrolmentOptions(
+            mode=options.enroll,
+            source_id=options.source_id_for(inputs.video),
+            video=inputs.video,
+            frame_range=options.frame_range,
+            fps=inputs.reader.fps,
+            grace_frames=options.grace_frames,
+            stream=public_name(inputs.source) if inputs.is_live else None,
+            classes=None if inputs.selected is None else class_names or {"person"},
+            match_threshold=options.gallery_match_threshold,
+            matched_classes=class_names,
+            search=options.search,
+            relink=options.backfill,
+        ),
         notify=notify,
-        search=options.search,
-        judge_again=options.backfill,
     )
 
 

@@ -465,7 +465,7 @@ def test_a_source_that_begins_anew(pyds: RecordedPyds, enroller: TrackEnroller, 
 
 
 BAD = [
-    pytest.param(person(5, np.full(SIZE, np.nan)), "track 5: the embedding is values that are not finite", id="NaN"),
+    pytest.param(person(5, np.full(SIZE, np.nan)), "track 5: the embedding has values that are not finite", id="NaN"),
     pytest.param(person(5, np.zeros(SIZE)), "track 5: the embedding is a zero vector", id="zero"),
     pytest.param(person(5, A, box=(10.0, 10.0, 10.0, 30.0)), "track 5: expected a box", id="no area"),
 ]

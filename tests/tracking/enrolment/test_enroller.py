@@ -31,8 +31,8 @@ from gallery_db import (
 from tracking import TrackingRun, TrackResult, load_embedder, track_video
 from tracking.enrolment.base import EnrolmentCounts, EnrolmentObservation, EnrolmentSettings
 from tracking.enrolment.enroller import Enroller
+from tracking.enrolment.enrolment_gallery import mislabelled_warnings
 from tracking.enrolment.gallery_writer import CROPS, GalleryWriter, _Put, _Rename
-from tracking.enrolment.run_enrolment import misplaced_lines
 from tracking.enrolment.shared_gallery import MAX_PROTOTYPES, SharedGallery
 from tracking.errors import OptionError
 from tracking.identification.gallery_source import EmbedderOptions
@@ -894,7 +894,7 @@ def test_nothing_is_enrolled_unless_asked(scene: Scene, copied: Path) -> None:
     assert files() == before
 
 
-def test_an_enrolled_entry_that_looks_misplaced_is_told(tmp_path: Path) -> None:
+def test_an_enrolled_entry_that_looks_mislabelled_is_reported(tmp_path: Path) -> None:
     """Ten people of four entries each; one of them got an entry of somebody else's."""
     generator = np.random.default_rng(0)
     centres = generator.standard_normal((10, 32))
@@ -905,7 +905,7 @@ def test_an_enrolled_entry_that_looks_misplaced_is_told(tmp_path: Path) -> None:
     entries = [Entry(id=f"track-{n:02d}", identity=name, origin="track") for n, name in enumerate(names)]
     with Gallery.create(tmp_path / "g", EmbeddingModel("m.pt", "0" * 64, 32, "none")) as gallery:
         gallery.add(entries, vectors)
-        (line,) = misplaced_lines(gallery, ["track-05", "track-20"])
+        (line,) = mislabelled_warnings(gallery, ["track-05", "track-20"])
         assert line.startswith("warning: the enrolled entry track-05 of unknown-0007 is nearer to unknown-0001 (0.")
-        assert misplaced_lines(gallery, ["track-20"]) == [], "what others stored is theirs to look at"
-        assert misplaced_lines(gallery, []) == []
+        assert mislabelled_warnings(gallery, ["track-20"]) == [], "what others stored is theirs to look at"
+        assert mislabelled_warnings(gallery, []) == []

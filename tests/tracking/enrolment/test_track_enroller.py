@@ -365,7 +365,7 @@ BOX = (10.0, 10.0, 30.0, 60.0)
         ),
         pytest.param([TrackObservation(7, A[None])], r"shape \(8,\), found \(1, 8\)", id="a batch"),
         pytest.param(
-            [TrackObservation(7, np.full(SIZE, np.nan))], "track 7: the embedding is values that are not", id="NaN"
+            [TrackObservation(7, np.full(SIZE, np.nan))], "track 7: the embedding has values that are not", id="NaN"
         ),
         pytest.param([TrackObservation(7, np.zeros(SIZE))], "track 7: the embedding is a zero vector", id="zero"),
         pytest.param([TrackObservation(7, "a text")], "expected an embedding of 8 numbers, found str", id="a text"),
@@ -375,7 +375,7 @@ BOX = (10.0, 10.0, 30.0, 60.0)
         ),
         pytest.param([TrackObservation(7, A, (1, 2, 3))], "expected a box", id="three numbers"),
         pytest.param([TrackObservation(7, A, "box")], "expected a box", id="no numbers"),
-        pytest.param([TrackObservation(7, A), TrackObservation(7, B)], "track 7: stands twice", id="a track twice"),
+        pytest.param([TrackObservation(7, A), TrackObservation(7, B)], "track 7: is in the frame twice", id="twice"),
         pytest.param([TrackObservation("x", A)], "whole number as track_id", id="a text for a track"),  # type: ignore[arg-type]
         pytest.param([TrackObservation(7, A, score=-0.1)], "a score from 0 to 1, found -0.1", id="score"),
         pytest.param([TrackObservation(7, A, score=float("nan"))], "a score from 0 to 1", id="score NaN"),
@@ -555,7 +555,7 @@ def until(met: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def test_corrections_are_followed(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(track_enroller, "_FOLLOW_SECONDS", 0.0)
+    monkeypatch.setattr(track_enroller, "_SYNC_SECONDS", 0.0)
     with Gallery.create(place, TOY) as gallery:
         gallery.add([Entry("a", "alice"), Entry("b", "bob")], np.stack([A, B]))
     with toy(place, enroll="off") as enroller:
@@ -645,18 +645,18 @@ def test_two_clips_side_by_side(scene: Scene, door: list[OwnFrame], tmp_path: Pa
 
 def hears_of(enroller: TrackEnroller, source: str, name: str) -> None:
     """Let frames without anybody pass until somebody is known."""
-    numbers = count(enroller._cameras[source].last + 1)
+    numbers = count(enroller._cameras[source].last_frame + 1)
 
     def heard() -> bool:
         enroller.observe(source, next(numbers), [])
-        return name in enroller._view.identities
+        return name in enroller._gallery.view.identities
 
     until(heard)
 
 
 def meets(enroller: TrackEnroller, source: str, track: int, vector: Any) -> str | None:
     """Who a new track is."""
-    first = enroller._cameras[source].last + 1
+    first = enroller._cameras[source].last_frame + 1
     (answer,) = walk(enroller, source, range(first, first + 5), {track: vector})
     return answer.identity
 
