@@ -1,1 +1,1 @@
-"""What the entries of a gallery say about it: calibration, thresholds, anomalies."""
+"""What can be learned from the entries of a gallery: calibration, match thresholds, anomalies."""

@@ -1,1 +1,1 @@
-"""Entries in and out of a gallery: image folders, Parquet, another embedding model."""
+"""Moving entries in and out of a gallery: image folders, Parquet files, another embedding model."""
