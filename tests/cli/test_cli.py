@@ -221,7 +221,7 @@ def test_ingest_reports_what_it_could_not_use(scene: Scene, tmp_path: Path) -> N
     listed = gtrack("gallery", "list", "--gallery", tmp_path / "g", "--json").stdout
     assert json.loads(listed)["identity"] == "a[b] ü"
     (folder / "a[b] ü" / "1.jpg").unlink()
-    assert "1 pruned" in gtrack(*words, "--prune", code=1).stdout
+    assert "1 removed" in gtrack(*words, "--prune", code=1).stdout
     empty = tmp_path / "empty"
     empty.mkdir()
     done = gtrack("gallery", "ingest", empty, "--gallery", tmp_path / "g2", "--reid-weights", "builtin", code=1)
@@ -246,7 +246,7 @@ def test_query(scene: Scene, gallery: Path, tmp_path: Path) -> None:
     done = gtrack("gallery", "query", image, "--where", "identity=amber", "-g", gallery, "--json")
     assert {m["identity"] for m in json.loads(done.stdout)["matches"]} == {"amber"}
     done = gtrack("gallery", "query", image, "--where", "class=car", "-g", gallery)
-    assert "no entry fits" in done.stdout
+    assert "holds no such entry" in done.stdout
 
 
 def test_list_stats_verify_rebuild(gallery: Path) -> None:
@@ -290,5 +290,5 @@ def test_demo(tmp_path: Path) -> None:
         assert name in out
     for file in ("scene.mp4", "detections.json", "run/annotated.mp4", "run/tracked.json", "run/contact-sheet.jpg"):
         assert (tmp_path / "demo" / file).stat().st_size > 1000
-    share = float(re.search(r"rightly in ([\d.]+)%", out)[1])  # type: ignore[index]
+    share = float(re.search(r"right name in ([\d.]+)%", out)[1])  # type: ignore[index]
     assert share > 75

@@ -245,7 +245,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     assert gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout == ""
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.05)
     assert "means of up to 5" in done.stdout
-    assert "single looks" in done.stdout
+    assert "single observations" in done.stdout
     assert f"{found['threshold']:.4f}" in done.stderr
     (shown,) = gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout.splitlines()
     kept = json.loads(shown)
