@@ -41,10 +41,10 @@ from .rejections import rejected_names as rejected_names
 from .search.view import GalleryView as GalleryView
 from .served.flush import flush_journals as flush_journals
 from .served.serve import GalleryServer as GalleryServer
-from .snapshots import Snapshot as Snapshot
 from .snapshots import list_snapshots as list_snapshots
 from .snapshots import restore_snapshot as restore_snapshot
 from .snapshots import take_snapshot as take_snapshot
+from .store.snapshot_files import Snapshot as Snapshot
 from .store.thresholds import DEFAULT_THRESHOLD as DEFAULT_THRESHOLD
 from .transfer.image_folders import export_folders as export_folders
 from .transfer.ingest import ingest_folder as ingest_folder

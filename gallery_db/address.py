@@ -1,4 +1,4 @@
-"""What stands behind ``--gallery``: a folder, a gallery served over HTTP, or one in Chroma Cloud."""
+"""Locations of galleries: a folder, the address of a gallery served over HTTP, or one in Chroma Cloud."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Address", "is_address", "location_of", "parse_address", "state_dir"]
 
 _SCHEMES = re.compile(r"(https?:/|cloud:)", re.IGNORECASE)
 DEFAULT_PORT = 8000
-"""Chroma's own."""
+"""The port that Chroma uses by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a served gallery is.
+    """The address of a served gallery.
 
     Attributes:
-        host: Name or address of the server; empty for Chroma Cloud.
+        host: Name or IP address of the server; empty for Chroma Cloud.
         port: Its port.
-        secure: Whether it speaks TLS.
-        collection: Which of its collections; None for the one of the model, or the oldest.
+        secure: Whether the connection uses TLS.
+        collection: The collection; None for the collection of the model, or the oldest.
     """
 
     host: str
@@ -35,19 +35,19 @@ class Address:
 
     @property
     def is_cloud(self) -> bool:
-        """Whether it is Chroma Cloud, which ``CHROMA_API_KEY``, ``_TENANT`` and ``_DATABASE`` select."""
+        """Whether it is in Chroma Cloud; ``CHROMA_API_KEY``, ``CHROMA_TENANT`` and ``CHROMA_DATABASE`` say where."""
         return not self.host
 
     @property
     def server(self) -> str:
-        """The server as a user writes it, without a collection."""
+        """The address of the server, without a collection."""
         if self.is_cloud:
             return "cloud:"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.secure else 'http'}://{host}:{self.port}"
 
     def of(self, collection: str | None) -> Address:
-        """The same with a collection."""
+        """Return the address of a collection at the same server; None for no collection."""
         return replace(self, collection=collection)
 
     def __str__(self) -> str:
@@ -57,15 +57,15 @@ class Address:
 
 
 def is_address(path: str | os.PathLike[str]) -> bool:
-    """Whether that is a served gallery's address, sound or not, and no folder's path."""
+    """Return whether a location is an address, valid or not, and no path of a folder."""
     return _SCHEMES.match(str(path)) is not None
 
 
 def parse_address(path: str | os.PathLike[str]) -> Address | None:
-    """The address that ``http://host:port[/collection]`` or ``cloud:[collection]`` is; None for a folder's path.
+    """Return the address of ``http://host:port[/collection]`` or ``cloud:[collection]``; None for a folder's path.
 
     Raises:
-        GalleryError: It is meant as an address and is none.
+        GalleryError: It looks like an address and is not valid.
     """
     text = str(path)
     if not is_address(text):
@@ -74,7 +74,7 @@ def parse_address(path: str | os.PathLike[str]) -> Address | None:
         return Address("", 443, True, text[6:].strip("/") or None)
     text = re.sub(r"^(https?):/+", r"\1://", text, flags=re.IGNORECASE)  # pathlib makes one slash of two
     wrong = GalleryError(
-        f"{text!r} is no address of a gallery.",
+        f"{text!r} is not a valid address of a gallery.",
         hint="Expected http://HOST:PORT or http://HOST:PORT/COLLECTION, such as http://127.0.0.1:8000.",
     )
     try:
@@ -90,16 +90,16 @@ def parse_address(path: str | os.PathLike[str]) -> Address | None:
 
 
 def location_of(path: str | os.PathLike[str]) -> Path | str:
-    """A gallery's location as the functions of this package take it: a folder's path, or an address as text."""
+    """Return a location as the functions of this package expect it: a folder's path, or an address as text."""
     address = parse_address(path)
     return Path(path) if address is None else str(address)
 
 
 def state_dir() -> Path:
-    """Where replicas of served galleries and their journals are kept.
+    """Return the folder of the replicas of served galleries, which hold changes that no server has yet.
 
-    Environment variable ``GTRACK_STATE_DIR``, else the user's folder of the system for what must not be lost: a
-    cache may be emptied by anybody, and a journal holds what no server has yet.
+    It is the environment variable ``GTRACK_STATE_DIR``, else the system's folder for the state of the user's programs;
+    a cache folder may be emptied at any time.
     """
     explicit = os.environ.get("GTRACK_STATE_DIR")
     if explicit:

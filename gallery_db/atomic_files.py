@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Write files so that each is complete or absent."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ __all__ = ["atomic_path", "check_writable", "fsync_folder"]
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a file beside its place and move it there when it is whole.
+    """Write a file under a temporary name, and rename it when it is complete.
 
     Args:
-        path: Where the file shall be. Its folder must exist.
+        path: Path of the file. Its folder must exist.
 
     Yields:
-        A path in the same folder, with the same suffix, to write to (and to close).
+        A path in the same folder, with the same suffix, to write to and to close.
 
-    On success the file is flushed to the disk and renamed to `path`, replacing what was there; on any
-    exception, Ctrl-C included, it is removed and `path` keeps what it held. A body that wrote nothing
-    raises FileNotFoundError.
+    On success, the file is flushed to the disk and renamed to `path`, in place of an earlier file. After an exception,
+    Ctrl-C included, it is removed, and `path` is unchanged.
+
+    Raises:
+        FileNotFoundError: The block wrote no file.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part{target.suffix}")
@@ -46,10 +48,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_writable(*paths: Path) -> None:
-    """Refuse paths that are there and cannot be written.
+    """Refuse existing paths that cannot be written.
 
     Raises:
-        GalleryReadOnlyError: Naming the first of them.
+        GalleryReadOnlyError: The message names the first of them.
     """
     for path in paths:
         if path.exists() and not os.access(path, os.W_OK):
@@ -59,7 +61,7 @@ def check_writable(*paths: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Flush a folder's names to the disk, where the system can do that."""
+    """Flush the names in a folder to the disk, if the system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

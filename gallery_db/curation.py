@@ -1,4 +1,4 @@
-"""Managing who is in a gallery: renaming, merging, splitting, moving, removing, and taking it back."""
+"""Correct the identities of a gallery: rename, merge, split, move, reject, remove, and undo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gallery_db.errors import (
 )
 from gallery_db.names import unknown_name, validate_identity_name
 from gallery_db.rejections import NOT, rejected_names
-from gallery_db.store.undo import take_back
+from gallery_db.store.undo import undo_operations
 from gallery_db.times import parse_age, parse_time
 
 if TYPE_CHECKING:
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Curator"]
 
-_MOST_NAMED = 5  # entry ids written out in the words of an operation
+_MAX_LISTED_IDS = 5  # entry ids written out in the description of an operation
 
 
 class Curator:
-    """The identities of an open gallery's collection, and what a person may do to them.
+    """Finds and corrects the identities of an open gallery's collection.
 
-    Each method that changes something is one transaction and one operation of the log, which `undo` takes
-    back. An entry to which a person gave its identity is marked ``extra["reviewed"]``; no later ingest of its
-    image's folder changes it back.
+    Each method that changes something is one transaction and one operation of the log, which `undo` can undo. An
+    entry that was given another identity is marked ``extra["reviewed"]``, so that no later ingest of its image's
+    folder changes it back.
 
-    Identities of one name and different classes are different ones: where a name stands for several, the
+    Identities of the same name and different classes are different identities. If a name stands for several, the
     class must be given.
 
     Args:
-        gallery: Open; for writing, for whatever changes something.
+        gallery: An open gallery; open for writing, for the methods that change something.
     """
 
     def __init__(self, gallery: Gallery) -> None:
@@ -51,20 +51,20 @@ class Curator:
     # -- finding ---------------------------------------------------------------------------------------------
 
     def classes_of(self, name: str) -> list[str]:
-        """The classes of which there is an identity of that name, in lower case, sorted."""
+        """Return the classes of all identities of that name, in lower case, sorted."""
         return sorted({entry.class_name.casefold() for entry in self._gallery.entries(identity=name)})
 
     def exists(self, name: str, class_name: str | None = None) -> bool:
-        """Whether there is an identity of that name, of a class or of any."""
+        """Return whether there is an identity of that name, of one class or of any."""
         classes = self.classes_of(name)
         return bool(classes) if class_name is None else class_name.casefold() in classes
 
     def entries(self, name: str, class_name: str | None = None) -> list[Entry]:
-        """The entries of one identity, in the order of their arrival.
+        """Return the entries of one identity, in the order of their arrival.
 
         Raises:
-            IdentityNotFoundError: There is none.
-            GalleryError: There are several, of different classes, and `class_name` is not given.
+            IdentityNotFoundError: There is no such identity.
+            GalleryError: There are identities of that name of several classes, and `class_name` is not given.
         """
         found = list(self._gallery.entries(identity=name, class_name=class_name))
         classes = sorted({entry.class_name.casefold() for entry in found})
@@ -80,21 +80,21 @@ class Curator:
             )
         if len(classes) > 1:
             raise GalleryError(
-                f"{name!r} stands for identities of several classes: {', '.join(classes)}.", hint="Give the class."
+                f"There are identities {name!r} of several classes: {', '.join(classes)}.", hint="Give the class."
             )
         return found
 
     def by_ids(self, ids: Iterable[str]) -> list[Entry]:
-        """Entries by their ids, each once.
+        """Return entries by their ids, each entry once.
 
         Raises:
-            EntryNotFoundError: One of them is not there.
-            GalleryError: There are no ids.
+            EntryNotFoundError: There is no entry of that id.
+            GalleryError: No id is given.
         """
         unique = list(dict.fromkeys(ids))
         if not unique:
             raise GalleryError("Expected at least one entry id, found none.", hint="`gtrack gallery show` lists them.")
-        found = self._gallery.record.entries.by_ids(self._gallery.collection_key, unique)
+        found = self._gallery.by_ids(unique)
         for id_ in unique:
             if id_ not in found:
                 raise EntryNotFoundError(
@@ -106,44 +106,44 @@ class Curator:
     # -- changing --------------------------------------------------------------------------------------------
 
     def rename(self, old: str, new: str, *, merge: bool = False, class_name: str | None = None) -> int:
-        """Give an identity another name; returns the number of its entries.
+        """Give an identity another name; return the number of its entries.
 
         Args:
             old: The identity.
             new: Its new name.
-            merge: If there is an identity of that name and class already, make one of the two.
-            class_name: The identity's class, where `old` stands for several.
+            merge: If there is an identity of the new name and the same class, merge the two.
+            class_name: The identity's class, if there are several identities `old`.
 
         Raises:
             IdentityNotFoundError: There is no such identity.
-            IdentityExistsError: There is one of the new name already, and `merge` is false.
-            GalleryError: The new name cannot be one, or is the old one.
+            IdentityExistsError: There is an identity of the new name, and `merge` is false.
+            GalleryError: The new name is not valid, or is the old name.
         """
         name = validate_identity_name(new)
         with self._gallery.transaction():
             entries = self.entries(old, class_name)
             if name == old:
-                raise GalleryError(f"{old!r} is called so already.", hint="Give another name.")
+                raise GalleryError(f"{old!r} already has that name.", hint="Give another name.")
             merging = self.exists(name, entries[0].class_name)
             if merging and not merge:
                 raise IdentityExistsError(
                     f"The gallery {self._gallery.location} holds an identity {name!r} already.",
-                    hint=f"To make one of the two: `gtrack gallery merge {quote(old)} --into {quote(name)}`.",
+                    hint=f"To merge the two: `gtrack gallery merge {quote(old)} --into {quote(name)}`.",
                 )
             words = f"merge {old!r} into {name!r}" if merging else f"rename {old!r} to {name!r}"
-            return self._assign("merge" if merging else "rename", words, entries, name, instead=(old,))
+            return self._assign("merge" if merging else "rename", words, entries, name, renamed=(old,))
 
     def merge(self, names: Sequence[str], into: str, *, class_name: str | None = None) -> int:
-        """Make one identity of several; returns the number of entries that changed hands.
+        """Merge identities into one; return the number of entries that have another identity now.
 
         Args:
             names: The identities.
-            into: The name for all of them; an existing identity of that name and class takes them in.
-            class_name: Their class, where a name stands for several.
+            into: The name for all of them. If there is an identity of that name and class, it gets their entries.
+            class_name: Their class, if there are identities of one name of several classes.
 
         Raises:
-            IdentityNotFoundError: One of the identities is not there.
-            GalleryError: They are of different classes, there is nothing to merge, or `into` is no name.
+            IdentityNotFoundError: One of the identities does not exist.
+            GalleryError: They are of different classes, there is nothing to merge, or `into` is not a valid name.
         """
         target = validate_identity_name(into)
         with self._gallery.transaction():
@@ -154,19 +154,24 @@ class Curator:
             classes = sorted({entry.class_name.casefold() for entry in entries})
             if len(classes) > 1:
                 raise GalleryError(
-                    f"Identities of different classes cannot be one: {', '.join(classes)}.",
-                    hint="Merge those of one class at a time.",
+                    f"Identities of different classes cannot be merged: {', '.join(classes)}.",
+                    hint="Merge the identities of one class at a time.",
                 )
             words = f"merge {', '.join(map(repr, parts))} into {target!r}"
-            return self._assign("merge", words, entries, target, instead=parts)
+            return self._assign("merge", words, entries, target, renamed=parts)
 
     def split(self, name: str, ids: Iterable[str], new: str) -> int:
-        """Make a new identity of some of an identity's entries; returns how many.
+        """Make some of an identity's entries a new identity; return their number.
+
+        Args:
+            name: The identity.
+            ids: The entries.
+            new: Name of the new identity.
 
         Raises:
-            IdentityNotFoundError: There is no such identity.
-            IdentityExistsError: There is one of the new name already; `move` is for that.
-            GalleryError: An entry is another identity's, none would be left, or the new name cannot be one.
+            EntryNotFoundError: There is no entry of that id.
+            IdentityExistsError: There is an identity of the new name; `move` gives it entries.
+            GalleryError: An entry has another identity, no entry would be left, or the new name is not valid.
         """
         target = validate_identity_name(new)
         with self._gallery.transaction():
@@ -174,7 +179,7 @@ class Curator:
             for entry in chosen:
                 if entry.identity != name:
                     raise GalleryError(
-                        f"The entry {entry.id!r} is of {entry.identity!r}, not of {name!r}.",
+                        f"The entry {entry.id!r} has the identity {entry.identity!r}, not {name!r}.",
                         hint=f"`gtrack gallery show {quote(name)}` lists its entries.",
                     )
             classes = {entry.class_name.casefold() for entry in chosen}
@@ -183,28 +188,28 @@ class Curator:
             if self.exists(target, chosen[0].class_name):
                 raise IdentityExistsError(
                     f"The gallery {self._gallery.location} holds an identity {target!r} already.",
-                    hint=f"To give it the entries: `gtrack gallery move ID... --to {quote(target)}`.",
+                    hint=f"To give the entries to it: `gtrack gallery move ID... --to {quote(target)}`.",
                 )
             if len(chosen) == len(self.entries(name, chosen[0].class_name)):
                 raise GalleryError(
-                    f"These are all entries of {name!r}; nothing would be left.", hint="Rename the identity instead."
+                    f"These are all entries of {name!r}; none would be left.", hint="Rename the identity instead."
                 )
-            words = f"split {_ids(chosen)} from {name!r} as {target!r}"
+            words = f"split {_list_ids(chosen)} from {name!r} as {target!r}"
             return self._assign("split", words, chosen, target)
 
     def move(self, ids: Iterable[str], to: str, *, new: bool = False) -> int:
-        """Give entries to another identity; returns how many were not its own already.
+        """Give entries to another identity; return the number of entries that it did not have before.
 
         Args:
             ids: The entries.
             to: The identity.
-            new: Whether it may be a new one.
+            new: Allow a new identity.
 
         Raises:
-            EntryNotFoundError: One of the entries is not there.
+            EntryNotFoundError: There is no entry of that id.
             IdentityNotFoundError: There is no identity of that name and of the entries' class, and `new` is
                 false.
-            GalleryError: The name cannot be one.
+            GalleryError: The name is not valid.
         """
         target = validate_identity_name(to)
         with self._gallery.transaction():
@@ -212,133 +217,134 @@ class Curator:
             if not new:
                 for class_name in sorted({entry.class_name for entry in chosen}):
                     self.entries(target, class_name)
-            return self._assign("move", f"move {_ids(chosen)} to {target!r}", chosen, target)
+            return self._assign("move", f"move {_list_ids(chosen)} to {target!r}", chosen, target)
 
     def reject(self, ids: Iterable[str], name: str) -> tuple[int, str | None]:
-        """Say of entries that they do not show an identity.
+        """Record that entries do not show an identity.
 
-        It is kept in ``extra["not"]``. Whatever is nearer to such an entry than to the identity is not taken for it
-        any more. Entries that are the identity's own leave it, together, as a new ``unknown-0007``.
+        The identity's name is stored in ``extra["not"]``. From then on, a probe that is nearer to such an entry than
+        to the identity does not match the identity. Entries that have the identity leave it, all together, as a new
+        ``unknown-0007``.
 
         Args:
             ids: The entries.
-            name: Whom they do not show.
+            name: The identity that they do not show.
 
         Returns:
-            How many entries it is news for, and the new identity of those that left, or None.
+            Number of entries that changed, and the new identity of those that left, or None.
 
         Raises:
-            EntryNotFoundError: One of the entries is not there.
+            EntryNotFoundError: There is no entry of that id.
             IdentityNotFoundError: There is no identity of that name and of the entries' class.
-            GalleryError: Nothing would be left of the identity.
+            GalleryError: No entry of the identity would be left.
         """
         with self._gallery.transaction():
             chosen = self.by_ids(ids)
             for class_name in sorted({entry.class_name for entry in chosen}):
-                everybody = self.entries(name, class_name)
-                if {entry.id for entry in everybody} <= {entry.id for entry in chosen}:
+                own = self.entries(name, class_name)
+                if {entry.id for entry in own} <= {entry.id for entry in chosen}:
                     raise GalleryError(
-                        f"These are all entries of {name!r}; nothing would be left.",
+                        f"These are all entries of {name!r}; none would be left.",
                         hint="Rename the identity instead, or remove it.",
                     )
-            own = any(entry.identity == name for entry in chosen)
-            leaves = self.unknown_name() if own else None
+            leaving = any(entry.identity == name for entry in chosen)
+            new_name = self.unknown_name() if leaving else None
             changed = []
             for entry in chosen:
                 names = rejected_names(entry)
-                moved = entry if entry.identity != name or leaves is None else _reviewed(entry, leaves)
+                moved = entry if entry.identity != name or new_name is None else _with_identity(entry, new_name)
                 if name not in names:
                     changed.append(replace(moved, extra={**moved.extra, NOT: sorted({*names, name})}))
                 elif moved is not entry:
                     changed.append(moved)
-            with self._gallery.operation("reject", f"{_ids(chosen)}: not {name!r}"):
+            with self._gallery.operation("reject", f"{_list_ids(chosen)}: not {name!r}"):
                 self._gallery.update(changed)
-            return len(changed), leaves
+            return len(changed), new_name
 
     def unknown_name(self) -> str:
-        """A name for a stranger that no identity has, and no run has reserved: the next ``unknown-0007``."""
+        """Return the next name of an unknown identity, such as ``unknown-0007``, that is neither used nor reserved."""
         return unknown_name(self._gallery.last_unknown_number() + 1)
 
     def remove(self, ids: Iterable[str]) -> int:
-        """Remove entries; returns how many.
+        """Remove entries; return their number.
 
         Raises:
-            EntryNotFoundError: One of the entries is not there; none is removed.
+            EntryNotFoundError: There is no entry of that id; none is removed.
         """
         with self._gallery.transaction():
             chosen = self.by_ids(ids)
-            return self._remove("remove", f"remove {_ids(chosen)}", chosen)
+            return self._remove("remove", f"remove {_list_ids(chosen)}", chosen)
 
     def remove_identity(self, name: str, class_name: str | None = None) -> int:
-        """Remove all entries of an identity; returns how many.
+        """Remove all entries of an identity; return their number.
 
         Raises:
-            IdentityNotFoundError: There is none.
+            IdentityNotFoundError: There is no such identity.
         """
         with self._gallery.transaction():
             return self._remove("remove", f"remove the identity {name!r}", self.entries(name, class_name))
 
-    def older_than(self, moment: datetime, origin: str | None = "track") -> list[Entry]:
-        """The entries made before a moment.
+    def older_than(self, time: datetime, origin: str | None = "track") -> list[Entry]:
+        """Return the entries that were made before a time.
 
         Args:
-            moment: With a time zone.
-            origin: Only entries of this origin; None for all. The default leaves image files alone.
+            time: A time with a zone.
+            origin: Only entries of this origin; None for all. The default leaves out image files.
         """
         found = []
         for entry in self._gallery.entries():
             try:
-                made = parse_time(entry.created_at)
+                created = parse_time(entry.created_at)
             except ValueError:
-                continue  # nobody knows how old it is
-            if made < moment and (origin is None or entry.origin == origin):
+                continue  # its age is not known
+            if created < time and (origin is None or entry.origin == origin):
                 found.append(entry)
         return found
 
     def purge(self, older_than: str | datetime, origin: str | None = "track") -> int:
-        """Remove the entries made before a moment; returns how many.
+        """Remove the entries that were made before a time; return their number.
 
         Args:
-            older_than: As of `parse_age`, or a time with a zone.
-            origin: As of `older_than`.
+            older_than: An age or a date, see `gallery_db.times.parse_age`; or a time with a zone.
+            origin: Only entries of this origin; None for all. The default leaves out image files.
 
         Raises:
-            GalleryError: `older_than` makes no sense.
+            GalleryError: `older_than` is not valid.
         """
-        moment = parse_age(older_than) if isinstance(older_than, str) else older_than
+        time = parse_age(older_than) if isinstance(older_than, str) else older_than
         what = "all entries" if origin is None else f"entries of origin {origin!r}"
         with self._gallery.transaction():
-            words = f"purge {what} older than {moment.isoformat(timespec='seconds')}"
-            return self._remove("purge", words, self.older_than(moment, origin))
+            words = f"purge {what} older than {time.isoformat(timespec='seconds')}"
+            return self._remove("purge", words, self.older_than(time, origin))
 
     def clear(self) -> int:
-        """Remove all entries of the collection; returns how many."""
+        """Remove all entries of the collection; return their number."""
         return self._gallery.clear()
 
-    # -- the log ---------------------------------------------------------------------------------------------
+    # -- undo ---------------------------------------------------------------------------------------------
 
     def undo(self, count: int = 1) -> tuple[list[Operation], int]:
-        """Take the last operations back, exactly or not at all.
+        """Undo the last operations, exactly or not at all.
 
-        That is an operation itself: taking back the last one twice leaves all as it was.
+        An undo is an operation itself: a second undo of one operation undoes the first undo.
 
         Args:
-            count: How many, at least 1.
+            count: Number of operations, at least 1.
 
         Returns:
-            The operations, the newest first, and the number of entries that are other than before.
+            The operations, the newest first, and the number of entries that changed.
 
         Raises:
-            UndoError: The log holds fewer, or it cannot be done exactly; nothing was changed.
+            UndoError: The log holds fewer operations, or they cannot be undone exactly; nothing was changed.
         """
         if count < 1:
-            raise GalleryError(f"Expected to take back at least one operation, found {count}.", hint="Give 1 or more.")
+            raise GalleryError(f"Expected to undo at least one operation, found {count}.", hint="Give 1 or more.")
         gallery = self._gallery
         with gallery.transaction():
             operations = gallery.operations(count)
             if len(operations) < count:
                 raise UndoError(
-                    f"The log holds {len(operations)} operations; {count} cannot be taken back.",
+                    f"The log holds {len(operations)} operations; {count} cannot be undone.",
                     hint="`gtrack gallery log` shows them.",
                 )
             newest, oldest = operations[0], operations[-1]
@@ -349,45 +355,60 @@ class Curator:
             )
             row = next(row for row in gallery.record.collections() if row.id == gallery.collection_key)
             with gallery.operation("undo", words):
-                return operations, take_back(gallery.record, row, operations)
+                return operations, undo_operations(gallery.record, row, operations)
 
     # -- helpers ---------------------------------------------------------------------------------------------
 
     def _assign(
-        self, action: str, words: str, entries: Sequence[Entry], name: str, *, instead: Sequence[str] = ()
+        self, action: str, words: str, entries: Sequence[Entry], name: str, *, renamed: Sequence[str] = ()
     ) -> int:
-        changed = [_reviewed(entry, name) for entry in entries if entry.identity != name]
-        # Whoever is not the one of the old name is not the same person under the new one.
-        kinds = {entry.class_name.casefold() for entry in entries}
-        known = {entry.id for entry in changed}
-        others = [
-            replace(entry, extra={**entry.extra, NOT: sorted({name if n in instead else n for n in names})})
-            for entry in (self._gallery.entries() if instead else ())
-            if (names := rejected_names(entry))
-            and set(names) & set(instead)
-            and entry.class_name.casefold() in kinds
-            and entry.id not in known
-            and entry.identity != name
-        ]
+        """Give entries an identity, as one operation; return how many did not have it.
+
+        Args:
+            action: The operation's action.
+            words: The operation's description.
+            entries: The entries.
+            name: The identity.
+            renamed: Identities that are called `name` from now on, also where other entries reject them.
+        """
+        changed = [_with_identity(entry, name) for entry in entries if entry.identity != name]
+        others = self._with_renamed_rejections(entries, changed, name, renamed) if renamed else []
         with self._gallery.operation(action, words):
             self._gallery.update(changed + others)
         return len(changed)
+
+    def _with_renamed_rejections(
+        self, entries: Sequence[Entry], changed: Sequence[Entry], name: str, renamed: Sequence[str]
+    ) -> list[Entry]:
+        """Return the other entries that reject a renamed identity, changed to reject it under its new name."""
+        classes = {entry.class_name.casefold() for entry in entries}
+        changed_ids = {entry.id for entry in changed}
+        return [
+            replace(entry, extra={**entry.extra, NOT: sorted({name if n in renamed else n for n in names})})
+            for entry in self._gallery.entries()
+            if (names := rejected_names(entry))
+            and set(names) & set(renamed)
+            and entry.class_name.casefold() in classes
+            and entry.id not in changed_ids
+            and entry.identity != name
+        ]
 
     def _remove(self, action: str, words: str, entries: Sequence[Entry]) -> int:
         with self._gallery.operation(action, words):
             return self._gallery.remove([entry.id for entry in entries])
 
 
-def _reviewed(entry: Entry, identity: str) -> Entry:
+def _with_identity(entry: Entry, identity: str) -> Entry:
+    """Return an entry with another identity, marked as reviewed."""
     extra = {**entry.extra, "reviewed": True}
     if names := [name for name in rejected_names(entry) if name != identity]:
         extra[NOT] = names
     else:
-        extra.pop(NOT, None)  # whoever puts it there now takes back that it is somebody else
+        extra.pop(NOT, None)  # an entry cannot reject the identity that it has
     return replace(entry, identity=identity, extra=extra)
 
 
-def _ids(entries: Sequence[Entry]) -> str:
-    some = ", ".join(entry.id for entry in entries[:_MOST_NAMED])
-    more = len(entries) - _MOST_NAMED
+def _list_ids(entries: Sequence[Entry]) -> str:
+    some = ", ".join(entry.id for entry in entries[:_MAX_LISTED_IDS])
+    more = len(entries) - _MAX_LISTED_IDS
     return f"{some} and {more} more" if more > 0 else some

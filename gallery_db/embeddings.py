@@ -1,4 +1,4 @@
-"""What every array of embeddings is checked for on its way in."""
+"""Checks of arrays of embeddings."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from gallery_db.errors import EmbeddingError
 __all__ = ["UNIT_TOLERANCE", "unit_rows"]
 
 UNIT_TOLERANCE = 1e-3
-"""How far from 1 the L2 norm of an embedding may be."""
+"""Largest allowed difference between the L2 norm of an embedding and 1."""
 
 _ROUNDING = 2e-6
-"""How far from 1 the norm of a row may be that was brought to unit length in float32 before."""
+"""Largest difference between 1 and the norm of a row that was already normalised in float32."""
 
 
 def unit_rows(embeddings: Any, dimension: int, *, count: int | None = None, what: str) -> NDArray[np.float32]:
-    """Check embeddings, and make them float32 and exactly of unit length.
+    """Check embeddings, convert them to float32, and normalise them to unit length.
 
     Args:
-        embeddings: (N, D) floats; a single (D,) vector serves as N = 1.
-        dimension: The D that is expected.
-        count: The N that is expected, if any.
-        what: What they are, for the message: ``"embeddings"`` or ``"probes"``.
+        embeddings: (N, D) floats; a single (D,) vector counts as N = 1.
+        dimension: The expected D.
+        count: The expected N; None for any.
+        what: Their name in messages: ``"embeddings"`` or ``"probes"``.
 
     Returns:
-        (N, D) float32, C-contiguous. A row within `UNIT_TOLERANCE` of unit length is brought to it, so that
-        an inner product and Chroma, which normalises by itself, agree on the distance. A row that went
-        through here before comes out as it was, bit for bit.
+        (N, D) float32, C-contiguous. Rows within `UNIT_TOLERANCE` of unit length are normalised, so that an inner
+        product and Chroma, which normalises by itself, agree on the distance. A row that was normalised here
+        before stays the same, bit for bit.
 
     Raises:
-        EmbeddingError: The shape is another, or a row is not finite or not of unit length.
+        EmbeddingError: The shape is wrong, or a row is not finite or not of unit length.
     """
     try:
         array = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise EmbeddingError(
             f"Expected {what} as an (N, {dimension}) array of floats, found {type(embeddings).__name__}.",
-            hint="Give the embedder's result as it is.",
+            hint="Pass the embedder's result unchanged.",
         ) from error
     if array.ndim == 1 and array.size == dimension:
         array = array.reshape(1, dimension)
@@ -49,10 +49,10 @@ def unit_rows(embeddings: Any, dimension: int, *, count: int | None = None, what
     if array.ndim != 2 or array.shape[1] != dimension or (count is not None and array.shape[0] != count):
         raise EmbeddingError(
             f"Expected {what} of shape ({'N' if count is None else count}, {dimension}), found {array.shape}.",
-            hint="They must come from the gallery's own model, a row for each.",
+            hint="They must come from the gallery's own model, one row each.",
         )
     norms = np.sqrt(np.einsum("ij,ij->i", array, array))
-    wrong = ~(np.abs(norms - 1.0) <= UNIT_TOLERANCE)  # NaN is wrong in this form, and fine in the other
+    wrong = ~(np.abs(norms - 1.0) <= UNIT_TOLERANCE)  # in this form, NaN counts as wrong
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         if not np.isfinite(array[row]).all():

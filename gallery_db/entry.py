@@ -1,4 +1,4 @@
-"""What a gallery holds and what it answers with."""
+"""The entries of a gallery, and the matches that a search returns."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One embedding's description. The vector itself travels beside it, as a row of an (N, D) array.
+    """The description of one embedding. The vector itself is a row of an (N, D) array beside it.
 
     Attributes:
-        id: Unique in its collection, and repeatable: the same content gets the same id again.
-        identity: Who (or what) it shows.
-        class_name: The detector's word for it, such as ``"person"``; identities of one class are
-            never matched with detections of another.
-        origin: ``"image"`` (a reviewed image file) or ``"track"`` (enrolled from a video).
+        id: Unique in its collection, and reproducible: the same content gets the same id again.
+        identity: The person or thing that it shows.
+        class_name: The detector's class, such as ``"person"``; detections of one class never match identities of
+            another.
+        origin: ``"image"`` for an image file, ``"track"`` for a track of a video.
         source: Path of the image file or of the video.
         content_hash: SHA-256 of the image file's bytes; None for a track.
         frame: 0-based frame number in the source video; None for an image.
-        box: Where in the source it is, in pixels; None for the whole image.
+        box: Its box in the source, in pixels; None for the whole image.
         created_at: ISO 8601 UTC.
-        extra: Further facts of JSON type, such as ``track_id`` or ``num_frames``.
+        extra: Further values of JSON types, such as ``track_id`` or ``num_frames``.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Match:
     """An entry found for a probe.
 
     Attributes:
-        entry: What was found.
+        entry: The entry.
         distance: Cosine distance to the probe, ``1 - cosine similarity``, in [0, 2].
     """
 

@@ -1,28 +1,28 @@
-"""The errors of gtrack: one tree, so that a caller catches as much of it as they want.
+"""The errors of gtrack, as one tree: a caller can catch any part of it.
 
 ::
 
     GtrackError
-    ├── GalleryError                 a gallery, or what was asked of it
+    ├── GalleryError                 a gallery, or a request to it, is not valid
     │   ├── GalleryNotFoundError     no gallery at that path
-    │   ├── GalleryFormatError       not a gallery, a damaged one, or one of a newer gtrack
+    │   ├── GalleryFormatError       no gallery, a damaged one, or one of a newer gtrack
     │   ├── GalleryLockedError       another process is writing to it
     │   ├── GalleryReadOnlyError     its folder, or this handle, cannot be written
     │   ├── ModelMismatchError       the gallery belongs to another embedding model
     │   ├── EmbeddingError           vectors of the wrong shape, not finite, not of unit length
     │   ├── EntryNotFoundError       no such entry
-    │   ├── EntryExistsError         an entry of that id is there already
+    │   ├── EntryExistsError         an entry of that id exists already
     │   ├── IdentityNotFoundError    no such identity
-    │   ├── IdentityExistsError      an identity of that name is there already
-    │   ├── UndoError                what was done cannot be taken back exactly
+    │   ├── IdentityExistsError      an identity of that name exists already
+    │   ├── UndoError                operations cannot be undone exactly
     │   ├── SnapshotError            no such snapshot, or a damaged one
     │   ├── GalleryServerError       the server of a gallery does not answer, or fails
-    │   └── GalleryIndexError        the derived Chroma index cannot be used (the record is not concerned)
+    │   └── GalleryIndexError        the derived Chroma index cannot be used (the record is intact)
     ├── ImageError                   an image file that cannot be used
     ├── MissingPackageError          an optional package is not installed; the hint says how to install it
     └── (tracking.errors)            DetectionsError, VideoError, WeightsError, EmbedderError, ...
 
-Every message says what was expected, what was found, and (as ``hint``) what to do next.
+Every message says what was expected and what was found, and its ``hint`` says what to do next.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class GtrackError(Exception):
     """Base of every error that gtrack raises on purpose.
 
     Args:
-        message: What was expected and what was found, with the place (file, frame, entry).
-        hint: What the user can do about it, as a full sentence. Optional.
+        message: What was expected and what was found, and where (file, frame, entry).
+        hint: What the user can do, as a full sentence. Optional.
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -67,7 +67,7 @@ class GtrackError(Exception):
 
 
 class GalleryError(GtrackError):
-    """A gallery, or what was asked of it, is wrong."""
+    """A gallery, or a request to it, is not valid."""
 
 
 class GalleryNotFoundError(GalleryError):
@@ -83,7 +83,7 @@ class GalleryLockedError(GalleryError):
 
 
 class GalleryReadOnlyError(GalleryError):
-    """The gallery's folder, or this handle on it, cannot be written."""
+    """The gallery's folder cannot be written, or the gallery is open for reading only."""
 
 
 class ModelMismatchError(GalleryError):
@@ -99,7 +99,7 @@ class EntryNotFoundError(GalleryError):
 
 
 class EntryExistsError(GalleryError):
-    """The gallery holds an entry of that id already."""
+    """The gallery already holds an entry of that id."""
 
 
 class IdentityNotFoundError(GalleryError):
@@ -107,11 +107,11 @@ class IdentityNotFoundError(GalleryError):
 
 
 class IdentityExistsError(GalleryError):
-    """The gallery holds an identity of that name already."""
+    """The gallery already holds an identity of that name."""
 
 
 class UndoError(GalleryError):
-    """What was done cannot be taken back exactly; nothing was changed."""
+    """Operations cannot be undone exactly; nothing was changed."""
 
 
 class SnapshotError(GalleryError):
@@ -119,11 +119,11 @@ class SnapshotError(GalleryError):
 
 
 class GalleryIndexError(GalleryError):
-    """The derived Chroma index is damaged, missing, or cannot be opened; the record is not concerned."""
+    """The derived Chroma index is damaged, missing, or cannot be opened; the record is intact."""
 
 
 class GalleryServerError(GalleryError):
-    """The server of a gallery does not answer, fails, or is none."""
+    """The server of a gallery does not answer, fails, or is no gallery server."""
 
 
 class ImageError(GtrackError):

@@ -1,4 +1,4 @@
-"""What binds a gallery to its embeddings: the model's identity, and the seam to whatever computes them."""
+"""Embedding models: the identity by which a gallery knows one, and the protocol of an embedder."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Embedder", "EmbeddingModel"]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingModel:
-    """The identity of an embedding model. Vectors compare only within one identity.
+    """The identity of an embedding model. Only vectors of one identity can be compared.
 
     Attributes:
-        name: For people: the weights' file name, or ``"builtin"``.
-        sha256: SHA-256 (64 hex digits) of the weights file as the user gave it.
-        dimension: Length D of its vectors.
-        preprocessing: Canonical text of what turns an image into the network's input.
+        name: A name to show: the weights' file name, or ``"builtin"``.
+        sha256: SHA-256 (64 hex digits) of the weights file that the user gave.
+        dimension: D, the length of its vectors.
+        preprocessing: Canonical description of how an image becomes the network's input.
         metric: ``"cosine"``: distance is ``1 - cosine similarity``, in [0, 2].
-        path: Where the weights were last seen; a help to find them again, no part of the identity.
+        path: Where the weights were last found; not part of the identity.
     """
 
     name: str
@@ -33,7 +33,7 @@ class EmbeddingModel:
     path: str | None = field(default=None, compare=False)
 
     def same_space(self, other: EmbeddingModel) -> bool:
-        """Whether vectors of both models may be compared. A file's name is no part of that."""
+        """Return whether vectors of both models can be compared; the file's name does not matter."""
         return (self.sha256, self.dimension, self.preprocessing, self.metric) == (
             other.sha256,
             other.dimension,
@@ -47,10 +47,10 @@ class EmbeddingModel:
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Anything that turns image crops into ReID embeddings.
+    """An object that computes ReID embeddings of image crops.
 
-    A gallery and a tracker ask no more of a model than this; `tracking.load_embedder` returns one,
-    and a user's own class with these two members serves as well.
+    Galleries and trackers need no more of a model than this. `tracking.load_embedder` returns one; any other class
+    with these two members can be used as well.
     """
 
     @property
@@ -59,7 +59,7 @@ class Embedder(Protocol):
         ...
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed image crops.
+        """Return the embeddings of image crops.
 
         Args:
             crops: N images, each (H, W, 3) uint8 in BGR order, at least 1 x 1; views are fine.

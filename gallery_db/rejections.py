@@ -1,4 +1,4 @@
-"""What people said an entry does not show: "this is not alice"."""
+"""Rejections: identities that an entry does not show, as a user has stated ("this is not alice")."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from gallery_db.entry import Entry
 __all__ = ["NOT", "Rejections", "is_rejected_pair", "rejected_names"]
 
 NOT = "not"
-"""Key of `Entry.extra`: the identities that the entry does not show."""
+"""Key of `Entry.extra` for the identities that the entry does not show."""
 
 
 def rejected_names(entry: Entry) -> tuple[str, ...]:
-    """The identities that a person said an entry does not show."""
+    """Return the identities that a user has rejected for an entry."""
     names = entry.extra.get(NOT, ())
     return tuple(str(name) for name in names) if isinstance(names, (list, tuple)) else ()
 
 
 def is_rejected_pair(one: Entry, other: Entry) -> bool:
-    """Whether a person said of one of two entries that it does not show the identity of the other."""
+    """Return whether the identity of one of two entries was rejected for the other."""
     return other.identity in rejected_names(one) or one.identity in rejected_names(other)
 
 
 class Rejections:
-    """Entries with the identities that they do not show, and what follows for others like them.
+    """Applies rejections to probes.
 
-    A probe that is nearer to such an entry than to every entry of the identity is not that identity either. No
-    threshold is needed: where the identity is near enough to be named, the entry is nearer still.
+    A probe that is nearer to an entry with a rejected identity than to every entry of that identity does not show the
+    identity either. That needs no threshold: if the identity is near enough to match, the entry is nearer still.
 
     Args:
-        names: For each of R entries, the identities that it does not show.
+        names: For each of R entries, the identities that were rejected for it.
         vectors: (R, D) float32, rows of unit length.
     """
 
@@ -46,7 +46,13 @@ class Rejections:
         self._rows: Mapping[str, list[int]] = rows
 
     def apply(self, probes: NDArray[np.float32], distances: NDArray[np.float32], identities: Sequence[str]) -> None:
-        """Set the distances (P, I) of probes (P, D) to inf, in place, where a rejection speaks against the identity."""
+        """Set distances to inf, in place, where a rejection excludes the identity.
+
+        Args:
+            probes: (P, D) float32, rows of unit length.
+            distances: (P, I) cosine distances.
+            identities: I identities.
+        """
         columns: dict[str, list[int]] = {}
         for column, identity in enumerate(identities):
             if identity in self._rows:

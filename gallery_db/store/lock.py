@@ -1,4 +1,4 @@
-"""One writer at a time: an exclusive lock on a gallery's folder, which names its holder."""
+"""The writer lock: one writer at a time in a gallery's folder, with a note of who holds it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LOCK_NAME = "gallery.lock"
 _HOLDER_NAME = "gallery.lock.json"
 
 DEFAULT_LOCK_TIMEOUT = 5.0
-"""Seconds that a writer waits for another one before it refuses."""
+"""Seconds that a writer waits for another writer before it gives up."""
 
 
 def user_at_host() -> str:
-    """Who this process is: ``user@host``."""
+    """Return the user and the host of this process, as ``user@host``."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user without a line in passwd
@@ -36,8 +36,8 @@ def user_at_host() -> str:
 class WriterLock:
     """The exclusive lock of the gallery in `folder`.
 
-    The operating system holds it, so that a killed holder frees it. Chroma must not be opened without it:
-    two embedded clients that write lose entries without a word, and even a client that only reads may write.
+    The operating system keeps it, so that it is free after its holder was killed. Chroma must not be opened without
+    it: two embedded clients that write lose entries silently, and even a client that only reads may write.
 
     Args:
         folder: The gallery's folder, which must exist.
@@ -52,7 +52,7 @@ class WriterLock:
 
     @property
     def held(self) -> bool:
-        """Whether this very object holds the lock."""
+        """Whether this object holds the lock."""
         return bool(self._lock.is_locked)
 
     def acquire(self, timeout: float = DEFAULT_LOCK_TIMEOUT) -> None:
@@ -62,8 +62,8 @@ class WriterLock:
             timeout: Seconds to wait for another holder, at least 0.
 
         Raises:
-            GalleryLockedError: Somebody else holds it; the message names them.
-            GalleryReadOnlyError: The folder cannot be written, so nothing can be locked in it.
+            GalleryLockedError: Another process or object holds it; the message names it.
+            GalleryReadOnlyError: The folder cannot be written, so that no lock can be taken in it.
         """
         import filelock
 
@@ -93,16 +93,16 @@ class WriterLock:
         self._write_holder()
 
     def announce(self, address: str) -> None:
-        """Tell others that the gallery is served, so that they use the address instead of waiting."""
+        """Note where the gallery is served, so that other processes can use the address instead of waiting."""
         self._write_holder(address)
 
     def share(self) -> int | None:
-        """The descriptor that holds the lock, for a child that shall hold it as well; None where there is none."""
+        """Return the file descriptor of the lock, for a child process that holds it as well; None if there is none."""
         descriptor = getattr(getattr(self._lock, "_context", None), "lock_file_fd", None)
         return descriptor if isinstance(descriptor, int) else None
 
     def release(self) -> None:
-        """Give the lock back; nothing happens if it is not held."""
+        """Release the lock, if it is held."""
         if self._lock.is_locked:
             with suppress(OSError):
                 self._holder.unlink()
@@ -126,7 +126,7 @@ class WriterLock:
             "since": utc_now(),
             **({"served_at": address} if address else {}),
         }
-        # The sidecar only makes a message better; a full disk must not stop a writer who holds the lock.
+        # The file only improves a message; a full disk must not stop a writer that holds the lock.
         with suppress(OSError):
             self._holder.write_text(json.dumps(holder), encoding="utf-8")
 

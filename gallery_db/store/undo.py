@@ -1,22 +1,25 @@
-"""Taking operations of a gallery back, exactly or not at all. Package-internal; `Curator.undo` is for users."""
+"""Undo operations of a gallery, exactly or not at all; `gallery_db.Curator.undo` is the public method."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
 from gallery_db.errors import UndoError
-from gallery_db.store.change_log import RESTORED, Operation
+from gallery_db.store.change_log import RESTORED
 from gallery_db.store.entry_rows import entry_from_facts, facts_of
-from gallery_db.store.ingested_files import FileRow
-from gallery_db.store.record import CollectionRow, Record
 
-__all__ = ["take_back"]
+if TYPE_CHECKING:
+    from gallery_db.store.change_log import Operation
+    from gallery_db.store.ingested_files import FileRow
+    from gallery_db.store.record import CollectionRow, Record
+
+__all__ = ["undo_operations"]
 
 _PAGE = 1000
 
@@ -24,14 +27,14 @@ _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
-class _Way:
-    """An entry's way back over all of the operations.
+class _Reversal:
+    """What an undo has to do to an entry, over all of the operations.
 
     Attributes:
-        now: Its facts as the newest change left them; None where that removed it.
-        then: Its facts before the oldest change; None where that added it.
-        vector: Number of the change that keeps the vector of `then`; None where the vector is still the same.
-        place: Where it stood before it was removed.
+        now: The entry's facts after the newest change; None if that removed it.
+        then: Its facts before the oldest change; None if that added it.
+        vector: Number of the change that keeps the vector of `then`; None if the vector is still the same.
+        place: Its row number before it was removed.
     """
 
     now: dict[str, Any] | None
@@ -40,16 +43,16 @@ class _Way:
     place: int | None = None
 
 
-def take_back(record: Record, row: CollectionRow, operations: Sequence[Operation]) -> int:
-    """Put a collection back to before the oldest of its last operations.
+def undo_operations(record: Record, row: CollectionRow, operations: Sequence[Operation]) -> int:
+    """Bring a collection back to the state before the oldest of its last operations.
 
     Args:
         record: Open for writing.
         row: The collection.
-        operations: The last ones, all of them, the newest first.
+        operations: Its last operations, all of them, the newest first.
 
     Returns:
-        How many entries are other than before.
+        Number of entries that changed.
 
     Raises:
         UndoError: It cannot be done exactly; nothing was changed.
@@ -57,99 +60,106 @@ def take_back(record: Record, row: CollectionRow, operations: Sequence[Operation
     for operation in operations:
         if operation.action == RESTORED:
             raise UndoError(
-                f"Operation {operation.seq} ({operation.words}) put a whole snapshot back, which no undo reaches over.",
+                f"Operation {operation.seq} ({operation.words}) restored a whole snapshot; no undo goes beyond it.",
                 hint="Restore the snapshot that was taken before it: `gtrack gallery snapshot --list` shows them.",
             )
     first = operations[-1].seq
     with record.transaction():
-        ways = _ways(record, row.id, first)
-        _check_present(record, row.id, ways)
-        moved = [id_ for id_, way in ways.items() if way.now is not None and way.then is not None]
-        before: dict[str, FileRow | None] = {file.path: file for file in record.files.of_entries(row.id, moved)}
+        reversals = _reversals(record, row.id, first)
+        _check_present(record, row.id, reversals)
+        kept = [id_ for id_, one in reversals.items() if one.now is not None and one.then is not None]
+        before: dict[str, FileRow | None] = {file.path: file for file in record.files.of_entries(row.id, kept)}
         before.update(record.files.before(row.id, first))
-        changed = _apply(record, row, ways)
-        known = record.files.at(row.id, list(before))
-        wrong = [path for path, file in before.items() if known.get(path) != file]
-        put = [file for path in wrong if (file := before[path]) is not None]
-        if put:
-            record.files.put(row.id, put)
-        forget = [path for path in wrong if before[path] is None]
-        if forget:
-            record.files.forget(row.id, forget)
+        changed = _apply(record, row, reversals)
+        _restore_files(record, row, before)
         return changed
 
 
-def _ways(record: Record, collection: int, first: int) -> dict[str, _Way]:
-    ways: dict[str, _Way] = {}
+def _reversals(record: Record, collection: int, first: int) -> dict[str, _Reversal]:
+    reversals: dict[str, _Reversal] = {}
     for change in record.log.changes_from(collection, first):
-        way = ways.get(change.entry_id)
-        if way is None:
-            way = ways[change.entry_id] = _Way(change.after, change.before)
-        elif way.then != change.after:
+        one = reversals.get(change.entry_id)
+        if one is None:
+            one = reversals[change.entry_id] = _Reversal(change.after, change.before)
+        elif one.then != change.after:
             raise UndoError(
-                f"The change log does not tell all that happened to the entry {change.entry_id!r}.",
+                f"The change log does not hold all changes of the entry {change.entry_id!r}.",
                 hint="Restore a snapshot instead: `gtrack gallery snapshot --list` shows them.",
             )
-        way.then = change.before
+        one.then = change.before
         if change.before is None:
-            way.vector = way.place = None
+            one.vector = one.place = None
         else:
             if change.has_vector:
-                way.vector = change.seq
+                one.vector = change.seq
             if change.entry_seq is not None:
-                way.place = change.entry_seq
-    return ways
+                one.place = change.entry_seq
+    return reversals
 
 
-def _check_present(record: Record, collection: int, ways: dict[str, _Way]) -> None:
-    for ids in _pages(list(ways)):
+def _check_present(record: Record, collection: int, reversals: dict[str, _Reversal]) -> None:
+    """Refuse an undo if an entry differs from what the newest change made of it."""
+    for ids in _pages(list(reversals)):
         present = record.entries.by_ids(collection, ids)
         for id_ in ids:
-            entry, now = present.get(id_), ways[id_].now
+            entry, now = present.get(id_), reversals[id_].now
             if now is None and entry is not None:
                 reason = "exists again"
             elif now is not None and entry is None:
-                reason = "is no longer there"
+                reason = "does not exist any more"
             elif entry is not None and facts_of(entry) != now:
-                reason = "was changed since in a way that the log does not know"
+                reason = "was changed since, and the log does not hold that change"
             else:
                 continue
             raise UndoError(
-                f"This cannot be taken back exactly: the entry {id_!r} {reason}. Nothing was changed.",
+                f"This cannot be undone exactly: the entry {id_!r} {reason}. Nothing was changed.",
                 hint="Correct the entry by hand, or restore a snapshot.",
             )
 
 
-def _apply(record: Record, row: CollectionRow, ways: dict[str, _Way]) -> int:
-    # What was removed and came back in between stands elsewhere now: out, and in again at its old place.
-    out = [id_ for id_, way in ways.items() if way.now is not None and (way.then is None or way.place is not None)]
-    back = [way for way in ways.values() if way.then is not None and (way.now is None or way.place is not None)]
-    there = [way for way in ways.values() if way.then is not None and way.now is not None and way.place is None]
-    changed = sum(ways[id_].then is None for id_ in out)
-    for ids in _pages(out):
+def _apply(record: Record, row: CollectionRow, reversals: dict[str, _Reversal]) -> int:
+    # An entry that was removed and added again has another row number now: it is removed, and added at its old place.
+    removed = [
+        id_ for id_, one in reversals.items() if one.now is not None and (one.then is None or one.place is not None)
+    ]
+    added = [one for one in reversals.values() if one.then is not None and (one.now is None or one.place is not None)]
+    kept = [one for one in reversals.values() if one.then is not None and one.now is not None and one.place is None]
+    changed = sum(reversals[id_].then is None for id_ in removed)
+    for ids in _pages(removed):
         record.entries.delete(row.id, ids)
-    # In the order of their places, for the sake of those of format 1, which noted none.
-    for some in _pages(sorted(back, key=lambda way: way.place or 0)):
-        record.entries.insert(row.id, _entries_of(some), _vectors_of(record, row, some), [way.place for way in some])
+    # In the order of their places, because the log of format 1 does not hold the places.
+    for some in _pages(sorted(added, key=lambda one: one.place or 0)):
+        record.entries.insert(row.id, _entries_of(some), _vectors_of(record, row, some), [one.place for one in some])
         changed += len(some)
-    for some in _pages([way for way in there if way.vector is not None]):
+    for some in _pages([one for one in kept if one.vector is not None]):
         record.entries.replace(row.id, _entries_of(some), _vectors_of(record, row, some))
         changed += len(some)
-    for some in _pages([way for way in there if way.vector is None]):
+    for some in _pages([one for one in kept if one.vector is None]):
         changed += record.entries.update(row.id, _entries_of(some))
     return changed
 
 
-def _entries_of(ways: Sequence[_Way]) -> list[Entry]:
-    return [entry_from_facts(way.then) for way in ways if way.then is not None]
+def _restore_files(record: Record, row: CollectionRow, before: dict[str, FileRow | None]) -> None:
+    known = record.files.at(row.id, list(before))
+    wrong = [path for path, file in before.items() if known.get(path) != file]
+    put = [file for path in wrong if (file := before[path]) is not None]
+    if put:
+        record.files.put(row.id, put)
+    forget = [path for path in wrong if before[path] is None]
+    if forget:
+        record.files.forget(row.id, forget)
 
 
-def _vectors_of(record: Record, row: CollectionRow, ways: Sequence[_Way]) -> NDArray[np.float32]:
-    changes = [way.vector for way in ways if way.vector is not None]
-    if len(changes) != len(ways):
-        lost = next(way.then for way in ways if way.vector is None)
+def _entries_of(reversals: Sequence[_Reversal]) -> list[Entry]:
+    return [entry_from_facts(one.then) for one in reversals if one.then is not None]
+
+
+def _vectors_of(record: Record, row: CollectionRow, reversals: Sequence[_Reversal]) -> NDArray[np.float32]:
+    changes = [one.vector for one in reversals if one.vector is not None]
+    if len(changes) != len(reversals):
+        lost = next(one.then for one in reversals if one.vector is None)
         raise UndoError(
-            f"This cannot be taken back exactly: the log keeps no vector of the entry {(lost or {}).get('id')!r}.",
+            f"This cannot be undone exactly: the log keeps no vector of the entry {(lost or {}).get('id')!r}.",
             hint="Restore a snapshot instead.",
         )
     return record.log.vectors_before(changes, row.model.dimension)

@@ -289,7 +289,7 @@ def test_two_collections_have_each_its_own_log(path: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Curator], object], type[GalleryError], str]] = {
     "rename nobody": (lambda p: p.rename("who000", "x"), IdentityNotFoundError, "Did you mean 'who0003'"),
     "rename to a taken name": (lambda p: p.rename("who0000", "who0001"), IdentityExistsError, "gallery merge who0000"),
-    "rename to itself": (lambda p: p.rename("who0000", "who0000"), GalleryError, "called so already"),
+    "rename to itself": (lambda p: p.rename("who0000", "who0000"), GalleryError, "already has that name"),
     "rename to nothing": (lambda p: p.rename("who0000", " "), GalleryError, "empty"),
     "rename of two classes": (lambda p: p.rename("who0003", "x"), GalleryError, "car, person"),
     "rename of another class": (lambda p: p.rename("who0000", "x", class_name="car"), IdentityNotFoundError, "'car'"),
@@ -300,7 +300,7 @@ REFUSED: dict[str, tuple[Callable[[Curator], object], type[GalleryError], str]] 
     "split all": (
         lambda p: p.split("who0000", [f"e{n:05d}" for n in range(5)], "x"),
         GalleryError,
-        "nothing would be left",
+        "none would be left",
     ),
     "split nothing": (lambda p: p.split("who0000", [], "x"), GalleryError, "at least one"),
     "move to nobody": (lambda p: p.move(["e00000"], "nobody"), IdentityNotFoundError, "'nobody'"),
@@ -385,11 +385,11 @@ UNLOGGED: dict[str, tuple[str, str]] = {
         "frame, box, created_at, extra FROM entries WHERE id = 'e00001'",
         "'e00000' exists again",
     ),
-    "no longer there": ("DELETE FROM entries WHERE id = 'e00006'", "'e00006' is no longer there"),
+    "no longer there": ("DELETE FROM entries WHERE id = 'e00006'", "'e00006' does not exist any more"),
     "changed since": ("UPDATE entries SET identity = 'z' WHERE id = 'e00006'", "'e00006' was changed since"),
     "gap in the log": (
         "DELETE FROM changes WHERE entry_id = 'e00006' AND detail LIKE '%\"b\"%' AND detail LIKE '%\"a\"%'",
-        "does not tell all",
+        "does not hold all changes",
     ),
     "vector lost": (
         "UPDATE changes SET vector = NULL WHERE entry_id = 'e00000' AND action = 'remove'",
