@@ -225,7 +225,7 @@ def test_ingest_reports_what_it_could_not_use(scene: Scene, tmp_path: Path) -> N
     empty = tmp_path / "empty"
     empty.mkdir()
     done = gtrack("gallery", "ingest", empty, "--gallery", tmp_path / "g2", "--reid-weights", "builtin", code=1)
-    assert "nothing could be ingested" in done.stderr
+    assert "no image could be ingested" in done.stderr
 
 
 def test_query(scene: Scene, gallery: Path, tmp_path: Path) -> None:

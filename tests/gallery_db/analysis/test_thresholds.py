@@ -281,7 +281,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     for words in (["calibrate", "--show"], ["stats"]):
         assert "calibrate again" in gtrack("gallery", *words, "-g", gallery).stderr
     assert "at least 5" in gtrack("gallery", "calibrate", "-g", gallery, code=1).stderr
-    assert "forgot 1 threshold" in gtrack("gallery", "calibrate", "-g", gallery, "--reset").stderr
+    assert "removed 1 threshold" in gtrack("gallery", "calibrate", "-g", gallery, "--reset").stderr
     assert "0.25" in gtrack("gallery", "calibrate", "-g", gallery, "--show").stdout
 
 
