@@ -92,7 +92,7 @@ def find_logs(place: Path | Address, client: Any) -> list[LogInfo]:
             raise GalleryFormatError(
                 f"The log {collection.name!r} of {place} has format {facts['gtrack_log']}, of a newer gtrack; this one "
                 f"reads formats up to {LOG_FORMAT}.",
-                hint="Upgrade gtrack: `pip install -U gtrack`.",
+                hint="Upgrade gtrack: `pip install -U gtrack-reid`.",
             )
         try:
             infos.append(_info(collection.name, facts, str(collection.id)))
