@@ -35,8 +35,11 @@ FIRST = 400
 
 
 class SingleLook:
-    """The predecessor's rule, told from what it does: at every tick, all tracks are looked at, each look is matched
-    one-to-one within the threshold, and who is not matched keeps an earlier name unless another track took it."""
+    """The predecessor's rule, inferred from its behaviour.
+
+    At every tick all tracks are observed, each embedding is matched one-to-one within the threshold, and a track
+    without a match keeps its earlier name unless another track took it.
+    """
 
     def __init__(self, source: IdentitySource, *, threshold: float, every: int, **ignored: object) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""Traces of embeddings for the tests of naming: a gallery of three, vectors near them, and looks."""
+"""Traces of embeddings for the tests of naming: a gallery of three, vectors near them, and observations."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Known:
         return distances
 
 
-def observe(identities: TrackIdentifier, frame: int, looks: Observations, quality: float = 1.0) -> None:
+def observe(identities: TrackIdentifier, frame: int, observations: Observations, quality: float = 1.0) -> None:
     """Observe all of these tracks, due or not."""
-    found = {t: look for t, look in looks.items() if look is not None}
+    found = {t: observation for t, observation in observations.items() if observation is not None}
     identities.observe(
         frame, list(found), np.stack(list(found.values())), [quality] * len(found), ["person"] * len(found)
     )

@@ -359,7 +359,7 @@ class TrackEvidence:
 
     @property
     def is_swap_suspected(self) -> bool:
-        """Whether the tracker has probably gone over to another person: a swap was likely, and it looks like one."""
+        """Whether a swap is probable: something happened that could cause one, and an observation fits it."""
         return bool(self.held) and self.swap_risk > 0.0
 
     @property

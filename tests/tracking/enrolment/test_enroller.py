@@ -60,7 +60,7 @@ A, B, C, D = (axis(number) for number in range(4))
 
 @dataclass
 class Life:
-    """A track on a trace: when it is seen, what a look at it shows, and what the run calls it."""
+    """A track on a trace: when it is seen, what an observation of it shows, and what the run calls it."""
 
     track: int
     frames: Iterable[int]
@@ -116,7 +116,7 @@ def known(**people: Vector) -> GalleryView:
 def replay(
     lives: Sequence[Life], view: GalleryView | None = None, *, frames: int = 200, **options: Any
 ) -> tuple[Shelf, EnrolmentCounts]:
-    """Every life is looked at when it is first seen and then every `every` frames that it is seen in."""
+    """Every life is observed when it is first seen and then every `every` frames that it is seen in."""
     shelf = Shelf()
     view = known() if view is None else view
     enroller = camera_enroller(shelf, view, fps=10.0, **options)
@@ -127,12 +127,12 @@ def replay(
         for life in here:
             if times[id(life)].index(frame) % life.every:
                 continue
-            look = taken[id(life)]
+            number = taken[id(life)]
             taken[id(life)] += 1
-            quality = life.qualities[look] if life.qualities else life.quality
-            vector = life.vectors[look] if life.vectors else life.vector
-            picture = np.full((20 + look, 10, 3), life.track, np.uint8)
-            box = (look, 0.0, look + 10.0, 20.0)
+            quality = life.qualities[number] if life.qualities else life.quality
+            vector = life.vectors[number] if life.vectors else life.vector
+            picture = np.full((20 + number, 10, 3), life.track, np.uint8)
+            box = (number, 0.0, number + 10.0, 20.0)
             distance = None if life.name is None else 0.1
             enroller.observe(
                 EnrolmentObservation(
@@ -186,7 +186,7 @@ def test_when_a_track_ends(lives: list[Life], grace: int, expected: list[tuple[s
     [
         pytest.param(Life(1, range(4), A, every=1), EnrolmentCounts(too_short=1), id="four frames"),
         pytest.param(Life(1, range(5), A, every=1), EnrolmentCounts(enrolled=1, identities=1), id="five frames"),
-        pytest.param(Life(1, range(9), A, every=10), EnrolmentCounts(too_short=1), id="one look"),
+        pytest.param(Life(1, range(9), A, every=10), EnrolmentCounts(too_short=1), id="one observation"),
         pytest.param(
             Life(1, range(9), A, every=10, quality=0.7), EnrolmentCounts(enrolled=1, identities=1), id="a very good one"
         ),
@@ -195,9 +195,9 @@ def test_when_a_track_ends(lives: list[Life], grace: int, expected: list[tuple[s
         pytest.param(
             Life(1, range(6), A, qualities=[0.5, 0.0]),
             EnrolmentCounts(enrolled=1, identities=1),
-            id="one good look",
+            id="one good observation",
         ),
-        pytest.param(Life(1, range(6), A, vectors=[A, -A]), EnrolmentCounts(too_poor=1), id="looks that cancel out"),
+        pytest.param(Life(1, range(6), A, vectors=[A, -A]), EnrolmentCounts(too_poor=1), id="opposite observations"),
         pytest.param(Life(1, range(30), A, name="ann"), EnrolmentCounts(named=1), id="a named person"),
     ],
 )
@@ -219,7 +219,7 @@ def test_what_is_stored() -> None:
         "/v.mp4",
         "Person",
     )
-    assert (entry.frame, entry.box) == (13, (1.0, 0.0, 11.0, 20.0)), "those of the best look"
+    assert (entry.frame, entry.box) == (13, (1.0, 0.0, 11.0, 20.0)), "those of the best observation"
     assert shelf.crops[entry.id].shape == (21, 10, 3)  # type: ignore[union-attr]
     extra = dict(entry.extra)
     assert extra.pop("timestamp") == entry.created_at
@@ -274,7 +274,7 @@ def test_a_runner_up_makes_unsure() -> None:
     [
         pytest.param(0.2, range(60), ["unknown-0001", "unknown-0002"], id="alike, and there at once: two people"),
         pytest.param(0.05, range(60), ["unknown-0001"], id="two boxes of one person"),
-        pytest.param(0.2, range(25, 60), ["unknown-0001"], id="for too short to tell"),
+        pytest.param(0.2, range(25, 60), ["unknown-0001"], id="for too short a time"),
     ],
 )
 def test_one_person_is_not_in_two_places(distance: float, frames: range, stored: list[str]) -> None:
@@ -301,18 +301,18 @@ def test_a_stranger_in_sight_of_two_cameras(
         for cam in ("door", "yard")
     )
 
-    def look(enroller: Enroller, frame: int, shown: Vector, quality: float = 0.5) -> None:
+    def observe(enroller: Enroller, frame: int, shown: Vector, quality: float = 0.5) -> None:
         enroller.observe(
             EnrolmentObservation(frame, 7, shown, quality, 0.9, (0, 0, 10, 20), "person", None, None, None)
         )
         enroller.note_seen(frame, [7])
 
     for frame in range(6):
-        look(door, frame, A)
-        look(yard, frame, vector, 0.2)
+        observe(door, frame, A)
+        observe(yard, frame, vector, 0.2)
     assert [door.reserve(7), yard.reserve(7)] == [f"unknown-000{number}" for number in reserved]
     for frame in range(6, 12):
-        look(yard, frame, later, 1.0)
+        observe(yard, frame, later, 1.0)
     door.finish()
     yard.finish()
     assert not shared.open_tracks
@@ -376,7 +376,7 @@ def test_no_entry_goes_for_one_of_this_run() -> None:
 
 
 class Late:
-    """A sink over an open gallery, which stores when it is told to, as a thread does."""
+    """A sink over an open gallery, which stores when asked to, as a thread does."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
@@ -426,7 +426,7 @@ class Camera:
         self._frame += frames
 
     def goes_on(self) -> None:
-        """Whoever was there has left, and what came of them is stored."""
+        """All people have left, and their tracks are stored."""
         self._frame += 50
         self.enroller.note_seen(self._frame, [])
         self.sink.write()
@@ -449,7 +449,7 @@ def test_nothing_comes_under_a_name_that_was_changed(shared: Gallery, mode: Any,
     camera.sees(2, mix(A, B, 0.05), "unknown-0001")
     Curator(shared).rename("unknown-0001", "ann")
     camera.follows()
-    camera.goes_on()  # without another look at the track
+    camera.goes_on()  # without another observation of the track
     assert held(shared) == expected
 
 
@@ -485,7 +485,7 @@ def test_what_somebody_took_out_stays_out(shared: Gallery) -> None:
     assert held(shared) == ["unknown-0002"]
     camera.sees(3, A)
     camera.goes_on()
-    assert held(shared) == ["unknown-0002", "unknown-0003"], "whoever comes again is somebody new"
+    assert held(shared) == ["unknown-0002", "unknown-0003"], "a person who comes again is a new one"
 
 
 def test_an_earlier_runs_entries_are_as_somebody_says_now(shared: Gallery) -> None:
@@ -514,7 +514,7 @@ def test_an_earlier_runs_entries_are_as_somebody_says_now(shared: Gallery) -> No
 
 
 def test_a_track_takes_the_name_that_another_camera_gave(shared: Gallery) -> None:
-    """Its own one, given a moment before, is then never heard of."""
+    """Its own one, given just before, then never appears."""
     camera = Camera(shared, numbers=count(1001))
     camera.sees(1, A)
     assert camera.enroller.reserve(1) == "unknown-1001"
@@ -720,12 +720,12 @@ def test_runs_again_change_nothing(scene: Scene, tmp_path: Path, mode: str) -> N
 def test_a_run_is_one_operation_and_can_be_taken_back(scene: Scene, other_scene: Scene, copied: Path) -> None:
     before = content(copied)
     with Gallery.open(copied) as gallery:
-        told = len(gallery.operations())
+        before_run = len(gallery.operations())
     enrol(other_scene, copied, source_id="yard")
     assert content(copied) != before
     with Gallery.open(copied, write=True) as gallery:
         operations = gallery.operations()
-        assert len(operations) == told + 1
+        assert len(operations) == before_run + 1
         assert operations[0].action == "enrol"
         assert "yard" in operations[0].words
         Curator(gallery).undo()
@@ -816,7 +816,7 @@ def test_a_second_writer_is_refused(scene: Scene, copied: Path, monkeypatch: pyt
 
 def test_nobody_else_writes_meanwhile(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = []
-    monkeypatch.setattr(GalleryView, "refresh", None)  # so that nothing need be looked for
+    monkeypatch.setattr(GalleryView, "refresh", None)  # any refresh would fail
 
     def progress(done: int, total: int | None) -> None:
         if done == 10:
@@ -907,5 +907,5 @@ def test_an_enrolled_entry_that_looks_mislabelled_is_reported(tmp_path: Path) ->
         gallery.add(entries, vectors)
         (line,) = mislabelled_warnings(gallery, ["track-05", "track-20"])
         assert line.startswith("warning: the enrolled entry track-05 of unknown-0007 is nearer to unknown-0001 (0.")
-        assert mislabelled_warnings(gallery, ["track-20"]) == [], "what others stored is theirs to look at"
+        assert mislabelled_warnings(gallery, ["track-20"]) == [], "what others stored is not checked"
         assert mislabelled_warnings(gallery, []) == []

@@ -188,7 +188,7 @@ def test_a_stranger_in_sight_of_two_cameras_has_one_name_from_the_start(tmp_path
                 found = enroller.observe(source, frame, [*here, *others])
                 names[source] |= {name.identity for name in found if name is not None and name.track_id == 1}
                 said = [name.identity for name in found if name is not None and name.identity is not None]
-                assert len(said) == len(set(said)), "whoever is there beside them has another name"
+                assert len(said) == len(set(said)), "a person beside them has another name"
     assert names == {"door": {None, "unknown-0001"}, "yard": {None, "unknown-0001"}}
     stays = {(identity, source) for identity, source, *_ in stored(tmp_path / "g")}
     assert {("unknown-0001", "door"), ("unknown-0001", "yard")} <= stays
@@ -235,17 +235,17 @@ def test_tracks_that_are_merely_seen(tmp_path: Path) -> None:
     assert name.identity == "unknown-0001"
     (entry,) = entries_of(tmp_path / "g")
     assert (entry.extra["num_frames"], entry.extra["num_looks"], entry.box) == (50, 4, (10, 10, 30, 60))
-    assert enroller.counts.too_short == 1, "nobody looked at the yard's"
+    assert enroller.counts.too_short == 1, "nobody observed the yard's"
 
 
 def test_every_says_how_many_embeddings_are_taken(tmp_path: Path) -> None:
-    looks = {}
+    counts = {}
     for every in (1, 10):
         with toy(tmp_path / str(every), every=every) as enroller:
             walk(enroller, "door", range(100), {1: A})
-        looks[every] = entries_of(tmp_path / str(every))[0].extra["num_looks"]
-    assert looks[1] == 100
-    assert 5 <= looks[10] <= 20
+        counts[every] = entries_of(tmp_path / str(every))[0].extra["num_looks"]
+    assert counts[1] == 100
+    assert 5 <= counts[10] <= 20
 
 
 def test_length_counts_for_nothing(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_quality_and_boxes_weigh(tmp_path: Path) -> None:
     found = {e.extra["track_id"]: e for e in entries_of(tmp_path / "g")}
     with Gallery.open(tmp_path / "g") as gallery:
         mean = gallery.get(found["1"].id)[1]
-    assert mean @ A == pytest.approx(1.0, abs=1e-4), "looks that are worth nothing weigh nothing"
+    assert mean @ A == pytest.approx(1.0, abs=1e-4), "observations that are worth nothing weigh nothing"
     assert 0.5 < found["2"].extra["quality"] < 1.0, "sharp, and in the clear"
     assert "3" not in found or found["3"].extra["quality"] < 0.2
     assert found["2"].extra["crop"] == f"{CROPS}/{found['2'].id}.jpg"
@@ -473,7 +473,9 @@ def test_what_was_seen_is_stored_whatever_ends_it(tmp_path: Path, stop: type[Bas
     assert enroller.counts.enrolled == 2
 
 
-def test_a_gallery_that_cannot_be_written_is_told_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gallery_that_cannot_be_written_is_reported_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(self: GalleryWriter, batch: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -483,10 +485,10 @@ def test_a_gallery_that_cannot_be_written_is_told_at_the_end(tmp_path: Path, mon
     assert name.identity == "unknown-0001"
     with pytest.raises(GalleryError, match="No space left"):
         enroller.close()
-    told: list[str] = []
+    messages: list[str] = []
     with pytest.raises(ZeroDivisionError):
-        broken_off(toy(tmp_path / "g", notify=told.append), ZeroDivisionError, door=A)
-    assert any("No space left" in line for line in told), "what ended the block is raised, and this is told"
+        broken_off(toy(tmp_path / "g", notify=messages.append), ZeroDivisionError, door=A)
+    assert any("No space left" in line for line in messages), "reported beside the error that is raised"
 
 
 def test_a_second_ctrl_c_lets_go_of_the_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -526,7 +528,7 @@ def test_sources_may_come_from_threads(tmp_path: Path) -> None:
             for visit in range(4):
                 frames = range(100 * visit, 100 * visit + 12)
                 walk(enroller, f"camera-{number}", frames, {visit: axis(number), 100 + visit: axis(4 + number)})
-        except BaseException as error:  # noqa: BLE001 - told below
+        except BaseException as error:  # noqa: BLE001 - asserted below
             failures.append(error)
 
     with toy(tmp_path / "g") as enroller:
@@ -576,15 +578,15 @@ def test_corrections_are_followed(place: Path | str, monkeypatch: pytest.MonkeyP
     assert enroller.counts.enrolled == 0
 
 
-def test_an_empty_gallery_is_told_and_an_absent_one_refused(tmp_path: Path) -> None:
+def test_an_empty_gallery_is_reported_and_an_absent_one_refused(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="There is no gallery"):
         toy(tmp_path / "absent", enroll="off")
     Gallery.create(tmp_path / "g", TOY).close()
-    told: list[str] = []
-    with toy(tmp_path / "g", enroll="off", notify=told.append) as enroller:
+    messages: list[str] = []
+    with toy(tmp_path / "g", enroll="off", notify=messages.append) as enroller:
         (name,) = walk(enroller, "door", range(10), {1: A})
     assert (name.identity, name.status) == (None, "unknown")
-    assert any("is empty" in line for line in told)
+    assert any("is empty" in line for line in messages)
 
 
 # -- the model -----------------------------------------------------------------------------------------------

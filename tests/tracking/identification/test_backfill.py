@@ -92,7 +92,7 @@ def corrected(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 
             {0: "bob", 1: "ann"},
             id="two that were mixed up",
         ),
-        pytest.param([tracklet(0, 0, 40, "ann", certain_from=11)], {}, {}, id="a look that does not show the person"),
+        pytest.param([tracklet(0, 0, 40, "ann", certain_from=11)], {}, {}, id="not certain of the person yet"),
     ],
 )
 def test_correct(tracklets: list[NamedTracklet], ran: dict[int, str], expected: dict[int, str]) -> None:
@@ -116,7 +116,7 @@ def test_boxes_of_another_class_get_no_name() -> None:
     assert [d.get("gallery_id") for d in detections] == [None, None, "ann", "ann", "ann"]
 
 
-def test_stretches_of_a_swap() -> None:
+def test_tracklets_of_a_swap() -> None:
     """Ann's track goes over to bob behind somebody at frame 5, which is seen at frame 8."""
     identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep_tracklets=True)
     for frame in range(12):
@@ -133,8 +133,8 @@ def test_stretches_of_a_swap() -> None:
     assert second.named.identity == "bob"
 
 
-def test_a_stretch_that_begins_with_nobody() -> None:
-    """A box around two people at first: the name begins with the first look that shows the person."""
+def test_a_tracklet_that_begins_with_nobody() -> None:
+    """A box around two people at first: the name begins with the first observation that shows the person."""
     identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep_tracklets=True)
     for frame in range(14):
         identities.due(frame, [3])
@@ -145,7 +145,7 @@ def test_a_stretch_that_begins_with_nobody() -> None:
     assert (only.first, only.certain_from) == (0, 4)
 
 
-def test_stretches_are_not_kept_unless_asked() -> None:
+def test_tracklets_are_not_kept_unless_asked() -> None:
     identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     observe(identities, 0, {3: A})
     identities.names(0, [3])
@@ -191,7 +191,7 @@ def test_what_a_box_tells_is_part_of_the_quality() -> None:
 @pytest.fixture(scope="module")
 def run_of(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Runs the scene, with a gallery of its own."""
-    place = tmp_path_factory.mktemp("hindsight")
+    place = tmp_path_factory.mktemp("backfill")
     embedder = load_embedder("builtin")
     with Gallery.open_or_create(place / "gallery", embedder.model) as gallery:
         ingest_folder(gallery, scene.gallery, embedder)

@@ -77,17 +77,17 @@ Step = tuple[Observations, Names] | tuple[Observations, Names, float]
 
 
 def replay(steps: Sequence[Step], *, every: int = 1, kind: str = "person") -> TrackIdentifier:
-    """Feed frames of (track -> embedding, expected names, overlap of all boxes); None as embedding: no look."""
+    """Feed frames of (track -> embedding, expected names, overlap of all boxes); None as embedding: no observation."""
     identities = TrackIdentifier(Known(), threshold=0.25, every=every, keep_tracklets=True)
     for frame, step in enumerate(steps):
-        looks, expected, overlap = step if len(step) == 3 else (*step, 0.0)
-        tracks = list(looks)
+        observations, expected, overlap = step if len(step) == 3 else (*step, 0.0)
+        tracks = list(observations)
         due = [tracks[i] for i in identities.due(frame, tracks, [1.0] * len(tracks), [overlap] * len(tracks))]
-        taken = [(t, look) for t in due if (look := looks[t]) is not None]
+        taken = [(t, observation) for t in due if (observation := observations[t]) is not None]
         identities.observe(
             frame,
             [t for t, _ in taken],
-            np.stack([look for _, look in taken]) if taken else np.empty((0, 4), np.float32),
+            np.stack([observation for _, observation in taken]) if taken else np.empty((0, 4), np.float32),
             [0.8 * (1 - overlap)] * len(taken),
             [kind] * len(taken),
         )
@@ -105,26 +105,26 @@ NOBODY: Names = {1: None}
 @pytest.mark.parametrize(
     ("steps", "every"),
     [
-        pytest.param([({1: A}, ANN)], 10, id="named at the first look, not at a tick"),
+        pytest.param([({1: A}, ANN)], 10, id="named at the first observation, not at a tick"),
         pytest.param([({1: mix(A, C, 0.3)}, NOBODY)] * 20, 1, id="too far is nobody"),
-        pytest.param([({1: mix(A, D, 0.22)}, ANN)], 1, id="beyond the sure distance, a wide margin makes up for looks"),
+        pytest.param([({1: mix(A, D, 0.22)}, ANN)], 1, id="beyond the sure distance, with a wide margin"),
         pytest.param(
             [({1: unit(0.78, 0.78, 0, 0)}, NOBODY)] * 12, 1, id="as like one identity as another: not decided"
         ),
         pytest.param(
             [({1: A}, ANN)] * 4 + [({1: B}, ANN)] + [({1: A}, ANN)] * 3,
             1,
-            id="one bad look changes nothing",
+            id="one bad observation changes nothing",
         ),
         pytest.param(
             [({1: A}, ANN)] * 4 + [({1: None}, ANN, 0.6), ({1: B}, NOBODY), ({1: A}, ANN)],
             1,
-            id="one bad look after an overlap: the name waits, and comes back",
+            id="one bad observation after an overlap: the name waits, and comes back",
         ),
         pytest.param(
             [({1: A}, ANN)] * 3 + [({1: None}, ANN, 0.6)] + [({1: B}, NOBODY)] + [({1: B}, {1: "bob"})] * 3,
             1,
-            id="sustained contrary evidence after an overlap renames at the second look",
+            id="sustained contrary evidence after an overlap renames at the second observation",
         ),
         pytest.param(
             [({1: A}, ANN)] * 30 + [({1: None}, ANN, 0.5), ({1: B}, NOBODY)] + [({1: B}, {1: "bob"})] * 3,
@@ -134,7 +134,7 @@ NOBODY: Names = {1: None}
         pytest.param(
             [({1: A}, ANN)] * 5 + [({1: B}, ANN)] * 10 + [({1: B}, {1: "bob"})] * 3,
             1,
-            id="where nothing happened, a name changes only on four contrary looks spread out",
+            id="where nothing happened, a name changes only on four contrary observations spread out",
         ),
         pytest.param(
             [({1: A}, ANN)] * 9
@@ -177,7 +177,7 @@ NOBODY: Names = {1: None}
             [({1: A, 2: B}, {1: "ann", 2: "bob"}), ({2: B, 1: A}, {2: "bob", 1: "ann"})], 1, id="order does not matter"
         ),
         pytest.param([({}, {}), ({1: A}, ANN), ({}, {})], 1, id="empty frames"),
-        pytest.param([({1: None}, NOBODY), ({1: A}, ANN)], 1, id="a look that could not be taken is asked again"),
+        pytest.param([({1: None}, NOBODY), ({1: A}, ANN)], 1, id="an observation that failed is asked for again"),
         pytest.param([({1: C}, NOBODY)] * 6, 1, id="a person is never named as a car"),
     ],
 )
@@ -194,10 +194,10 @@ def test_three_answers() -> None:
         identities.names(frame, [1, 2, 3])
         answers.append([identities.status(t) for t in (1, 2, 3)])
     assert answers[0] == ["undecided", "known", "undecided"]
-    assert answers[-1] == ["unknown", "known", "undecided"], "a stranger is called one after four looks"
+    assert answers[-1] == ["unknown", "known", "undecided"], "a stranger is called one after four observations"
 
 
-def test_a_second_look_is_needed_without_a_margin() -> None:
+def test_a_second_observation_is_needed_without_a_margin() -> None:
     source = GalleryView.from_arrays(["ann", "bob"], np.stack([A, mix(A, B, 0.25)]))
     identities = TrackIdentifier(source, threshold=0.25, every=1)
     near = unit(0.79, 0.2, 0.58, 0)
@@ -212,7 +212,7 @@ def test_a_second_look_is_needed_without_a_margin() -> None:
     assert named.identity == "ann"
 
 
-def test_a_poor_look_says_nothing_against_a_name() -> None:
+def test_a_poor_observation_does_not_count_against_a_name() -> None:
     identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     for frame in range(3):
         observe(identities, frame, {1: A}, 0.8)
@@ -224,7 +224,7 @@ def test_a_poor_look_says_nothing_against_a_name() -> None:
 
 
 def test_a_single_wrong_entry_does_not_make_a_name() -> None:
-    """Bob's gallery holds a crop of ann, nearer to this look than any of her own."""
+    """Bob's gallery holds a crop of ann, nearer to this observation than any of her own."""
     probe = mix(A, C, 0.08)
     ann = [mix(A, C, d) for d in (0.02, 0.25, 0.2)] + [mix(A, D, 0.05), mix(A, D, 0.07)]
     bob = [probe, *(mix(B, D, d) for d in (0.02, 0.05, 0.1, 0.12))]
@@ -252,28 +252,28 @@ def test_a_change_of_coats(coat: NDArray[np.float32]) -> None:
 def follow_classes(
     kinds: Sequence[str | None], *, every: int = 1
 ) -> tuple[TrackIdentifier, list[str | None], list[int]]:
-    """One track, a person ann or a car by the class of its box: its names, and the frames of its looks."""
+    """One track, a person ann or a car by the class of its box: its names, and the frames of its observations."""
     identities = TrackIdentifier(Known(), threshold=0.25, every=every, keep_tracklets=True)
     answers: list[str | None] = []
-    looked = []
+    observed = []
     for frame, kind in enumerate(kinds):
         if identities.due(frame, [1], None, None, [kind]):
-            looked.append(frame)
-            look = C if kind == "car" else A
-            identities.observe(frame, [1], look[None], [1.0], [kind])
+            observed.append(frame)
+            observation = C if kind == "car" else A
+            identities.observe(frame, [1], observation[None], [1.0], [kind])
         (named,) = identities.names(frame, [1], [kind])
         answers.append(named.identity if named else None)
         assert named is None or np.isfinite(named.distance)
         assert (identities.status(1, kind) == "known") == (named is not None)
-    return identities, answers, looked
+    return identities, answers, observed
 
 
 def test_no_name_on_a_box_of_another_class() -> None:
-    """A detector flickers: the name is not written there, no look is spent on it, and it is back at once."""
+    """A detector flickers: the name is not written there, no observation is spent on it, and it is back at once."""
     kinds = ["person"] * 5 + ["car", "person", "car", "car", "person", None, "PERSON"]
-    identities, answers, looked = follow_classes(kinds)
+    identities, answers, observed = follow_classes(kinds)
     assert answers == ["ann"] * 5 + [None, "ann", None, None, "ann", "ann", "ann"]
-    assert not {5, 7, 8} & set(looked)
+    assert not {5, 7, 8} & set(observed)
     assert [s.named and s.named.identity for s in identities.tracklets()] == ["ann"]
 
 
@@ -296,7 +296,7 @@ def test_the_class_of_a_track_may_come_to_be_known() -> None:
 
 
 def drive(frames: int, tracks: dict[int, NDArray[np.float32]], overlap: dict[int, float]) -> list[tuple[int, int]]:
-    """(frame, track) of the looks that are asked for, every ten frames on average."""
+    """(frame, track) of the observations that are asked for, every ten frames on average."""
     identities = TrackIdentifier(Known(), threshold=0.25, every=10)
     taken = []
     for frame in range(frames):
@@ -309,28 +309,28 @@ def drive(frames: int, tracks: dict[int, NDArray[np.float32]], overlap: dict[int
     return taken
 
 
-def test_settled_tracks_are_looked_at_rarely() -> None:
+def test_decided_tracks_are_observed_rarely() -> None:
     taken = drive(60, {0: A, 5: B}, {})
-    assert [look for look in taken if look[0] < 20] == [(0, 0), (5, 5)]
+    assert [observation for observation in taken if observation[0] < 20] == [(0, 0), (5, 5)]
     assert len(taken) <= 2 + 2 * 60 // 10 // 2
 
 
-def test_undecided_tracks_are_looked_at_soon_and_then_less() -> None:
+def test_undecided_tracks_are_observed_soon_and_then_less() -> None:
     frames = [frame for frame, _ in drive(40, {0: D}, {})]
     assert frames[:4] == [0, 1, 3, 6]
     assert len(frames) <= 1 + 40 / 10 + ObservationSchedule.ADVANCE
 
 
-def test_looks_wait_for_the_end_of_an_overlap() -> None:
+def test_observations_wait_for_the_end_of_an_overlap() -> None:
     overlap = dict.fromkeys(range(4, 12), 0.5)
     taken = [frame for frame, _ in drive(18, {0: A}, overlap)]
-    assert taken == [0, 12], "the first look in the clear after it, and none in it"
-    assert [f for f, _ in drive(12, {4: A}, overlap)] == [7], "a first look waits, but not for ever"
+    assert taken == [0, 12], "the first observation in the clear after it, and none in it"
+    assert [f for f, _ in drive(12, {4: A}, overlap)] == [7], "a first observation waits, but not for ever"
 
 
 @pytest.mark.parametrize("overlap", [{}, {f: 0.5 for f in range(300) if f % 7 < 3}], ids=["alone", "in a crowd"])
 def test_the_cost_is_bounded(overlap: dict[int, float]) -> None:
-    """However contested: one look a new track, and one in ten frames of a track."""
+    """However contested: one observation a new track, and one in ten frames of a track."""
     tracks = {0: A, 1: unit(0.78, 0.76, 0, 0), 2: D, 3: B, 50: mix(A, D, 0.24), 90: C}
     taken = drive(300, tracks, overlap)
     seen = sum(300 - first for first in tracks)
@@ -356,8 +356,8 @@ def test_distance_is_the_evidence() -> None:
 
 def test_evidence_can_be_inspected() -> None:
     identities = TrackIdentifier(Known(), threshold=0.25, every=1)
-    for frame, look in enumerate((A, A, B, A)):
-        observe(identities, frame, {7: look}, 0.5)
+    for frame, observation in enumerate((A, A, B, A)):
+        observe(identities, frame, {7: observation}, 0.5)
     evidence = identities.evidence(7)
     assert evidence is not None
     assert [(record.frame, record.nearest, record.agreement) for record in evidence.records] == [
@@ -375,8 +375,8 @@ def test_limits_follow_from_the_accepted_distance() -> None:
     assert rule.sure < rule.accept < rule.reject
     assert rule.suffices(1, 0.2, 0.06)
     assert not rule.suffices(1, 0.2, 0.04), "no margin"
-    assert rule.suffices(3, 0.2, 0.02), "less margin after more looks"
-    assert not rule.suffices(1, 0.24, 0.06), "one middling look"
+    assert rule.suffices(3, 0.2, 0.02), "less margin after more observations"
+    assert not rule.suffices(1, 0.24, 0.06), "one middling observation"
     assert rule.suffices(1, 0.24, 0.11)
     assert rule.suffices(2, 0.25, 0.06), "the threshold is inclusive"
     assert not rule.suffices(9, 0.26, 1.0)

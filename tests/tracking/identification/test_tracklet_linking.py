@@ -27,11 +27,14 @@ Vector = NDArray[np.float32]
 
 
 def tracklet(
-    track: int, first: int, last: int, *looks: Vector, name: str | None = None, kind: str | None = "person"
+    track: int, first: int, last: int, *observations: Vector, name: str | None = None, kind: str | None = "person"
 ) -> NamedTracklet:
     """Looks spread evenly over its frames."""
-    frames = np.linspace(first, last, len(looks)).astype(int).tolist()
-    samples = tuple(EvidenceSample(f, f, look * np.float32(0.5), 0.5) for f, look in zip(frames, looks, strict=True))
+    frames = np.linspace(first, last, len(observations)).astype(int).tolist()
+    samples = tuple(
+        EvidenceSample(f, f, observation * np.float32(0.5), 0.5)
+        for f, observation in zip(frames, observations, strict=True)
+    )
     named = None if name is None else Named(name, 0.1)
     return NamedTracklet(track, first, first, first, last, named, kind, samples, ((first, last),))
 
@@ -99,15 +102,15 @@ def named(tracklets: Sequence[NamedTracklet], names: Sequence[str | None]) -> li
 
 
 def test_a_swap_that_nobody_noticed_is_cut() -> None:
-    """Track 1 shows A, and from its sixth look on B, who has tracks of her own before and after."""
-    looks = [A, A, A, A, A, B, B, B]
-    found = named([tracklet(1, 0, 70, *looks), tracklet(2, 200, 300, B, B, B, B, B, B)], ["a", "b"])
+    """Track 1 shows A, and from its sixth observation on B, who has tracks of her own before and after."""
+    observations = [A, A, A, A, A, B, B, B]
+    found = named([tracklet(1, 0, 70, *observations), tracklet(2, 200, 300, B, B, B, B, B, B)], ["a", "b"])
     assert found == [(1, 0, 45, "a"), (1, 46, 70, "b"), (2, 200, 300, "b")]
 
 
-def test_one_look_at_somebody_else_is_no_swap() -> None:
-    looks = [A, A, A, mix(B, A, 0.6), A, A]
-    found = named([tracklet(1, 0, 50, *looks), tracklet(2, 200, 300, B, B, B)], ["a", "b"])
+def test_one_observation_of_another_person_is_no_swap() -> None:
+    observations = [A, A, A, mix(B, A, 0.6), A, A]
+    found = named([tracklet(1, 0, 50, *observations), tracklet(2, 200, 300, B, B, B)], ["a", "b"])
     assert found == [(1, 0, 50, "a"), (2, 200, 300, "b")]
 
 
@@ -120,7 +123,7 @@ def test_named_tracks_are_left_as_they_are() -> None:
     assert found[1].named is None
 
 
-def test_moments_and_runs_are_bounded() -> None:
+def test_samples_and_runs_are_bounded() -> None:
     samples: list[EvidenceSample] = []
     for frame in (0, 1, 50, 100, 150):
         add_sample(samples, EvidenceSample(frame, frame, A, 1.0), 3)
@@ -137,7 +140,7 @@ def test_moments_and_runs_are_bounded() -> None:
 
 @pytest.fixture(scope="module")
 def run(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    place = tmp_path_factory.mktemp("association")
+    place = tmp_path_factory.mktemp("linking")
     result = track_video(
         dets_json=scene.detections,
         video=scene.video,
@@ -223,18 +226,18 @@ def test_explanations(run: Any) -> None:
 
     _, result = run
     jsonschema.Draft202012Validator(load_schema("track-v1")).validate(result.payload)
-    told = result.payload["explanations"]
-    assert {e["track_id"] for e in told} <= {
+    explanations = result.payload["explanations"]
+    assert {e["track_id"] for e in explanations} <= {
         d["track_id"] for f in result.payload["frames"] for d in f["detections"] if "track_id" in d
     }
-    assert len(told) > 3
-    for explanation in told:
+    assert len(explanations) > 3
+    for explanation in explanations:
         assert explanation["reason"]
         assert sum(explanation["votes"].values()) <= len(explanation["journal"])
         distances = [n["supported"] for n in explanation["neighbours"]]
         assert distances == sorted(distances)
     with Image.open(result.paths.explain_path) as picture:
-        assert picture.height > 260 * min(len(told), 40)
+        assert picture.height > 260 * min(len(explanations), 40)
     assert [f["frame"] for f in json.loads(result.paths.json_path.read_text())["frames"]] == list(
         range(len(result.payload["frames"]))
     )
