@@ -209,19 +209,23 @@ class Database:
             GalleryError: The database is closed.
         """
         with self._turn, sqlite_errors(self.path):
-            if self._closed:
-                raise GalleryError(f"The gallery {self.place} is closed.", hint="Open it again.")
-            yield self._connection
+            yield self._checked_connection()
+
+    def _checked_connection(self) -> sqlite3.Connection:
+        if self._closed:
+            raise GalleryError(f"The gallery {self.place} is closed.", hint="Open it again.")
+        return self._connection
 
     def all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run a statement, and return all its rows."""
-        with self.connection() as connection:
-            return connection.execute(statement, values).fetchall()
+        # Without `connection`, whose own context costs as much as a small statement.
+        with self._turn, sqlite_errors(self.path):
+            return self._checked_connection().execute(statement, values).fetchall()
 
     def one(self, statement: str, values: Sequence[Any] = ()) -> Any:
         """Run a statement, and return its first row; None for no row."""
-        with self.connection() as connection:
-            return connection.execute(statement, values).fetchone()
+        with self._turn, sqlite_errors(self.path):
+            return self._checked_connection().execute(statement, values).fetchone()
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
         """Run a statement that returns no rows."""

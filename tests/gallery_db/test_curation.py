@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,8 @@ from gallery_db import (
 )
 from gallery_db.address import parse_address
 from gallery_db.index.chroma_client import close_client, open_server
-from gallery_db.names import validate_identity_name
 from gallery_db.store.ingested_files import FileRow
 from gallery_db.store.schema import FORMAT_VERSION
-from gallery_db.times import parse_age
 
 MODEL = model_named()
 OLD = "2020-01-01T00:00:00+00:00"
@@ -335,46 +332,6 @@ def test_a_reading_handle_changes_nothing(made: Path) -> None:
                 do(Curator(gallery))
         with pytest.raises(GalleryReadOnlyError):
             Curator(gallery).undo()
-
-
-@pytest.mark.parametrize("name", ["", "  ", "a\nb", "\x00", "tab\t", "del\x7f", "\udcff", "a\u2028b"], ids=ascii)
-def test_names_that_are_none(name: str) -> None:
-    if name == "tab\t":  # blanks around a name are no part of it
-        assert validate_identity_name(name) == "tab"
-        return
-    with pytest.raises(GalleryError):
-        validate_identity_name(name)
-
-
-NOW = datetime(2026, 5, 31, 12, tzinfo=timezone.utc)
-AGES = {
-    "30d": NOW - timedelta(days=30),
-    "12h": NOW - timedelta(hours=12),
-    " 2w ": NOW - timedelta(days=14),
-    "90m": NOW - timedelta(minutes=90),
-    "1.5d": NOW - timedelta(hours=36),
-    "2026-05-01": datetime(2026, 5, 1, tzinfo=timezone.utc),
-    "2026-05-01T10:00:00Z": datetime(2026, 5, 1, 10, tzinfo=timezone.utc),
-    "2026-05-01T10:00:00+02:00": datetime(2026, 5, 1, 8, tzinfo=timezone.utc),
-    "30": None,
-    "d": None,
-    "-3d": None,
-    "yesterday": None,
-    "2026-13-01": None,
-    "2026-06-01": None,  # the future
-    "999999999999d": None,
-    "": None,
-}
-
-
-@pytest.mark.parametrize("text", AGES)
-def test_ages(text: str) -> None:
-    expected = AGES[text]
-    if expected is None:
-        with pytest.raises(GalleryError):
-            parse_age(text, now=NOW)
-    else:
-        assert parse_age(text, now=NOW) == expected
 
 
 # -- undo that cannot be exact -------------------------------------------------------------------------------------

@@ -1,0 +1,55 @@
+"""What a location holds, before it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.gallery import model_named
+
+from gallery_db import Gallery
+from gallery_db.opening import is_gallery, is_image_tree
+
+
+def gallery(path: Path) -> None:
+    Gallery.create(path, model_named()).close()
+
+
+def image_tree(path: Path) -> None:
+    (path / "alice").mkdir(parents=True)
+
+
+def chroma_folder(path: Path) -> None:
+    (path / "8d9f").mkdir(parents=True)
+    (path / "chroma.sqlite3").touch()
+
+
+def images_only(path: Path) -> None:
+    path.mkdir()
+    (path / "a.jpg").touch()
+
+
+LOCATIONS: dict[str, tuple[Callable[[Path], None], bool, bool]] = {
+    "a gallery": (gallery, True, False),
+    "folders of images": (image_tree, False, True),
+    "Chroma's files alone": (chroma_folder, False, False),
+    "files alone": (images_only, False, False),
+    "an empty folder": (Path.mkdir, False, False),
+    "a file": (Path.touch, False, False),
+    "nothing": (lambda path: None, False, False),
+}
+
+
+@pytest.mark.parametrize("name", LOCATIONS)
+def test_what_a_location_holds(tmp_path: Path, name: str) -> None:
+    make, holds_gallery, holds_tree = LOCATIONS[name]
+    make(tmp_path / "place")
+    assert is_gallery(tmp_path / "place") == holds_gallery
+    assert is_image_tree(tmp_path / "place") == holds_tree
+
+
+def test_a_subfolder_of_a_gallery_makes_it_no_image_tree(tmp_path: Path) -> None:
+    gallery(tmp_path / "g")
+    (tmp_path / "g" / "crops").mkdir()
+    assert not is_image_tree(tmp_path / "g")
