@@ -1,4 +1,4 @@
-"""gtrack's loggers: quiet by default, as loud as asked for, and nobody else's logger is touched."""
+"""gtrack's loggers: quiet by default, as detailed as asked for, and no other logger is changed."""
 
 from __future__ import annotations
 
