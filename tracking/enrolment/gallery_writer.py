@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,15 @@ class _Rename:
     id_: str
     identity: str
     enrolled_as: str
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Merged jobs, by the ids of the entries."""
+
+    puts: dict[str, tuple[Entry, NDArray[np.float32]]] = field(default_factory=dict)
+    removed: dict[str, None] = field(default_factory=dict)
+    renamed: dict[str, _Rename] = field(default_factory=dict)
 
 
 class GalleryWriter:
@@ -186,57 +195,59 @@ class GalleryWriter:
                 self._note(GalleryError(f"The enrolled tracks cannot be stored: {error or type(error).__name__}."))
                 self._broken = True
 
-    def _write(self, batch: Sequence[_Put | _Remove | _Rename]) -> None:
-        puts: dict[str, tuple[Entry, NDArray[np.float32]]] = {}
-        removed: dict[str, None] = {}
-        renamed: dict[str, _Rename] = {}
-        for job in batch:
-            if isinstance(job, _Rename):
-                if job.id_ in puts:
-                    entry, embedding = puts[job.id_]
-                    puts[job.id_] = (_renamed(entry, job), embedding)
-                else:
-                    renamed[job.id_] = job
-                continue
-            if isinstance(job, _Remove):
-                for id_ in job.ids:
-                    puts.pop(id_, None)
-                    renamed.pop(id_, None)
-                    removed[id_] = None
-                continue
-            entry = job.entry
-            if job.crop is not None and self._write_crop(entry.id, job.crop):
-                entry = replace(entry, extra={**entry.extra, "crop": f"{CROPS}/{entry.id}.jpg"})
-            puts[entry.id] = (entry, job.embedding)
+    def _write(self, jobs: Sequence[_Put | _Remove | _Rename]) -> None:
+        """Write jobs in one transaction."""
+        batch = self._merged(jobs)
         with self._gallery.transaction():
             # Read within the transaction, as others may write to a served gallery at the same time.
-            existing = self._gallery.by_ids([*puts, *removed, *renamed])
-            present = [id_ for id_ in removed if id_ in existing]
-            removed_by_others = [id_ for id_ in puts if id_ not in existing and id_ in self._identities]
-            new = [pair for id_, pair in puts.items() if id_ not in existing and id_ not in self._identities]
+            existing = self._gallery.by_ids([*batch.puts, *batch.removed, *batch.renamed])
+            removed_by_others = [id_ for id_ in batch.puts if id_ not in existing and id_ in self._identities]
+            new = [pair for id_, pair in batch.puts.items() if id_ not in existing and id_ not in self._identities]
             old = [
                 (entry if self._is_unchanged(existing[id_]) else _keeping_corrections(entry, existing[id_]), embedding)
-                for id_, (entry, embedding) in puts.items()
+                for id_, (entry, embedding) in batch.puts.items()
                 if id_ in existing
             ]
             renamed = {
-                id_: job for id_, job in renamed.items() if id_ in existing and self._is_unchanged(existing[id_])
+                id_: job for id_, job in batch.renamed.items() if id_ in existing and self._is_unchanged(existing[id_])
             }
-            self._gallery.remove(present)
+            self._gallery.remove([id_ for id_ in batch.removed if id_ in existing])
             self._gallery.update([_renamed(existing[id_], job) for id_, job in renamed.items()])
             self._write_pairs(new, self._gallery.add)
             same = [pair for pair in old if np.allclose(self._gallery.get(pair[0].id)[1], pair[1], atol=1e-6)]
             # An unchanged embedding need not go to the change log, nor to the index.
             self._gallery.update([entry for entry, _ in same])
             self._write_pairs([pair for pair in old if not any(pair is other for other in same)], self._gallery.replace)
-        self._written.update(puts)
-        self._written.difference_update(removed)
-        self._identities.update({id_: entry.identity for id_, (entry, _) in puts.items()})
+        self._written.update(batch.puts)
+        self._written.difference_update(batch.removed)
+        self._identities.update({id_: entry.identity for id_, (entry, _) in batch.puts.items()})
         self._identities.update({id_: job.identity for id_, job in renamed.items()})
-        for id_ in removed:
+        for id_ in batch.removed:
             self._identities.pop(id_, None)
-        for id_ in (*removed, *removed_by_others):
+        for id_ in (*batch.removed, *removed_by_others):
             self._delete_crop(id_)
+
+    def _merged(self, jobs: Sequence[_Put | _Remove | _Rename]) -> _Batch:
+        """Merge jobs, so that each entry is written once; writes the crops of the entries."""
+        batch = _Batch()
+        for job in jobs:
+            if isinstance(job, _Rename):
+                if job.id_ in batch.puts:
+                    entry, embedding = batch.puts[job.id_]
+                    batch.puts[job.id_] = (_renamed(entry, job), embedding)
+                else:
+                    batch.renamed[job.id_] = job
+            elif isinstance(job, _Remove):
+                for id_ in job.ids:
+                    batch.puts.pop(id_, None)
+                    batch.renamed.pop(id_, None)
+                    batch.removed[id_] = None
+            else:
+                entry = job.entry
+                if job.crop is not None and self._write_crop(entry.id, job.crop):
+                    entry = replace(entry, extra={**entry.extra, "crop": f"{CROPS}/{entry.id}.jpg"})
+                batch.puts[entry.id] = (entry, job.embedding)
+        return batch
 
     def _is_unchanged(self, existing: Entry) -> bool:
         """Return whether an entry still has the identity that this run gave it."""

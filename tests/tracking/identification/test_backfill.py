@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from support.traces import A, B, D, Known, mix, observe
 
@@ -16,11 +15,9 @@ from gallery_db.gallery import Gallery
 from tracking import load_embedder, track_video
 from tracking.demo.run import compare_with_truth
 from tracking.errors import OptionError
-from tracking.geometry import iou, pairwise_iou
 from tracking.identification.backfill import Backfill
 from tracking.identification.identifier import TrackIdentifier
 from tracking.identification.named_tracklets import Named, NamedTracklet
-from tracking.identification.quality import box_quality, crowding, max_overlap, observation_quality
 from tracking.identification.track_evidence import TrackEvidence
 from tracking.options import RunOptions
 from tracking.outputs.track_file import TrackFile
@@ -163,26 +160,6 @@ def test_evidence_is_bounded() -> None:
     assert len(evidence.records) <= 32
     assert len(evidence.held) <= TrackEvidence.CONTRARY_WITHOUT_RISK
     assert len(evidence.tracklet.early) <= evidence.tracklet.MAX_EARLY
-
-
-# -- quality: one definition ---------------------------------------------------------------------------------
-
-
-def test_crowding_is_the_largest_overlap() -> None:
-    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [90, 90, 99, 99.0]])
-    assert crowding(boxes).tolist() == pytest.approx(
-        [max_overlap(b, np.delete(boxes, i, 0)) for i, b in enumerate(boxes)]
-    )
-    assert crowding(np.empty((0, 4))).tolist() == []
-    assert crowding(boxes[:1]).tolist() == [0.0]
-    np.testing.assert_allclose(pairwise_iou(boxes), np.stack([iou(box, boxes) for box in boxes]))
-
-
-def test_what_a_box_tells_is_part_of_the_quality() -> None:
-    box = (10.0, 10.0, 30.0, 60.0)
-    assert observation_quality(0.9, box, (200, 200), overlap=0.2, sharp=0.5) == pytest.approx(
-        0.5 * box_quality(0.9, box, (200, 200), overlap=0.2)
-    )
 
 
 # -- the run -------------------------------------------------------------------------------------------------
