@@ -82,32 +82,32 @@ class ColumnBuilder:
         """Check and append the next entry of the list of frames. `where` states its byte in the file, for messages."""
         position = self._entries
         self._entries += 1
-        place = f'entry {position} of "frames"{where}'
+        location = f'entry {position} of "frames"{where}'
         if not isinstance(entry, Mapping):
-            self._reject_frame("frame entry is not an object", f"{place}: expected an object, found {show(entry)}")
+            self._reject_frame("frame entry is not an object", f"{location}: expected an object, found {show(entry)}")
             return
         key, value, present = lookup(entry, "frame", "frame_index")
         frame = as_integer(value)
         if problems:
-            self._reject_problems(problems, place if frame is None else f"frame {frame} ({place})")
+            self._reject_problems(problems, location if frame is None else f"frame {frame} ({location})")
         if frame is None or not 0 <= frame <= MAX_INTEGER:
             found = f"found {show(value)}" if present else "it is missing"
             self._reject_frame(
-                "frame number unusable", f"{place}: expected {key} as a 0-based integer frame number, but {found}"
+                "frame number unusable", f"{location}: expected {key} as a 0-based integer frame number, but {found}"
             )
             return
-        place = f"frame {frame} ({place})"
+        location = f"frame {frame} ({location})"
         detections = entry.get("detections")
         if not isinstance(detections, (list, tuple)):
             found = f"found {show(detections)}" if "detections" in entry else "it is missing"
-            message = f"{place}: expected detections as a list, but {found}"
+            message = f"{location}: expected detections as a list, but {found}"
             self._reject_frame("detections of a frame is not a list", message, dropped=False)
             detections = ()
         self._frames.append(frame)
         self._positions.append(position)
-        self._lengths.append(self._add_detections(detections, place, position))
+        self._lengths.append(self._add_detections(detections, location, position))
 
-    def _add_detections(self, detections: Sequence[Any], place: str, position: int) -> int:
+    def _add_detections(self, detections: Sequence[Any], location: str, position: int) -> int:
         """Append the detections of one frame. Return the number of usable ones."""
         low, high, side = -MAX_COORDINATE, MAX_COORDINATE, MIN_BOX_SIDE
         names = self._names
@@ -149,7 +149,7 @@ class ColumnBuilder:
                 try:
                     row = check_detection(item, index, self.lenient)
                 except UnusableDetectionError as fault:
-                    self._reject(fault, place, index)
+                    self._reject(fault, location, index)
                     dropped.add(index)
                     continue
                 box, score, class_id, det_ind, class_name, changed = row
@@ -162,7 +162,7 @@ class ColumnBuilder:
                     UnusableDetectionError(
                         "duplicate det_ind", f"det_ind {det_ind} is already used by another detection"
                     ),
-                    place,
+                    location,
                     index,
                 )
                 dropped.add(index)
@@ -177,10 +177,10 @@ class ColumnBuilder:
             self._fixes[position] = Fix(frozenset(dropped), repairs)
         return len(detections) - len(dropped)
 
-    def _reject(self, fault: UnusableDetectionError, place: str, index: int) -> None:
+    def _reject(self, fault: UnusableDetectionError, location: str, index: int) -> None:
         """Raise an error for an unusable detection, or count it if reading is lenient."""
         if not self.lenient:
-            raise DetectionsError(f"{self.name}: {place}, detection {index}: {fault.message}.", hint=fault.hint)
+            raise DetectionsError(f"{self.name}: {location}, detection {index}: {fault.message}.", hint=fault.hint)
         self.warnings[fault.reason] += 1
 
     def _reject_frame(self, reason: str, message: str, dropped: bool = True) -> None:
@@ -190,12 +190,13 @@ class ColumnBuilder:
             raise DetectionsError(f"{self.name}: {message}.", hint=hint)
         self.warnings[reason] += 1
 
-    def _reject_problems(self, problems: Sequence[Problem], place: str) -> None:
+    def _reject_problems(self, problems: Sequence[Problem], location: str) -> None:
         """Raise an error for the first value that is not plain JSON, or count all if reading is lenient."""
         if not self.lenient:
             _, path, found = problems[0]
             raise DetectionsError(
-                f"{self.name}: {place}: expected plain JSON values, found {found}" + (f" in {path}." if path else "."),
+                f"{self.name}: {location}: expected plain JSON values, found {found}"
+                + (f" in {path}." if path else "."),
                 hint=REPAIR_HINT,
             )
         self.warnings.update(reason for reason, _, _ in problems)

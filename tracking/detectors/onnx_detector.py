@@ -79,12 +79,12 @@ class OnnxDetector:
             self._session = open_session(str(weights), options.threads or default_threads(), providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise DetectorError(
-                f"{weights}: ONNX Runtime cannot load it: {error_line(error)}",
+                f"{weights}: ONNX Runtime cannot load it: {error_line(error)}.",
                 hint="It is damaged, is not an ONNX model, or needs a newer onnxruntime.",
             ) from error
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DetectorError(
-                f"device {device}: ONNX Runtime's CUDA provider cannot start",
+                f"device {device}: ONNX Runtime's CUDA provider cannot start.",
                 hint="Install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use device cpu.",
             )
         self._device = str(device)
@@ -252,7 +252,7 @@ class OnnxDetector:
             results: list[NDArray[np.floating[Any]]] = self._session.run([self._output], {self._input: blob})
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise DetectorError(
-                f"{self._weights}: ONNX Runtime failed on an input of {list(blob.shape)}: {error_line(error)}"
+                f"{self._weights}: ONNX Runtime failed on an input of {list(blob.shape)}: {error_line(error)}."
             ) from error
         return results[0]
 

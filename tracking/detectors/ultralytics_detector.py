@@ -64,7 +64,7 @@ class UltralyticsDetector:
             task: str = self._model.task
         except Exception as error:  # Ultralytics documents no common base of its errors.
             raise DetectorError(
-                f"{weights}: Ultralytics cannot load it: {error_line(error)}",
+                f"{weights}: Ultralytics cannot load it: {error_line(error)}.",
                 hint="Expected the weights of a YOLO detector of Ultralytics.",
             ) from error
         if task not in ("detect", "segment", "pose"):
@@ -124,7 +124,7 @@ class UltralyticsDetector:
                         **({"half": True} if self._half else {}),
                     )
             except Exception as error:  # as above
-                raise DetectorError(f"{self._weights}: Ultralytics failed: {error_line(error)}") from error
+                raise DetectorError(f"{self._weights}: Ultralytics failed: {error_line(error)}.") from error
             with self.seconds.measure("post"):
                 for frame, result in zip(frames[first : first + options.batch_size], results, strict=True):
                     boxes = result.boxes.cpu().numpy()

@@ -40,7 +40,7 @@ def unit_rows(vectors: NDArray[np.float32], first: int = 0) -> NDArray[np.float3
     if bad.size:
         what = "a zero vector" if np.isfinite(norms[bad[0]]) else "values that are not finite"
         raise EmbedderError(
-            f"crop {first + int(bad[0])}: the model returned {what} ({bad.size} of {len(vectors)} crops)",
+            f"crop {first + int(bad[0])}: the model returned {what} ({bad.size} of {len(vectors)} crops).",
             hint="The weights are damaged, or do not work with half precision or this preprocessing.",
         )
     result: NDArray[np.float32] = (vectors / norms[:, None]).astype(np.float32)
@@ -148,7 +148,7 @@ class NetworkEmbedder(ABC):
         if output.ndim != 2 or output.shape[0] != len(batch) or output.shape[1] == 0:
             raise EmbedderError(
                 f"{self._name}: expected the model to return ({len(batch)}, D) for {len(batch)} crops, "
-                f"found {output.shape}",
+                f"found {output.shape}.",
                 hint="A ReID model returns one embedding per crop; this may be a detector, or return a feature map.",
             )
         return output[: len(crops)].astype(np.float32, copy=False)
@@ -167,7 +167,7 @@ class NetworkEmbedder(ABC):
         """
         result = np.empty((len(crops), self._model.dimension), dtype=np.float32)
         if self._closed:
-            raise EmbedderError(f"{self._model.name}: this embedder is closed")
+            raise EmbedderError(f"{self._model.name}: this embedder is closed.")
         # Nine crops are faster as 5 and 4 than as 8 and 1, unless the batch size is fixed.
         parts = -(-len(crops) // self._batch_size)
         step = self._fixed_batch or (-(-len(crops) // parts) if parts else 1)

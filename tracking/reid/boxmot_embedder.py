@@ -29,10 +29,10 @@ def check_tflite(path: Path) -> None:
         with path.open("rb") as stream:
             head = stream.read(8)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
     root = int.from_bytes(head[:4], "little")
     if head[4:8] != b"TFL3" or root % 4 or not 0 < root < _MAX_TFLITE_ROOT:
-        raise WeightsError(f"{path}: expected a TFLite model, found another kind of file")
+        raise WeightsError(f"{path}: expected a TFLite model, found another kind of file.")
 
 
 class BoxmotEmbedder(NetworkEmbedder):
@@ -58,7 +58,7 @@ class BoxmotEmbedder(NetworkEmbedder):
         missing = missing_backend_requirement(runtime)
         if missing is not None:
             raise EmbedderError(
-                f"{weights}: {missing} is needed for {weights.suffix.lower()} models and is not installed",
+                f"{weights}: {missing} is needed for {weights.suffix.lower()} models and is not installed.",
                 hint=f"Run: pip install '{missing}'; or use an .onnx export of the model.",
             )
         requested = parse_device(device)
@@ -66,7 +66,7 @@ class BoxmotEmbedder(NetworkEmbedder):
         if runtime == "tflite":
             check_tflite(weights)
             if requested.kind not in ("auto", "cpu"):
-                raise EmbedderError(f"device {requested}: TFLite models run on the CPU", hint="Use device cpu.")
+                raise EmbedderError(f"device {requested}: TFLite models run on the CPU.", hint="Use device cpu.")
             resolved = Device("cpu")
             if half:
                 notices.append(f"half precision is ignored for {weights.name} on the CPU.")
@@ -74,7 +74,7 @@ class BoxmotEmbedder(NetworkEmbedder):
         else:
             resolved = torch_device(Device("cuda") if requested.kind == "auto" else requested)
             if resolved.kind != "cuda":
-                raise EmbedderError(f"device {resolved}: TensorRT engines run on CUDA", hint="Use device cuda.")
+                raise EmbedderError(f"device {resolved}: TensorRT engines run on CUDA.", hint="Use device cuda.")
         self._backend = BoxmotBackend(weights, str(resolved), half)
         if half and not self._backend.half:
             notices.append(f"half precision is ignored for {weights.name}: its precision is in the file.")

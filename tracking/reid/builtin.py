@@ -269,7 +269,8 @@ class BuiltinEmbedder:
         for index, crop in enumerate(crops):
             if crop.ndim != 3 or crop.shape[2] != 3 or crop.dtype != np.uint8 or 0 in crop.shape:
                 raise EmbedderError(
-                    f"crop {index}: expected a (H, W, 3) uint8 image of at least 1 x 1, found {crop.shape} {crop.dtype}"
+                    f"crop {index}: expected a (H, W, 3) uint8 image of at least 1 x 1, "
+                    f"found {crop.shape} {crop.dtype}."
                 )
             result[index] = _describe(cv2, crop)
         return result

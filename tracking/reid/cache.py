@@ -36,7 +36,7 @@ def openvino_xml(path: Path) -> Path:
         return path
     found = sorted(path.glob("*.xml"))
     if len(found) != 1:
-        raise WeightsError(f"{path}: expected one OpenVINO .xml file in the folder, found {len(found)}")
+        raise WeightsError(f"{path}: expected one OpenVINO .xml file in the folder, found {len(found)}.")
     return found[0]
 
 
@@ -92,12 +92,12 @@ def weights_sha256(path: Path) -> str:
                 while block := stream.read(_CHUNK):
                     digest.update(block)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
     with contextlib.suppress(OSError):
         index.parent.mkdir(parents=True, exist_ok=True)
         # Read again: another process may have added an entry in the meantime.
         entries = {name: entry for name, entry in _read_index(index).items() if Path(name).exists()}
         entries[key] = [*stamp, digest.hexdigest()]
-        with atomic_path(index) as beside:
-            beside.write_text(json.dumps(entries), encoding="utf-8")
+        with atomic_path(index) as part:
+            part.write_text(json.dumps(entries), encoding="utf-8")
     return digest.hexdigest()

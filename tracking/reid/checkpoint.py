@@ -30,14 +30,14 @@ def architecture_of(weights: Path) -> str:
     if sidecar is not None and sidecar.arch is not None:
         if sidecar.arch not in names:
             raise WeightsError(
-                f"{sidecar.path}: arch: unknown architecture {sidecar.arch!r}",
+                f"{sidecar.path}: arch: unknown architecture {sidecar.arch!r}.",
                 hint=f"Known architectures: {', '.join(names)}.",
             )
         return sidecar.arch
     fitting = [name for name in names if weights.name.lower().startswith(name)]
     if not fitting:
         raise WeightsError(
-            f"{weights}: the file name does not begin with a known architecture",
+            f"{weights}: the file name does not begin with a known architecture.",
             hint=f'Name it like osnet_x0_25_mine.pt, or write {{"arch": "..."}} into {weights.name}.gtrack.json. '
             f"Known architectures: {', '.join(names)}.",
         )
@@ -68,11 +68,11 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: has pickled Python objects besides tensors, or is not a checkpoint; gtrack reads tensors only, "
-            "because unpickling such a file can run any code",
+            "because unpickling such a file can run any code.",
             hint="Where it was made, save only the weights: torch.save(model.state_dict(), path); or export ONNX.",
         ) from error
     except Exception as error:  # For other contents, the unpickler can raise any error.
-        raise WeightsError(f"{path}: torch cannot read it as a checkpoint: {error_line(error)}") from error
+        raise WeightsError(f"{path}: torch cannot read it as a checkpoint: {error_line(error)}.") from error
     for key in _STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -85,7 +85,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
         }
         if tensors:
             return tensors
-    raise WeightsError(f"{path}: expected a state dict (names and tensors), found {type(content).__name__}")
+    raise WeightsError(f"{path}: expected a state dict (names and tensors), found {type(content).__name__}.")
 
 
 def _is_needed(name: str) -> bool:
@@ -124,7 +124,8 @@ def load_network(weights: Path, architecture: str) -> Any:
         ]
         raise WeightsError(
             f"{weights}: the checkpoint does not match its architecture {architecture}: of {len(expected)} tensors "
-            + "; ".join(parts),
+            + "; ".join(parts)
+            + ".",
             hint=f'If the architecture is a different one, write {{"arch": "..."}} into {weights.name}.gtrack.json.',
         )
     network.load_state_dict(found, strict=False)

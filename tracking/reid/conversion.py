@@ -95,13 +95,13 @@ def _check_parity(network: Any, path: Path, preprocessing: Preprocessing) -> Non
     # One input alone, then the others together: the batch must be free.
     found = np.concatenate([session.run(None, {_INPUT: part})[0] for part in (inputs[:1], inputs[1:])])
     if found.shape != expected.shape or expected.ndim != 2:
-        raise EmbedderError(f"the converted model returns {found.shape}, the checkpoint {expected.shape}")
+        raise EmbedderError(f"the converted model returns {found.shape}, the checkpoint {expected.shape}.")
     # Untrained networks return very small values, whose squares need float64.
     found, expected = found.astype(np.float64), expected.astype(np.float64)
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     cosine = float(np.min((found * expected).sum(axis=1) / np.maximum(norms, 1e-60)))
     if not cosine >= PARITY:
-        raise EmbedderError(f"the converted model differs from the checkpoint: cosine {cosine:.6f} < {PARITY}")
+        raise EmbedderError(f"the converted model differs from the checkpoint: cosine {cosine:.6f} < {PARITY}.")
 
 
 def write_onnx(network: Any, path: Path, example: Any, *, opset: int = _OPSET, dynamic: bool = True) -> None:
@@ -155,11 +155,11 @@ def convert_checkpoint(weights: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
-        with atomic_path(target) as beside:
-            write_onnx(network, beside, example)
-            _check_parity(network, beside, preprocessing)
+        with atomic_path(target) as part:
+            write_onnx(network, part, example)
+            _check_parity(network, part, preprocessing)
     except (EmbedderError, WeightsError):
         raise
     except Exception as error:  # The exporter runs the model's own code, which can raise any error.
-        raise EmbedderError(f"{weights}: cannot be converted to ONNX: {error_line(error)}") from error
+        raise EmbedderError(f"{weights}: cannot be converted to ONNX: {error_line(error)}.") from error
     return target

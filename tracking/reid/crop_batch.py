@@ -85,7 +85,7 @@ class CropBatch:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
                 raise EmbedderError(
                     f"crop {first + index}: expected a (H, W, 3) uint8 image of at least 1 x 1, "
-                    f"found {image.shape} {image.dtype}"
+                    f"found {image.shape} {image.dtype}."
                 )
             cv2.split(self._resize(cv2, image), self._planes)
             target = self._buffer[index]

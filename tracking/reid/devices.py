@@ -45,7 +45,7 @@ def parse_device(text: str) -> Device:
         return Device(text)
     match = re.fullmatch(r"(?:cuda:)?(\d{1,3})", text)
     if match is None:
-        raise OptionError(f"device: expected auto, cpu, cuda, cuda:N, mps or an index, found {text!r}")
+        raise OptionError(f"device: expected auto, cpu, cuda, cuda:N, mps or an index, found {text!r}.")
     return Device("cuda", int(match[1]))
 
 
@@ -82,10 +82,10 @@ def torch_device(device: Device) -> Device:
     if device.kind == "auto":
         return Device("cuda") if count else Device("mps") if has_mps else Device("cpu")
     if device.kind == "mps" and not has_mps:
-        raise EmbedderError("device mps: torch finds no Apple GPU", hint="Use device cpu.")
+        raise EmbedderError("device mps: torch finds no Apple GPU.", hint="Use device cpu.")
     if device.kind == "cuda" and device.index >= count:
         raise EmbedderError(
-            f"device {device}: torch {torch.__version__} finds {count} CUDA devices",
+            f"device {device}: torch {torch.__version__} finds {count} CUDA devices.",
             hint="Use device cpu, or install a CUDA build of torch (https://pytorch.org/get-started).",
         )
     return device

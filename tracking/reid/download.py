@@ -87,7 +87,7 @@ def download_weights(name: str, url: str, *, models_dir: Path, progress: Progres
         temporary.replace(target)
     except (OSError, ValueError, urllib.error.URLError, http.client.HTTPException) as error:
         raise WeightsError(
-            f"{name}: cannot be downloaded from {url}: {error}",
+            f"{name}: cannot be downloaded from {url}: {error}.",
             hint=f"Download it on another machine and place it in {models_dir}, or give its path.",
         ) from error
     finally:

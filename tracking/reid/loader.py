@@ -67,13 +67,13 @@ def _choose_weights(
             return path
         if gallery_model.name == BUILTIN_NAME:
             raise WeightsError(
-                f"the gallery was made with another version of the built-in embedder, {gallery_model}",
+                f"the gallery was made with another version of the built-in embedder, {gallery_model}.",
                 hint="Build the gallery again with this gtrack, or install the gtrack that made it.",
             )
         raise WeightsError(
             f"the gallery's embeddings come from {gallery_model.name} (sha256 {gallery_model.sha256}); no such file "
             + (f"at {gallery_model.path}, " if gallery_model.path else "")
-            + f"in {models_dir} or in the cache, nor among the weights used on this machine before",
+            + f"in {models_dir} or in the cache, nor among the weights used on this machine before.",
             hint=f"Place that file in {models_dir} or give its path as the weights; "
             "or build the gallery again with other weights.",
         )
@@ -154,7 +154,7 @@ def _load_network(path: Path, settings: _Settings) -> NetworkEmbedder:
         suffix = _TORCHSCRIPT[0]
     runtimes = {".onnx": ("auto", "onnx"), _TORCHSCRIPT[0]: ("auto", "torch"), _TORCHSCRIPT[1]: ("auto", "torch")}
     if settings.runtime not in runtimes.get(suffix, ("auto",)):
-        raise OptionError(f"runtime {settings.runtime}: cannot run {path.name}; expected auto")
+        raise OptionError(f"runtime {settings.runtime}: cannot run {path.name}; expected auto.")
     if suffix == ".onnx":
         from tracking.reid.onnx_embedder import OnnxEmbedder
 
@@ -211,10 +211,10 @@ def load_embedder(
         EmbedderError: A runtime or device is missing, or the model is not a ReID model.
     """
     if runtime not in RUNTIMES:
-        raise OptionError(f"runtime: expected one of {', '.join(RUNTIMES)}, found {runtime!r}")
+        raise OptionError(f"runtime: expected one of {', '.join(RUNTIMES)}, found {runtime!r}.")
     for name, value in (("threads", threads), ("batch_size", batch_size)):
         if value is not None and value < 1:
-            raise OptionError(f"{name}: expected at least 1, found {value}")
+            raise OptionError(f"{name}: expected at least 1, found {value}.")
     parse_device(device)
     folder = Path(models_dir)
     path: Path | None
@@ -229,7 +229,7 @@ def load_embedder(
         return BuiltinEmbedder()
     if not is_weights(path):
         raise WeightsError(
-            f"{path}: not a supported weights format",
+            f"{path}: not a supported weights format.",
             hint=f"Supported: {', '.join(WEIGHTS_SUFFIXES)}, or an OpenVINO folder named *_openvino_model.",
         )
     embedder = _load_network(path, _Settings(device, half, runtime, threads, batch_size))

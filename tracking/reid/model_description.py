@@ -53,7 +53,7 @@ class ModelDescription:
             if sidecar and fields.get(key, size) != size:
                 raise WeightsError(
                     f"{sidecar.path}: {key}: the input of the model {weights.name} is fixed to {size}, "
-                    f"found {fields[key]}",
+                    f"found {fields[key]}.",
                     hint=f"Remove {key} from the sidecar, or export the model for that size.",
                 )
         return replace(defaults, **{**fields, "height": fixed_size[0], "width": fixed_size[1]})

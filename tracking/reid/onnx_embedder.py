@@ -32,14 +32,14 @@ def choose_providers(device: Device, available: list[str]) -> tuple[Device, list
     if device.kind == "cuda":
         if _CUDA not in available:
             raise EmbedderError(
-                f"device {device}: this ONNX Runtime has no CUDA provider (it has {', '.join(available)})",
+                f"device {device}: this ONNX Runtime has no CUDA provider (it has {', '.join(available)}).",
                 hint="Replace it: pip uninstall onnxruntime, then pip install onnxruntime-gpu; or use device cpu.",
             )
         return device, [(_CUDA, {"device_id": device.index}), _CPU]
     if device.kind == "mps":
         if _COREML not in available:
             raise EmbedderError(
-                f"device mps: this ONNX Runtime has no CoreML provider (it has {', '.join(available)})",
+                f"device mps: this ONNX Runtime has no CoreML provider (it has {', '.join(available)}).",
                 hint="CoreML comes with the macOS builds of onnxruntime; elsewhere use device cpu.",
             )
         return device, [_COREML, _CPU]
@@ -134,12 +134,12 @@ class OnnxEmbedder(NetworkEmbedder):
             session = open_session(str(path), threads, providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise WeightsError(
-                f"{path}: ONNX Runtime cannot load it: {error_line(error)}",
+                f"{path}: ONNX Runtime cannot load it: {error_line(error)}.",
                 hint="It is damaged, is not an ONNX model, or needs a newer onnxruntime.",
             ) from error
         if resolved.kind == "cuda" and _CUDA not in session.get_providers():
             raise EmbedderError(
-                f"device {resolved}: ONNX Runtime's CUDA provider cannot start",
+                f"device {resolved}: ONNX Runtime's CUDA provider cannot start.",
                 hint="Install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use device cpu.",
             )
         inputs = session.get_inputs()
@@ -147,7 +147,7 @@ class OnnxEmbedder(NetworkEmbedder):
         shape = [size if isinstance(size, int) else 0 for size in inputs[0].shape]
         if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (0, 3) or inputs[0].type not in _DTYPES:
             found = "; ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
-            raise EmbedderError(f"{path}: expected one input [N, 3, H, W] of float32 or float16, found {found}")
+            raise EmbedderError(f"{path}: expected one input [N, 3, H, W] of float32 or float16, found {found}.")
         batch, _, height, width = shape
         preprocessing = resolve_preprocessing(weights, (height, width) if height and width else None)
         if half:
@@ -183,7 +183,7 @@ class OnnxEmbedder(NetworkEmbedder):
                 [self._output], {self._input: batch.astype(self._dtype, copy=False)}
             )[0]
         except Exception as error:  # ONNX Runtime's errors have no common base.
-            raise EmbedderError(f"ONNX Runtime failed on {len(batch)} crops: {error_line(error)}") from error
+            raise EmbedderError(f"ONNX Runtime failed on {len(batch)} crops: {error_line(error)}.") from error
         return output
 
     def _release(self) -> None:

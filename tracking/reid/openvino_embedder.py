@@ -44,21 +44,21 @@ class OpenVinoEmbedder(NetworkEmbedder):
         batch_size: int | None = None,
     ) -> None:
         if find_spec("openvino") is None:
-            raise EmbedderError(f"{weights}: OpenVINO is not installed", hint="Run: pip install openvino")
+            raise EmbedderError(f"{weights}: OpenVINO is not installed.", hint="Run: pip install openvino")
         if parse_device(device).kind not in ("auto", "cpu"):
-            raise EmbedderError(f"device {device}: gtrack runs OpenVINO models on the CPU", hint="Use device cpu.")
+            raise EmbedderError(f"device {device}: gtrack runs OpenVINO models on the CPU.", hint="Use device cpu.")
         openvino: Any = import_module("openvino")
         path = openvino_xml(weights)
         if not path.with_suffix(".bin").is_file():
-            raise WeightsError(f"{path}: expected its weights beside it as {path.with_suffix('.bin').name}")
+            raise WeightsError(f"{path}: expected its weights beside it as {path.with_suffix('.bin').name}.")
         core = openvino.Core()
         try:
             network = core.read_model(str(path))
             if len(network.inputs) != 1:
-                raise EmbedderError(f"{path}: expected one input, found {len(network.inputs)}")
+                raise EmbedderError(f"{path}: expected one input, found {len(network.inputs)}.")
             shape = network.input(0).get_partial_shape()
             if len(shape) != 4 or not (shape[1].is_dynamic or shape[1].get_length() == 3):
-                raise EmbedderError(f"{path}: expected an input [N, 3, H, W], found {shape}")
+                raise EmbedderError(f"{path}: expected an input [N, 3, H, W], found {shape}.")
             sizes = tuple(0 if shape[axis].is_dynamic else int(shape[axis].get_length()) for axis in (2, 3))
             preprocessing = resolve_preprocessing(weights, (sizes[0], sizes[1]) if all(sizes) else None)
             config = {
@@ -72,7 +72,7 @@ class OpenVinoEmbedder(NetworkEmbedder):
             raise
         except Exception as error:  # OpenVINO raises RuntimeError, and errors of pybind.
             raise WeightsError(
-                f"{path}: OpenVINO cannot load it: {error_line(error, last=True)}",
+                f"{path}: OpenVINO cannot load it: {error_line(error, last=True)}.",
                 hint="It is damaged, or was written by a newer OpenVINO.",
             ) from error
         notices = [f"half precision is ignored for {weights.name} on the CPU."] if half else []
@@ -90,7 +90,7 @@ class OpenVinoEmbedder(NetworkEmbedder):
         try:
             output: NDArray[np.float32] = self._compiled(batch)[0]
         except Exception as error:  # as above
-            raise EmbedderError(f"OpenVINO failed on {len(batch)} crops: {error_line(error, last=True)}") from error
+            raise EmbedderError(f"OpenVINO failed on {len(batch)} crops: {error_line(error, last=True)}.") from error
         return output
 
     def _release(self) -> None:

@@ -87,22 +87,22 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read as JSON: {error}") from error
+        raise WeightsError(f"{path}: cannot be read as JSON: {error}.") from error
     if not isinstance(content, dict):
-        raise WeightsError(f"{path}: expected a JSON object, found {type(content).__name__}")
+        raise WeightsError(f"{path}: expected a JSON object, found {type(content).__name__}.")
     fields: dict[str, Any] = {}
     for key, value in content.items():
         if key == "export":  # The export stamp, which `tracking.reid.stamp` reads.
             continue
         if key not in _PARSERS:
-            raise WeightsError(f"{path}: unknown key {key!r}", hint=f"Known keys: {', '.join(_PARSERS)}.")
+            raise WeightsError(f"{path}: unknown key {key!r}.", hint=f"Known keys: {', '.join(_PARSERS)}.")
         try:
             fields[key] = _PARSERS[key](value)
         except ValueError as error:
-            raise WeightsError(f"{path}: {key}: {error}, found {json.dumps(value)}") from None
+            raise WeightsError(f"{path}: {key}: {error}, found {json.dumps(value)}.") from None
     arch = fields.pop("arch", None)
     try:
         Preprocessing(**fields)
     except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from None
+        raise WeightsError(f"{path}: {error}.") from None
     return Sidecar(path, fields, arch)

@@ -193,7 +193,7 @@ def _write_openvino(path: Path, stamp: Stamp) -> None:
     stamped, count = _STAMP_IN_XML.subn(lambda match: match[1] + value + match[3], xml)
     if count != 1:
         raise WeightsError(
-            f"{path}: expected one entry {'/'.join(OPENVINO_KEYS)} in its rt_info for the stamp, found {count}"
+            f"{path}: expected one entry {'/'.join(OPENVINO_KEYS)} in its rt_info for the stamp, found {count}."
         )
     path.write_text(stamped, encoding="utf-8")
 
@@ -212,8 +212,8 @@ def _read_openvino(path: Path) -> Stamp | None:
 
 def _write_sidecar(path: Path, stamp: Stamp) -> None:
     content = json.loads(_serialise(stamp, sha256=_sha256(path)))
-    with atomic_path(sidecar_path(path)) as beside:
-        beside.write_text(json.dumps({"export": content}, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(sidecar_path(path)) as part:
+        part.write_text(json.dumps({"export": content}, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_sidecar(path: Path) -> Stamp | None:
@@ -240,7 +240,7 @@ def write_stamp(path: Path, stamp: Stamp) -> None:
     elif suffix in _STAMPED_BY_SIDECAR:
         _write_sidecar(path, stamp)
     else:
-        raise WeightsError(f"{path}: this format has no place for a stamp")
+        raise WeightsError(f"{path}: this format has no place for a stamp.")
 
 
 def read_stamp(weights: Path) -> Stamp | None:

@@ -91,11 +91,11 @@ class TorchEmbedder(NetworkEmbedder):
                 if isinstance(output, (tuple, list)) and output:
                     output = output[0]
                 if not isinstance(output, torch.Tensor):
-                    raise EmbedderError(f"expected the model to return a tensor, found {type(output).__name__}")
+                    raise EmbedderError(f"expected the model to return a tensor, found {type(output).__name__}.")
                 result: NDArray[np.float32] = output.float().cpu().numpy()
         except RuntimeError as error:
             raise EmbedderError(
-                f"torch failed on {len(batch)} crops: {error_line(error, last=True)}",
+                f"torch failed on {len(batch)} crops: {error_line(error, last=True)}.",
                 hint="Out of memory: use a smaller batch size. Wrong shape: correct height and width in the sidecar.",
             ) from error
         return result
@@ -123,4 +123,4 @@ class TorchScriptEmbedder(TorchEmbedder):
                 warnings.simplefilter("ignore")
                 return torch.jit.load(str(weights), map_location="cpu").eval()
         except (RuntimeError, ValueError, OSError) as error:
-            raise WeightsError(f"{weights}: torch cannot load it as TorchScript: {error_line(error)}") from error
+            raise WeightsError(f"{weights}: torch cannot load it as TorchScript: {error_line(error)}.") from error

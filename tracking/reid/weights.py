@@ -68,11 +68,11 @@ def resolve_weights(
     if path.exists():
         return path
     if not str(ref).strip():
-        raise WeightsError("expected the path or name of ReID weights, found an empty string")
+        raise WeightsError("expected the path or name of ReID weights, found an empty string.")
     if path.is_absolute() or path.parent != Path():
         close = difflib.get_close_matches(path.name, _names_in(path.parent), n=3)
         raise WeightsError(
-            f"{path}: no such weights file",
+            f"{path}: no such weights file.",
             hint=f"In that folder: {', '.join(close)}." if close else "Check the path.",
         )
     for folder in (models_dir, download_dir()):
@@ -85,7 +85,7 @@ def resolve_weights(
     if name in known:
         if not download:
             raise WeightsError(
-                f"{name}: neither in {models_dir} nor in {download_dir()}; gtrack does not download unless asked to",
+                f"{name}: neither in {models_dir} nor in {download_dir()}; gtrack does not download unless asked to.",
                 hint=f"Pass `download=True` to fetch it, or place the file in {models_dir}.",
             )
         return download_weights(name, known[name], models_dir=models_dir, progress=progress)
@@ -93,7 +93,7 @@ def resolve_weights(
     close = difflib.get_close_matches(path.name, dict.fromkeys([*local, *known]), n=3, cutoff=0.5)
     raise WeightsError(
         f"{ref}: no such weights file, nothing of that name in {models_dir} or {download_dir()}, "
-        "and no published weights have that name",
+        "and no published weights have that name.",
         hint=(f"Did you mean {', '.join(close)}? " if close else "")
         + f"Give a path, or place the file in {models_dir}.",
     )

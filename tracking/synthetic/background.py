@@ -8,14 +8,14 @@ import numpy as np
 
 from tracking.synthetic.appearance import darker
 from tracking.synthetic.elements import Car, Color, Image, Occluder, RandomStream
-from tracking.synthetic.texture import ground_texture, load_cv2
+from tracking.synthetic.texture import ground_texture, import_cv2
 
 __all__ = ["paint_background", "paint_car", "paint_occluder"]
 
 
 def paint_background(*, width: int, height: int, seed: int, clip: int) -> Image:
     """Paint a clip's background: a plaza in front of houses for even clips, a street with a brick wall for odd ones."""
-    cv2 = load_cv2()
+    cv2 = import_cv2()
     rng = np.random.default_rng([seed, clip, RandomStream.CAMERA, 1])
     plaza = clip % 2 == 0
     wall: tuple[int, ...] = (118, 136, 158) if plaza else (92, 104, 148)
@@ -58,7 +58,7 @@ def paint_background(*, width: int, height: int, seed: int, clip: int) -> Image:
 
 def _paint_facade(image: Image, rng: np.random.Generator, top: int, bottom: int) -> None:
     """Paint a row of houses with windows."""
-    cv2, width = load_cv2(), image.shape[1]
+    cv2, width = import_cv2(), image.shape[1]
     x = 0
     while x < width:
         house = round(width * rng.uniform(0.16, 0.26))
@@ -80,7 +80,7 @@ def _paint_facade(image: Image, rng: np.random.Generator, top: int, bottom: int)
 
 def _paint_bricks(image: Image, rng: np.random.Generator, top: int, bottom: int) -> None:
     """Paint a brick wall with shutters."""
-    cv2, (height, width) = load_cv2(), image.shape[:2]
+    cv2, (height, width) = import_cv2(), image.shape[:2]
     tall, long = max(4, round(0.018 * height)), max(9, round(0.03 * width))
     for row, y in enumerate(range(top, bottom, tall)):
         for x in range(-(row % 2) * long // 2, width, long):
@@ -99,7 +99,7 @@ def _paint_bricks(image: Image, rng: np.random.Generator, top: int, bottom: int)
 
 def paint_occluder(item: Occluder, *, width: int, seed: int, clip: int) -> tuple[Image, tuple[int, int]]:
     """Return the pixels of an occluder, and the place of their upper left corner in a frame of `width` pixels."""
-    cv2 = load_cv2()
+    cv2 = import_cv2()
     rng = np.random.default_rng([seed, clip, RandomStream.CAMERA, 2])
     x1, y1, x2, y2 = (round(value) for value in item.box)
     x1, x2 = max(x1, 0), min(x2, width)
@@ -123,7 +123,7 @@ def paint_occluder(item: Occluder, *, width: int, seed: int, clip: int) -> tuple
 
 def paint_car(image: Image, car: Car) -> None:
     """Paint a car onto an image."""
-    cv2 = load_cv2()
+    cv2 = import_cv2()
     (x1, y1, x2, y2), direction, number = car
     colors = ((60, 60, 180), (170, 120, 60), (210, 212, 214), (60, 130, 70))
     color = colors[number % len(colors)]

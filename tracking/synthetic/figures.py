@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tracking.synthetic.appearance import Appearance, darker
 from tracking.synthetic.elements import Color, Image, RandomStream
-from tracking.synthetic.texture import load_cv2
+from tracking.synthetic.texture import import_cv2
 
 __all__ = ["PHASES", "blend_figure", "draw_figure"]
 
@@ -25,7 +25,7 @@ class _Pen:
     """Draws shapes, in sprite pixels, onto a colour plane and a coverage plane at once."""
 
     def __init__(self) -> None:
-        self._cv2 = load_cv2()
+        self._cv2 = import_cv2()
         size = (_SPRITE_HEIGHT * _OVERSAMPLING, _SPRITE_WIDTH * _OVERSAMPLING)
         self.color: Image = np.zeros((*size, 3), np.uint8)
         self.cover: Image = np.zeros(size, np.uint8)
@@ -90,7 +90,7 @@ def draw_figure(appearance: Appearance, view: str, step: int) -> Image:
     Returns:
         (250, 150, 4) uint8: premultiplied BGR and coverage.
     """
-    cv2 = load_cv2()
+    cv2 = import_cv2()
     pen = _Pen()
     middle, top, floor = _SPRITE_WIDTH / 2, _TOP, _TOP + _FIGURE_HEIGHT
     side = view == "side"
@@ -209,7 +209,7 @@ def draw_figure(appearance: Appearance, view: str, step: int) -> Image:
 
 def blend_figure(image: Image, sprite: Image, x: float, feet: float, height: float) -> None:
     """Draw a sprite onto an image: the middle of its feet at (x, feet), `height` pixels tall."""
-    cv2 = load_cv2()
+    cv2 = import_cv2()
     scale = height / _FIGURE_HEIGHT
     width, tall = max(1, round(_SPRITE_WIDTH * scale)), max(1, round(_SPRITE_HEIGHT * scale))
     left, top = round(x - width / 2), round(feet - (_FIGURE_HEIGHT + _TOP) * scale)

@@ -11,7 +11,7 @@ from tracking.synthetic.appearance import Appearance
 from tracking.synthetic.config import SceneConfig, cast_appearances, cast_names
 from tracking.synthetic.elements import Image, RandomStream
 from tracking.synthetic.figures import PHASES, blend_figure, draw_figure
-from tracking.synthetic.texture import ground_texture, load_cv2, street_color
+from tracking.synthetic.texture import ground_texture, import_cv2, street_color
 
 __all__ = ["gallery_crops", "portrait"]
 
@@ -27,7 +27,7 @@ def portrait(appearance: Appearance, shot: int, rng: np.random.Generator, noise:
         rng: Source of all that is random.
         noise: Standard deviation of the sensor noise, in grey levels.
     """
-    cv2 = load_cv2()
+    cv2 = import_cv2()
     height = int(rng.integers(120, 200))
     view = ("side", "front", "side", "back", "side", "side")[shot]
     phase = float(rng.uniform(0, 2 * math.pi))

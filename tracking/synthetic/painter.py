@@ -11,7 +11,7 @@ from tracking.synthetic.appearance import Appearance
 from tracking.synthetic.background import paint_background, paint_car, paint_occluder
 from tracking.synthetic.elements import Car, Image, Occluder, Pose, RandomStream
 from tracking.synthetic.figures import PHASES, blend_figure, draw_figure
-from tracking.synthetic.texture import load_cv2
+from tracking.synthetic.texture import import_cv2
 
 __all__ = ["Painter"]
 
@@ -43,7 +43,7 @@ class Painter:
         self._width = width
         self._height = height
         self._fps = fps
-        self._cv2 = load_cv2()
+        self._cv2 = import_cv2()
         self._cast = cast
         self._occluders = occluders
         self._sprites: dict[tuple[int, str, int, int], Image] = {}
@@ -64,7 +64,7 @@ class Painter:
         for _, pose in poses:
             self._paint_shadow(image, pose)
         layers: list[tuple[float, int, int, Pose | None]] = [
-            (pose.feet, place, index, pose) for place, (index, pose) in enumerate(poses)
+            (pose.feet, order, index, pose) for order, (index, pose) in enumerate(poses)
         ]
         layers += [(item.box[3], -1, number, None) for number, item in enumerate(self._occluders)]
         for _, _, index, layer in sorted(layers, key=lambda item: item[:2]):

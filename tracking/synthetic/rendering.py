@@ -11,7 +11,7 @@ from tracking.errors import OutputError, VideoError
 from tracking.synthetic.config import SceneConfig, cast_names
 from tracking.synthetic.gallery_crops import gallery_crops
 from tracking.synthetic.scene import detections_header, frame_entry, iter_scene
-from tracking.synthetic.texture import load_cv2
+from tracking.synthetic.texture import import_cv2
 
 __all__ = ["Scene", "render_scene"]
 
@@ -57,7 +57,7 @@ def render_scene(
         OutputError: The folder cannot be written.
         VideoError: OpenCV cannot write .mp4 on this machine.
     """
-    cv2 = load_cv2()
+    cv2 = import_cv2()
     config = SceneConfig() if config is None else config
     folder = Path(folder)
     scene = Scene(

@@ -9,17 +9,17 @@ import numpy as np
 
 from tracking.synthetic.elements import Image
 
-__all__ = ["ground_texture", "load_cv2", "street_color"]
+__all__ = ["ground_texture", "import_cv2", "street_color"]
 
 
-def load_cv2() -> Any:
+def import_cv2() -> Any:
     """Import OpenCV. It is loaded with the first drawing."""
     return import_module("cv2")
 
 
 def ground_texture(rng: np.random.Generator, height: int, width: int, color: tuple[int, ...]) -> Image:
     """Return an uneven surface of about one colour, (height, width, 3)."""
-    cv2 = load_cv2()
+    cv2 = import_cv2()
     grain = np.zeros((height, width), np.float32)
     for size, weight in ((4, 5.0), (16, 7.0), (64, 9.0)):
         coarse = rng.normal(0, 1, (height // size + 2, width // size + 2)).astype(np.float32)

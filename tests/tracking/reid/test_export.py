@@ -443,7 +443,7 @@ def test_a_failed_format_leaves_nothing_and_the_others_stay(people: Path, tmp_pa
     words += ["--crops", people, "--no-timing", "--no-dynamic", "--batch-size", 4]
     done = _gtrack(*words, cwd=tmp_path, code=1)
     assert re.search(r"onnx +failed", done.stdout)
-    assert re.search(r"torchscript +fp32 +[01]\.\d{7} +[01]\.\d{7} +100\.00% +source's", done.stdout)
+    assert re.search(r"torchscript +fp32 +[01]\.\d{7} +[01]\.\d{7} +100\.00% +the source's", done.stdout)
     assert "hacnn_random.torchscript" in done.stdout
     assert "error: onnx: " in done.stderr
     assert before.read_text() == "what was there before"

@@ -75,7 +75,7 @@ def test_unsupported_formats(tmp_path: Path) -> None:
     path.write_bytes(b"")
     (tmp_path / "folder").mkdir()
     for ref in (path, tmp_path / "folder"):
-        with pytest.raises(WeightsError, match=r"not a supported weights format Supported: \.onnx, \.pt, .*\.tflite"):
+        with pytest.raises(WeightsError, match=r"not a supported weights format\. Supported: \.onnx, \.pt, .*\.tflite"):
             load_embedder(ref)
 
 
@@ -111,7 +111,7 @@ def test_runtimes_that_are_not_installed(tmp_path: Path, name: str, module: str)
         pytest.skip(f"{module} is installed")
     path = tmp_path / name
     path.write_bytes(b"")
-    with pytest.raises(EmbedderError, match=r"is needed for .* is not installed Run: pip install"):
+    with pytest.raises(EmbedderError, match=r"is needed for .* is not installed\. Run: pip install"):
         load_embedder(path)
 
 

@@ -58,13 +58,13 @@ def test_order_of_places(models: Path, cache: Path, tmp_path: Path, monkeypatch:
 
 def test_missing_path_names_its_neighbours(tmp_path: Path, models: Path) -> None:
     _put(tmp_path, "osnet_x0_25_msmt17.onnx")
-    with pytest.raises(WeightsError, match=r"no such weights file In that folder: osnet_x0_25_msmt17\.onnx"):
+    with pytest.raises(WeightsError, match=r"no such weights file\. In that folder: osnet_x0_25_msmt17\.onnx"):
         resolve_weights(tmp_path / "osnet_x025_msmt17.onnx", models, download=True)
 
 
 def test_known_name_is_not_downloaded_unasked(models: Path) -> None:
     for ref in ("osnet_x0_25_msmt17.pt", "osnet_x0_25_msmt17"):
-        with pytest.raises(WeightsError, match=r"does not download unless asked to Add --download .*place the file in"):
+        with pytest.raises(WeightsError, match=r"does not download unless asked to\. Pass `download=True` .*place the file in"):
             resolve_weights(ref, models)
 
 

@@ -87,7 +87,7 @@ def compare(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Compar
         ExportError: The shapes differ.
     """
     if found.shape != expected.shape:
-        raise ExportError(f"it returns embeddings of shape {found.shape}, its source {expected.shape}")
+        raise ExportError(f"it returns embeddings of shape {found.shape}, its source {expected.shape}.")
     source, other = expected.astype(np.float64), found.astype(np.float64)
     cosines = np.clip((source * other).sum(axis=1), -1.0, 1.0)
     source_similarity, other_similarity = source @ source.T, other @ source.T

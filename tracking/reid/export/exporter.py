@@ -54,7 +54,7 @@ def _compare_batches(
     result = compare(expected, found)
     for count in (1, 3):
         if not np.allclose(embedder.embed(crops[:count]), found[:count], atol=1e-2 if embedder.half else 1e-3):
-            raise ExportError(f"the same crops have other embeddings in a batch of {count}")
+            raise ExportError(f"the same crops have other embeddings in a batch of {count}.")
     return result, found
 
 
@@ -108,7 +108,7 @@ class _ExportRun:
         minimum = MIN_FP16_COSINE if self.options.half else PARITY
         if not comparison.cosine_min >= minimum:
             raise ExportError(
-                f"its embeddings differ from its source's: least cosine {comparison.cosine_min:.6f} < {minimum}",
+                f"its embeddings differ from its source's: least cosine {comparison.cosine_min:.6f} < {minimum}.",
                 hint="Export without `half`." if self.options.half else "Try another `opset`, or leave `simplify` out.",
             )
         return comparison.cosine_min >= PARITY
@@ -141,9 +141,9 @@ class _ExportRun:
         path = self._stage(raw, scratch / f"{item.name}-final", stamp)
         with self._load(path, half=self.half_load) as embedder:
             if embedder.model.same_space(model) is not same_space:
-                raise ExportError(f"loaded again, it is known as {embedder.model}; its source is {model}")
+                raise ExportError(f"loaded again, it is known as {embedder.model}; its source is {model}.")
             if not np.allclose(embedder.embed(self.crops[:2]), found[:2], atol=1e-2 if embedder.half else 1e-3):
-                raise ExportError("loaded again, it gives other embeddings")
+                raise ExportError("loaded again, it gives other embeddings.")
         target = self.folder / path.name
         _move(path, target)
         return Exported(
@@ -240,7 +240,7 @@ def export_reid(
         scratch.mkdir(parents=True)
     except OSError as error:
         raise OutputError(
-            f"{folder}: cannot be written: {error.strerror or error}", hint="Choose another folder with `out_dir`."
+            f"{folder}: cannot be written: {error.strerror or error}.", hint="Choose another folder with `out_dir`."
         ) from error
     report = ExportReport(
         folder, folder / META, weights, run.original.runtime, None, run.crops_from, run.clock, exports=()
@@ -249,12 +249,12 @@ def export_reid(
     def write_meta(made: list[Exported], source_rates: dict[int, float] | None = None) -> ExportReport:
         current = replace(report, exports=tuple(made), source_crops_per_second=source_rates)
         try:
-            with atomic_path(current.meta) as beside:
-                beside.write_text(
+            with atomic_path(current.meta) as part:
+                part.write_text(
                     json.dumps(run.meta_document(current), indent=2, allow_nan=False) + "\n", encoding="utf-8"
                 )
         except OSError as error:
-            raise OutputError(f"{current.meta}: cannot be written: {error.strerror or error}") from error
+            raise OutputError(f"{current.meta}: cannot be written: {error.strerror or error}.") from error
         return current
 
     made: list[Exported] = []

@@ -101,16 +101,16 @@ class Source:
         target = self.scratch / f"graph-{'fp16' if half else 'fp32'}.onnx"
         if target.exists():
             return target
-        beside = target.with_suffix(".part")
+        part = target.with_suffix(".part")
         if self.graph is not None:
-            shutil.copyfile(self.graph, beside)
+            shutil.copyfile(self.graph, part)
         else:
             from tracking.reid.conversion import write_onnx
 
             network, example = self.on_device(half)
-            write_onnx(network, beside, example, opset=self.opset, dynamic=self.dynamic)
-        _clean_graph(beside, self.simplify)
-        beside.replace(target)
+            write_onnx(network, part, example, opset=self.opset, dynamic=self.dynamic)
+        _clean_graph(part, self.simplify)
+        part.replace(target)
         return target
 
 
@@ -130,7 +130,7 @@ def _clean_graph(path: Path, simplify: bool) -> None:
         else:
             model, same = import_module("onnxsim").simplify(model)
             if not same:
-                raise ExportError("onnxsim found that the simplified graph gives other results")
+                raise ExportError("onnxsim found that the simplified graph gives other results.")
         kept = [entry for entry in model.metadata_props if entry.key != STAMP_KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
@@ -181,7 +181,7 @@ def _write_engine(source: Source, path: Path) -> None:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(source.as_onnx(half=False).read_bytes()):
         errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-        raise ExportError(f"TensorRT cannot read the ONNX graph: {errors}")
+        raise ExportError(f"TensorRT cannot read the ONNX graph: {errors}.")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
     if source.half:
@@ -197,7 +197,7 @@ def _write_engine(source: Source, path: Path) -> None:
         config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise ExportError("TensorRT built no engine", hint="Pass `verbose=True` to see its messages.")
+        raise ExportError("TensorRT built no engine.", hint="Pass `verbose=True` to see its messages.")
     path.write_bytes(bytes(engine))
 
 

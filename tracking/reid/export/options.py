@@ -105,22 +105,22 @@ def check_source(source: Path, formats: Iterable[ExportFormat], options: ExportO
     ):
         raise ExportError(
             f"{source}: expected a .pt checkpoint or an .onnx model to export from; other formats "
-            "cannot be exported again",
+            "cannot be exported again.",
             hint="Export from the checkpoint that it was made from.",
         )
     if suffix == ".onnx":
         for item in formats:
             if not item.from_onnx:
                 raise OptionError(
-                    f"{source.name}: {item.name} is made from the network's code, which an ONNX graph does not have",
+                    f"{source.name}: {item.name} is made from the network's code, which an ONNX graph does not have.",
                     hint="Give the .pt checkpoint, or leave that format out.",
                 )
             if item.name == "onnx" and not options.simplify:
                 raise OptionError(
-                    f"{source.name} is ONNX already", hint="Ask for another format, or pass `simplify=True`."
+                    f"{source.name} is ONNX already.", hint="Ask for another format, or pass `simplify=True`."
                 )
             if item.name == "onnx" and options.half:
-                raise OptionError(f"{source.name}: ONNX to ONNX in FP16 needs the .pt checkpoint")
+                raise OptionError(f"{source.name}: ONNX to ONNX in FP16 needs the .pt checkpoint.")
 
 
 def check_machine(formats: Iterable[ExportFormat], options: ExportOptions) -> Device:
@@ -150,6 +150,6 @@ def check_machine(formats: Iterable[ExportFormat], options: ExportOptions) -> De
             missing_parts.append(f"`optimize=True` needs a torch built with XNNPACK, and {version('torch')} is not")
     if missing_parts:
         raise ExportError(
-            "; ".join(missing_parts), hint="Nothing was exported. Install what is missing, or leave it out."
+            "; ".join(missing_parts) + ".", hint="Nothing was exported. Install what is missing, or leave it out."
         )
     return device
