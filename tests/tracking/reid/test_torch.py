@@ -161,7 +161,7 @@ def test_architecture_from_the_name(name: str, architecture: str) -> None:
 
 def test_unknown_architectures(tmp_path: Path) -> None:
     path = tmp_path / "person.pt"
-    with pytest.raises(WeightsError, match=r"does not begin with a known architecture .*person\.pt\.gtrack\.json"):
+    with pytest.raises(WeightsError, match=r"does not begin with a known architecture\. .*person\.pt\.gtrack\.json"):
         architecture_of(path)
     write_sidecar(path, arch="osnet")
     with pytest.raises(WeightsError, match="arch: unknown architecture 'osnet'"):

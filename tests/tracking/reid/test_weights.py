@@ -64,7 +64,8 @@ def test_missing_path_names_its_neighbours(tmp_path: Path, models: Path) -> None
 
 def test_known_name_is_not_downloaded_unasked(models: Path) -> None:
     for ref in ("osnet_x0_25_msmt17.pt", "osnet_x0_25_msmt17"):
-        with pytest.raises(WeightsError, match=r"does not download unless asked to\. Pass `download=True` .*place the file in"):
+        words = r"does not download unless asked to\. Pass `download=True` .*place the file in"
+        with pytest.raises(WeightsError, match=words):
             resolve_weights(ref, models)
 
 
