@@ -1,7 +1,7 @@
 """A persistent gallery of ReID embeddings.
 
-A `Gallery` is a folder: a SQLite record that is the authority, and a Chroma index derived from it. Trackers
-ask a `GalleryView` of it, in memory; people ask `Gallery.query`.
+A `Gallery` is a folder: a SQLite record with the whole content, and a Chroma index derived from it. Trackers search a
+`GalleryView` of it in memory; users call `Gallery.query`.
 """
 
 import lazy_loader

@@ -25,7 +25,7 @@ __all__ = ["Backend", "FolderBackend"]
 
 
 class Backend(Protocol):
-    """What a `Gallery` needs of the place where one of its collections is kept.
+    """The storage of one collection, as a `Gallery` uses it.
 
     Attributes:
         folder: The gallery's folder; of a served gallery, the folder of its pictures and snapshots on this machine.

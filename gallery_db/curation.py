@@ -24,7 +24,7 @@ from gallery_db.times import parse_age, parse_time
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
-    from gallery_db.store.change_log import Operation
+    from gallery_db.store.changes import Operation
 
 __all__ = ["Curator"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gallery_db.entry import Entry, Match
     from gallery_db.index.base import Progress, VerifyReport
     from gallery_db.model import EmbeddingModel
-    from gallery_db.store.change_log import Change, Operation
+    from gallery_db.store.changes import Change, Operation
     from gallery_db.store.record import CollectionRow, Record
 
 __all__ = ["Gallery"]

@@ -184,7 +184,7 @@ class Ledger:
         vectors: NDArray[np.float32] | None,
         operation: int,
     ) -> None:
-        """Put a change into the journal; see `gallery_db.store.change_log.ChangeFeed`."""
+        """Put a change into the journal; see `gallery_db.store.changes.ChangeFeed`."""
         if collection != self._key:
             return
         pictured = any(entry.extra.get("crop") for entry in entries) and vectors is not None
@@ -203,7 +203,7 @@ class Ledger:
             )
 
     def note_setting(self, collection: int, name: str, value: str) -> None:
-        """Put a fact about the collection into the journal; see `gallery_db.store.change_log.ChangeFeed`."""
+        """Put a fact about the collection into the journal; see `gallery_db.store.changes.ChangeFeed`."""
         if collection != self._key:
             return
         facts = {"name": name, "value": value, "who": user_at_host(), "at": utc_now()}

@@ -89,15 +89,15 @@ class Link:
         vectors: NDArray[np.float32] | None,
         operation: int,
     ) -> None:
-        """See `gallery_db.store.change_log.ChangeFeed`."""
+        """See `gallery_db.store.changes.ChangeFeed`."""
         self._ledger.note(action, collection, entries, vectors, operation)
 
     def note_setting(self, collection: int, name: str, value: str) -> None:
-        """See `gallery_db.store.change_log.ChangeFeed`."""
+        """See `gallery_db.store.changes.ChangeFeed`."""
         self._ledger.note_setting(collection, name, value)
 
     def committed(self) -> None:
-        """See `gallery_db.store.change_log.ChangeFeed`: bring it to the server, if that answers."""
+        """See `gallery_db.store.changes.ChangeFeed`: bring it to the server, if that answers."""
         if self.holding or (self._away and time.monotonic() < self._retry_at):
             return
         with suppress(GalleryError):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
 from gallery_db.errors import EntryExistsError, EntryNotFoundError, GalleryError
-from gallery_db.store.change_log import ChangeLog, LogLine
+from gallery_db.store.change_log import ChangeLog
+from gallery_db.store.changes import LogLine
 from gallery_db.store.database import Database
 from gallery_db.store.entry_rows import ENTRY_COLUMNS, entry_from_row, row_of, vector_blob, vector_matrix
 from gallery_db.times import utc_now
@@ -237,7 +238,7 @@ class EntryStore:
             collection: The collection.
             entries: N entries.
             vectors: (N, D) float32.
-            seqs: N row numbers, for entries that come back to their places; None for a place at the end.
+            seqs: N row numbers, for entries that get their old ones again; None for a new one at the end.
 
         Raises:
             EntryExistsError: There is an entry of that id already; then none is added.
@@ -246,17 +247,17 @@ class EntryStore:
             self._check_absent(collection, [entry.id for entry in entries])
             at = utc_now()
             first = self._next_seq()
-            places = [
-                first + number if place is None else place
-                for number, place in enumerate([None] * len(entries) if seqs is None else seqs)
+            rows = [
+                first + number if seq is None else seq
+                for number, seq in enumerate([None] * len(entries) if seqs is None else seqs)
             ]
             self._database.execute_many(
                 f"INSERT INTO entries (seq, collection, {ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                ((place, collection, *row_of(entry)) for place, entry in zip(places, entries, strict=True)),
+                ((seq, collection, *row_of(entry)) for seq, entry in zip(rows, entries, strict=True)),
             )
             self._database.execute_many(
                 "INSERT INTO vectors VALUES (?, ?)",
-                ((place, vector_blob(vector)) for place, vector in zip(places, vectors, strict=True)),
+                ((seq, vector_blob(vector)) for seq, vector in zip(rows, vectors, strict=True)),
             )
             self._log.write("add", collection, (LogLine(at, entry.id, after=entry) for entry in entries))
             self._finish("add", collection, entries, vectors)

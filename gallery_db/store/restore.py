@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gallery_db.atomic_files import fsync_folder
 from gallery_db.errors import GalleryFormatError, GalleryReadOnlyError
-from gallery_db.store.change_log import RESTORED
+from gallery_db.store.changes import RESTORED
 from gallery_db.store.database import sqlite_errors
 from gallery_db.store.folder import holds_gallery
 from gallery_db.store.lock import user_at_host

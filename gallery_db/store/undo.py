@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
 from gallery_db.errors import UndoError
-from gallery_db.store.change_log import RESTORED
+from gallery_db.store.changes import RESTORED
 from gallery_db.store.entry_rows import entry_from_facts, facts_of
 
 if TYPE_CHECKING:
-    from gallery_db.store.change_log import Operation
+    from gallery_db.store.changes import Operation
     from gallery_db.store.ingested_files import FileRow
     from gallery_db.store.record import CollectionRow, Record
 
@@ -34,13 +34,13 @@ class _Reversal:
         now: The entry's facts after the newest change; None if that removed it.
         then: Its facts before the oldest change; None if that added it.
         vector: Number of the change that keeps the vector of `then`; None if the vector is still the same.
-        place: Its row number before it was removed.
+        seq: Its row number before it was removed.
     """
 
     now: dict[str, Any] | None
     then: dict[str, Any] | None
     vector: int | None = None
-    place: int | None = None
+    seq: int | None = None
 
 
 def undo_operations(record: Record, row: CollectionRow, operations: Sequence[Operation]) -> int:
@@ -88,12 +88,12 @@ def _reversals(record: Record, collection: int, first: int) -> dict[str, _Revers
             )
         one.then = change.before
         if change.before is None:
-            one.vector = one.place = None
+            one.vector = one.seq = None
         else:
             if change.has_vector:
                 one.vector = change.seq
             if change.entry_seq is not None:
-                one.place = change.entry_seq
+                one.seq = change.entry_seq
     return reversals
 
 
@@ -118,18 +118,18 @@ def _check_present(record: Record, collection: int, reversals: dict[str, _Revers
 
 
 def _apply(record: Record, row: CollectionRow, reversals: dict[str, _Reversal]) -> int:
-    # An entry that was removed and added again has another row number now: it is removed, and added at its old place.
+    # An entry that was removed and added again has another row number now: it is removed, and added with its old one.
     removed = [
-        id_ for id_, one in reversals.items() if one.now is not None and (one.then is None or one.place is not None)
+        id_ for id_, one in reversals.items() if one.now is not None and (one.then is None or one.seq is not None)
     ]
-    added = [one for one in reversals.values() if one.then is not None and (one.now is None or one.place is not None)]
-    kept = [one for one in reversals.values() if one.then is not None and one.now is not None and one.place is None]
+    added = [one for one in reversals.values() if one.then is not None and (one.now is None or one.seq is not None)]
+    kept = [one for one in reversals.values() if one.then is not None and one.now is not None and one.seq is None]
     changed = sum(reversals[id_].then is None for id_ in removed)
     for ids in _pages(removed):
         record.entries.delete(row.id, ids)
-    # In the order of their places, because the log of format 1 does not hold the places.
-    for some in _pages(sorted(added, key=lambda one: one.place or 0)):
-        record.entries.insert(row.id, _entries_of(some), _vectors_of(record, row, some), [one.place for one in some])
+    # In the order of their row numbers; the log of format 1 does not hold them.
+    for some in _pages(sorted(added, key=lambda one: one.seq or 0)):
+        record.entries.insert(row.id, _entries_of(some), _vectors_of(record, row, some), [one.seq for one in some])
         changed += len(some)
     for some in _pages([one for one in kept if one.vector is not None]):
         record.entries.replace(row.id, _entries_of(some), _vectors_of(record, row, some))
