@@ -3,7 +3,7 @@
 MkDocs calls the functions named ``on_...`` while it builds the site (``hooks`` in mkdocs.yml), the tests the others.
 
 - ``reference/cli/*.md``: one page for each command of the app, or group of commands, written from Typer's own objects.
-- ``<!-- commands -->`` in a page: the table of all commands.
+- ``<!-- commands -->`` and ``<!-- root options -->`` in a page: all commands, and gtrack's own options, as tables.
 - ``<!-- readme: Install it -->`` in a page: that section of the README.
 - ``<!-- error tree -->`` in a page: the tree of errors.
 - ``<!-- schema: det-v1 -->`` in a page: the schema as tables, and as it is.
@@ -94,7 +94,7 @@ def _mark_options(text: str) -> str:
 
 def _value_type(parameter: Any) -> str:
     """What a parameter takes, in one word; empty for a switch."""
-    if getattr(parameter, "is_flag", False):
+    if getattr(parameter, "is_flag", False) or getattr(parameter, "count", False):
         return ""
     if parameter.metavar:
         return str(parameter.metavar)
@@ -183,6 +183,16 @@ def command_markdown(entry: CliCommand, level: int) -> str:
             lines += [f"**{_escaped(title)}**", ""]
         lines += ["| option | meaning |", "|---|---|", *(_parameter_row(one, False) for one in options), ""]
     return "\n".join(lines)
+
+
+def root_options() -> str:
+    """Return the table of the options of ``gtrack`` itself."""
+    import typer
+
+    from cli.main import app
+
+    options = [one for one in typer.main.get_command(app).params if one.name != "help"]
+    return "\n".join(["| option | meaning |", "|---|---|", *(_parameter_row(one, False) for one in options)])
 
 
 def cli_pages() -> dict[str, str]:
@@ -326,6 +336,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Put the generated parts into the pages that ask for them."""
     if "<!-- commands -->" in markdown:
         markdown = markdown.replace("<!-- commands -->", "\n".join(_command_table(cli_commands(), page="{}.md")))
+    if "<!-- root options -->" in markdown:
+        markdown = markdown.replace("<!-- root options -->", root_options())
     if "<!-- error tree -->" in markdown:
         markdown = markdown.replace("<!-- error tree -->", error_tree())
     markdown = re.sub(r"<!-- readme: (.*?) -->", lambda match: readme_section(match[1]), markdown)

@@ -276,6 +276,8 @@ def test_every_command_and_option_stands_in_the_reference(hooks: ModuleType) -> 
             if not parameter.hidden and parameter.name != "help" and parameter.opts[0].startswith("-"):
                 assert f"`{parameter.opts[0]}`" in heading[0], f"{name} {parameter.opts[0]}"
     assert commands > 30
+    for parameter in typer.main.get_command(app).params:
+        assert parameter.name == "help" or f"`{parameter.opts[0]}`" in hooks.root_options()
 
 
 @pytest.mark.parametrize("package", [gallery_db, tracking], ids=lambda module: str(module.__name__))
