@@ -1,6 +1,6 @@
 """DeepStream's adapter, over recorded metadata: the documented structures, with real memory behind their pointers.
 
-All that is missing is NVIDIA's binding itself, which runs in NVIDIA's containers alone.
+NVIDIA's binding itself is not tested: it runs in NVIDIA's containers only.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def test_a_batch_is_read_as_it_was(pyds: RecordedPyds, origin: EmbeddingOrigin) 
     ("confidence", "tracker", "score"),
     [(0.8, 0.3, 0.8), (-0.1, 0.3, 0.3), (-0.1, -0.1, 1.0), (0.0, 0.5, 0.0), (1.2, 0.5, 1.0), (np.nan, 0.5, 0.5)],
 )
-def test_whose_confidence_counts(confidence: float, tracker: float, score: float) -> None:
+def test_choice_of_the_confidence(confidence: float, tracker: float, score: float) -> None:
     assert person(confidence=confidence, tracker_confidence=tracker).score == score
 
 
@@ -336,7 +336,7 @@ def test_tensors_that_cannot_be_used(
     assert str(raised.value).startswith("source 3, frame 12, object 77: ")
 
 
-def test_without_pyds_it_is_said() -> None:
+def test_error_without_pyds() -> None:
     code = """
 import sys
 import tracking
@@ -416,7 +416,7 @@ def test_boxes_are_judged_in_the_muxers_pixels(pyds: RecordedPyds, tmp_path: Pat
     assert quality[1] == pytest.approx(0.9, abs=1e-3)
 
 
-def test_pictures_are_asked_for_where_somebody_is_looked_at(
+def test_images_are_asked_for_when_a_track_is_embedded(
     pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path
 ) -> None:
     asked: list[tuple[int, Any]] = []
@@ -449,7 +449,7 @@ def test_embeddings_that_come_now_and_then(pyds: RecordedPyds, enroller: TrackEn
     assert 3 <= entry.extra["num_looks"] <= 6
 
 
-def test_a_source_that_begins_anew(pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path) -> None:
+def test_a_source_that_starts_again(pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path) -> None:
     told: list[str] = []
     feed = DeepStreamFeed(enroller, pyds, notify=told.append)
     for vector in (A, B):  # a file that loops

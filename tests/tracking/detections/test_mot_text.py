@@ -1,4 +1,4 @@
-"""MOTChallenge text, who is who, and detections made of it."""
+"""MOTChallenge text, files that map its ids to identities, and its detections as det-v1."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_detections_become_det_v1_and_run(scene: Scene, tmp_path: Path) -> None:
     assert result.stats["tracked"] > 20
 
 
-def test_detections_say_what_is_wrong(scene: Scene, tmp_path: Path) -> None:
+def test_errors_of_detections(scene: Scene, tmp_path: Path) -> None:
     place = tmp_path / "SEQ"
     write(place / "seqinfo.ini", "[Sequence]\nframeRate=7\nseqLength=2\nimWidth=64\nimHeight=48\n")
     det = write(place / "det" / "det.txt", "1,-1,1,2,3,4,25.5\n2,-1,1,2,3,4,-0.5\n")

@@ -422,7 +422,7 @@ def test_invalid_utf8(tmp_path: Path) -> None:
     assert open_detections(path, lenient=True).at(7).class_names == ("caf�",)
 
 
-def test_error_places_are_exact_far_into_a_file(tmp_path: Path) -> None:
+def test_error_positions_are_exact_far_into_a_file(tmp_path: Path) -> None:
     frames = [one([good(note="x" * 500)], number) for number in range(3000)]
     text = json.dumps(document(*frames), indent=1)
     place = text.rindex('"score"')

@@ -1,4 +1,4 @@
-"""Detectors: the forms of YOLO networks, told apart and read; suppression; OpenCV's people detector."""
+"""Detectors: recognition and decoding of YOLO outputs, suppression, OpenCV's people detector, and their errors."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ def test_what_there_is() -> None:
     assert [name for name, _ in available_detectors()] == ["builtin", "FILE.onnx", "FILE.pt"]
 
 
-def test_builtin_finds_nobody_where_nobody_is() -> None:
+def test_builtin_finds_no_people_in_an_empty_image() -> None:
     detector = load_detector(DetectorOptions())
     (found, tiny) = (detector.detect([np.full((240, 320, 3), 127, np.uint8)])[0], detector.detect([FRAME[:9]])[0])
     assert found.shape == tiny.shape == (0, 6)

@@ -17,7 +17,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GTRACK_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def test_builtin_is_the_last_resort_and_says_so(tmp_path: Path) -> None:
+def test_builtin_is_the_last_choice_with_a_notice(tmp_path: Path) -> None:
     told: list[str] = []
     embedder = load_embedder(models_dir=tmp_path / "absent", notify=told.append)
     assert isinstance(embedder, BuiltinEmbedder)
@@ -27,7 +27,7 @@ def test_builtin_is_the_last_resort_and_says_so(tmp_path: Path) -> None:
     assert "`download=True`" in told[0]
 
 
-def test_builtin_by_name_says_nothing() -> None:
+def test_builtin_by_name_has_no_notice() -> None:
     told: list[str] = []
     assert load_embedder("builtin", notify=told.append).model.name == "builtin"
     assert told == []

@@ -1,4 +1,4 @@
-"""The stamp in exported models: read from every format, and void as soon as anything else in the file is changed."""
+"""The stamp in exported models: read from every format, and invalid when anything else in the file has changed."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_quantised_by_onnx_runtime_it_is_another_model(tmp_path: Path) -> None:
     assert weights_identity(path) == STAMP.source_sha256
 
 
-def test_a_stamp_that_vouches_for_nothing(tmp_path: Path) -> None:
+def test_a_stamp_without_equal_embeddings(tmp_path: Path) -> None:
     path = _onnx(tmp_path)
     write_stamp(path, replace(STAMP, same_space=False))
     found = read_stamp(path)
@@ -207,7 +207,7 @@ def test_what_is_no_stamp_is_none(tmp_path: Path, text: str) -> None:
     assert read_stamp(archive) is None
 
 
-def test_formats_without_a_place_for_it(tmp_path: Path) -> None:
+def test_formats_without_a_stamp(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     path.write_bytes(b"no zip")
     assert read_stamp(path) is None

@@ -43,7 +43,7 @@ def test_cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_dir().name.lower() in ("gtrack", "cache")
 
 
-def test_order_of_places(models: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_order(models: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _put(cache / "weights", "a.onnx", "b.pt")
     assert resolve_weights("a.onnx", models) == cache / "weights" / "a.onnx"

@@ -177,14 +177,14 @@ def test_detections_are_like_a_detectors(default_frames: list[SceneFrame]) -> No
     assert np.median(scores["hidden"]) < 0.65 < 0.85 < np.median(scores["plain"])
 
 
-def test_nobody_hidden_is_detected(default_frames: list[SceneFrame]) -> None:
+def test_hidden_people_are_not_detected(default_frames: list[SceneFrame]) -> None:
     config = SceneConfig(jitter=0, miss_rate=0, false_positives=0)
     for item in iter_scene(config, images=False):
         visible = [person for person in item.truth if person.visible >= 0.25]
         assert sum(d["class_id"] == 0 for d in item.detections) <= len(visible)
 
 
-def test_figures_stand_where_the_truth_says() -> None:
+def test_figures_are_drawn_in_their_true_boxes() -> None:
     config = SceneConfig(people=1, strangers=0, frames=100, noise=0)
     frames = [item for item in iter_scene(config) if not any(d["class_id"] == 2 for d in item.detections)]
     images = [item.image for item in frames if item.image is not None]
@@ -232,7 +232,7 @@ def hue_histogram(crop: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     ("similar_clothes", "least", "most"),
     [pytest.param(0.0, 0.75, 1.0, id="distinct"), pytest.param(1.0, 0.0, 0.7, id="all the same")],
 )
-def test_clothes_tell_people_apart(similar_clothes: float, least: float, most: float) -> None:
+def test_clothes_distinguish_people(similar_clothes: float, least: float, most: float) -> None:
     config = SceneConfig(frames=300, strangers=0, similar_clothes=similar_clothes)
     gallery = [(name, hue_histogram(crop)) for name, crop in gallery_crops(config)]
     right = total = 0

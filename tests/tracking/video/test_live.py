@@ -107,7 +107,7 @@ def test_options(options: LiveOptions, words: str) -> None:
         options.validate("rtsp://x")
 
 
-def test_what_cannot_be_opened_is_said_at_once_and_without_secrets() -> None:
+def test_errors_at_opening_come_at_once_and_without_secrets() -> None:
     with pytest.raises(VideoError, match="cannot be opened") as caught:
         open_video("http://me:s3cret@127.0.0.1:9/x?key=s3cret")
     assert "s3cret" not in str(caught.value)
@@ -159,7 +159,7 @@ def test_user_and_password_are_in_no_file_and_no_message(tmp_path: Path) -> None
     assert job.result.payload["video"]["path"] == f"rtsp://***@127.0.0.1:{camera.port}/stream.mjpg?..."
 
 
-def test_slow_work_gets_the_newest_frames(camera: Camera) -> None:
+def test_a_slow_run_gets_the_newest_frames(camera: Camera) -> None:
     """50 frames a second come, 10 are taken: the rest is dropped and counted, and what is seen is never old."""
     with open_video(camera.url, LiveOptions(duration=1.5)) as reader:
         assert isinstance(reader, LiveReader)
@@ -176,7 +176,7 @@ def test_slow_work_gets_the_newest_frames(camera: Camera) -> None:
         assert np.median(ages[2:]) < 0.1
 
 
-def test_quick_work_gets_every_frame(camera: Camera) -> None:
+def test_a_fast_run_gets_every_frame(camera: Camera) -> None:
     with open_video(camera.url, LiveOptions(max_frames=30)) as reader:
         values = []
         while reader.advance():

@@ -1,4 +1,4 @@
-"""Why a stream cannot be opened, as its server tells it; what is not known is not guessed."""
+"""Reasons why a stream cannot be opened, as its server states them; unknown reasons are not guessed."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def digest(request: str) -> str:
         ("me:wr0ng", "refuses this user and password"),
     ],
 )
-def test_a_wrong_password_is_told_from_a_wrong_path(server: Server, way: Answer, login: str, words: str) -> None:
+def test_a_wrong_password_differs_from_a_wrong_path(server: Server, way: Answer, login: str, words: str) -> None:
     server.answer = way
     problem = diagnose_stream(f"rtsp://{login}@{server.place}/x")
     assert problem is not None
@@ -134,7 +134,7 @@ def test_a_way_to_log_in_that_is_not_known(server: Server) -> None:
     assert diagnose_stream(f"rtsp://me:s3cret@{server.place}/x") is None
 
 
-def test_a_server_that_says_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking.video.stream_diagnosis, "_TIMEOUT_SECONDS", 0.2)
     problem = diagnose_stream(f"rtsp://{server.place}/x")
     assert problem is not None
