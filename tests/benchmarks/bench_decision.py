@@ -1,11 +1,11 @@
-"""Who is who, by two rules on the same tracks at the same cost: the predecessor's, and gtrack's.
+"""Compare two rules of identification on the same tracks at the same cost: the predecessor's and gtrack's.
 
 ``python tests/benchmarks/bench_decision.py --data ../shared/data``
 
 PETS09-S2L1 from frame 400 on, with the gallery of its first half, and two clips that the project draws: the
-demonstration's, and a harder one (ten known people in similar clothes, five strangers). Counted as `gtrack eval
-identity` does it, over the person-frames that a track covers; "swapped" of the name changes are those where the track
-had gone over to somebody else. `--backfill` is the third line of each.
+demonstration's, and a harder one (ten known people in similar clothes, five unknown ones). Counted as `gtrack eval
+identity` does it, over the person-frames that a track covers. "swapped" counts the name changes where the track had
+moved to another person. The third line of each clip is a run with `--backfill`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HARD = SceneConfig(seed=31, people=10, strangers=5, similar_clothes=0.5, frames=
 FIRST = 400
 
 
-class SingleLook:
+class SingleObservationRule:
     """The predecessor's rule, inferred from its behaviour.
 
     At every tick all tracks are observed, each embedding is matched one-to-one within the threshold, and a track
@@ -81,8 +81,8 @@ class SingleLook:
         return []
 
 
-def row(title: str, result: TrackResult, truth: Truth, known: Collection[str]) -> str:
-    """One line of the table."""
+def format_row(title: str, result: TrackResult, truth: Truth, known: Collection[str]) -> str:
+    """Return one line of the table."""
     report = evaluate_identity(read_track_table(result.payload), truth, known)
     frames = sum(p.frames for p in report.known)
     shares = [sum(getattr(p, what) for p in report.known) / frames for what in ("right", "wrong", "unnamed")]
@@ -95,12 +95,15 @@ def row(title: str, result: TrackResult, truth: Truth, known: Collection[str]) -
 
 
 def compare(title: str, truth: Truth, known: Collection[str], **arguments: Any) -> None:
-    """Run a clip by both rules, and print the lines."""
+    """Run a clip with both rules, and print the lines."""
     print(title)
-    with patch("tracking.trackers.registry.TrackIdentifier", SingleLook):
-        print(row("single look, sticky", track_video(**arguments, no_progress=True), truth, known))
-    print(row("gtrack", track_video(**arguments, no_progress=True), truth, known))
-    print(row("gtrack --backfill", track_video(**arguments, no_progress=True, backfill=True), truth, known), flush=True)
+    with patch("tracking.trackers.registry.TrackIdentifier", SingleObservationRule):
+        print(format_row("single observation", track_video(**arguments, no_progress=True), truth, known))
+    print(format_row("gtrack", track_video(**arguments, no_progress=True), truth, known))
+    print(
+        format_row("gtrack --backfill", track_video(**arguments, no_progress=True, backfill=True), truth, known),
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -109,14 +112,14 @@ def main() -> None:
     arguments = parser.parse_args()
     data = arguments.data
     osnet = str(data / "weights" / "osnet_x0_25_msmt17.onnx")
-    columns = f"{'right':>8s} {'wrong':>8s} {'unnamed':>8s} {'strangers':>11s} {'changes':>8s} {'swapped':>8s}"
-    print(f"{'':23s}{columns} {'doubles':>8s} {'crops':>6s}")
+    columns = f"{'right':>8s} {'wrong':>8s} {'unnamed':>8s} {'unknown':>11s} {'changes':>8s} {'swapped':>8s}"
+    print(f"{'':23s}{columns} {'doubled':>8s} {'crops':>6s}")
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        work = Path(folder)
 
         def gallery_of(images: Path, weights: str) -> Path:
             embedder = load_embedder(weights)
-            path = place / f"{images.parent.name}-{images.name}-{Path(weights).stem}"
+            path = work / f"{images.parent.name}-{images.name}-{Path(weights).stem}"
             with Gallery.open_or_create(path, embedder.model) as gallery:
                 ingest_folder(gallery, images, embedder)
             return path
@@ -136,7 +139,7 @@ def main() -> None:
                 frame_range=(FIRST, None),
             )
         for title, config in (("demo clip", SceneConfig()), ("hard demo clip", HARD)):
-            scene = render_scene(place / title.replace(" ", "-"), config)
+            scene = render_scene(work / title.replace(" ", "-"), config)
             truth = read_truth(scene.truth)
             for weights in (osnet, "builtin"):
                 compare(

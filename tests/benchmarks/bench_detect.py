@@ -1,10 +1,10 @@
-"""What detectors find on PETS09-S2L1 and what they cost; memory over a stream.
+"""Measure recall, precision and cost of the detectors on PETS09-S2L1, and the memory of a run over a stream.
 
 ``python tests/benchmarks/bench_detect.py --data ../shared/data [--every 5] [--seconds 300]``
 
-Recall and precision against ground truth at IoU 0.5, best scores first, each person once. Costs are CPU seconds over
-all threads of the process. YOLOX looks at every frame, `builtin` at every fifth. With ``--seconds``, a run over the
-looped video follows, as over a camera, and its resident memory is printed ten times.
+Recall and precision against ground truth at IoU 0.5, highest scores first, each person once. Costs are CPU seconds over
+all threads of the process. YOLOX runs on every frame, `builtin` on every fifth. With ``--seconds``, the looped video is
+then read like a camera, and the resident memory of that run is printed ten times.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from tracking.video.reader import VideoReader
 Rows = dict[int, NDArray[Any]]
 
 
-def truth_of(path: Path) -> Rows:
+def read_boxes(path: Path) -> Rows:
+    """Return the boxes (N, 4) of each frame of a MOTChallenge ground truth."""
     boxes: dict[int, list[list[float]]] = defaultdict(list)
     for line in path.read_text().splitlines():
         frame, _, x, y, width, height = map(float, line.split(",")[:6])
@@ -36,7 +37,7 @@ def truth_of(path: Path) -> Rows:
 
 
 def score(found: Rows, truth: Rows, threshold: float) -> tuple[float, float]:
-    """Recall and precision."""
+    """Return recall and precision at IoU 0.5."""
     right = detections = people = 0
     for frame, rows in found.items():
         boxes = truth.get(frame, np.empty((0, 4)))
@@ -52,6 +53,7 @@ def score(found: Rows, truth: Rows, threshold: float) -> tuple[float, float]:
 
 
 def detect(video: Path, options: DetectorOptions, every: int) -> tuple[Rows, str]:
+    """Return the detections of a video by frame, and a line about their cost."""
     detector = load_detector(options)
     found: Rows = {}
     decode = 0.0
@@ -72,7 +74,8 @@ def detect(video: Path, options: DetectorOptions, every: int) -> tuple[Rows, str
     return found, f"{len(found)} frames, {total:.1f} CPU s, {len(found) / total:.1f} frames per CPU s: {text}"
 
 
-def memory(video: Path, weights: Path, seconds: float) -> None:
+def measure_memory(video: Path, weights: Path, seconds: float) -> None:
+    """Print the resident memory of a run over a looped video."""
     started = time.monotonic()
     marks: list[str] = []
 
@@ -82,9 +85,9 @@ def memory(video: Path, weights: Path, seconds: float) -> None:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             marks.append(f"{elapsed:.0f} s: {pages * resource.getpagesize() / 2**20:.0f}")
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(
-            live=LiveOptions(loop=True, duration=seconds), save_detections=Path(place) / "d.json", classes=[0]
+            live=LiveOptions(loop=True, duration=seconds), save_detections=Path(folder) / "d.json", classes=[0]
         )
         detector = DetectorOptions(weights, classes=[0], threads=1)
         result = TrackingRun(detector, video, options).execute(progress=progress)
@@ -97,13 +100,13 @@ def memory(video: Path, weights: Path, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--every", type=int, default=5, help="frames between two looks of builtin")
+    parser.add_argument("--every", type=int, default=5, help="builtin runs on every N-th frame")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.0, help="length of the memory run; 0 to leave it out")
     arguments = parser.parse_args()
     data = arguments.data
     video, weights = data / "video" / "pets09-s2l1.avi", data / "weights" / "yolox_nano.onnx"
-    truth = truth_of(data / "mot" / "PETS09-S2L1" / "gt" / "gt.txt")
+    truth = read_boxes(data / "mot" / "PETS09-S2L1" / "gt" / "gt.txt")
     for name, every in ((weights, 1), ("builtin", arguments.every)):
         options = DetectorOptions(name, classes=[0], device="cpu", threads=arguments.threads)
         found, cost = detect(video, options, every)
@@ -113,7 +116,7 @@ def main() -> None:
             print(f"  score >= {threshold:.2f}: recall {recall:.3f}, precision {precision:.3f}")
     for label, arguments_of in (
         ("yolox_nano in one pass", {"detect": DetectorOptions(weights, classes=[0], threads=arguments.threads)}),
-        ("YOLO11n, detected before", {"dets_json": data / "video" / "pets09-s2l1.detections.json"}),
+        ("YOLO11n, from its file", {"dets_json": data / "video" / "pets09-s2l1.detections.json"}),
     ):
         result = track_video(**arguments_of, video=video, no_progress=True)
         tracks: Rows = {
@@ -128,7 +131,7 @@ def main() -> None:
             "per CPU s"
         )
     if arguments.seconds:
-        memory(video, weights, arguments.seconds)
+        measure_memory(video, weights, arguments.seconds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Time and peak memory of reading a million detections: ``python tests/benchmarks/bench_detections.py``."""
+"""Measure time and peak memory of reading a million detections: ``python tests/benchmarks/bench_detections.py``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["main", "write_detections"]
 
 
 def write_detections(path: Path, frames: int, per_frame: int) -> None:
-    """Write det-v1 with `per_frame` detections in each of `frames` frames."""
+    """Write a det-v1 file with `per_frame` detections in each of `frames` frames."""
     video = {"path": "long.mp4", "fps": 25.0, "frame_count": frames, "width": 1920, "height": 1080}
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"schema_version": "det-v1", "video": {json.dumps(video)}, "frames": [')
@@ -38,7 +38,7 @@ def write_detections(path: Path, frames: int, per_frame: int) -> None:
 
 
 def main() -> None:
-    """Make the file in a temporary folder, read it, and print what that cost."""
+    """Write the file into a temporary folder, read it, and print the cost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--per-frame", type=int, default=10)

@@ -1,10 +1,10 @@
-"""How well strangers of one camera are recognised on the next, and what enrolment costs, on PETS09-S2L1.
+"""Measure how well unknown people of one camera get their names on the next, and what enrolment costs, on PETS09-S2L1.
 
 ``python tests/benchmarks/bench_enrolment.py --data ../shared/data``
 
 An empty gallery; frames 0 to 399 as camera A, then 400 on as camera B, ``--enroll unknown``. An unknown identity
-stands for the person whom most of its entries show, told from ground truth at each entry's best frame. Counted
-as `gtrack eval identity` does it. Nothing of the ground truth goes into the runs.
+stands for the person whom most of its entries show, by the ground truth at each entry's best frame. Counted as
+`gtrack eval identity` does it. The runs do not use the ground truth.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from tracking.geometry import iou
 HALF = 400
 
 
-def person_at(truth: Truth, frame: int, box: Sequence[float], least: float) -> str | None:
-    """Who a box shows."""
+def person_at(truth: Truth, frame: int, box: Sequence[float], min_iou: float) -> str | None:
+    """Return the person in a box, or None if no person overlaps it enough."""
     assert truth.persons is not None
     rows = np.flatnonzero((truth.frames == frame) & (truth.persons >= 0))
     overlaps = iou(box, truth.xyxy[rows]) if len(rows) else np.zeros(1)
     best = int(np.argmax(overlaps))
-    return truth.people[truth.persons[rows[best]]] if overlaps[best] >= least else None
+    return truth.people[truth.persons[rows[best]]] if overlaps[best] >= min_iou else None
 
 
-def shown(gallery: Path, truth: Truth) -> dict[str, Counter[str | None]]:
-    """Whom the entries of each identity show."""
+def count_people(gallery: Path, truth: Truth) -> dict[str, Counter[str | None]]:
+    """Count, for each identity of a gallery, the people whom its entries show."""
     found: dict[str, Counter[str | None]] = defaultdict(Counter)
     with Gallery.open(gallery) as opened:
         for entry in opened.entries():
@@ -48,9 +48,11 @@ def shown(gallery: Path, truth: Truth) -> dict[str, Counter[str | None]]:
     return found
 
 
-def print_score(title: str, result: TrackResult, truth: Truth, there: Mapping[str, Counter[str | None]]) -> None:
-    """How rightly a run names people, its identities being whom most of their entries show."""
-    meaning = {identity: people.most_common(1)[0][0] or f"nobody ({identity})" for identity, people in there.items()}
+def print_score(title: str, result: TrackResult, truth: Truth, identities: Mapping[str, Counter[str | None]]) -> None:
+    """Print the shares of right names; an identity stands for the person whom most of its entries show."""
+    meaning = {
+        identity: people.most_common(1)[0][0] or f"nobody ({identity})" for identity, people in identities.items()
+    }
     payload = copy.deepcopy(result.payload)
     for frame in payload["frames"]:
         for detection in frame["detections"]:
@@ -65,7 +67,7 @@ def print_score(title: str, result: TrackResult, truth: Truth, there: Mapping[st
             )
         frames = sum(p.frames for p in people)
         shares = {what: sum(getattr(p, what) for p in people) for what in ("right", "wrong", "unnamed")}
-        print(f"  {group:6s} in all {frames}:", {what: f"{n} ({n / max(frames, 1):.4f})" for what, n in shares.items()})
+        print(f"  {group:6s} total {frames}:", {what: f"{n} ({n / max(frames, 1):.4f})" for what, n in shares.items()})
 
 
 def main() -> None:
@@ -84,23 +86,23 @@ def main() -> None:
     }
     costs: dict[str, list[float]] = defaultdict(list)
     for number in range(arguments.rounds):
-        with tempfile.TemporaryDirectory() as place:
-            gallery = Path(place) / "gallery"
+        with tempfile.TemporaryDirectory() as folder:
+            gallery = Path(folder) / "gallery"
             first = track_video(**common, gallery=gallery, enroll="unknown", source_id="A", frame_range=(0, HALF))
-            after_a = shown(gallery, truth)
+            after_a = count_people(gallery, truth)
             off = track_video(**common, gallery=gallery, frame_range=(HALF, None))
             second = track_video(**common, gallery=gallery, enroll="unknown", source_id="B", frame_range=(HALF, None))
-            costs["camera B, enroll off"].append(off.stats["cpu_seconds"])
-            costs["camera B, enroll unknown"].append(second.stats["cpu_seconds"])
+            costs["camera B, without enrolment"].append(off.stats["cpu_seconds"])
+            costs["camera B, with enrolment"].append(second.stats["cpu_seconds"])
             if number:
                 continue
-            after_b = shown(gallery, truth)
-            for name, result, there in (("A", first, after_a), ("B", second, after_b)):
+            after_b = count_people(gallery, truth)
+            for name, result, identities in (("A", first, after_a), ("B", second, after_b)):
                 print(f"\ncamera {name}: {result.enrolment}")
-                for identity, people in sorted(there.items()):
-                    print(f"  {identity}: {', '.join(f'{who} x {count}' for who, count in people.most_common())}")
+                for identity, people in sorted(identities.items()):
+                    print(f"  {identity}: {', '.join(f'{person} x {count}' for person, count in people.most_common())}")
             print_score("\nCamera B, person-frames, with the identities of camera A:", off, truth, after_a)
-            print_score("Camera B while it enrols, identities as they are in the end:", second, truth, after_b)
+            print_score("Camera B with enrolment, with the identities at its end:", second, truth, after_b)
     print()
     for name, values in costs.items():
         print(f"{name}: {statistics.median(values):.2f} CPU s for the frame loop")

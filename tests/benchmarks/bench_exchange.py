@@ -1,4 +1,4 @@
-"""Time and peak memory of export and import, each in a process of its own.
+"""Measure time and peak memory of export and import, each in its own process.
 
 ``python tests/benchmarks/bench_exchange.py``
 """
@@ -23,7 +23,7 @@ _ROWS = 2000
 
 
 def make_gallery(path: Path, entries: int, dimension: int) -> None:
-    """A gallery of random unit vectors, as `gtrack gallery ingest` would fill it."""
+    """Create a gallery of random unit vectors, with entries as `gtrack gallery ingest` makes them."""
     generator = np.random.default_rng(0)
     gallery = Gallery.create(path, EmbeddingModel("bench.onnx", "0" * 64, dimension, "none"))
     with gallery.transaction():
@@ -45,24 +45,24 @@ def make_gallery(path: Path, entries: int, dimension: int) -> None:
     gallery.close(sync=False)
 
 
-def step(what: str, folder: Path, entries: int, dimension: int) -> None:
-    """One of make, export, import and again, timed."""
+def run_step(name: str, folder: Path, entries: int, dimension: int) -> None:
+    """Run one of the steps make, export, import and again, and print its cost."""
     wall, cpu = time.perf_counter(), time.process_time()
-    if what == "make":
+    if name == "make":
         make_gallery(folder / "a", entries, dimension)
-    elif what == "export":
+    elif name == "export":
         with Gallery.open(folder / "a") as gallery:
             export_parquet(gallery, folder / "a.parquet")
     else:
         report = import_parquet(folder / "b", folder / "a.parquet", index=False)
-        assert (report.added, report.unchanged) == ((entries, 0) if what == "import" else (0, entries))
+        assert (report.added, report.unchanged) == ((entries, 0) if name == "import" else (0, entries))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{what:7} {wall:6.1f} s wall {cpu:6.1f} s CPU   peak memory {peak:4.0f} MiB", flush=True)
+    print(f"{name:7} {wall:6.1f} s wall {cpu:6.1f} s CPU   peak memory {peak:4.0f} MiB", flush=True)
 
 
 def main() -> None:
-    """Export a gallery, import the file into a new one, and once more, where all of it is there."""
+    """Export a gallery, import the file into a new gallery, and import it again into the same one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=512)
@@ -70,12 +70,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
-        step(options.step, options.folder, options.entries, options.dimension)
+        run_step(options.step, options.folder, options.entries, options.dimension)
         return
     with tempfile.TemporaryDirectory() as folder:
-        for what in ("make", "export", "import", "again"):
+        for name in ("make", "export", "import", "again"):
             words = ["--entries", options.entries, "--dimension", options.dimension, "--folder", folder]
-            subprocess.run([sys.executable, __file__, "--step", what, *map(str, words)], check=True)
+            subprocess.run([sys.executable, __file__, "--step", name, *map(str, words)], check=True)
         print(f"{options.entries} x {options.dimension}: {(Path(folder) / 'a.parquet').stat().st_size / 1e6:.0f} MB")
 
 

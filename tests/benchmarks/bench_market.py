@@ -1,9 +1,9 @@
-"""Rank-1 and mAP on the Market-1501 subset, through the gallery, with each kind of weights.
+"""Measure rank-1 and mAP on the Market-1501 subset, through the gallery, with each kind of weights.
 
 ``python tests/benchmarks/bench_market.py --data ../shared/data``
 
-What ``gtrack eval reid FOLDER --reid-weights W`` prints, side by side: the query is the first image of each identity
-and camera, the gallery is all images, those of the same identity in the same camera are ignored; cosine distance.
+Prints the figures of ``gtrack eval reid FOLDER --reid-weights W`` side by side: the queries are the first image of each
+identity and camera, the gallery is all images except those of the same identity in the same camera; cosine distance.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How rightly people are named on PETS09-S2L1 when they come back.
+"""Measure how often people get their right name on PETS09-S2L1 when they come back.
 
 ``python tests/benchmarks/bench_names.py --data ../shared/data``
 
 The gallery holds crops of eight people from the video's first half; the run names the tracks of the
-second half (frames 400 on), where six of them return and two strangers appear. Scored against ground
-truth, over the person-frames that a track covers with IoU >= 0.5.
+second half (frames 400 on), where six of them return and two unknown people appear. Scored against
+ground truth, over the person-frames that a track covers with IoU >= 0.5.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ def main() -> None:
     arguments = parser.parse_args()
     data = arguments.data
     images = data / "galleries" / "pets09-first-half"
-    place = data / "mot" / "PETS09-S2L1"
-    truth = read_truth(place, place / "people.csv")
+    sequence = data / "mot" / "PETS09-S2L1"
+    truth = read_truth(sequence, sequence / "people.csv")
     names = {path.name for path in images.iterdir()}
-    print(f"{'embedder':26s} {'threshold':>9s} {'right':>6s} {'wrong':>6s} {'unnamed':>8s} {'strangers named':>16s}")
+    print(f"{'embedder':26s} {'threshold':>9s} {'right':>6s} {'wrong':>6s} {'unnamed':>8s} {'unknown named':>16s}")
     for weights in (str(data / "weights" / "osnet_x0_25_msmt17.onnx"), "builtin"):
         embedder = load_embedder(weights)
-        with tempfile.TemporaryDirectory() as place:
-            with Gallery.open_or_create(Path(place) / "gallery", embedder.model) as gallery:
+        with tempfile.TemporaryDirectory() as work:
+            with Gallery.open_or_create(Path(work) / "gallery", embedder.model) as gallery:
                 ingest_folder(gallery, images, embedder)
             for threshold in (0.20, 0.25, 0.30):
                 result = track_video(
                     dets_json=data / "video" / "pets09-s2l1.detections.json",
                     video=data / "video" / "pets09-s2l1.avi",
-                    gallery=Path(place) / "gallery",
+                    gallery=Path(work) / "gallery",
                     reid_weights=weights,
                     frame_range=(FIRST, None),
                     gallery_match_threshold=threshold,

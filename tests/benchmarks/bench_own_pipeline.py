@@ -1,12 +1,12 @@
-"""What a pipeline of one's own gets from a `TrackEnroller`, on PETS09-S2L1 and Market-1501, with OSNet x0.25.
+"""Measure `TrackEnroller` behind a separate pipeline, on PETS09-S2L1 and Market-1501, with OSNet x0.25.
 
 ``python tests/benchmarks/bench_own_pipeline.py --data ../shared/data``
 
 The pipeline is gtrack's default tracker over the detections, and an embedding of each box, in every frame or every few
 frames.
 
-1. The gallery holds eight people from the video's first half; names of the second half, as bench_names.py has them.
-2. Both halves as two cameras at once, nobody known beforehand: whom the identities show in the end.
+1. The gallery holds eight people from the video's first half; names of the second half, as in bench_names.py.
+2. Both halves as two cameras at once, nobody known beforehand: the people whom each identity shows in the end.
 3. Embeddings in the arithmetic of DeepStream's nvinfer, as probes into a gallery that gtrack filled.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_enrolment import HALF, shown
+from bench_enrolment import HALF, count_people
 from numpy.typing import NDArray
 
 from gallery_db import Gallery, ingest_folder, read_image
@@ -37,15 +37,16 @@ from tracking.video.reader import VideoReader
 
 
 @dataclass
-class Seen:
-    """A frame of the pipeline."""
+class ObservedFrame:
+    """A frame of the pipeline, with its observations."""
 
     frame: int
     size: tuple[int, int]
     observations: list[TrackObservation]
 
 
-def pipeline(data: Path, embedder: Any, first: int, last: int) -> Iterator[Seen]:
+def run_pipeline(data: Path, embedder: Any, first: int, last: int) -> Iterator[ObservedFrame]:
+    """Track and embed all boxes of the frames from `first` to before `last`."""
     detections = open_detections(data / "video" / "pets09-s2l1.detections.json")
     tracker = TemporalTracker(TemporalOptions(), have_embeddings=True)
     with VideoReader(data / "video" / "pets09-s2l1.avi") as reader:
@@ -59,7 +60,7 @@ def pipeline(data: Path, embedder: Any, first: int, last: int) -> Iterator[Seen]
             crops = {row: part.copy() for row, part in zip(kept.tolist(), parts, strict=True)}
             tracks = dict(zip(taken.tolist(), ids.tolist(), strict=True))
             rows = [*tracks, *(row for row in range(len(found)) if row not in tracks)]
-            yield Seen(
+            yield ObservedFrame(
                 reader.frame,
                 (reader.width, reader.height),
                 [
@@ -76,42 +77,47 @@ def pipeline(data: Path, embedder: Any, first: int, last: int) -> Iterator[Seen]
             )
 
 
-def thinned(seen: Seen, step: int) -> list[TrackObservation]:
-    """Its boxes with embeddings in every so many frames alone."""
-    if seen.frame % step == 0:
-        return seen.observations
-    return [TrackObservation(s.track_id, None, s.box, s.score, s.class_name) for s in seen.observations]
+def thin_embeddings(observed: ObservedFrame, step: int) -> list[TrackObservation]:
+    """Return the observations of a frame, with embeddings only in every `step`-th frame."""
+    if observed.frame % step == 0:
+        return observed.observations
+    return [TrackObservation(s.track_id, None, s.box, s.score, s.class_name) for s in observed.observations]
 
 
-def named(payload: Mapping[str, Any], gallery: Path, seconds: list[Seen], every: int, step: int) -> dict[str, Any]:
-    """A run's result with the names that the enroller gives."""
+def add_names(
+    payload: Mapping[str, Any], gallery: Path, frames: list[ObservedFrame], every: int, step: int
+) -> dict[str, Any]:
+    """Return a run's result with the names that the enroller gives."""
     result = copy.deepcopy(dict(payload))
     documents = {document["frame"]: document for document in result["frames"]}
     with TrackEnroller(gallery, enroll="off", every=every) as enroller:
-        for seen in seconds:
-            answers = enroller.observe("pets", seen.frame, thinned(seen, step), frame_size=seen.size)
-            said = {str(answer.track_id): answer for answer in answers if answer is not None}
-            for detection in documents[seen.frame]["detections"]:
+        for observed in frames:
+            answers = enroller.observe(
+                "pets", observed.frame, thin_embeddings(observed, step), frame_size=observed.size
+            )
+            by_track = {str(answer.track_id): answer for answer in answers if answer is not None}
+            for detection in documents[observed.frame]["detections"]:
                 if "track_id" in detection:
                     detection.pop("gallery_id", None)
-                    answer = said[detection["track_id"]]
+                    answer = by_track[detection["track_id"]]
                     if answer.identity is not None and answer.distance is not None:
                         detection["gallery_id"] = answer.identity
                         detection["gallery_distance"] = round(answer.distance, 6)
     return result
 
 
-def names(data: Path, embedder: Any, weights: str, halves: list[list[Seen]], place: Path) -> None:
+def measure_names(data: Path, embedder: Any, weights: str, halves: list[list[ObservedFrame]], folder: Path) -> None:
+    """Print the shares of right, wrong and missing names in the second half."""
     pets = data / "mot" / "PETS09-S2L1"
     truth = read_truth(pets, pets / "people.csv")
     images = data / "galleries" / "pets09-first-half"
     people = {path.name for path in images.iterdir()}
-    with Gallery.open_or_create(place / "known", embedder.model) as gallery:
+    with Gallery.open_or_create(folder / "known", embedder.model) as gallery:
         ingest_folder(gallery, images, embedder)
     run = track_video(
         dets_json=data / "video" / "pets09-s2l1.detections.json",
         video=data / "video" / "pets09-s2l1.avi",
-        gallery=place / "known",
+        gallery=folder / "known",
         reid_weights=weights,
         frame_range=(HALF, None),
         no_progress=True,
@@ -121,22 +127,23 @@ def names(data: Path, embedder: Any, weights: str, halves: list[list[Seen]], pla
         report = evaluate_identity(read_track_table(payload), truth, people, frame_range=(HALF, None))
         frames = sum(p.frames for p in report.known)
         return " ".join(
-            f"{sum(getattr(p, w) for p in report.known) / frames:.3f}" for w in ("right", "wrong", "unnamed")
+            f"{sum(getattr(p, name) for p in report.known) / frames:.3f}" for name in ("right", "wrong", "unnamed")
         )
 
     print(f"gtrack run: {shares(run)}")
     for step in (1, 5, 10, 30):
-        cells = {every: named(run, place / "known", halves[1], every, step) for every in (10, 1)}
+        cells = {every: add_names(run, folder / "known", halves[1], every, step) for every in (10, 1)}
         same = step == 1 and cells[10]["frames"] == run["frames"]
         row = ", ".join(f"every={every} {shares(payload)}" for every, payload in cells.items())
-        print(f"an embedding every {step} frames: {row}{', the first as the run, box by box' if same else ''}")
+        print(f"an embedding every {step} frames: {row}{', the first equal to the run, box by box' if same else ''}")
 
 
-def cameras(data: Path, embedder: Any, halves: list[list[Seen]], place: Path) -> None:
+def measure_two_cameras(data: Path, embedder: Any, halves: list[list[ObservedFrame]], folder: Path) -> None:
+    """Print the people whom each identity shows after both halves ran as two cameras."""
     pets = data / "mot" / "PETS09-S2L1"
     truth = read_truth(pets, pets / "people.csv")
     frames, seconds = 0, 0.0
-    with TrackEnroller(place / "new", model=embedder.model) as enroller:
+    with TrackEnroller(folder / "new", model=embedder.model) as enroller:
         for number in range(max(map(len, halves))):
             for source, half in zip("AB", halves, strict=True):
                 if number < len(half):
@@ -147,11 +154,12 @@ def cameras(data: Path, embedder: Any, halves: list[list[Seen]], place: Path) ->
                     seconds += time.process_time() - began
                     frames += 1
     print(f"\nboth halves at once: {enroller.counts}, {1000 * seconds / frames:.2f} CPU ms a frame")
-    for identity, entries in sorted(shown(place / "new", truth).items()):
-        print(f"  {identity}: {', '.join(f'{who} x {count}' for who, count in entries.most_common())}")
+    for identity, entries in sorted(count_people(folder / "new", truth).items()):
+        print(f"  {identity}: {', '.join(f'{person} x {count}' for person, count in entries.most_common())}")
 
 
-def arithmetic(data: Path, weights: str) -> None:
+def measure_nvinfer_arithmetic(data: Path, weights: str) -> None:
+    """Print how close embeddings in the arithmetic of nvinfer are to gtrack's own."""
     files = sorted((data / "reid" / "market1501-test-subset").rglob("*.jpg"))
     images = [read_image(path) for path in files]
     session = open_session(weights, 1)
@@ -164,29 +172,29 @@ def arithmetic(data: Path, weights: str) -> None:
         vectors = np.concatenate(rows)
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
-    who = np.array([path.name[:4] for path in files])
-    where = np.array([path.name[5:7] for path in files])
+    people = np.array([path.name[:4] for path in files])
+    cameras = np.array([path.name[5:7] for path in files])
     first: dict[tuple[str, str], int] = {}
-    for row, key in enumerate(zip(who.tolist(), where.tolist(), strict=True)):
+    for row, key in enumerate(zip(people.tolist(), cameras.tolist(), strict=True)):
         first.setdefault(key, row)
 
     def rank1(probes: NDArray[np.float32], gallery: NDArray[np.float32]) -> float:
         right = 0
         for row in first.values():
-            others = np.flatnonzero((who != who[row]) | (where != where[row]))
-            right += who[others[np.argmax(gallery[others] @ probes[row])]] == who[row]
+            others = np.flatnonzero((people != people[row]) | (cameras != cameras[row]))
+            right += people[others[np.argmax(gallery[others] @ probes[row])]] == people[row]
         return 100 * right / len(first)
 
     own = embed(Preprocessing())
     factor = 1 / (255 * float(np.mean(IMAGENET_STD)))
     mean = tuple(255 * factor * value for value in IMAGENET_MEAN)
     print(f"\ngtrack's own preprocessing: rank-1 {rank1(own, own):.1f}")
-    for way in ("linear", "nearest"):
-        vectors = embed(Preprocessing(scale=factor, mean=mean, std=(1.0, 1.0, 1.0), interpolation=way))  # type: ignore[arg-type]
+    for interpolation in ("linear", "nearest"):
+        vectors = embed(Preprocessing(scale=factor, mean=mean, std=(1.0, 1.0, 1.0), interpolation=interpolation))  # type: ignore[arg-type]
         cosines = (vectors * own).sum(axis=1)
         print(
-            f"one factor ({factor:.6f}), {way}: cosine to gtrack's {np.median(cosines):.4f} (median), "
-            f"{cosines.min():.4f} (least); rank-1 in its own gallery {rank1(vectors, vectors):.1f}, in gtrack's "
+            f"one factor ({factor:.6f}), {interpolation}: cosine with gtrack's {np.median(cosines):.4f} (median), "
+            f"{cosines.min():.4f} (minimum); rank-1 in its own gallery {rank1(vectors, vectors):.1f}, in gtrack's "
             f"{rank1(vectors, own):.1f}"
         )
 
@@ -197,11 +205,11 @@ def main() -> None:
     data = parser.parse_args().data
     weights = str(data / "weights" / "osnet_x0_25_msmt17.onnx")
     embedder = load_embedder(weights, threads=1)
-    halves = [list(pipeline(data, embedder, 0, HALF)), list(pipeline(data, embedder, HALF, 795))]
-    with tempfile.TemporaryDirectory() as place:
-        names(data, embedder, weights, halves, Path(place))
-        cameras(data, embedder, halves, Path(place))
-    arithmetic(data, weights)
+    halves = [list(run_pipeline(data, embedder, 0, HALF)), list(run_pipeline(data, embedder, HALF, 795))]
+    with tempfile.TemporaryDirectory() as folder:
+        measure_names(data, embedder, weights, halves, Path(folder))
+        measure_two_cameras(data, embedder, halves, Path(folder))
+    measure_nvinfer_arithmetic(data, weights)
 
 
 if __name__ == "__main__":

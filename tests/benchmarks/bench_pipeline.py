@@ -1,11 +1,11 @@
-"""The main job's cost: efficiency of the loop, frames per CPU second, and memory over a long run.
+"""Measure `gtrack run`: efficiency of the frame loop, frames per CPU second, and memory over a long run.
 
 ``python tests/benchmarks/bench_pipeline.py --data ../shared/data [--rounds 3]``
 
-All variants run in turn in one process, round by round, so that a change of the machine's speed meets
-them alike; figures are medians of CPU seconds. "Decode and network" is a bare loop that reads every
+All variants run in turn in one process, round by round, so that a change of the machine's speed affects
+them equally; figures are medians of CPU seconds. "Decode and network" is a minimal loop that reads every
 frame and runs the ONNX session on the same crops (the same boxes, prepared beforehand, in the same
-batches), and nothing else; "with crop preparation" also cuts, resizes and normalises them.
+batches), and nothing else; "crop preparation" also cuts, resizes and normalises them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from tracking.synthetic.rendering import render_scene
 from tracking.video.crops import crop
 
 
-def cpu(work: Callable[[], object]) -> float:
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Return the CPU seconds of a call."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
-def memory(frames: int) -> str:
-    """Resident memory over a long run of the demo scene."""
+def measure_memory(frames: int) -> str:
+    """Return a line about the resident memory over a long run of the demo scene."""
     marks: list[tuple[int, float]] = []
 
     def progress(done: int, total: int | None) -> None:
@@ -45,12 +46,12 @@ def memory(frames: int) -> str:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             marks.append((done, pages * resource.getpagesize() / 2**20))
 
-    with tempfile.TemporaryDirectory() as place:
-        scene = render_scene(Path(place) / "long", SceneConfig(frames=frames, width=320, height=240))
+    with tempfile.TemporaryDirectory() as folder:
+        scene = render_scene(Path(folder) / "long", SceneConfig(frames=frames, width=320, height=240))
         builtin = load_embedder("builtin")
-        with Gallery.open_or_create(Path(place) / "people", builtin.model) as target:
+        with Gallery.open_or_create(Path(folder) / "people", builtin.model) as target:
             ingest_folder(target, scene.gallery, builtin)
-        options = RunOptions(gallery=Path(place) / "people", embedder=EmbedderOptions(weights="builtin"))
+        options = RunOptions(gallery=Path(folder) / "people", embedder=EmbedderOptions(weights="builtin"))
         result = TrackingRun(scene.detections, scene.video, options).execute(progress=progress)
     return f"memory over {frames} frames ({result.stats['tracks']:.0f} tracks), resident MiB: " + ", ".join(
         f"{done}: {mib:.0f}" for done, mib in marks
@@ -85,15 +86,15 @@ def main() -> None:
     preprocessing = default_preprocessing("osnet_x0_25")
     batch = CropBatch(preprocessing, 64)
 
-    def decode(look: Callable[[int, np.ndarray], object] | None = None) -> None:
+    def decode(use: Callable[[int, np.ndarray], object] | None = None) -> None:
         capture = cv2.VideoCapture(str(video))
         number = 0
         while True:
             ok, image = capture.read()
             if not ok:
                 break
-            if look:
-                look(number, image)
+            if use:
+                use(number, image)
             number += 1
 
     prepared: list[np.ndarray] = []
@@ -105,7 +106,7 @@ def main() -> None:
         for first in range(0, len(blob), step):
             session.run(None, {name: blob[first : first + step]})
 
-    def bare(n: int, image: np.ndarray) -> None:
+    def without_preparation(n: int, image: np.ndarray) -> None:
         network(prepared[n])
 
     def with_preparation(n: int, image: np.ndarray) -> None:
@@ -124,11 +125,11 @@ def main() -> None:
         return float(stats["cpu_seconds"])
 
     variants: dict[str, Callable[[], float]] = {
-        "decode": lambda: cpu(decode),
-        "decode and network": lambda: cpu(lambda: decode(bare)),
-        "decode, crop preparation and network": lambda: cpu(lambda: decode(with_preparation)),
+        "decode": lambda: cpu_seconds(decode),
+        "decode and network": lambda: cpu_seconds(lambda: decode(without_preparation)),
+        "decode, crop preparation and network": lambda: cpu_seconds(lambda: decode(with_preparation)),
         "gallery_only": lambda: run("gallery_only"),
-        "gallery_hybrid, look every 10 frames": lambda: run("gallery_hybrid"),
+        "gallery_hybrid, observed every 10 frames": lambda: run("gallery_hybrid"),
         "gallery_hybrid, no gallery": lambda: run("gallery_hybrid", with_gallery=False),
     }
     times: dict[str, list[float]] = {key: [] for key in variants}
@@ -154,7 +155,7 @@ def main() -> None:
     if arguments.long:
         # In a process of its own: the prepared crops above fill gigabytes of this one.
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            print(pool.apply(memory, (arguments.long,)))
+            print(pool.apply(measure_memory, (arguments.long,)))
 
 
 if __name__ == "__main__":

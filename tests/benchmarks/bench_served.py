@@ -1,9 +1,9 @@
-"""A served gallery in figures: how soon it is ready, how long a change takes, what eight processes manage.
+"""Measure a served gallery: time until it is ready, time of a change, and throughput of eight processes.
 
     python tests/benchmarks/bench_served.py [--sizes 1000 10000 100000] [--processes 8]
 
-Prints Markdown tables. Each gallery is served by `GalleryServer` on this machine; wall-clock times beside the CPU
-time of this process, medians of the rounds. The vectors have 512 dimensions, in identities of ten.
+Prints Markdown tables. Each gallery is served by `GalleryServer` on this machine. Times are wall-clock times, with the
+CPU time of this process in parentheses, medians of the rounds. The vectors have 512 dimensions, ten to an identity.
 """
 
 from __future__ import annotations
@@ -55,20 +55,22 @@ with Gallery.open(url, write=True) as gallery:
 
 
 def clustered(count: int, seed: int = 0) -> np.ndarray:
-    """Unit vectors (N, 512) in clusters of ten."""
+    """Return unit vectors (N, 512) in clusters of ten."""
     generator = np.random.default_rng(seed)
     centres = generator.standard_normal((-(-count // 10), DIMENSION), dtype=np.float32)
     rows = np.repeat(centres, 10, axis=0)[:count] + 0.5 * generator.standard_normal((count, DIMENSION), np.float32)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def timed(what: Callable[[], object]) -> tuple[float, float]:
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Return the wall-clock and CPU seconds of a call."""
     began, cpu = time.perf_counter(), time.process_time()
-    what()
+    call()
     return time.perf_counter() - began, time.process_time() - cpu
 
 
-def one_size(size: int, processes: int, batches: int, folder: Path) -> dict[str, str]:
+def measure_size(size: int, processes: int, batches: int, folder: Path) -> dict[str, str]:
+    """Return the figures of a gallery of one size, by their titles."""
     row: dict[str, str] = {"entries": f"{size:,}"}
     with Gallery.create(folder / "g", MODEL) as gallery:
         gallery.add(entries_named(size, per_identity=10), clustered(size))
@@ -145,7 +147,7 @@ def one_size(size: int, processes: int, batches: int, folder: Path) -> dict[str,
         f"{max(path.stat().st_size for path in replicas) / 2**20:.0f}"
     )
     with Gallery.open(folder / "g") as gallery:
-        assert len(gallery) == size + 20 * 16 + processes * batches * 16, "nothing is lost"
+        assert len(gallery) == size + 20 * 16 + processes * batches * 16, "every entry is stored"
     return row
 
 
@@ -153,12 +155,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--processes", type=int, default=8)
-    parser.add_argument("--batches", type=int, default=30, help="of 16 entries, for each process")
+    parser.add_argument("--batches", type=int, default=30, help="batches of 16 entries for each process")
     options = parser.parse_args()
     rows = []
     for size in options.sizes:
         with tempfile.TemporaryDirectory(prefix="bench-served-") as folder:
-            rows.append(one_size(size, options.processes, options.batches, Path(folder)))
+            rows.append(measure_size(size, options.processes, options.batches, Path(folder)))
             print(rows[-1], file=sys.stderr, flush=True)
     for name in rows[0]:
         print(f"| {name} | {' | '.join(row[name] for row in rows)} |")

@@ -1,10 +1,10 @@
-"""CPU seconds until the first frame is done, without a gallery and with galleries of many images.
+"""Measure CPU seconds until the first frame is done, without a gallery and with galleries of many images.
 
 ``python tests/benchmarks/bench_startup.py --data ../shared/data [--sizes 1000,20000] [--rounds 3]``
 
-Makes image folders of that many different crops, ingests each once, and then starts `gtrack run` as a
-process of its own on one frame, in turn: without a gallery, with the gallery, and with the image folder
-itself as the gallery (which is found in the cache and checked for changes).
+Makes image folders of that many different crops and ingests each once. Then starts `gtrack run` on one frame, in its
+own process: without a gallery, with the gallery, and with the image folder as the gallery (which is found in the cache
+and checked for changes).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tracking.video.crops import crop
 from tracking.video.reader import VideoReader
 
 
-def child(*words: object) -> float:
-    """CPU seconds of a gtrack process."""
+def run_gtrack(*words: object) -> float:
+    """Run gtrack in its own process, and return its CPU seconds."""
     process = subprocess.Popen([sys.executable, "-m", "cli.main", *map(str, words)], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = status
@@ -35,7 +35,7 @@ def child(*words: object) -> float:
 
 
 def make_folder(folder: Path, size: int, video: Path, detections: Path) -> None:
-    """Different crops of the video's people, 20 images an identity."""
+    """Write different crops of the people of a video, 20 images for each identity."""
     import cv2
 
     source = open_detections(detections)
@@ -65,23 +65,23 @@ def main() -> None:
     weights = arguments.data / "weights" / "osnet_x0_25_msmt17.onnx"
     run = ("run", video, "--dets-json", detections, "--range", "0:1", "--reid-weights", weights)
     variants: dict[str, tuple[object, ...]] = {"no gallery": run}
-    with tempfile.TemporaryDirectory() as place:
-        os.environ["GTRACK_CACHE_DIR"] = str(Path(place) / "cache")
+    with tempfile.TemporaryDirectory() as work:
+        os.environ["GTRACK_CACHE_DIR"] = str(Path(work) / "cache")
         for size in (int(s) for s in arguments.sizes.split(",")):
-            folder = Path(place) / f"images-{size}"
+            folder = Path(work) / f"images-{size}"
             make_folder(folder, size, video, detections)
-            gallery = Path(place) / f"gallery-{size}"
-            cost = child("gallery", "ingest", folder, "--gallery", gallery, "--reid-weights", weights)
+            gallery = Path(work) / f"gallery-{size}"
+            cost = run_gtrack("gallery", "ingest", folder, "--gallery", gallery, "--reid-weights", weights)
             print(f"ingest of {size} images, once: {cost:.1f} CPU s")
-            again = child("gallery", "ingest", folder, "--gallery", gallery, "--reid-weights", weights)
+            again = run_gtrack("gallery", "ingest", folder, "--gallery", gallery, "--reid-weights", weights)
             print(f"ingest of the same again:     {again:.1f} CPU s")
             variants[f"gallery of {size}"] = (*run, "--gallery", gallery)
-            child(*run, "--gallery", folder)
+            run_gtrack(*run, "--gallery", folder)
             variants[f"folder of {size}, cached"] = (*run, "--gallery", folder)
         times: dict[str, list[float]] = {name: [] for name in variants}
         for _ in range(arguments.rounds):
             for name, words in variants.items():
-                times[name].append(child(*words))
+                times[name].append(run_gtrack(*words))
     base = statistics.median(times["no gallery"])
     print(f"process start to first frame done, median of {arguments.rounds} rounds in turn:")
     for name, values in times.items():

@@ -1,10 +1,10 @@
-"""What `gtrack gallery list --suspects` finds of mistakes that are put into a gallery, on the Market-1501 subset.
+"""Count the mistakes that `gtrack gallery list --suspects` finds in a gallery, on the Market-1501 subset.
 
 ``python tests/benchmarks/bench_suspects.py --data ../shared/data``
 
-Three kinds of mistakes, each in galleries of its own, drawn ten times: entries put at another person, people split in
-two names, and two people put under one. `others` is what is told of the same kind beside them, `as it is` what is told
-of the subset without any mistake of ours.
+Three kinds of mistakes, each in its own galleries, drawn ten times: entries of another identity, people under two
+names, and two people under one name. `found` counts the reported mistakes, `others` the further reports of the same
+kind, and `unchanged` the reports for the subset without added mistakes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Draw = Callable[[np.random.Generator, Names], tuple[Names, Callable[[Anomalies],
 _BATCH = 32
 
 
-def misplace(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Anomalies], tuple[int, int]]]:
-    """40 entries at a person drawn at random."""
+def mislabel(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Anomalies], tuple[int, int]]]:
+    """Give 40 entries the name of a person drawn at random."""
     changed, people = list(names), sorted(set(names))
     rows = {str(row) for row in generator.choice(len(names), 40, replace=False)}
     for row in map(int, rows):
@@ -39,7 +39,7 @@ def misplace(generator: np.random.Generator, names: Names) -> tuple[Names, Calla
 
 
 def split(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Anomalies], tuple[int, int]]]:
-    """20 people of at least 4 entries, half of them, drawn at random, under a second name."""
+    """Give half of the entries of 20 people, drawn at random, a second name."""
     changed = list(names)
     many = [name for name in sorted(set(names)) if names.count(name) >= 4]
     chosen = {str(name) for name in generator.choice(many, 20, replace=False)}
@@ -56,7 +56,7 @@ def split(generator: np.random.Generator, names: Names) -> tuple[Names, Callable
 
 
 def merge(generator: np.random.Generator, names: Names) -> tuple[Names, Callable[[Anomalies], tuple[int, int]]]:
-    """20 pairs of people, drawn at random, under one name each."""
+    """Give each of 20 pairs of people, drawn at random, one name."""
     drawn = [str(name) for name in generator.permutation(sorted(set(names)))[:40]]
     into = dict(zip(drawn[20:], drawn[:20], strict=True))
 
@@ -77,19 +77,19 @@ def main() -> None:
     vectors: NDArray[np.float32] = np.concatenate(parts)
     names, ids = [path.name.split("_")[0] for path in files], [str(row) for row in range(len(files))]
     untouched = find_anomalies(GalleryView.from_arrays(names, vectors, ids=ids))
-    print(f"{'put in':34s} {'listed':>7s} {'others':>7s} {'as it is':>9s}")
+    print(f"{'mistakes':34s} {'found':>7s} {'others':>7s} {'unchanged':>9s}")
     kinds: list[tuple[str, Draw, int]] = [
-        ("40 entries at a wrong person", misplace, len(untouched.mislabelled)),
+        ("40 entries of a wrong person", mislabel, len(untouched.mislabelled)),
         ("20 people under two names", split, len(untouched.similar)),
         ("20 pairs of people under one name", merge, len(untouched.mixed)),
     ]
-    for what, draw, there in kinds:
+    for title, draw, reports in kinds:
         counts = []
         for seed in range(10):
             changed, count = draw(np.random.default_rng(seed), names)
             counts.append(count(find_anomalies(GalleryView.from_arrays(changed, vectors, ids=ids))))
         listed, others = np.mean(counts, axis=0)
-        print(f"{what:34s} {listed:7.1f} {others:7.1f} {there:9d}")
+        print(f"{title:34s} {listed:7.1f} {others:7.1f} {reports:9d}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""How rightly people are named on the tracks of each temporal tracker, and how good the tracks are.
+"""Compare the temporal trackers: how often people get their right name on their tracks, and how good the tracks are.
 
 ``python tests/benchmarks/bench_trackers.py --data ../shared/data``
 
-PETS09-S2L1 from frame 400 on with the gallery of its first half; its mirror, which is the first half with a gallery cut
-from the second; and five drawn clips, three of them of people in similar clothes. OSNet x0.25, as it runs and with
-`--backfill`, counted as `gtrack eval identity` does it: share (and number) of person-frames named rightly, share named
-wrongly, frames in which strangers got somebody's name, [crops]; then name changes, and how many of them the tracker's.
-The tracks themselves as `gtrack eval tracks` has them (needs trackeval): all of PETS, by track_id against appearances.
+PETS09-S2L1 from frame 400 on with the gallery of its first half; "mirror", which is the first half with a gallery cut
+from the second; and five drawn clips, three of them of people in similar clothes. OSNet x0.25, without and with
+`--backfill`, counted as `gtrack eval identity` does it: share (and number) of person-frames with the right name, share
+with a wrong name, frames in which unknown people got a known name, [crops]; then name changes, and in parentheses those
+where the track had moved to another person. The tracks as `gtrack eval tracks` measures them (needs trackeval): all of
+PETS, track_id against visits.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ SCENES = {
 
 @dataclass(frozen=True)
 class Case:
-    """A run, and the truth of it."""
+    """A run and its ground truth."""
 
     arguments: Mapping[str, Any]
     truth: Truth
@@ -52,7 +53,7 @@ class Case:
 
 
 def cut_gallery(folder: Path, video: Path, truth: Truth) -> Path:
-    """One folder a person, of crops evenly spread over the frames where nobody else is in the box."""
+    """Write a folder of crops for each person, evenly spread over the frames where nobody else is in the box."""
     assert truth.persons is not None
     good: dict[str, list[tuple[int, np.ndarray[Any, np.dtype[np.float64]]]]] = {}
     for frame in np.unique(truth.frames).tolist():
@@ -62,27 +63,27 @@ def cut_gallery(folder: Path, video: Path, truth: Truth) -> Path:
             if (not len(others) or iou(box, others).max() < 0.15) and box[0] > 2 and box[2] < 766:
                 good.setdefault(truth.people[truth.persons[row]], []).append((frame, box))
     wanted: dict[int, list[tuple[str, int, np.ndarray[Any, np.dtype[np.float64]]]]] = {}
-    for who, looks in good.items():
-        (folder / who).mkdir(parents=True)
+    for name, crops in good.items():
+        (folder / name).mkdir(parents=True)
         for number in range(CROPS):
-            frame, box = looks[number * (len(looks) - 1) // (CROPS - 1)]
-            wanted.setdefault(frame, []).append((who, number, box))
+            frame, box = crops[number * (len(crops) - 1) // (CROPS - 1)]
+            wanted.setdefault(frame, []).append((name, number, box))
     with VideoReader(video) as reader:
         while reader.advance():
-            for who, number, box in wanted.get(reader.frame, ()):
+            for name, number, box in wanted.get(reader.frame, ()):
                 x1, y1, x2, y2 = box.round().astype(int).clip(0).tolist()
-                cv2.imwrite(str(folder / who / f"{number}.png"), reader.image()[y1:y2, x1:x2])
+                cv2.imwrite(str(folder / name / f"{number}.png"), reader.image()[y1:y2, x1:x2])
     return folder
 
 
-def cases(data: Path, place: Path, weights: str) -> dict[str, Case]:
-    """All runs, by name."""
+def cases(data: Path, work: Path, weights: str) -> dict[str, Case]:
+    """Return all runs by name."""
     embedder = load_embedder(weights)
 
     def gallery_of(name: str, images: Path) -> Path:
-        with Gallery.open_or_create(place / f"gallery-{name}", embedder.model) as gallery:
+        with Gallery.open_or_create(work / f"gallery-{name}", embedder.model) as gallery:
             ingest_folder(gallery, images, embedder)
-        return place / f"gallery-{name}"
+        return work / f"gallery-{name}"
 
     sequence = data / "mot" / "PETS09-S2L1"
     truth = read_truth(sequence, sequence / "people.csv")
@@ -91,13 +92,13 @@ def cases(data: Path, place: Path, weights: str) -> dict[str, Case]:
         "video": data / "video" / "pets09-s2l1.avi",
     }
     first = data / "galleries" / "pets09-first-half"
-    second = cut_gallery(place / "second-half", Path(pets["video"]), truth.between((HALF, None)))
+    second = cut_gallery(work / "second-half", Path(pets["video"]), truth.between((HALF, None)))
     found = {}
     for name, images, frames in (("PETS", first, (HALF, None)), ("mirror", second, (0, HALF))):
         arguments: dict[str, Any] = {**pets, "gallery": gallery_of(name, images), "frame_range": frames}
         found[name] = Case(arguments, truth.between(frames), frozenset(path.name for path in images.iterdir()))
     for name, config in SCENES.items():
-        scene = render_scene(place / name, config)
+        scene = render_scene(work / name, config)
         arguments = {
             "dets_json": scene.detections,
             "video": scene.video,
@@ -139,7 +140,8 @@ def main() -> None:
                     )
                     found = report.name_changes or ()
                     changes, swaps = changes + len(found), swaps + sum(change.swapped for change in found)
-                print(f"  {'backfill' if backfill else 'as it runs'}: {', '.join(cells)}; changes {changes} ({swaps})")
+                title = "backfill" if backfill else "without backfill"
+                print(f"  {title}: {', '.join(cells)}; changes {changes} ({swaps})")
             whole = {key: every["PETS"].arguments[key] for key in ("dets_json", "video")}
             result = track_video(**whole, reid_weights=weights, temporal=tracker, no_progress=True)
             sequence = data / "mot" / "PETS09-S2L1"

@@ -2,7 +2,7 @@
 
 python tests/benchmarks/bench_tracks.py [--frames 100000]
 
-Each job runs in a process of its own, so that its memory is its own.
+Each job runs in its own process, so that its memory is measured alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ print(f"{job:10} {seconds:6.1f} CPU s {resource.getrusage(resource.RUSAGE_SELF).
 """
 
 
-def make(path: Path, frames: int, people: int = 10) -> None:
+def write_document(path: Path, frames: int, people: int = 10) -> None:
     """Write a document with ten people in each frame and new tracks every 200 frames; six people are named."""
     draw = random.Random(0)
     header = {
@@ -71,13 +71,13 @@ def make(path: Path, frames: int, people: int = 10) -> None:
 
 
 def main() -> None:
-    """Make the document, and run every job on it."""
+    """Write the document, and run every job on it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=100_000)
     frames = parser.parse_args().frames
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "tracked.json"
-        make(source, frames)
+        write_document(source, frames)
         print(f"{frames:,} frames, {10 * frames:,} detections, {source.stat().st_size / 1e6:.0f} MB", flush=True)
         for job in ("read", "timeline", "crops", "txt", "json", "csv", "parquet", "html"):
             target = Path(folder) / f"out.{job}"

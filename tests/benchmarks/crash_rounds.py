@@ -1,23 +1,23 @@
-"""Kills writers with SIGKILL at random moments, round after round, and checks what is left.
+"""Kill writers with SIGKILL at random times, round after round, and check the gallery that is left.
 
 ``python tests/benchmarks/crash_rounds.py --rounds 100``
 ``python tests/benchmarks/crash_rounds.py --what add --rounds 100 --base 100000``
 ``python tests/benchmarks/crash_rounds.py --what add --rounds 100 --base 20000 --aim``
 
 Each round starts a process that writes into the same gallery: by the API with a sync of the index every few
-batches (``add``), by ``gtrack gallery ingest`` (``ingest``), or by ``gtrack run --enroll all`` (``enrol``). At a
-random moment of its life it is killed; with ``--aim`` (of ``add``), while Chroma rewrites its files or soon after.
-What a reader in another process saw in the record before the kill counts as acknowledged. Then:
+batches (``add``), by ``gtrack gallery ingest`` (``ingest``), or by ``gtrack run --enroll all`` (``enrol``). It is
+killed at a random time; with ``--aim`` (for ``add`` only), while Chroma rewrites its files or soon after. Changes that
+a reader in another process saw in the record before the kill count as acknowledged. Then:
 
-- the record is sound, and holds every acknowledged change;
-- the entries are exactly what the log of changes says, no batch by halves, and their vectors are right;
-- opened for writing, the gallery mends its index where it must and says so;
+- the record is intact, and holds every acknowledged change;
+- the entries are exactly those of the change log, no batch is incomplete, and their vectors are right;
+- opened for writing, the gallery repairs its index where necessary and reports it;
 - 64 entries, half of them the newest, are found by Chroma's index under their own vectors;
 - every tenth round, `verify` compares every vector of the index with the record.
 
-The index is opened in a process of its own each time: a torn one may end it with a segmentation fault.
+The index is opened in its own process each time, because a damaged index may end the process with a segmentation fault.
 
-With a base, five rounds are killed in a row on a copy of it, then the next five on a fresh one.
+With ``--base``, five rounds run on a copy of the base gallery, then the next five on a new copy.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _axes() -> NDArray[np.float32]:
 
 
 def vector_of(number: int) -> NDArray[np.float32]:
-    """The vector that the entry of a number must have, in whatever process: 20 near one another, as a person's are."""
+    """Return the vector of the entry with this number, the same in every process; 20 numbers are one person."""
     person = np.random.default_rng(number // 20).standard_normal(48).astype(np.float32)
     own = np.random.default_rng((1, number)).standard_normal(48).astype(np.float32)
     vector = (person + np.float32(0.4) * own) @ _axes()
@@ -64,21 +64,21 @@ def vector_of(number: int) -> NDArray[np.float32]:
 
 
 def entry_of(number: int) -> Entry:
-    """The entry of a number."""
+    """Return the entry with this number."""
     return Entry(id=f"img-{number:012d}", identity=f"person {number // 20}", source=f"/pictures/{number}.jpg")
 
 
 def add(gallery: Gallery, first: int, count: int) -> None:
-    """Add entries of consecutive numbers, in one transaction."""
+    """Add entries with consecutive numbers in one transaction."""
     numbers = range(first, first + count)
     gallery.add([entry_of(number) for number in numbers], np.stack([vector_of(number) for number in numbers]))
 
 
-# -- the writers, which are killed ---------------------------------------------------------------------------------
+# -- the writers that are killed ---------------------------------------------------------------------------------
 
 
 def write_by_api(path: Path, first: int) -> None:
-    """Add 24 batches with a sync of the index after each sixth."""
+    """Add 24 batches, and update the index after every sixth."""
     with Gallery.open(path, write=True, lock_timeout=60) as gallery:
         for batch in range(24):
             add(gallery, first + batch * _BATCH, _BATCH)
@@ -87,35 +87,37 @@ def write_by_api(path: Path, first: int) -> None:
 
 
 def make_images(folder: Path, number: int) -> None:
-    """A tree of pictures that no earlier round has had."""
+    """Write image folders with pictures that no earlier round has used."""
     import cv2
 
     generator = np.random.default_rng(number)
     for person in range(_PEOPLE):
-        place = folder / f"person {person}"
-        place.mkdir(parents=True)
+        identity_folder = folder / f"person {person}"
+        identity_folder.mkdir(parents=True)
         for image in range(_IMAGES):
             small = generator.integers(0, 255, (8, 4, 3), np.uint8)
-            cv2.imwrite(str(place / f"{image}.png"), cv2.resize(small, (64, 128), interpolation=cv2.INTER_LINEAR))
+            cv2.imwrite(
+                str(identity_folder / f"{image}.png"), cv2.resize(small, (64, 128), interpolation=cv2.INTER_LINEAR)
+            )
 
 
 class Writers:
-    """Starts the process of a round."""
+    """Starts the writing process of a round."""
 
-    def __init__(self, what: str, gallery: Path, scratch: Path) -> None:
-        self._what = what
+    def __init__(self, kind: str, gallery: Path, scratch: Path) -> None:
+        self._kind = kind
         self._gallery = gallery
         self._scratch = scratch
         self._gtrack = [sys.executable, "-m", "cli.main"]
-        if what == "enrol":
+        if kind == "enrol":
             demo = [*self._gtrack, "demo", "--out", str(scratch / "demo")]
             subprocess.run(demo, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def start(self, number: int, first: int) -> subprocess.Popen[bytes]:
-        """Start one; nothing of what it says is of interest."""
-        if self._what == "add":
+        """Start the process of a round; its output is discarded."""
+        if self._kind == "add":
             words = [sys.executable, __file__, "--write", str(self._gallery), "--first", str(first)]
-        elif self._what == "ingest":
+        elif self._kind == "ingest":
             images = self._scratch / f"images-{number}"
             make_images(images, number)
             words = [*self._gtrack, "gallery", "ingest", str(images), "--gallery", str(self._gallery)]
@@ -130,11 +132,11 @@ class Writers:
         return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
-# -- what is checked afterwards --------------------------------------------------------------------------------------
+# -- the checks after each round --------------------------------------------------------------------------------------
 
 
 def last_change(path: Path) -> int:
-    """Number of the newest change that a reader sees; 0 where there is no gallery yet."""
+    """Return the number of the newest change that a reader sees; 0 if there is no gallery yet."""
     if not is_gallery(path):
         return 0
     with Gallery.open(path) as gallery:
@@ -142,12 +144,12 @@ def last_change(path: Path) -> int:
 
 
 def check_record(path: Path, since: int, acknowledged: int) -> tuple[int, str | None]:
-    """What is wrong with the record after a round, and its newest change.
+    """Check the record after a round; return its newest change, and what is wrong or None.
 
     Args:
         path: The gallery.
         since: The newest change before the round.
-        acknowledged: The newest change that was seen before the kill.
+        acknowledged: The newest change that was outcomes before the kill.
     """
     with Gallery.open(path) as gallery:
         record, key = gallery.record, gallery.collection_key
@@ -158,26 +160,26 @@ def check_record(path: Path, since: int, acknowledged: int) -> tuple[int, str | 
         if newest < acknowledged:
             return newest, f"change {acknowledged} was acknowledged, and the newest is {newest}"
         last: dict[str, str] = {id_: action for action, id_ in record.log.changes_after(key, since, newest)}
-        there = record.entries.by_ids(key, list(last))
+        stored = record.entries.by_ids(key, list(last))
         for id_, action in last.items():
-            if (action == "remove") == (id_ in there):
+            if (action == "remove") == (id_ in stored):
                 return (
                     newest,
-                    f"entry {id_} was last changed by {action!r}, and is {'there' if id_ in there else 'gone'}",
+                    f"entry {id_} was last changed by {action!r}, and is {'stored' if id_ in stored else 'missing'}",
                 )
-        ours = [id_ for id_ in there if id_.startswith("img-") and len(id_) == 16]
+        ours = [id_ for id_ in stored if id_.startswith("img-") and len(id_) == 16]
         if len(ours) % _BATCH:
-            return newest, f"{len(ours)} entries of batches of {_BATCH}"
+            return newest, f"{len(ours)} entries are stored, which is no multiple of the batch size {_BATCH}"
         if ours:
             _, vectors = record.entries.with_vectors(key, ours, _MODEL.dimension)
             wrong = sum(not np.array_equal(v, vector_of(int(i[4:]))) for i, v in zip(ours, vectors, strict=True))
             if wrong:
-                return newest, f"{wrong} vectors are not those that were stored"
+                return newest, f"{wrong} vectors differ from those that were stored"
         return newest, None
 
 
 def check_queries(path: Path, chance: random.Random, *, verify: bool) -> tuple[list[str], str | None]:
-    """Open the gallery as the next writer does: what it says, and what is wrong with its answers."""
+    """Open the gallery as the next writer; return its notices, and what is wrong with its answers or None."""
     with Gallery.open(path, write=True, lock_timeout=60) as gallery:
         if not len(gallery):
             return [], None
@@ -196,20 +198,20 @@ def check_queries(path: Path, chance: random.Random, *, verify: bool) -> tuple[l
         return list(gallery.notices), None
 
 
-def check_in_a_process(path: Path, seed: int, *, verify: bool) -> tuple[list[str], str | None]:
-    """`check_queries`, whatever becomes of the process that does it."""
+def check_in_own_process(path: Path, seed: int, *, verify: bool) -> tuple[list[str], str | None]:
+    """Run `check_queries` in its own process, which may crash."""
     words = [sys.executable, __file__, "--check", str(path), "--seed", str(seed)]
     done = subprocess.run([*words, *(["--verify"] if verify else [])], capture_output=True, text=True)
     if done.returncode < 0:
         return [], f"opening the index ended the process: {signal.Signals(-done.returncode).name}"
     if done.returncode:
         return [], f"opening the index failed: {done.stderr[-500:]}"
-    notices, trouble = json.loads(done.stdout.splitlines()[-1])
-    return notices, trouble
+    notices, problem = json.loads(done.stdout.splitlines()[-1])
+    return notices, problem
 
 
-def rewritten(gallery: Path) -> dict[Path, int]:
-    """When each of the index's files was written last."""
+def index_write_times(gallery: Path) -> dict[Path, int]:
+    """Return when each file of the index was last written, in nanoseconds."""
     found = {}
     for file in gallery.glob("chroma/*/*.bin"):
         with contextlib.suppress(FileNotFoundError):
@@ -218,10 +220,10 @@ def rewritten(gallery: Path) -> dict[Path, int]:
 
 
 def wait_to_kill(process: subprocess.Popen[bytes], seconds: float, aimed_at: Path | None) -> bool:
-    """Wait so many seconds, aimed: from when the index's files begin to be written; returns whether it has ended."""
+    """Wait `seconds`, counted from the next write to the index of `aimed_at`; return whether the process ended."""
     if aimed_at is not None:
-        before = rewritten(aimed_at)
-        while process.poll() is None and rewritten(aimed_at) == before:
+        before = index_write_times(aimed_at)
+        while process.poll() is None and index_write_times(aimed_at) == before:
             time.sleep(0.002)
     try:
         process.wait(timeout=seconds)
@@ -230,8 +232,8 @@ def wait_to_kill(process: subprocess.Popen[bytes], seconds: float, aimed_at: Pat
     return True
 
 
-def rounds(what: str, count: int, base: int, folder: Path, seed: int, *, aim: bool = False) -> int:
-    """Run them; returns how many went wrong."""
+def run_rounds(kind: str, count: int, base: int, folder: Path, seed: int, *, aim: bool = False) -> int:
+    """Run the rounds of one kind of writer; return how many went wrong."""
     chance = random.Random(seed)
     path = folder / "gallery"
     pristine = folder / "base"
@@ -239,30 +241,30 @@ def rounds(what: str, count: int, base: int, folder: Path, seed: int, *, aim: bo
         with Gallery.create(pristine, _MODEL) as gallery:
             for first in range(0, base, 5000):
                 add(gallery, first, min(5000, base - first))
-    elif what == "add":
+    elif kind == "add":
         Gallery.create(path, _MODEL).close()
-    writers = Writers(what, path, folder)
+    writers = Writers(kind, path, folder)
     lifetime = None
-    first, wrong, seen = 10_000_000, 0, Counter[str]()
+    first, wrong, outcomes = 10_000_000, 0, Counter[str]()
     for number in range(count):
         if base and number % _ROUNDS_A_BASE == 0:
-            # Or the base would be a multiple of itself at the end.
+            # Otherwise the gallery would grow to a multiple of the base.
             shutil.rmtree(path, ignore_errors=True)
             shutil.copytree(pristine, path)
         before = last_change(path)
         process = writers.start(number, first)
         first += 1_000_000
         started = time.perf_counter()
-        if lifetime is None:  # the first one lives, to know how long they do
+        if lifetime is None:  # the first one is not killed, to measure how long it takes
             process.wait()
             lifetime = time.perf_counter() - started
-            seen["went through"] += 1
+            outcomes["finished"] += 1
         else:
-            aimed = aim and what == "add"
-            # A rewriting of 100,000 entries takes a second or so.
+            aimed = aim and kind == "add"
+            # Writing an index of 100,000 entries takes about a second.
             most = 2.0 * max(base, 10_000) / 100_000
             seconds = chance.uniform(0.0, most) if aimed else lifetime * chance.uniform(0.05, 1.05)
-            seen["went through" if wait_to_kill(process, seconds, path if aimed else None) else "killed"] += 1
+            outcomes["finished" if wait_to_kill(process, seconds, path if aimed else None) else "killed"] += 1
         acknowledged = last_change(path)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -271,39 +273,39 @@ def rounds(what: str, count: int, base: int, folder: Path, seed: int, *, aim: bo
             print(f"round {number}: the writer failed with exit {process.returncode}", flush=True)
             wrong += 1
         if not is_gallery(path):
-            seen["before there was a gallery"] += 1
+            outcomes["no gallery yet"] += 1
             continue
-        newest, trouble = check_record(path, before, acknowledged)
-        seen["something was stored"] += newest > before
+        newest, problem = check_record(path, before, acknowledged)
+        outcomes["entries stored"] += newest > before
         notices: list[str] = []
-        if trouble is None:
+        if problem is None:
             verify = number % 10 == 9 or number == count - 1
-            notices, trouble = check_in_a_process(path, chance.randrange(1 << 30), verify=verify)
+            notices, problem = check_in_own_process(path, chance.randrange(1 << 30), verify=verify)
         for notice in notices:
             for word in ("checked against", "was repaired", "rebuilt"):
-                seen[f"index {word}"] += word in notice
-        if trouble is not None:
+                outcomes[f"index {word}"] += word in notice
+        if problem is not None:
             wrong += 1
-            print(f"round {number}: {trouble}; notices: {notices}", flush=True)
+            print(f"round {number}: {problem}; notices: {notices}", flush=True)
         if number % 10 == 9:
-            print(f"{what}: {number + 1} rounds, {wrong} wrong; {dict(seen)}", flush=True)
+            print(f"{kind}: {number + 1} rounds, {wrong} wrong; {dict(outcomes)}", flush=True)
     with Gallery.open(path) as gallery:
         print(
-            f"{what}, base {base}: {count} rounds, {wrong} wrong; {dict(seen)}; {len(gallery)} entries at the end; "
-            f"a writer left alone takes {lifetime or 0:.1f} s",
+            f"{kind}, base {base}: {count} rounds, {wrong} wrong; {dict(outcomes)}; {len(gallery)} entries at the end; "
+            f"an undisturbed writer takes {lifetime or 0:.1f} s",
             flush=True,
         )
     return wrong
 
 
 def main() -> None:
-    """See the module's docstring."""
+    """Run the rounds, or one of the child processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", choices=["add", "ingest", "enrol"], nargs="+", default=["add", "ingest", "enrol"])
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--base", type=int, default=0, help="entries before the first round; of 'add' only")
+    parser.add_argument("--base", type=int, default=0, help="entries before the first round; for 'add' only")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--aim", action="store_true", help="kill while the index's files are rewritten; of 'add' only")
+    parser.add_argument("--aim", action="store_true", help="kill while the index files are rewritten; for 'add' only")
     parser.add_argument("--check", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--verify", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
@@ -316,10 +318,10 @@ def main() -> None:
         print(json.dumps(check_queries(options.check, random.Random(options.seed), verify=options.verify)))
         return
     wrong = 0
-    for what in options.what:
+    for kind in options.what:
         with tempfile.TemporaryDirectory() as folder:
-            base = options.base if what == "add" else 0
-            wrong += rounds(what, options.rounds, base, Path(folder), options.seed, aim=options.aim)
+            base = options.base if kind == "add" else 0
+            wrong += run_rounds(kind, options.rounds, base, Path(folder), options.seed, aim=options.aim)
     sys.exit(1 if wrong else 0)
 
 
