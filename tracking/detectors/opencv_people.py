@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.detectors.base import DetectorOptions, StageSeconds, clip_rows, suppress_overlaps
-from tracking.errors import OptionError
+from tracking.errors import DetectorError, OptionError
 
 __all__ = ["OpenCvPeople"]
 
@@ -37,6 +37,7 @@ class OpenCvPeople:
 
     Raises:
         OptionError: Class 0 is not among the classes asked for.
+        DetectorError: The installed OpenCV has no HOG detector; OpenCV 5 has none.
 
     Attributes:
         seconds: CPU seconds of its stages so far.
@@ -49,6 +50,11 @@ class OpenCvPeople:
         if options.classes is not None and 0 not in options.classes:
             raise OptionError(
                 f"`classes`: builtin has only class 0 (person), got {list(options.classes)}.", field="classes"
+            )
+        if not hasattr(cv2, "HOGDescriptor"):
+            raise DetectorError(
+                f"builtin detection needs the HOG detector of OpenCV 4; the installed OpenCV {cv2.__version__} has none.",
+                hint="Run: pip install 'opencv-python<5'; or give the weights of another detector.",
             )
         self._options = options
         self._side = options.image_size or _LONGER_SIDE

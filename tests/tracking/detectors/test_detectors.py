@@ -334,6 +334,15 @@ def test_builtin_finds_no_people_in_an_empty_image() -> None:
     assert detector.facts["weights"] == "builtin"
 
 
+def test_builtin_says_that_it_needs_opencv_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    monkeypatch.delattr(cv2, "HOGDescriptor")
+    with pytest.raises(DetectorError, match="needs the HOG detector of OpenCV 4") as caught:
+        load_detector(DetectorOptions())
+    assert "opencv-python<5" in str(caught.value.hint)
+
+
 def test_builtin_finds_people(data: Path) -> None:
     from tracking.video.reader import VideoReader
 
