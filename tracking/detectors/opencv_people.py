@@ -53,7 +53,7 @@ class OpenCvPeople:
             )
         if not hasattr(cv2, "HOGDescriptor"):
             raise DetectorError(
-                f"builtin detection needs the HOG detector of OpenCV 4; the installed OpenCV {cv2.__version__} has none.",
+                f"builtin detection needs the HOG detector of OpenCV 4; OpenCV {cv2.__version__} has none.",
                 hint="Run: pip install 'opencv-python<5'; or give the weights of another detector.",
             )
         self._options = options
