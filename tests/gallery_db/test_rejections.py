@@ -191,7 +191,7 @@ def test_a_track_of_a_run(scene: Scene, tmp_path: Path, enrolled: bool) -> None:
     arguments = ["--tracks", str(tmp_path / "first" / "tracked.json"), "--track", track, "--not", name]
     # The run says which video it read; the detections' own word, a bare file name, would not be found from here.
     said = gtrack("gallery", "reject", *arguments, "-g", path).stdout
-    assert ("of the track" if enrolled else "stored for it") in said
+    assert ("of the track" if enrolled else "stored for the track") in said
     with Gallery.open(path) as gallery:
         (entry,) = [e for e in gallery.entries() if rejected_names(e)]
         assert rejected_names(entry) == (name,)
