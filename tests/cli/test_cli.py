@@ -118,7 +118,7 @@ def test_list(what: str, expected: str) -> None:
         pytest.param(["gallery", "serve", "-g", "none"], 1, "no gallery at none", id="serve: no gallery"),
         pytest.param(["gallery", "serve", "-g", "http://h:1"], 2, "folder of a gallery", id="serve: an address"),
         pytest.param(["gallery", "flush", "-g", "none"], 1, "no address", id="flush: a folder"),
-        pytest.param(["gallery", "list", "-g", "http://h:1/a/b"], 1, "no address", id="list: no address"),
+        pytest.param(["gallery", "list", "-g", "http://h:1/a/b"], 1, "not a valid address", id="list: no address"),
         pytest.param(["gallery", "list", "-g", "http://127.0.0.1:9"], 1, "answers", id="list: nobody answers"),
         pytest.param(["gallery", "query", "x.jpg", "--gallery", "none"], 1, "none", id="query: no gallery"),
         pytest.param(["gallery", "query", "--gallery", "none"], 2, "no image and no entry given", id="query: no image"),

@@ -1,4 +1,4 @@
-""" "This is not that person": stored, respected, taken back."""
+""" "This is not that person": stored, respected, undone."""
 
 from __future__ import annotations
 
