@@ -1,4 +1,4 @@
-"""What every test shares: a scrubbed environment, the demo scene, and where the real data is."""
+"""Fixtures of all tests: a clean environment, the demo scene, the real data, and servers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _scrubbed_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No variable of the developer's shapes a test, and no test touches the developer's cache."""
+def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove the developer's GTRACK_ variables, and use temporary cache and state folders."""
     before = dict(os.environ)
     kept = {name: value for name, value in before.items() if not name.startswith("GTRACK_")}
     os.environ.clear()
@@ -46,7 +46,7 @@ def _interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The real data; tests that need it are skipped where it is absent."""
+    """The folder of the real data; tests that need it are skipped if it is missing."""
     path = Path(os.environ.get("GTRACK_TEST_DATA", _ROOT.parent / "shared" / "data"))
     if not path.is_dir():
         pytest.skip(f"the real data is not at {path} (set GTRACK_TEST_DATA)")
@@ -64,20 +64,20 @@ _NUMBERS = count()
 
 @pytest.fixture(scope="session")
 def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServer]:
-    """Chroma's own server, without anybody who keeps its index."""
+    """Chroma's own server, without a process that maintains its index."""
     with PlainServer(tmp_path_factory.mktemp("plain")) as server:
         yield server
 
 
 @pytest.fixture
 def served(plain_server: PlainServer) -> str:
-    """The address of a served collection that there is not yet."""
+    """The address of a served collection that does not exist yet."""
     return f"{plain_server.url}/served{next(_NUMBERS)}"
 
 
 @pytest.fixture(params=["embedded", "served"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    """Where to make a gallery: in a folder, or on a server; whoever uses it must not see a difference."""
+    """The place of a new gallery: a folder or a server. Tests with it must pass with both."""
     if request.param == "embedded":
         return tmp_path / "g"
     return str(request.getfixturevalue("served"))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.evaluation import track_v1, write_gt, write_json, write_people
+from support.evaluation import make_track_v1, write_gt, write_people
 from support.gallery import save_picture
+from support.tracks import write_json
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -34,7 +35,7 @@ def place(tmp_path: Path) -> Path:
     write_people(tmp_path / "people.csv", {1: "ann", 2: "sam"})
     rows = [(f, "1", 100.0, "ann" if f > 1 else None) for f in frames]
     rows += [(f, "2", 300.0, "unknown-0001" if f > 4 else None) for f in frames]
-    document = track_v1(rows)
+    document = make_track_v1(rows)
     document["frames"][0]["detections"].append({"bbox": [0, 0, 9, 9], "class_name": "car", "track_id": "9"})
     write_json(tmp_path / "tracked.json", document)
     return tmp_path
@@ -166,7 +167,7 @@ def test_identity_on_pets(data: Path, tmp_path: Path) -> None:
             frames.setdefault(int(frame), []).append(
                 {"bbox": box.tolist(), "track_id": str(number), "gallery_id": name, "gallery_distance": 0.1}
             )
-    document = track_v1([])
+    document = make_track_v1([])
     document["frames"] = [{"frame": frame, "detections": found} for frame, found in frames.items()]
     found = json.loads(gtrack("eval", "identity", write_json(tmp_path / "t.json", document), *words)[0])
     assert (found["known"]["in_sight"], found["known"]["of_in_sight"]["right"]) == (1831, 1.0)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from support.cli import gtrack
-from support.tracks import document, save, seen
+from support.tracks import make_detection, make_document, write_json
 
 
 @pytest.fixture
 def tracked(tmp_path: Path) -> Path:
-    frames = {n: [seen("1", "ann [bold]", 0.1), seen("2")] for n in range(20)}
-    frames[20] = [seen("2", "bob", 0.24)]
-    return save(tmp_path / "tracked.json", document(frames))
+    frames = {n: [make_detection("1", "ann [bold]", 0.1), make_detection("2")] for n in range(20)}
+    frames[20] = [make_detection("2", "bob", 0.24)]
+    return write_json(tmp_path / "tracked.json", make_document(frames))
 
 
 def test_without_an_output_it_prints_the_timeline(tracked: Path) -> None:

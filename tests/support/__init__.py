@@ -1,4 +1,4 @@
-"""Shared parts of the tests."""
+"""Helpers that several tests share."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the cameras of the tests share: a port of their own, and that they die when they are told to, and come back."""
+"""The base of the test cameras: a server with a fixed port that can be stopped and started again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Camera:
-    """A server on the loopback.
+    """A server on the loopback address.
 
     Attributes:
         port: Its port, the same after each start.
@@ -25,7 +25,7 @@ class Camera:
             self.port = probe.getsockname()[1]
 
     def serve(self, kind: type[socketserver.ThreadingTCPServer], handler: Any) -> None:
-        """Begin to serve, in threads that die with the process."""
+        """Start to serve, in threads that end with the process."""
 
         class Server(kind):  # type: ignore[misc, valid-type]
             daemon_threads = True
@@ -39,7 +39,7 @@ class Camera:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Die: no new client, and those that are there are cut off."""
+        """Stop: accept no new client, and close all connections."""
         self._alive.clear()
         if self._server is not None:
             self._server.shutdown()

@@ -1,4 +1,4 @@
-"""The command line, run as users run it: in a process of its own."""
+"""Run the command line as users do: in its own process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 def gtrack(
     *words: Any, code: int = 0, folder: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `gtrack` with some words, in a folder, and check its exit code; no traceback is ever shown."""
+    """Run `gtrack` with some arguments in a folder; check its exit code, and that it shows no traceback."""
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", *map(str, words)],
         capture_output=True,

@@ -1,8 +1,8 @@
-"""Small real ONNX graphs that detect: what the exports of YOLO look like, and a network that truly sees.
+"""Small ONNX detectors: graphs with the outputs of YOLO exports, and a network that detects bright squares.
 
-The *fixed* graphs return rows that the test chose, whatever they are shown (an input is tied in, so that a batch is a
-batch). `bright_square` is a convolution: it scores each cell of 8 pixels by the brightness of its green channel, so
-that what it finds follows from the pixels.
+A *fixed* detector returns the rows that the test chose, for every image of the batch. A *bright square detector* is a
+convolution: it scores each cell of 8 pixels by the brightness of its green channel, so that its result depends on the
+pixels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _save(
     return path
 
 
-def fixed(
+def make_fixed_detector(
     path: Path,
     rows: NDArray[np.float32],
     *,
@@ -49,7 +49,7 @@ def fixed(
     metadata: Mapping[str, str] | None = None,
     half: bool = False,
 ) -> Path:
-    """A graph that returns (., .) rows for each frame of its batch."""
+    """Write a graph that returns the same `rows` (N, C) for each frame of its batch."""
     dtype = np.float16 if half else np.float32
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=1),
@@ -62,9 +62,11 @@ def fixed(
     return _save(path, nodes, constants, size, batch, metadata or {}, kind)
 
 
-def bright_square(path: Path, *, size: tuple[int, int] = (192, 320), batch: int | str = "batch") -> Path:
-    """YOLOv8's form, one class "lamp" and stride 8 alone padded to three strides: a box of 16 x 16 pixels around each
-    cell of 8 pixels, with the mean of its green channel as the score."""
+def make_bright_square_detector(path: Path, *, size: tuple[int, int] = (192, 320), batch: int | str = "batch") -> Path:
+    """Write a detector of bright squares: a box of 16 x 16 pixels around each cell of 8 pixels, scored by mean green.
+
+    Its output has the form of YOLOv8 with one class "lamp"; only stride 8 has scores, the rows of the others are zero.
+    """
     height, width = size
     rows, columns = height // 8, width // 8
     y, x = np.mgrid[:rows, :columns]

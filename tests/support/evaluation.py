@@ -1,8 +1,7 @@
-"""Small results and ground truths for the tests of evaluation, and TrackEval run as by its own command."""
+"""Small results and ground truths for the tests of evaluation, and TrackEval's own script."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ Row = tuple[int, str, float, str | None] | tuple[int, str, float, str | None, fl
 WIDTH, HEIGHT = 10.0, 20.0
 
 
-def track_v1(rows: Iterable[Row], *, frames: Iterable[int] = (), tracker: str = "gallery_hybrid") -> dict[str, Any]:
+def make_track_v1(
+    rows: Iterable[Row], *, frames: Iterable[int] = (), tracker: str = "gallery_hybrid"
+) -> dict[str, Any]:
     """Make a track-v1 document of boxes of 10 x 20 pixels at y = 0."""
     entries: dict[int, list[dict[str, Any]]] = {frame: [] for frame in frames}
     for frame, track_id, left, name, *rest in rows:
@@ -42,11 +43,6 @@ def track_v1(rows: Iterable[Row], *, frames: Iterable[int] = (), tracker: str = 
     }
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> Path:
-    path.write_text(json.dumps(document))
-    return path
-
-
 def write_gt(path: Path, rows: Iterable[tuple[int, int, float]]) -> Path:
     """Write MOT15 ground truth of (0-based frame, id, left edge)."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +50,9 @@ def write_gt(path: Path, rows: Iterable[tuple[int, int, float]]) -> Path:
     return path
 
 
-def write_people(path: Path, who: Mapping[int, str]) -> Path:
-    path.write_text("gt_id,person\n" + "".join(f"{number},{name}\n" for number, name in who.items()))
+def write_people(path: Path, names: Mapping[int, str]) -> Path:
+    """Write the names of ground truth ids."""
+    path.write_text("gt_id,person\n" + "".join(f"{number},{name}\n" for number, name in names.items()))
     return path
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the gallery share: a tiny embedder, vectors, and pictures made here."""
+"""Helpers for tests of galleries: tiny embedders, random vectors, entries and pictures."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ DIMENSION = 16
 
 
 def model_named(name: str = "tiny.pt", dimension: int = DIMENSION) -> EmbeddingModel:
+    """Return a model whose hash follows from its name."""
     return EmbeddingModel(name, hashlib.sha256(name.encode()).hexdigest(), dimension, "mean colour of four bands")
 
 
 class ColourEmbedder:
-    """Mean colour of four horizontal bands, and what is left of unit length: deterministic and quick."""
+    """A quick, deterministic embedder: the mean colours of four horizontal bands, of unit length.
+
+    Attributes:
+        images: Number of crops embedded so far.
+    """
 
     def __init__(self, name: str = "tiny.pt") -> None:
         self._model = model_named(name)
@@ -41,11 +46,13 @@ class ColourEmbedder:
 
 
 def unit_vectors(count: int, dimension: int = DIMENSION, seed: int = 0) -> NDArray[np.float32]:
+    """Return random vectors of unit length, (count, dimension)."""
     array = np.random.default_rng(seed).standard_normal((count, dimension)).astype(np.float32)
     return array / np.linalg.norm(array, axis=1, keepdims=True)
 
 
 def entries_named(count: int, prefix: str = "e", per_identity: int = 5, class_name: str = "person") -> list[Entry]:
+    """Return entries with consecutive ids, `per_identity` of them for each identity."""
     return [
         Entry(
             id=f"{prefix}{number:05d}",
@@ -58,7 +65,7 @@ def entries_named(count: int, prefix: str = "e", per_identity: int = 5, class_na
 
 
 def picture(seed: int, size: tuple[int, int] = (32, 64)) -> Image.Image:
-    """A picture that differs from that of any other seed."""
+    """Return a picture of four coloured bands that depends on the seed."""
     generator = np.random.default_rng(seed)
     bands = generator.integers(0, 256, (4, 1, 3), dtype=np.uint8)
     return Image.fromarray(np.repeat(bands, 8, axis=1)).resize(size, Image.Resampling.NEAREST)
@@ -71,7 +78,7 @@ def save_picture(path: Path, seed: int, size: tuple[int, int] = (32, 64)) -> Pat
 
 
 def make_people(root: Path, people: int = 3, each: int = 4, suffix: str = ".png") -> Path:
-    """Folders of identities ``p0``, ``p1``, ... with pictures 0.png, 1.png, ..."""
+    """Write image folders of identities ``p0``, ``p1``, ... with pictures 0.png, 1.png, ..."""
     for person in range(people):
         for number in range(each):
             save_picture(root / f"p{person}" / f"{number}{suffix}", seed=100 * person + number)
@@ -79,7 +86,7 @@ def make_people(root: Path, people: int = 3, each: int = 4, suffix: str = ".png"
 
 
 class GreyEmbedder:
-    """Another tiny model: eight bands of grey."""
+    """Another tiny embedder: the mean grey of eight bands; it keeps the crops that it gets."""
 
     def __init__(self, rows: int | None = None) -> None:
         self.model = EmbeddingModel("grey.onnx", hashlib.sha256(b"grey").hexdigest(), 8, "grey")

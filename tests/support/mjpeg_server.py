@@ -1,4 +1,4 @@
-"""A camera for tests: an HTTP server that sends JPEGs without end, and can be stopped and started again."""
+"""A camera for tests: an HTTP server that sends JPEGs in a loop, and can be stopped and started again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from support.camera import Camera
 
 
 class MjpegServer(Camera):
-    """Sends the frames over and over at a fixed rate, from the first one for each client.
+    """Sends the frames in a loop at a fixed rate; every client starts with the first one.
 
     Attributes:
-        sent: Frames sent so far, to all clients together.
+        sent: Number of frames sent so far, over all clients.
     """
 
     def __init__(self, frames: Sequence[NDArray[np.uint8]], fps: float) -> None:

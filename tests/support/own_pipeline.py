@@ -1,4 +1,4 @@
-"""A pipeline of somebody's own: its tracker and its embeddings, over a clip and its detections."""
+"""A pipeline with its own tracker and embeddings, over a clip and its detections."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from tracking.video.reader import VideoReader
 
 SIZE = 8
 TOY = EmbeddingModel("toy", "0" * 64, SIZE, "none")
-"""A model whose embeddings tests make up."""
+"""A model for embeddings that a test chooses."""
 
 
 def axis(number: int) -> NDArray[np.float32]:
+    """Return a unit vector along one axis."""
     return np.eye(SIZE, dtype=np.float32)[number]
 
 
 @dataclass(frozen=True)
 class OwnFrame:
-    """What such a pipeline knows of a frame."""
+    """A frame with its observations."""
 
     frame: int
     size: tuple[int, int]
@@ -37,7 +38,7 @@ class OwnFrame:
 
 
 def own_frames(video: Path, detections: Path, embedder: Embedder, class_id: int = 0) -> Iterator[OwnFrame]:
-    """Each frame with all boxes of a class, those that have a track first, all of them embedded."""
+    """Yield each frame with all boxes of a class as observations with embeddings; boxes with a track come first."""
     source = open_detections(detections)
     tracker = TemporalTracker(TemporalOptions(), have_embeddings=True)
     with VideoReader(video) as reader:

@@ -1,4 +1,4 @@
-"""Small models that the ReID tests make themselves, and the Market-1501 protocol."""
+"""Crops, small ONNX networks, and the Market-1501 protocol for tests of ReID."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tracking.evaluation import score_rankings
 HEIGHT, WIDTH, DIMENSION = 64, 32, 8
 
 
-def crops(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
-    """Crops of several sizes, smooth enough that resizing them means something."""
+def make_crops(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """Return random crops of several sizes, in smooth blocks, so that resizing keeps their content."""
     generator = np.random.default_rng(seed)
     images = []
     for _ in range(count):
@@ -40,7 +40,7 @@ def make_onnx(
 ) -> Path:
     """Write a one-convolution ReID network.
 
-    `tail`: "flatten" gives (N, 8); "reshape" has a batch of one baked into it; "map" gives (N, 8, 1, 1).
+    `tail`: "flatten" gives (N, 8); "reshape" only works for a batch of one; "map" gives (N, 8, 1, 1).
     """
     generator = np.random.default_rng(1)
     dtype: Any = np.float16 if half else np.float32
@@ -75,6 +75,7 @@ def make_onnx(
 
 
 def write_sidecar(weights: Path, **fields: Any) -> Path:
+    """Write the `.gtrack.json` file beside weights."""
     path = weights.with_name(weights.name + ".gtrack.json")
     path.write_text(json.dumps(fields))
     return path
@@ -83,7 +84,7 @@ def write_sidecar(weights: Path, **fields: Any) -> Path:
 def market_scores(
     embeddings: NDArray[np.float32], ids: Sequence[int], cameras: Sequence[int]
 ) -> tuple[float, float, int]:
-    """Rank-1 and mAP in percent, and the number of queries: the protocol of the data's README."""
+    """Return rank-1 and mAP in percent and the number of queries, by the protocol in the README of the data."""
     people, views = np.asarray(ids), np.asarray(cameras)
     first: dict[tuple[int, int], int] = {}
     for index, key in enumerate(zip(ids, cameras, strict=True)):

@@ -1,6 +1,6 @@
-"""A network camera for tests: RTSP as RFC 2326 has it, JPEGs over RTP (RFC 2435) within the TCP connection.
+"""A network camera for tests: RTSP (RFC 2326) with JPEGs over RTP (RFC 2435) in the TCP connection.
 
-It dies when it is told to, and comes back; it may ask for a user and a password.
+It can be stopped and started again, and may require a user and a password.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PATH = "/stream.mjpg"
 _CLOCK = 90_000
 _PAYLOAD_TYPE = 26
 _FRAGMENT = 1400
-_SUBSAMPLED = 1  # 4:2:0, which is what OpenCV writes
+_SUBSAMPLED = 1  # 4:2:0, as OpenCV writes
 _TABLES_INSIDE = 255
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """What RFC 2435 sends of a JPEG: its quantisation tables and its entropy-coded data."""
+    """The parts of a JPEG that RFC 2435 sends: its quantisation tables and its entropy-coded data."""
 
     width: int
     height: int
@@ -43,7 +43,7 @@ class _Scan:
     @classmethod
     def of(cls, frame: NDArray[np.uint8]) -> _Scan:
         height, width = frame.shape[:2]
-        assert height % 8 == width % 8 == 0, "RFC 2435 counts in blocks of 8 pixels"
+        assert height % 8 == width % 8 == 0, "RFC 2435 needs sides that are multiples of 8"
         jpeg = cv2.imencode(".jpg", frame)[1].tobytes()
         tables, at = b"", 2
         while True:
@@ -56,7 +56,7 @@ class _Scan:
                 return cls(width, height, tables, jpeg[at:-2])
 
     def packets(self) -> Iterator[tuple[bool, bytes]]:
-        """RTP payloads, and whether each is the frame's last."""
+        """Yield RTP payloads, each with whether it is the last of the frame."""
         for start in range(0, len(self.data), _FRAGMENT):
             part = self.data[start : start + _FRAGMENT]
             sizes = (_SUBSAMPLED, _TABLES_INSIDE, self.width // 8, self.height // 8)
@@ -67,12 +67,12 @@ class _Scan:
 
 
 class RtspServer(Camera):
-    """Sends the frames over and over at a fixed rate, from the first one for each client.
+    """Sends the frames in a loop at a fixed rate; every client starts with the first one.
 
     Args:
         frames: (H, W, 3) uint8 BGR each, with sides that are multiples of 8.
-        fps: Their rate.
-        login: ``user:password`` that is asked for, if any.
+        fps: Frames per second.
+        login: ``user:password`` that clients must send, or None.
     """
 
     def __init__(self, frames: Sequence[NDArray[np.uint8]], fps: float, *, login: str | None = None) -> None:
@@ -86,7 +86,7 @@ class RtspServer(Camera):
         return self.address()
 
     def address(self, login: str = "", path: str = _PATH) -> str:
-        """Its address, with a user and a password, or of a stream that there is not."""
+        """Return its address, with a user and password, or with another path."""
         return f"rtsp://{login}{'@' if login else ''}127.0.0.1:{self.port}{path}"
 
     def start(self) -> None:
@@ -109,7 +109,7 @@ class RtspServer(Camera):
         self.serve(socketserver.ThreadingTCPServer, Handler)
 
     def _request(self, stream: BinaryIO) -> tuple[str, str, dict[str, str]] | None:
-        """Method, address and headers; what the client reports of its reception is passed over."""
+        """Read a request: method, address and headers. The client's reception reports are skipped."""
         while first := stream.read(1):
             if first == b"$":
                 _, length = struct.unpack(">BH", stream.read(3))

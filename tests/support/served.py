@@ -1,4 +1,4 @@
-"""What the tests of served galleries share: real servers, as processes of their own."""
+"""Servers and processes for tests of served galleries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 def python(code: str, *words: Any, **environment: str) -> subprocess.Popen[str]:
-    """A process of its own that runs some code with the tests' helpers at hand."""
+    """Start a process that runs some code, which can import the tests' helpers."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)],
         stdout=subprocess.PIPE,
@@ -42,14 +42,14 @@ def python(code: str, *words: Any, **environment: str) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str], code: int = 0, timeout: float = 120) -> str:
-    """What it printed, after it ended as it should."""
+    """Wait for a process, check its exit code, and return its output."""
     out, err = process.communicate(timeout=timeout)
     assert process.returncode == code, (process.returncode, out, err)
     return out
 
 
 class PlainServer:
-    """`chroma run`."""
+    """Chroma's own server, started like `chroma run`."""
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder
@@ -86,7 +86,7 @@ class PlainServer:
 
 
 class ServedHere:
-    """A `GalleryServer` in a thread of this process: as real, and quicker than a process of its own."""
+    """A `GalleryServer` in a thread of this process, which starts faster than a process."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.said: list[str] = []
@@ -116,7 +116,7 @@ class ServedHere:
 
 
 class Serving:
-    """`gtrack gallery serve`, as a user runs it."""
+    """`gtrack gallery serve` in its own process."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
@@ -134,13 +134,13 @@ class Serving:
         self.port = int(self.url.rpartition(":")[2])
 
     def server_pid(self) -> int:
-        """Of Chroma's own server, its child."""
+        """Return the process id of Chroma's server, its child process."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         assert len(children) == 1
         return int(children[0])
 
     def stop(self, code: int = 0) -> tuple[str, str]:
-        """End it as Ctrl-C does; what it said meanwhile."""
+        """Stop it as Ctrl-C does; return its stdout and stderr."""
         self.process.send_signal(signal.SIGINT)
         out, err = self.process.communicate(timeout=60)
         assert self.process.returncode == code, (out, err)
@@ -148,7 +148,7 @@ class Serving:
         return out, err
 
     def kill(self) -> None:
-        """End it as the out-of-memory killer does."""
+        """Kill it, as the out-of-memory killer does."""
         self.process.kill()
         self.process.communicate(timeout=30)
 

@@ -12,7 +12,7 @@ Document = dict[str, Any]
 _FILTER = {"track_classes": None, "filter_gallery_for_tracked_classes": False}
 
 
-def seen(
+def make_detection(
     track: str | None,
     name: str | None = None,
     distance: float | None = None,
@@ -20,7 +20,7 @@ def seen(
     box: tuple[float, float, float, float] = (10, 20, 30, 60),
     **more: Any,
 ) -> Document:
-    """Make a detection; a value of None leaves its key out."""
+    """Return a detection; a value of None leaves its key out."""
     detection = {
         "bbox": list(box),
         "score": 0.5,
@@ -34,7 +34,7 @@ def seen(
     return {key: value for key, value in detection.items() if value is not None}
 
 
-def document(
+def make_document(
     frames: Mapping[int, Iterable[Document]] | list[Any],
     *,
     tracker: str = "gallery_hybrid",
@@ -42,7 +42,7 @@ def document(
     fps: float | None = 10.0,
     **changes: Any,
 ) -> Document:
-    """Make a track-v1 document of frames by number; a change to ``...`` leaves the key out."""
+    """Return a track-v1 document of frames by number; a change to ``...`` leaves the key out."""
     entries = frames
     if not isinstance(frames, list):
         entries = [
@@ -68,6 +68,7 @@ def document(
     return {key: value for key, value in whole.items() if value is not ...}
 
 
-def save(path: Path, content: Any) -> Path:
+def write_json(path: Path, content: Any) -> Path:
+    """Write a JSON file, and return its path."""
     path.write_text(json.dumps(content), encoding="utf-8")
     return path

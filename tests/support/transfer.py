@@ -20,7 +20,7 @@ def make_gallery(path: Path, entries: list[Entry], model: str = "tiny.pt", seed:
 
 
 def make_pictured_gallery(tmp_path: Path) -> Path:
-    """Create a gallery whose entries have a image (present, gone or changed), a box, a crop or a frame."""
+    """Create a gallery whose entries have an image (present, gone or changed), a box, a crop or a frame."""
     source = save_picture(tmp_path / "pictures" / "one.png", 1)
     changed = save_picture(tmp_path / "pictures" / "two.jpg", 2)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.cli import gtrack
-from support.detector_graphs import bright_square
+from support.detector_graphs import make_bright_square_detector
 
 from tracking import DetectorOptions, LiveOptions, detect_video, track_video
 from tracking.detection_run import DetectionRun
@@ -60,7 +60,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bright_square(tmp_path_factory.mktemp("weights") / "lamp.onnx", size=SIZE)
+    return make_bright_square_detector(tmp_path_factory.mktemp("weights") / "lamp.onnx", size=SIZE)
 
 
 def read(path: Path) -> dict[str, Any]:

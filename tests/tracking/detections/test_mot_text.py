@@ -8,7 +8,8 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from support.evaluation import track_v1, write_json
+from support.evaluation import make_track_v1
+from support.tracks import write_json
 
 from tracking import open_detections, track_video
 from tracking.detections.mot_import import mot_detections
@@ -159,7 +160,7 @@ def test_rows_that_do_not_count_need_no_person(tmp_path: Path) -> None:
     ],
 )
 def test_bad_results(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
-    document = {**track_v1([(0, "1", 0.0, None)]), **change}
+    document = {**make_track_v1([(0, "1", 0.0, None)]), **change}
     with pytest.raises(TracksError, match=problem):
         read_track_table(write_json(tmp_path / "tracked.json", document))
     with pytest.raises(TracksError, match=problem):
@@ -167,7 +168,7 @@ def test_bad_results(tmp_path: Path, change: dict[str, Any], problem: str) -> No
 
 
 def test_results(tmp_path: Path) -> None:
-    document = track_v1([(3, "x", 5.0, "zoe", 0.2), (1, "y", 6.0, None), (1, "x", 7.0, "ann", 0.3)])
+    document = make_track_v1([(3, "x", 5.0, "zoe", 0.2), (1, "y", 6.0, None), (1, "x", 7.0, "ann", 0.3)])
     document["frames"][0]["detections"].append({"bbox": [0, 0, 1, 1], "class_name": "person"})
     car = {"bbox": [0, 0, 1, 1], "class_name": "Car", "track_id": "c"}
     document["frames"][0]["detections"].append(car)

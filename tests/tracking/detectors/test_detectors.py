@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.detector_graphs import bright_square, fixed
+from support.detector_graphs import make_bright_square_detector, make_fixed_detector
 
 from tracking.detectors import Detector, DetectorOptions, available_detectors, load_detector
 from tracking.detectors.base import suppress_overlaps
@@ -93,7 +93,7 @@ FORMS: dict[str, tuple[Any, str, int]] = {
 @pytest.mark.parametrize("batch", ["batch", 1, 4], ids=["any batch", "one frame", "four frames"])
 def test_forms(tmp_path: Path, form: str, batch: int | str) -> None:
     rows, family, count = FORMS[form]
-    path = fixed(tmp_path / "model.onnx", rows(), batch=batch)
+    path = make_fixed_detector(tmp_path / "model.onnx", rows(), batch=batch)
     detector = load_detector(DetectorOptions(path, device="cpu", batch_size=2))
     assert isinstance(detector, Detector)
     assert detector.facts["model_family"] == family
@@ -109,7 +109,7 @@ def test_forms(tmp_path: Path, form: str, batch: int | str) -> None:
 
 
 def test_half_precision_models(tmp_path: Path) -> None:
-    detector = load_detector(DetectorOptions(fixed(tmp_path / "m.onnx", yolov8().T, half=True)))
+    detector = load_detector(DetectorOptions(make_fixed_detector(tmp_path / "m.onnx", yolov8().T, half=True)))
     assert detector.facts["half"] is True
     np.testing.assert_allclose(detector.detect([FRAME])[0][0], [*IN_FRAME, 0.8, 2], atol=0.05)
 
@@ -127,21 +127,23 @@ def test_half_precision_models(tmp_path: Path) -> None:
     ],
 )
 def test_padding_is_taken_back(tmp_path: Path, frame: tuple[int, int], expected: list[float]) -> None:
-    detector = load_detector(DetectorOptions(fixed(tmp_path / "m.onnx", yolov8().T)))
+    detector = load_detector(DetectorOptions(make_fixed_detector(tmp_path / "m.onnx", yolov8().T)))
     (found,) = detector.detect([np.zeros((*frame, 3), np.uint8)])
     clipped = np.clip(expected, 0, [frame[1], frame[0]] * 2)
     np.testing.assert_allclose(found[0, :4], clipped, atol=1e-3)
 
 
 def test_yolox_pads_at_the_right_and_below(tmp_path: Path) -> None:
-    detector = load_detector(DetectorOptions(fixed(tmp_path / "m.onnx", yolox(False))))
+    detector = load_detector(DetectorOptions(make_fixed_detector(tmp_path / "m.onnx", yolox(False))))
     (found,) = detector.detect([np.zeros((64, 192, 3), np.uint8)])
     np.testing.assert_allclose(found[0, :4], [60, 10, 100, 64], atol=1e-3)
 
 
 def test_a_network_sees_the_pixels_of_each_frame(tmp_path: Path) -> None:
     """Positions, channel order, scaling to 0..1 and the batch, by a convolution that answers to green light."""
-    detector = load_detector(DetectorOptions(bright_square(tmp_path / "m.onnx"), score_threshold=0.5, batch_size=3))
+    detector = load_detector(
+        DetectorOptions(make_bright_square_detector(tmp_path / "m.onnx"), score_threshold=0.5, batch_size=3)
+    )
     frames = []
     for x, y in ((40, 80), (200, 24), (304, 176)):
         frame = np.full((192, 320, 3), 60, np.uint8)
@@ -161,7 +163,7 @@ def test_metadata_names_and_what_follows_the_classes(tmp_path: Path) -> None:
     names = {0: "a", 1: "b", 2: "person"}
     rows = yolov8(extra=4)
     rows[:, 7:] = 50.0  # no scores
-    path = fixed(tmp_path / "m.onnx", rows.T, metadata={"names": str(names), "task": "segment"})
+    path = make_fixed_detector(tmp_path / "m.onnx", rows.T, metadata={"names": str(names), "task": "segment"})
     said: list[str] = []
     detector = load_detector(DetectorOptions(path), notify=said.append)
     assert detector.class_names == names
@@ -181,7 +183,7 @@ def test_metadata_names_and_what_follows_the_classes(tmp_path: Path) -> None:
 )
 def test_masks_and_keypoints_behind_end_to_end_boxes(tmp_path: Path, metadata: dict[str, str], columns: int) -> None:
     rows = np.hstack([end2end(), np.full((300, columns - 6), 50, np.float32)])
-    detector = load_detector(DetectorOptions(fixed(tmp_path / "m.onnx", rows, metadata=metadata)))
+    detector = load_detector(DetectorOptions(make_fixed_detector(tmp_path / "m.onnx", rows, metadata=metadata)))
     assert detector.facts["model_family"] == "end2end"
     (found,) = detector.detect([FRAME])
     assert len(found) == 3
@@ -192,28 +194,32 @@ def test_masks_and_keypoints_behind_end_to_end_boxes(tmp_path: Path, metadata: d
 def test_what_the_exporter_noted_goes_before_the_number_of_rows(tmp_path: Path, noted: dict[str, str]) -> None:
     """300 rows are also the cells of strides 16 and 32 in 192 x 320 pixels, and six columns YOLOX of one class."""
     size, names = (192, 320), {"names": "{0: 'person'}"}
-    path = fixed(tmp_path / "m.onnx", end2end(), size=size, metadata={**names, **noted})
+    path = make_fixed_detector(tmp_path / "m.onnx", end2end(), size=size, metadata={**names, **noted})
     assert load_detector(DetectorOptions(path)).facts["model_family"] == "end2end"
     rows = end2end()
     rows[:, 4:] = np.clip(rows[:, 4:], 0, 1)
-    unsaid = fixed(
+    unsaid = make_fixed_detector(
         tmp_path / "n.onnx", rows, size=size, metadata={**names, "end2end": "False", "args": "{'nms': None}"}
     )
     assert load_detector(DetectorOptions(unsaid)).facts["model_family"] == "yolox"
-    noted_wrongly = fixed(tmp_path / "o.onnx", rows, size=size, metadata={**names, **noted})
+    noted_wrongly = make_fixed_detector(tmp_path / "o.onnx", rows, size=size, metadata={**names, **noted})
     assert load_detector(DetectorOptions(noted_wrongly, family="yolox")).facts["model_family"] == "yolox"
 
 
 def test_sizes_that_the_model_leaves_open(tmp_path: Path) -> None:
     rows = yolov8().T
-    stated = fixed(tmp_path / "a.onnx", rows, size=("h", "w"), metadata={"imgsz": "[64, 96]"})
+    stated = make_fixed_detector(tmp_path / "a.onnx", rows, size=("h", "w"), metadata={"imgsz": "[64, 96]"})
     assert load_detector(DetectorOptions(stated)).facts["imgsz"] == [64, 96]
     with pytest.raises(DetectorError, match="no known layout"):
         load_detector(DetectorOptions(stated, image_size=128))  # rows for another grid
     square = np.zeros((21 * 4, 7), np.float32).T
-    assert load_detector(DetectorOptions(fixed(tmp_path / "b.onnx", square, size=("h", "w")), image_size=60))
+    assert load_detector(
+        DetectorOptions(make_fixed_detector(tmp_path / "b.onnx", square, size=("h", "w")), image_size=60)
+    )
     said: list[str] = []
-    load_detector(DetectorOptions(fixed(tmp_path / "c.onnx", rows), image_size=640, half=True), notify=said.append)
+    load_detector(
+        DetectorOptions(make_fixed_detector(tmp_path / "c.onnx", rows), image_size=640, half=True), notify=said.append
+    )
     assert "`image_size` has no effect" in said[0]
     assert "`half` has no effect" in said[1]
 
@@ -221,7 +227,7 @@ def test_sizes_that_the_model_leaves_open(tmp_path: Path) -> None:
 def test_coco_names_for_80_classes(tmp_path: Path) -> None:
     assert len(COCO_NAMES) == 80
     assert (COCO_NAMES[0], COCO_NAMES[2], COCO_NAMES[79]) == ("person", "car", "toothbrush")
-    detector = load_detector(DetectorOptions(fixed(tmp_path / "m.onnx", yolov8(80).T)))
+    detector = load_detector(DetectorOptions(make_fixed_detector(tmp_path / "m.onnx", yolov8(80).T)))
     assert detector.class_names[79] == "toothbrush"
 
 
@@ -305,17 +311,19 @@ def test_clear_errors_of_models(tmp_path: Path) -> None:
     broken.write_bytes(b"no model")
     with pytest.raises(DetectorError, match="cannot load"):
         load_detector(DetectorOptions(broken))
-    good = fixed(tmp_path / "m.onnx", yolov8().T)
+    good = make_fixed_detector(tmp_path / "m.onnx", yolov8().T)
     with pytest.raises(OptionError, match="no class 3"):
         load_detector(DetectorOptions(good, classes=[0, 3]))
     with pytest.raises(DetectorError, match="CUDA"):
         load_detector(DetectorOptions(good, device="cuda"))
     with pytest.raises(DetectorError, match="'classify'"):
-        load_detector(DetectorOptions(fixed(tmp_path / "c.onnx", yolov8().T, metadata={"task": "classify"})))
+        load_detector(
+            DetectorOptions(make_fixed_detector(tmp_path / "c.onnx", yolov8().T, metadata={"task": "classify"}))
+        )
 
 
 def test_bare_names_are_looked_up_in_the_models_folder(tmp_path: Path) -> None:
-    fixed(tmp_path / "walkers.onnx", yolov8().T)
+    make_fixed_detector(tmp_path / "walkers.onnx", yolov8().T)
     for name in ("walkers.onnx", "walkers"):
         assert load_detector(DetectorOptions(name, models_dir=tmp_path)).facts["weights"] == name
     with pytest.raises(DetectorError) as caught:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from support.evaluation import Row, track_v1, write_gt, write_people
+from support.evaluation import Row, make_track_v1, write_gt, write_people
 
 from tracking.errors import EvaluationError, OutputError
 from tracking.evaluation import (
@@ -29,7 +29,7 @@ def report(tmp_path: Path, gt: list[tuple[int, int, float]], rows: list[Row], **
     people = write_people(tmp_path / "people.csv", PEOPLE)
     truth = read_truth(write_gt(tmp_path / "gt.txt", gt), people)
     tracker = options.pop("tracker", "gallery_hybrid")
-    return evaluate_identity(read_track_table(track_v1(rows, tracker=tracker)), truth, KNOWN, **options)
+    return evaluate_identity(read_track_table(make_track_v1(rows, tracker=tracker)), truth, KNOWN, **options)
 
 
 def called(tmp_path: Path, story: list[tuple[str, str | None, int]]) -> dict[str, tuple[int, int, int]]:
@@ -200,7 +200,7 @@ def test_a_hidden_person_takes_no_box(tmp_path: Path) -> None:
 
     people = [person("bob", 100, 0.1), person("ann", 102, 1.0)]
     document = {"known": ["ann", "bob"], "strangers": [], "frames": [{"frame": 0, "people": people}]}
-    found = evaluate_identity(read_track_table(track_v1([(0, "1", 100.0, "ann")])), scene_truth(document))
+    found = evaluate_identity(read_track_table(make_track_v1([(0, "1", 100.0, "ann")])), scene_truth(document))
     assert {p.name: (p.in_sight, p.right) for p in found.people} == {"ann": (1, 1), "bob": (0, 0)}
 
 
@@ -245,7 +245,7 @@ def test_curve(tmp_path: Path) -> None:
     assert (last.precision, last.recall) == (0.5, 0.5)
     assert "0.094" in found.curve_note
     assert "another run" in found.curve_note
-    payload = track_v1(rows)
+    payload = make_track_v1(rows)
     del payload["frames"][0]["detections"][0]["gallery_distance"]
     truth = read_truth(tmp_path / "gt.txt", tmp_path / "people.csv")
     without = evaluate_identity(read_track_table(payload), truth, KNOWN)
@@ -271,7 +271,7 @@ def test_a_scene_s_truth_knows_who_was_known(tmp_path: Path) -> None:
         ],
     }
     rows: list[Row] = [(f, "1", 100.0, "ann") for f in (0, 1, 3)]
-    found = evaluate_identity(read_track_table(track_v1(rows)), scene_truth(document))
+    found = evaluate_identity(read_track_table(make_track_v1(rows)), scene_truth(document))
     ann, stranger = found.people
     assert (ann.known, stranger.known) == (True, False)
     assert (ann.in_sight, ann.right) == (2, 2), "hidden by more than 70 %, she cannot be asked for"
@@ -284,7 +284,7 @@ def test_a_scene_s_truth_knows_who_was_known(tmp_path: Path) -> None:
 
 def test_what_must_be_known(tmp_path: Path) -> None:
     gt = write_gt(tmp_path / "gt.txt", [(0, 1, 100.0)])
-    table = read_track_table(track_v1([(0, "1", 100.0, "ann")]))
+    table = read_track_table(make_track_v1([(0, "1", 100.0, "ann")]))
     with pytest.raises(EvaluationError, match=r"who is who\..*--people"):
         evaluate_identity(table, read_truth(gt), KNOWN)
     with pytest.raises(EvaluationError, match="whom the gallery knew"):

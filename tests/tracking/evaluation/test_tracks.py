@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.evaluation import run_trackeval, track_v1, write_gt, write_people
+from support.evaluation import make_track_v1, run_trackeval, write_gt, write_people
 
 from tracking import track_video
 from tracking.detections.mot_import import mot_detections
@@ -50,7 +50,7 @@ def same(score: TrackScores, figures: dict[str, Any]) -> None:
 )
 def test_figures_by_hand(tmp_path: Path, names: dict[str, str], by: Any, hota: float, idf1: float, idsw: int) -> None:
     truth = read_truth(write_gt(tmp_path / "gt.txt", GT))
-    score = evaluate_tracks(read_track_table(track_v1(named(names))), truth, by)
+    score = evaluate_tracks(read_track_table(make_track_v1(named(names))), truth, by)
     assert score.metrics["HOTA"]["HOTA"] == pytest.approx(hota)
     assert score.metrics["HOTA"]["DetA"] == 1.0
     assert score.metrics["Identity"]["IDF1"] == pytest.approx(idf1)
@@ -64,7 +64,7 @@ def test_figures_by_hand(tmp_path: Path, names: dict[str, str], by: Any, hota: f
 def test_the_smaller_distance_keeps_a_duplicate_name(tmp_path: Path) -> None:
     truth = read_truth(write_gt(tmp_path / "gt.txt", GT))
     rows = [(f, "A", 100.0, "ann", 0.2) for f in range(4)] + [(f, "C", 200.0, "ann", 0.1) for f in range(4)]
-    score = evaluate_tracks(read_track_table(track_v1(rows)), truth, "gallery_id")
+    score = evaluate_tracks(read_track_table(make_track_v1(rows)), truth, "gallery_id")
     assert (score.duplicates, score.counts["IDs"], score.metrics["Identity"]["IDF1"]) == (4, 2, 1.0)
 
 
@@ -72,7 +72,7 @@ def test_people_over_the_whole_video(tmp_path: Path) -> None:
     """A perfect tracker gives each sighting an id; a second sighting of the same person lowers its IDF1."""
     gt = [(f, 1 if f < 4 else 2, 50.0) for f in range(8)]
     people = write_people(tmp_path / "people.csv", {1: "ann", 2: "ann"})
-    table = read_track_table(track_v1([(f, str(number), x, "ann") for f, number, x in gt]))
+    table = read_track_table(make_track_v1([(f, str(number), x, "ann") for f, number, x in gt]))
     by_id = evaluate_tracks(table, read_truth(write_gt(tmp_path / "gt.txt", gt)))
     truth = read_truth(tmp_path / "gt.txt", people)
     assert by_id.metrics["Identity"]["IDF1"] == 1.0
@@ -133,7 +133,7 @@ def write_mot(table: Any, path: Path) -> Path:
 
 def test_seconds_are_of_the_video_that_the_run_read() -> None:
     """As exports count them; the detections may be of another rendering."""
-    document = track_v1([(0, "1", 100.0, None)])
+    document = make_track_v1([(0, "1", 100.0, None)])
     assert read_track_table(document).fps == 10.0, "that of the detections, where the run has none"
     document["tracker"]["config"]["video_fps"] = 25.0
     assert read_track_table(document).fps == 25.0
@@ -166,7 +166,7 @@ def test_perfect_tracks_and_perfect_names_on_pets(data: Path) -> None:
     truth = read_truth(place, place / "people.csv")
     assert truth.persons is not None
     rows = np.flatnonzero(truth.counts)
-    payload = track_v1([])
+    payload = make_track_v1([])
     frames: dict[int, list[dict[str, Any]]] = {}
     for row in rows.tolist():
         box = {"bbox": truth.xyxy[row].tolist(), "track_id": str(truth.ids[row])}
@@ -191,7 +191,7 @@ def test_a_scene_s_truth(scene: Scene) -> None:
     merged: dict[int, list[Any]] = {}
     for row in rows:
         merged.setdefault(row["frame"], []).extend(row["detections"])
-    payload = track_v1([])
+    payload = make_track_v1([])
     payload["frames"] = [{"frame": f, "detections": d} for f, d in merged.items()]
     score = evaluate_tracks(read_track_table(payload), truth)
     assert score.truth == "person"
@@ -201,17 +201,17 @@ def test_a_scene_s_truth(scene: Scene) -> None:
 
 def test_nothing_found_and_nobody_there(tmp_path: Path) -> None:
     truth = read_truth(write_gt(tmp_path / "gt.txt", GT))
-    score = evaluate_tracks(read_track_table(track_v1([], frames=range(4))), truth)
+    score = evaluate_tracks(read_track_table(make_track_v1([], frames=range(4))), truth)
     assert score.metrics["HOTA"]["HOTA"] == 0
     assert score.metrics["CLEAR"]["CLR_FN"] == 8
     with pytest.raises(EvaluationError, match="nobody in the frames"):
-        evaluate_tracks(read_track_table(track_v1(named({}))), truth, frame_range=(100, None))
+        evaluate_tracks(read_track_table(make_track_v1(named({}))), truth, frame_range=(100, None))
 
 
 def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, result = sequence(tmp_path, seed=1)
     truth = read_truth(place)
-    table = read_track_table(track_v1([(30, "1", 0.0, None)]))
+    table = read_track_table(make_track_v1([(30, "1", 0.0, None)]))
     with pytest.raises(EvaluationError, match="frame 30, and TRAIN-01 has 30 frames"):
         evaluate_tracks(table, truth)
     plain = read_truth(write_gt(tmp_path / "gt.txt", GT))
@@ -219,7 +219,7 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         evaluate_tracks(read_track_table(result), plain, benchmark="MOT17")
     with pytest.raises(EvaluationError, match="expected a benchmark of"):
         evaluate_tracks(read_track_table(result), plain, benchmark="MOT99")
-    only = read_track_table(track_v1(named({"A": "ann"}), tracker="gallery_only"))
+    only = read_track_table(make_track_v1(named({"A": "ann"}), tracker="gallery_only"))
     with pytest.raises(EvaluationError, match="no tracks"):
         evaluate_tracks(only, plain, "track_id")
     # Nameless boxes of gallery_only are joined by nothing: each is an object, and ann's two another.

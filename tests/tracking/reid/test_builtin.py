@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.reid import crops
+from support.reid import make_crops
 
 from gallery_db.model import Embedder
 from tracking.errors import EmbedderError
@@ -44,7 +44,7 @@ def test_unit_rows_of_every_crop() -> None:
         np.zeros((200, 100, 3), np.uint8)[::2, ::3],
     ]
     embedder = BuiltinEmbedder()
-    vectors = embedder.embed([*crops(5), *odd])
+    vectors = embedder.embed([*make_crops(5), *odd])
     assert vectors.shape == (8, embedder.model.dimension)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -64,7 +64,7 @@ def test_same_clothes_are_near_and_others_far() -> None:
 
 
 def test_does_not_depend_on_the_batch() -> None:
-    embedder, images = BuiltinEmbedder(), crops(4)
+    embedder, images = BuiltinEmbedder(), make_crops(4)
     assert np.array_equal(embedder.embed(images), np.concatenate([embedder.embed([image]) for image in images]))
 
 

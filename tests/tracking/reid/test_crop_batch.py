@@ -3,7 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from support.reid import crops as make_crops
+from support.reid import make_crops
 
 from tracking.errors import EmbedderError
 from tracking.reid.crop_batch import CropBatch

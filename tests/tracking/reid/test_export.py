@@ -22,7 +22,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from support import ROOT
-from support.reid import crops, make_onnx, write_sidecar
+from support.reid import make_crops, make_onnx, write_sidecar
 
 from gallery_db import Gallery, ModelMismatchError, ingest_folder
 from gallery_db.errors import GtrackError
@@ -49,7 +49,7 @@ needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason="needs openvino: pi
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve crops of two people."""
     folder = tmp_path_factory.mktemp("people")
-    for index, image in enumerate(crops(12)):
+    for index, image in enumerate(make_crops(12)):
         (folder / f"p{index % 2}").mkdir(exist_ok=True)
         cv2.imwrite(str(folder / f"p{index % 2}" / f"{index}.png"), image)
     return folder
@@ -386,7 +386,7 @@ def test_crops_per_second_by_a_clock_of_our_own() -> None:
             return np.zeros((len(images), 2), np.float32)
 
     embedders = {"a": Slow(0.01), "b": Slow(0.002)}
-    rates = crops_per_second(embedders, crops(3), batches=(1, 4), seconds=0.1, rounds=2, clock=lambda: now)
+    rates = crops_per_second(embedders, make_crops(3), batches=(1, 4), seconds=0.1, rounds=2, clock=lambda: now)
     assert rates["a"] == {1: pytest.approx(1 / 0.011), 4: pytest.approx(4 / 0.041)}
     assert rates["b"] == {1: pytest.approx(1 / 0.003), 4: pytest.approx(4 / 0.009)}
     assert set(embedders["a"].batches) == {1, 4}
@@ -398,7 +398,7 @@ def test_crops(people: Path, tmp_path: Path) -> None:
     drawn = drawn_crops()
     assert len(drawn) == 144
     assert all(image.shape[2] == 3 and image.dtype == np.uint8 for image in drawn)
-    cv2.imwrite(str(tmp_path / "one.png"), crops(1)[0])
+    cv2.imwrite(str(tmp_path / "one.png"), make_crops(1)[0])
     with pytest.raises(ExportError, match="at least two images of people, found 1"):
         read_crops(tmp_path)
 

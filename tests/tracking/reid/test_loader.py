@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.reid import crops, make_onnx
+from support.reid import make_crops, make_onnx
 
 from gallery_db.model import Embedder
 from tracking.errors import EmbedderError, OptionError, WeightsError
@@ -43,7 +43,7 @@ def test_weights_at_hand(tmp_path: Path) -> None:
 
 def test_by_name_in_the_models_folder(tmp_path: Path) -> None:
     make_onnx(tmp_path / "mine.onnx")
-    assert load_embedder("mine", models_dir=tmp_path, device="cpu", batch_size=3).embed(crops(4)).shape == (4, 8)
+    assert load_embedder("mine", models_dir=tmp_path, device="cpu", batch_size=3).embed(make_crops(4)).shape == (4, 8)
 
 
 def test_the_gallerys_model_is_found_again(tmp_path: Path) -> None:

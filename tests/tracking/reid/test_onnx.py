@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from support.reid import DIMENSION, HEIGHT, WIDTH, crops, make_onnx, write_sidecar
+from support.reid import DIMENSION, HEIGHT, WIDTH, make_crops, make_onnx, write_sidecar
 
 from gallery_db.model import Embedder
 from tracking.errors import EmbedderError, OptionError, WeightsError
@@ -33,7 +33,7 @@ def test_identity_and_protocol(tmp_path: Path) -> None:
 
 def test_equals_the_runtime_on_the_preprocessed_crops(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "tiny.onnx")
-    images = crops(11)
+    images = make_crops(11)
     inputs = CropBatch(Preprocessing(HEIGHT, WIDTH), 11).fill(images)
     raw = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"images": inputs})[0]
     expected = raw / np.linalg.norm(raw, axis=1, keepdims=True)
@@ -52,7 +52,7 @@ def test_equals_the_runtime_on_the_preprocessed_crops(tmp_path: Path) -> None:
     ],
 )
 def test_every_batch_gives_the_same(tmp_path: Path, batch: int | str, tail: str, step: int) -> None:
-    images = crops(9)
+    images = make_crops(9)
     expected = OnnxEmbedder(make_onnx(tmp_path / "free.onnx"), device="cpu").embed(images)
     embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx", batch, tail=tail), device="cpu")
     assert embedder.batch_size == step
@@ -65,7 +65,7 @@ def test_no_crops(tmp_path: Path) -> None:
 
 
 def test_half_model_and_half_asked(tmp_path: Path) -> None:
-    images = crops(3)
+    images = make_crops(3)
     full = OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu", half=True)
     assert len(full.notices) == 1
     assert full.half is False
@@ -103,7 +103,7 @@ def test_outputs_that_are_no_embeddings(tmp_path: Path) -> None:
 def test_outputs_without_direction(tmp_path: Path, fields: dict, message: str) -> None:
     embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx", **fields), device="cpu")
     with pytest.raises(EmbedderError, match=message):
-        embedder.embed(crops(2))
+        embedder.embed(make_crops(2))
 
 
 def test_bad_rows_name_their_crop() -> None:
@@ -117,7 +117,7 @@ def test_bad_rows_name_their_crop() -> None:
 def test_wrong_crop_in_a_later_batch_is_named(tmp_path: Path) -> None:
     embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu", batch_size=2)
     with pytest.raises(EmbedderError, match="crop 4: expected a"):
-        embedder.embed([*crops(4), np.zeros((3, 3), np.uint8)])
+        embedder.embed([*make_crops(4), np.zeros((3, 3), np.uint8)])
 
 
 def test_closed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.reid import DIMENSION, crops, make_onnx
+from support.reid import DIMENSION, make_crops, make_onnx
 
 from tracking.errors import EmbedderError, WeightsError
 from tracking.reid.loader import load_embedder
@@ -30,7 +30,7 @@ def _make(folder: Path, batch: int | str = "batch") -> Path:
 @pytest.mark.parametrize("batch", ["batch", 1, 4], ids=["free", "one", "four"])
 def test_equals_onnx(tmp_path: Path, batch: int | str) -> None:
     xml = _make(tmp_path / "tiny_openvino_model", batch)
-    images = crops(9)
+    images = make_crops(9)
     expected = OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu").embed(images)
     for ref in (xml, xml.parent):
         embedder = load_embedder(ref, device="auto", threads=1)

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
-from support.reid import DIMENSION, HEIGHT, WIDTH, crops, make_onnx, write_sidecar
+from support.reid import DIMENSION, HEIGHT, WIDTH, make_crops, make_onnx, write_sidecar
 
 from tracking.errors import WeightsError
 from tracking.reid.cache import weights_sha256
@@ -141,13 +141,13 @@ def test_a_stamped_model_runs_as_its_source(tmp_path: Path, make: Callable[[Path
     path = make(tmp_path)
     write_sidecar(path, height=HEIGHT, width=WIDTH, color="bgr", mean=[0.1, 0.2, 0.3])
     with load_embedder(path, device="cpu", threads=1) as embedder:
-        expected, plain = embedder.embed(crops(3)), embedder.model
+        expected, plain = embedder.embed(make_crops(3)), embedder.model
     path.with_name(path.name + ".gtrack.json").unlink()
     write_stamp(path, STAMP)
     with load_embedder(path, device="cpu", threads=1) as embedder:
         assert embedder.model.sha256 == STAMP.source_sha256 != plain.sha256
         assert embedder.model.preprocessing == plain.preprocessing == str(STAMP.preprocessing)
-        np.testing.assert_array_equal(embedder.embed(crops(3)), expected)
+        np.testing.assert_array_equal(embedder.embed(make_crops(3)), expected)
     # A sidecar still has the last word, and then it is another model.
     write_sidecar(path, color="rgb")
     with load_embedder(path, device="cpu", threads=1) as embedder:

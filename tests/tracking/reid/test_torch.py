@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.reid import crops, write_sidecar
+from support.reid import make_crops, write_sidecar
 
 from tracking.boxmot_adapter import build_backbone, known_reid_weights, reid_architectures
 from tracking.errors import EmbedderError, OptionError, WeightsError
@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]) 
 
 @pytest.fixture(scope="module")
 def in_torch(checkpoint: Path) -> np.ndarray:
-    return TorchEmbedder(checkpoint, device="cpu").embed(crops(5))
+    return TorchEmbedder(checkpoint, device="cpu").embed(make_crops(5))
 
 
 def test_names() -> None:
@@ -54,7 +54,7 @@ def test_in_torch(checkpoint: Path) -> None:
     embedder = load_embedder(checkpoint, device="cpu", runtime="torch", half=True, threads=1)
     assert (embedder.runtime, embedder.device, embedder.half) == ("torch", "cpu", False)
     assert embedder.notices == ["half precision is ignored on cpu: it is for CUDA."]
-    vectors = embedder.embed(crops(3))
+    vectors = embedder.embed(make_crops(3))
     assert vectors.shape == (3, 512)
     assert torch.get_num_threads() == 1
 
@@ -73,7 +73,7 @@ def test_in_torch(checkpoint: Path) -> None:
 def test_ways_to_save_a_state_dict(tmp_path: Path, state: dict[str, Any], in_torch: np.ndarray, wrap: Any) -> None:
     path = tmp_path / "OSNET_x0_25_x.pth"
     torch.save(wrap(state), path)
-    np.testing.assert_allclose(TorchEmbedder(path, device="cpu").embed(crops(5)), in_torch, atol=1e-5)
+    np.testing.assert_allclose(TorchEmbedder(path, device="cpu").embed(make_crops(5)), in_torch, atol=1e-5)
 
 
 def test_converted_once_and_equal(checkpoint: Path, in_torch: np.ndarray) -> None:
@@ -82,7 +82,7 @@ def test_converted_once_and_equal(checkpoint: Path, in_torch: np.ndarray) -> Non
     assert embedder.model.name == checkpoint.name
     assert embedder.model.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert embedder.model == TorchEmbedder(checkpoint, device="cpu").model
-    np.testing.assert_allclose(embedder.embed(crops(5)), in_torch, atol=1e-4)
+    np.testing.assert_allclose(embedder.embed(make_crops(5)), in_torch, atol=1e-4)
     path = converted_path(checkpoint)
     assert path.name == f"{embedder.model.sha256}-osnet_x0_25-256x128-v1.onnx"
     assert path.is_file()
@@ -99,7 +99,7 @@ def test_converted_once_and_equal(checkpoint: Path, in_torch: np.ndarray) -> Non
     assert path.stat().st_mtime_ns == before
     # A damaged cache is made anew.
     path.write_bytes(path.read_bytes()[:1000])
-    np.testing.assert_allclose(load_embedder(checkpoint, device="cpu").embed(crops(5)), in_torch, atol=1e-4)
+    np.testing.assert_allclose(load_embedder(checkpoint, device="cpu").embed(make_crops(5)), in_torch, atol=1e-4)
 
 
 def test_falls_back_to_torch_where_the_cache_cannot_be_written(
@@ -112,7 +112,7 @@ def test_falls_back_to_torch_where_the_cache_cannot_be_written(
     assert embedder.runtime == "torch"
     assert len(told) == 1
     assert "runs in torch" in told[0]
-    np.testing.assert_allclose(embedder.embed(crops(5)), in_torch, atol=1e-5)
+    np.testing.assert_allclose(embedder.embed(make_crops(5)), in_torch, atol=1e-5)
     with pytest.raises(EmbedderError, match="cannot be converted to ONNX"):
         load_embedder(checkpoint, device="cpu", runtime="onnx")
 
@@ -241,7 +241,7 @@ def test_torchscript_under_any_suffix(scripted: Path, tmp_path: Path, name: str)
     embedder = load_embedder(path, device="cpu", batch_size=2)
     assert (embedder.runtime, embedder.model.dimension) == ("torchscript", 6)
     assert isinstance(embedder, TorchScriptEmbedder)
-    assert embedder.embed(crops(5)).shape == (5, 6)
+    assert embedder.embed(make_crops(5)).shape == (5, 6)
     with pytest.raises(OptionError, match="runtime onnx: cannot run tiny"):
         load_embedder(path, device="cpu", runtime="onnx")
 
@@ -264,5 +264,5 @@ def test_an_architecture_that_cannot_be_converted_runs_in_torch(
     assert embedder.runtime == "torch"
     assert embedder.model.preprocessing.startswith("160x64 ")
     assert len(embedder.notices) == 1
-    assert embedder.embed(crops(2)).shape == (2, 1024)
+    assert embedder.embed(make_crops(2)).shape == (2, 1024)
     assert capfd.readouterr().out == ""

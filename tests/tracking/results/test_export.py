@@ -13,7 +13,7 @@ import jsonschema
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support.tracks import document, save, seen
+from support.tracks import make_detection, make_document, write_json
 
 from tracking import export_tracks, iter_supervision, read_tracks, to_supervision, track_video
 from tracking.errors import OptionError, OutputError, TracksError, VideoError
@@ -23,13 +23,19 @@ from tracking.synthetic.rendering import Scene
 
 ANN = (10.0, 20.0, 30.5, 60.125)
 CAR = (100.0, 20.0, 150.0, 60.0)
-SMALL = document(
+SMALL = make_document(
     {
-        0: [seen("10", "zoe", 0.2, box=CAR), seen("2", "ann", 0.1, box=ANN), seen(None)],
+        0: [make_detection("10", "zoe", 0.2, box=CAR), make_detection("2", "ann", 0.1, box=ANN), make_detection(None)],
         1: [],
-        4: [seen("2", box=ANN, score=None), seen("gate-7", "zoe", 0.15, box=CAR, class_id=2, class_name=None)],
+        4: [
+            make_detection("2", box=ANN, score=None),
+            make_detection("gate-7", "zoe", 0.15, box=CAR, class_id=2, class_name=None),
+        ],
         # Twice ann: the nearer one keeps the name.
-        5: [seen("2", "ann", 0.2, box=ANN), seen("10", "ann", 0.1, box=CAR, score=0.25, class_id=-1, class_name=None)],
+        5: [
+            make_detection("2", "ann", 0.2, box=ANN),
+            make_detection("10", "ann", 0.1, box=CAR, score=0.25, class_id=-1, class_name=None),
+        ],
     }
 )
 
@@ -97,8 +103,10 @@ def test_mot_by_identity(tmp_path: Path) -> None:
 
 
 def test_mot_without_tracks(tmp_path: Path) -> None:
-    frames = {n: [seen("0", "ann", 0.1), seen("1"), seen("2", "ann", 0.2)] for n in range(2)}
-    content = document(frames, tracker="gallery_only")
+    frames = {
+        n: [make_detection("0", "ann", 0.1), make_detection("1"), make_detection("2", "ann", 0.2)] for n in range(2)
+    }
+    content = make_document(frames, tracker="gallery_only")
     export_tracks(content, tmp_path / "a.txt")
     assert [row[1] for row in mot_rows(tmp_path / "a.txt")] == [1, 2, 3, 1, 4, 5]
     ids = json.loads((tmp_path / "a.ids.json").read_text())
@@ -248,7 +256,7 @@ def test_csv(tmp_path: Path) -> None:
     assert lines[1] == "0,0.0,10,zoe,0.2,100.0,20.0,150.0,60.0,0.5,0,person,0"
     assert lines[3] == "4,0.4,2,,,10.0,20.0,30.5,60.125,,0,person,0"
     assert len(lines) == 7
-    odd = document({0: [seen("1", 'a,"b"\nü', 0.1)]}, fps=None)
+    odd = make_document({0: [make_detection("1", 'a,"b"\nü', 0.1)]}, fps=None)
     export_tracks(odd, tmp_path / "b.csv")
     with (tmp_path / "b.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
@@ -294,8 +302,8 @@ def test_timeline_as_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json", "a.csv", "a.parquet", "a.png", "a.html"])
 def test_a_document_without_tracks(name: str, tmp_path: Path) -> None:
-    for frames in ({}, {0: [], 3: [seen(None)]}):
-        (done,) = export_tracks(document(frames), tmp_path / name)
+    for frames in ({}, {0: [], 3: [make_detection(None)]}):
+        (done,) = export_tracks(make_document(frames), tmp_path / name)
         assert done.rows == 0
         assert done.path.exists()
 
@@ -314,7 +322,7 @@ ERRORS: dict[str, Case] = {
     "no folder": (lambda p: export_tracks(SMALL, p / "none" / "a.csv"), OutputError, "there is no folder"),
     "a folder": (lambda p: export_tracks(SMALL, p.parent / f"{p.name}.csv"), OutputError, "it is a folder"),
     "over the input": (
-        lambda p: export_tracks(save(p.parent / "in.json", SMALL), p.parent / "in.json"),
+        lambda p: export_tracks(write_json(p.parent / "in.json", SMALL), p.parent / "in.json"),
         OutputError,
         "the file of the tracks to read",
     ),
@@ -352,7 +360,7 @@ def test_ctrl_c_leaves_what_was_there(where: str, tmp_path: Path) -> None:
 
 
 def test_a_damaged_end_leaves_what_was_there(tmp_path: Path) -> None:
-    damaged = save(tmp_path / "damaged.json", SMALL)
+    damaged = write_json(tmp_path / "damaged.json", SMALL)
     damaged.write_bytes(damaged.read_bytes()[:-30])
     (tmp_path / "out").mkdir()
     with pytest.raises(TracksError, match="cut short"):

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from support.tracks import document, save, seen
+from support.tracks import make_detection, make_document, write_json
 
 from tracking import read_tracks, track_video
 from tracking.errors import TracksError
@@ -20,18 +20,21 @@ from tracking.results.header import run_video, video_name
 from tracking.schemas import load_schema
 from tracking.synthetic.rendering import Scene
 
-GOOD = document(
+GOOD = make_document(
     {
-        3: [seen("7", "ann", 0.125, box=(1, 2, 30.5, 40)), seen(None, score=0.25, class_id=2, class_name=None)],
+        3: [
+            make_detection("7", "ann", 0.125, box=(1, 2, 30.5, 40)),
+            make_detection(None, score=0.25, class_id=2, class_name=None),
+        ],
         5: [],
-        9: [seen("8", det_ind=4, score=None, class_id=-1)],
+        9: [make_detection("8", det_ind=4, score=None, class_id=-1)],
     }
 )
 
 
 def test_frames_are_arrays(tmp_path: Path) -> None:
     jsonschema.validate(GOOD, load_schema("track-v1"))
-    for source in (save(tmp_path / "t.json", GOOD), GOOD, read_tracks(GOOD)):
+    for source in (write_json(tmp_path / "t.json", GOOD), GOOD, read_tracks(GOOD)):
         reader = read_tracks(source)
         assert (reader.fps, reader.size, reader.frame_count, reader.has_tracks) == (10.0, (200, 100), 100, True)
         assert {key: value for key, value in GOOD.items() if key != "frames"} == reader.header
@@ -58,7 +61,7 @@ def test_only_some_classes() -> None:
 
 def test_aliases_and_whole_numbers_as_track_ids() -> None:
     odd = {"xyxy": [0, 0, 5, 5], "conf": 1, "class": 3, "track_id": 6}
-    content = document([{"frame_index": 4, "detections": [odd]}])
+    content = make_document([{"frame_index": 4, "detections": [odd]}])
     (frame,) = read_tracks(content)
     assert (frame.frame, frame.track_ids, frame.scores.tolist(), frame.class_ids.tolist()) == (4, ("6",), [1.0], [3])
     assert frame.boxes.tolist() == [[0, 0, 5, 5]]
@@ -67,7 +70,7 @@ def test_aliases_and_whole_numbers_as_track_ids() -> None:
 def test_a_header_behind_the_frames_is_found(tmp_path: Path) -> None:
     turned = {"schema_version": "track-v1", "frames": GOOD["frames"]} | {k: v for k, v in GOOD.items() if k != "frames"}
     turned = {key: turned[key] for key in ("frames", "video", "tracker", "schema_version")}
-    reader = read_tracks(save(tmp_path / "t.json", turned))
+    reader = read_tracks(write_json(tmp_path / "t.json", turned))
     assert (reader.fps, reader.tracker["name"]) == (10.0, "gallery_hybrid")
     assert [f.frame for f in reader] == [3, 5, 9]
 
@@ -103,30 +106,32 @@ def test_which_video_a_run_read(header: dict[str, Any], path: str | None, name: 
 
 
 def detection(**changes: Any) -> Any:
-    return document({0: [seen("1", "ann", 0.1)], 2: [seen("3"), seen("1", "ann", 0.1) | changes]})
+    return make_document(
+        {0: [make_detection("1", "ann", 0.1)], 2: [make_detection("3"), make_detection("1", "ann", 0.1) | changes]}
+    )
 
 
 # name: (document, what the message says)
 BAD: dict[str, tuple[Any, str]] = {
-    "detections": (document({}, schema_version="det-v1"), "det-v1.*gtrack run"),
+    "detections": (make_document({}, schema_version="det-v1"), "det-v1.*gtrack run"),
     "another version": (
-        document({}, schema_version="track-v2"),
+        make_document({}, schema_version="track-v2"),
         "expected schema_version 'track-v1', found 'track-v2'",
     ),
-    "no version": (document({}, schema_version=...), "found none"),
-    "frames is an object": (document({}) | {"frames": {"0": []}}, "expected frames as a list"),
-    "frame is a list": (document([[]]), r"expected a frame \(an object\), found \[\]"),
-    "no number": (document([{"detections": []}]), "expected a frame number from 0 on, found None"),
-    "a number below 0": (document([{"frame": -1, "detections": []}]), "found -1"),
-    "a bool for a number": (document([{"frame": True, "detections": []}]), "found True"),
-    "twice a frame": (document([{"frame": 4, "detections": []}] * 2), "frame 4: .* found a second entry"),
+    "no version": (make_document({}, schema_version=...), "found none"),
+    "frames is an object": (make_document({}) | {"frames": {"0": []}}, "expected frames as a list"),
+    "frame is a list": (make_document([[]]), r"expected a frame \(an object\), found \[\]"),
+    "no number": (make_document([{"detections": []}]), "expected a frame number from 0 on, found None"),
+    "a number below 0": (make_document([{"frame": -1, "detections": []}]), "found -1"),
+    "a bool for a number": (make_document([{"frame": True, "detections": []}]), "found True"),
+    "twice a frame": (make_document([{"frame": 4, "detections": []}] * 2), "frame 4: .* found a second entry"),
     "frames backwards": (
-        document([{"frame": 4, "detections": []}, {"frame": 2, "detections": []}]),
+        make_document([{"frame": 4, "detections": []}, {"frame": 2, "detections": []}]),
         "frame 2: expected frames in ascending order, found it after frame 4",
     ),
-    "no detections": (document([{"frame": 4}]), "frame 4: expected detections as a list, found None"),
+    "no detections": (make_document([{"frame": 4}]), "frame 4: expected detections as a list, found None"),
     "detection is a string": (
-        document([{"frame": 4, "detections": ["x"]}]),
+        make_document([{"frame": 4, "detections": ["x"]}]),
         "frame 4, detection 0: expected an object",
     ),
     "box of three": (detection(bbox=[1, 2, 3]), r"frame 2, detection 1: expected bbox .*found \[1, 2, 3\]"),
@@ -148,7 +153,7 @@ BAD: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_track_v1_is_named_with_its_place(name: str, tmp_path: Path) -> None:
     content, message = BAD[name]
-    path = save(tmp_path / "tracked.json", content)
+    path = write_json(tmp_path / "tracked.json", content)
     for source, called in ((path, str(path)), (content, "the tracks in memory")):
         with pytest.raises(TracksError, match=message) as caught:
             list(read_tracks(source))
@@ -191,8 +196,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("tracking.results.track_document._CHUNK_BYTES", 1 << 14)
 
     def peak(frames: int) -> tuple[int, int]:
-        people = [seen(str(track), f"person {track}", 0.1) for track in range(5)]
-        path = save(tmp_path / f"{frames}.json", document(dict.fromkeys(range(frames), people)))
+        people = [make_detection(str(track), f"person {track}", 0.1) for track in range(5)]
+        path = write_json(tmp_path / f"{frames}.json", make_document(dict.fromkeys(range(frames), people)))
         reader = read_tracks(path)
         tracemalloc.start()
         count = sum(len(frame) for frame in reader)

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support.tracks import document, seen
+from support.tracks import make_detection, make_document
 
 from tracking import TrackResult, build_timeline, export_tracks, track_video
 from tracking.errors import VideoError
@@ -106,10 +106,10 @@ def test_pictures_are_limited_and_shared(thumbnails: int, scene: Scene, tmp_path
     width, height = scene.config.width, scene.config.height
     people = [f"p{n}" for n in range(5)]
     frames = {
-        n: [seen(str(i), name, 0.01, box=(40.0 * i, 10, 40.0 * i + 30, 80)) for i, name in enumerate(people)]
+        n: [make_detection(str(i), name, 0.01, box=(40.0 * i, 10, 40.0 * i + 30, 80)) for i, name in enumerate(people)]
         for n in range(30)
     }
-    content = document(frames, video={"width": width, "height": height, "fps": 25})
+    content = make_document(frames, video={"width": width, "height": height, "fps": 25})
     export_tracks(content, tmp_path / "r.html", video=scene.video, thumbnails=thumbnails)
     page = Page(tmp_path / "r.html")
     assert len(page.all("img")) == thumbnails
@@ -118,7 +118,7 @@ def test_pictures_are_limited_and_shared(thumbnails: int, scene: Scene, tmp_path
 
 
 def test_without_the_video_it_says_so(tmp_path: Path) -> None:
-    export_tracks(document({n: [seen("1", "ann", 0.1)] for n in range(20)}), tmp_path / "r.html")
+    export_tracks(make_document({n: [make_detection("1", "ann", 0.1)] for n in range(20)}), tmp_path / "r.html")
     page = Page(tmp_path / "r.html")
     assert "made without the video" in page.text
     assert page.all("img") == []
@@ -126,8 +126,11 @@ def test_without_the_video_it_says_so(tmp_path: Path) -> None:
 
 
 def test_text_of_users_is_escaped(tmp_path: Path) -> None:
-    frames = {n: [seen("<b>1", EVIL, 0.24 if n < 9 else 0.1, class_name="<i>"), seen("</style>")] for n in range(40)}
-    content = document(frames, video={"path": f"x/{EVIL}"}, detector={EVIL: [EVIL]}, created_at_utc=EVIL)
+    frames = {
+        n: [make_detection("<b>1", EVIL, 0.24 if n < 9 else 0.1, class_name="<i>"), make_detection("</style>")]
+        for n in range(40)
+    }
+    content = make_document(frames, video={"path": f"x/{EVIL}"}, detector={EVIL: [EVIL]}, created_at_utc=EVIL)
     export_tracks(content, tmp_path / "r.html")
     page = Page(tmp_path / "r.html")
     assert len(page.all("script")) == len(page.all("style")) == 1
@@ -141,8 +144,8 @@ def test_a_long_document_makes_a_short_report(tmp_path: Path) -> None:
     frames: dict[int, list[dict[str, Any]]] = {}
     for n in range(2000):
         # A name that flickers, and a new nameless track every second frame.
-        frames[n] = [seen("1", f"p{n // 3 % 300}", 0.1), seen(str(100 + n // 2))]
-    export_tracks(document(frames), tmp_path / "r.html")
+        frames[n] = [make_detection("1", f"p{n // 3 % 300}", 0.1), make_detection(str(100 + n // 2))]
+    export_tracks(make_document(frames), tmp_path / "r.html")
     page = Page(tmp_path / "r.html")
     assert [len([r for r in page.all("div", "row") if r["data-kind"] == k]) for k in ("known", "unnamed")] == [200, 60]
     assert "100 more, in view for a shorter time" in page.text
@@ -165,7 +168,7 @@ def film(path: Path, frames: int = 30, size: tuple[int, int] = (160, 120)) -> Pa
 
 def test_another_video_is_refused(tmp_path: Path) -> None:
     clip = film(tmp_path / "clip.avi")
-    content = document({n: [seen("1", "ann", 0.1)] for n in range(40)})
+    content = make_document({n: [make_detection("1", "ann", 0.1)] for n in range(40)})
     with pytest.raises(VideoError, match=r"200 x 100 pixels, but .* has 160 x 120"):
         export_tracks(content, tmp_path / "r.html", video=clip)
     assert not (tmp_path / "r.html").exists()
@@ -173,7 +176,7 @@ def test_another_video_is_refused(tmp_path: Path) -> None:
 
 def test_a_video_that_ends_early_is_noted(tmp_path: Path) -> None:
     clip = film(tmp_path / "clip.avi")
-    content = document({n: [seen("1", "ann", 0.1)] for n in range(40)}, video={"fps": 10})
+    content = make_document({n: [make_detection("1", "ann", 0.1)] for n in range(40)}, video={"fps": 10})
     (done,) = export_tracks(content, tmp_path / "r.html", video=clip)
     assert "ends at frame 29" in done.notes[0]
     page = Page(tmp_path / "r.html")
@@ -215,10 +218,10 @@ def test_best_crops_are_large_whole_uncovered_and_spread() -> None:
     for n in range(1000):
         good = n % 100 == 50
         box = (20, 10, 60, 90) if good else (0, 10, 40, 90)  # cut by the frame's edge unless good
-        frames[n] = [seen("1", "ann", 0.1, box=box, score=0.9)]
+        frames[n] = [make_detection("1", "ann", 0.1, box=box, score=0.9)]
         if n == 150:  # hidden
-            frames[n].append(seen("2", box=(22, 12, 62, 92), score=0.9))
-    kept = best_crops_of(read_tracks(document(frames))).of("1", "ann")
+            frames[n].append(make_detection("2", box=(22, 12, 62, 92), score=0.9))
+    kept = best_crops_of(read_tracks(make_document(frames))).of("1", "ann")
     assert len(kept) <= 12
     best = [m.frame for m in kept if m.quality > 0.5]
     assert len(best) >= 5

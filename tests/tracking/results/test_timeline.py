@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
-from support.tracks import document, seen
+from support.tracks import make_detection, make_document
 
 from gallery_db.errors import MissingPackageError
 from tracking import Timeline, build_timeline, export_tracks
@@ -30,16 +30,16 @@ def test_rows_and_sightings() -> None:
     for number, distance in ((2, None), (3, 0.1), (4, 0.2), (5, 0.3)):
         name = None if distance is None else "ann"
         box = (10.0 * number, 20.0, 10.0 * number + 20, 60.0)
-        frames[number].append(seen("2", name, distance, box=box, score=0.1 * number))
+        frames[number].append(make_detection("2", name, distance, box=box, score=0.1 * number))
     for number in range(10, 20):
-        frames[number].append(seen("10", "ann", 0.05, box=(100, 20, 120, 60), score=0.9))
+        frames[number].append(make_detection("10", "ann", 0.05, box=(100, 20, 120, 60), score=0.9))
     for number in (30, 31):
-        frames[number].append(seen("11", "unknown-0003", 0.01))
+        frames[number].append(make_detection("11", "unknown-0003", 0.01))
     # Track 9 is never named, and is out of sight from 21 to 32: more than one second.
     for number in (20, 33):
-        frames[number].append(seen("9"))
-    frames[39].append(seen(None))
-    timeline = build_timeline(document(frames))
+        frames[number].append(make_detection("9"))
+    frames[39].append(make_detection(None))
+    timeline = build_timeline(make_document(frames))
     assert (timeline.frames, timeline.first_frame, timeline.last_frame) == (40, 0, 39)
     assert (timeline.detections, timeline.tracked, timeline.named, timeline.tracks) == (19, 18, 15, 4)
     assert [p.kind for p in timeline.rows] == ["known", "unknown", "unnamed"]
@@ -67,18 +67,18 @@ def test_rows_and_sightings() -> None:
 
 
 def test_gaps() -> None:
-    frames = {n: [seen("1", "ann", 0.1)] for n in (0, 1, 5, 6)}
-    assert len(build_timeline(document(frames)).rows[0].sightings) == 1
-    assert [s.first for s in build_timeline(document(frames), max_gap=2).rows[0].sightings] == [0, 5]
-    assert len(build_timeline(document(frames), max_gap=3).rows[0].sightings) == 1
+    frames = {n: [make_detection("1", "ann", 0.1)] for n in (0, 1, 5, 6)}
+    assert len(build_timeline(make_document(frames)).rows[0].sightings) == 1
+    assert [s.first for s in build_timeline(make_document(frames), max_gap=2).rows[0].sightings] == [0, 5]
+    assert len(build_timeline(make_document(frames), max_gap=3).rows[0].sightings) == 1
     with pytest.raises(OptionError, match="max_gap"):
-        build_timeline(document(frames), max_gap=-1)
-    assert build_timeline(document(frames, fps=None)).max_gap == 30
+        build_timeline(make_document(frames), max_gap=-1)
+    assert build_timeline(make_document(frames, fps=None)).max_gap == 30
 
 
 def test_a_path_is_thinned_and_keeps_its_ends() -> None:
-    frames = {n: [seen("1", "ann", 0.1, box=(n, 0, n + 2, 10))] for n in range(5000)}
-    path = build_timeline(document(frames)).rows[0].path
+    frames = {n: [make_detection("1", "ann", 0.1, box=(n, 0, n + 2, 10))] for n in range(5000)}
+    path = build_timeline(make_document(frames)).rows[0].path
     assert 40 < len(path) <= 96
     assert path[0] == (0, 1.0, 10.0)
     assert path[-1][0] > 4850
@@ -86,12 +86,14 @@ def test_a_path_is_thinned_and_keeps_its_ends() -> None:
     assert len(steps) == 1
 
 
-STEADY = {n: [seen("1", "ann", 0.1)] for n in range(30)}
+STEADY = {n: [make_detection("1", "ann", 0.1)] for n in range(30)}
 
 
 def two(first: Any, second: Any) -> dict[int, list[dict[str, Any]]]:
     """Tracks 1 and 2 over 30 frames; each a function of the frame to (name, distance)."""
-    return {n: [seen("1", *first(n)), seen("2", *second(n), box=(90, 20, 110, 60))] for n in range(30)}
+    return {
+        n: [make_detection("1", *first(n)), make_detection("2", *second(n), box=(90, 20, 110, 60))] for n in range(30)
+    }
 
 
 def nobody(frame: int) -> tuple[None, None]:
@@ -101,18 +103,22 @@ def nobody(frame: int) -> tuple[None, None]:
 # name: (frames, the issues: (kind, identity, track, frame))
 ISSUES: dict[str, tuple[dict[int, list[dict[str, Any]]], list[tuple[str, str, str | None, int]]]] = {
     "none": (STEADY, []),
-    "at the limit of near": ({n: [seen("1", "ann", 0.2)] for n in range(30)}, []),
-    "near": ({n: [seen("1", "ann", 0.201)] for n in range(30)}, [("near", "ann", "1", 0)]),
-    "near in one frame": ({n: [seen("1", "ann", 0.25 if n == 3 else 0.1)] for n in range(30)}, []),
-    "five frames are enough": ({n: [seen("1", "ann", 0.1)] for n in range(5)}, []),
-    "short": ({n: [seen("1", "ann", 0.1)] for n in range(4, 8)}, [("short", "ann", "1", 4)]),
+    "at the limit of near": ({n: [make_detection("1", "ann", 0.2)] for n in range(30)}, []),
+    "near": ({n: [make_detection("1", "ann", 0.201)] for n in range(30)}, [("near", "ann", "1", 0)]),
+    "near in one frame": ({n: [make_detection("1", "ann", 0.25 if n == 3 else 0.1)] for n in range(30)}, []),
+    "five frames are enough": ({n: [make_detection("1", "ann", 0.1)] for n in range(5)}, []),
+    "short": ({n: [make_detection("1", "ann", 0.1)] for n in range(4, 8)}, [("short", "ann", "1", 4)]),
     "changed": (
-        {n: [seen("1", "ann" if n < 15 else "bob", 0.1)] for n in range(30)},
+        {n: [make_detection("1", "ann" if n < 15 else "bob", 0.1)] for n in range(30)},
         [("changed", "bob", "1", 15)],
     ),
-    "lost and found again": ({n: [seen("1", *(("ann", 0.1) if n % 20 < 10 else nobody(n)))] for n in range(30)}, []),
+    "lost and found again": (
+        {n: [make_detection("1", *(("ann", 0.1) if n % 20 < 10 else nobody(n)))] for n in range(30)},
+        [],
+    ),
     "changed by way of no name": (
-        {n: [seen("1", *(("ann", 0.1) if n < 10 else ("bob", 0.1) if n >= 20 else nobody(n)))] for n in range(30)},
+        {n: [make_detection("1", *(("ann", 0.1) if n < 10 else ("bob", 0.1) if n >= 20 else nobody(n)))]
+         for n in range(30)},
         [("changed", "bob", "1", 20)],
     ),
     "contested": (
@@ -120,11 +126,12 @@ ISSUES: dict[str, tuple[dict[int, list[dict[str, Any]]], list[tuple[str, str, st
         [("contested", "ann", "2", 15)],
     ),
     "handed over when gone": (
-        {n: [seen("1" if n < 15 else "2", "ann", 0.1)] for n in range(30)},
+        {n: [make_detection("1" if n < 15 else "2", "ann", 0.1)] for n in range(30)},
         [],
     ),
     "handed over long after": (
-        {n: [seen("1", *(("ann", 0.1) if n < 10 else nobody(n)))] + ([seen("2", "ann", 0.1)] if n > 25 else [])
+        {n: [make_detection("1", *(("ann", 0.1) if n < 10 else nobody(n)))]
+         + ([make_detection("2", "ann", 0.1)] if n > 25 else [])
          for n in range(60)},
         [],
     ),
@@ -147,7 +154,7 @@ ISSUES: dict[str, tuple[dict[int, list[dict[str, Any]]], list[tuple[str, str, st
 @pytest.mark.parametrize("name", ISSUES)
 def test_issues(name: str) -> None:
     frames, expected = ISSUES[name]
-    timeline = build_timeline(document(frames))
+    timeline = build_timeline(make_document(frames))
     assert [(d.kind, d.identity, d.track_id, d.frame) for d in timeline.issues] == expected
     for issue in timeline.issues:
         assert issue.identity in issue.text
@@ -156,23 +163,24 @@ def test_issues(name: str) -> None:
 
 def test_without_tracks_rows_are_made_of_names() -> None:
     frames = {
-        n: [seen("0", "ann", 0.1), seen("1", "ann" if n == 3 else None, 0.2 if n == 3 else None)] for n in range(9)
+        n: [make_detection("0", "ann", 0.1), make_detection("1", "ann" if n == 3 else None, 0.2 if n == 3 else None)]
+        for n in range(9)
     }
-    timeline = build_timeline(document(frames, tracker="gallery_only"))
+    timeline = build_timeline(make_document(frames, tracker="gallery_only"))
     (ann,) = timeline.rows
     assert (ann.frames, ann.track_ids, timeline.tracks, timeline.has_tracks) == (9, (), 0, False)
     assert [(d.kind, d.track_id) for d in timeline.issues] == [("twice", None)]
 
 
 def test_empty_documents() -> None:
-    timeline = build_timeline(document({}))
+    timeline = build_timeline(make_document({}))
     assert (timeline.rows, timeline.issues, timeline.first_frame, timeline.tracked) == ((), (), None, 0)
-    assert build_timeline(document({0: []})).first_frame == 0
+    assert build_timeline(make_document({0: []})).first_frame == 0
 
 
 def test_only_some_classes() -> None:
-    frames = {n: [seen("1", class_id=0), seen("2", class_id=2, class_name="car")] for n in range(3)}
-    assert [p.class_name for p in build_timeline(document(frames), classes=[2]).rows] == ["car"]
+    frames = {n: [make_detection("1", class_id=0), make_detection("2", class_id=2, class_name="car")] for n in range(3)}
+    assert [p.class_name for p in build_timeline(make_document(frames), classes=[2]).rows] == ["car"]
 
 
 @pytest.mark.parametrize(
@@ -192,8 +200,8 @@ def crowd(count: int) -> dict[str, Any]:
     frames: dict[int, list[dict[str, Any]]] = {n: [] for n in range(300)}
     for person in range(count):
         for n in range(person, 300, 1 + person % 3):
-            frames[n].append(seen(str(person), f"{names[person % 5]} {person}", 0.004 * person))
-    return document(frames)
+            frames[n].append(make_detection(str(person), f"{names[person % 5]} {person}", 0.004 * person))
+    return make_document(frames)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 60])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.detector_graphs import bright_square
+from support.detector_graphs import make_bright_square_detector
 from support.mjpeg_server import MjpegServer
 from support.rtsp_server import RtspServer
 
@@ -139,7 +139,7 @@ def test_user_and_password_are_in_no_file_and_no_message(tmp_path: Path) -> None
     camera.start()
     said: list[str] = []
     job = TrackingRun(
-        DetectorOptions(bright_square(tmp_path / "w.onnx", size=SIZE), score_threshold=0.9),
+        DetectorOptions(make_bright_square_detector(tmp_path / "w.onnx", size=SIZE), score_threshold=0.9),
         camera.address("me:s3cret") + "?key=s3cret",
         RunOptions(
             live=LiveOptions(reconnect_seconds=1),
@@ -261,7 +261,7 @@ def test_closing_ends_the_thread(camera: Camera) -> None:
 
 def test_a_run_over_a_stream_that_dies_and_comes_back(camera: Camera, tmp_path: Path) -> None:
     """The whole of it: detections, tracks and video of a run, and a gallery that it enrols into."""
-    weights = bright_square(tmp_path / "w.onnx", size=SIZE)
+    weights = make_bright_square_detector(tmp_path / "w.onnx", size=SIZE)
 
     job = TrackingRun(
         DetectorOptions(weights, score_threshold=0.9),
