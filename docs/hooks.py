@@ -13,6 +13,7 @@ MkDocs calls the functions named ``on_...`` while it builds the site (``hooks`` 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ from pathlib import Path
 from typing import Any, Optional, Union, get_args, get_origin
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-MERMAID = "javascripts/mermaid.tiny.js"
+# The place of Mermaid in a site that is built with MERMAID_JS, the path of mermaid.min.js in Mermaid's npm package.
+# Without it, the theme has readers' browsers load Mermaid from a public server.
+MERMAID = "javascripts/mermaid.min.js"
+MERMAID_SOURCE = os.environ.get("MERMAID_JS")
 
 # The pages of the command line, in the order of the navigation. A command without a page here is an error.
 GROUPS = ("run", "detect", "gallery", "eval", "export", "import", "list", "schema", "demo")
@@ -314,11 +318,15 @@ def on_files(files: Any, config: Any) -> Any:
     pages |= {"contributing.md": project_page("CONTRIBUTING.md"), "changelog.md": project_page("CHANGELOG.md")}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
+    if MERMAID_SOURCE:
+        files.append(File.generated(config, MERMAID, abs_src_path=MERMAID_SOURCE))
     return files
 
 
 def on_config(config: Any) -> Any:
-    """Put the generated pages of the command line into the navigation."""
+    """Put the generated pages of the command line into the navigation, and Mermaid into the site."""
+    if MERMAID_SOURCE:
+        config.extra_javascript.append(MERMAID)
 
     def insert(items: list[Any]) -> None:
         for item in items:
@@ -346,6 +354,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
     """Load Mermaid, which is large, only where a page has a diagram."""
-    if '<pre class="mermaid">' in output:
+    if not MERMAID_SOURCE or '<pre class="mermaid">' in output:
         return output
     return re.sub(rf'\s*<script src="[^"]*{re.escape(MERMAID)}"></script>', "", output)
