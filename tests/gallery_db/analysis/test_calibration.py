@@ -347,7 +347,7 @@ def test_plots_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_rates_predicted_for_market_1501_hold(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real people: half of them are in the gallery, the other half are strangers."""
+    """Real people: half of them are in the gallery, the other half are unknown."""
     from gallery_db import read_image
     from tracking import load_embedder
 

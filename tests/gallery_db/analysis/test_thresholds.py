@@ -257,7 +257,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     assert stats[name]["match_thresholds"] == {"person": round(found["threshold"], 6)}
     assert f"runs still take {found['threshold']:.3f}" in gtrack("gallery", "calibrate", "-g", gallery).stderr
     assert json.loads(gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout) == kept
-    # Too little is said to be too little; --force takes it nevertheless.
+    # Too few entries are reported; --force calibrates anyway.
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.001, code=1)
     assert "0.001 was requested" in done.stderr
     assert "--force" in done.stderr

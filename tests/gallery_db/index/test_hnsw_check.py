@@ -197,7 +197,7 @@ def test_damage_that_only_reading_finds(path: Path, name: str) -> None:
     ["header of more elements", "links file far too long", "a hole in the data", "links of garbage size", "names cut"],
 )
 def test_a_torn_index_is_verified_and_rebuilt_before_chroma_loads_it(path: Path, name: str) -> None:
-    """In a process of its own, because a failure can be a segmentation fault."""
+    """Runs in its own process, because a failure can be a segmentation fault."""
     {**FOUND_BY_SIZE, **FOUND_BY_READING}[name](Files(path))
     program = """
 import sys; sys.path.insert(0, sys.argv[2])

@@ -219,7 +219,7 @@ def test_a_removed_entry_comes_back_while_its_file_is_there(tmp_path: Path, fold
 
 def test_one_picture_of_two_people_is_a_conflict(tmp_path: Path, folder: Path, place: Path | str) -> None:
     shutil.copy(folder / "p0" / "0.png", folder / "p1" / "same.png")
-    for _ in range(2):  # it is said each time
+    for _ in range(2):  # it is reported each time
         report = run(tmp_path, folder)
         assert [Path(path).name for path, _ in report.skipped] == ["same.png"]
         assert "'p0'" in report.skipped[0][1]

@@ -27,7 +27,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_rows(tmp_path: Path) -> None:
+def test_reads_rows(tmp_path: Path) -> None:
     rows = read_mot(write(tmp_path / "gt.txt", "# a comment\n2,7,1.5,2,3,4,0,1,0.25\n\n1, 7, -1, 2, 3, 4, 1, 8, 1,\n"))
     assert rows.lines.tolist() == [2, 4]
     assert rows.frames.tolist() == [1, 0], "frames count from 0 here"
@@ -72,12 +72,12 @@ def test_mot15_has_no_classes(tmp_path: Path, text: str, classed: bool) -> None:
         ),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_invalid_line_is_reported_with_its_number(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(MotTextError, match=problem):
         read_mot(write(tmp_path / "gt.txt", text))
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_reports_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(MotTextError, match="cannot be read"):
         read_mot(tmp_path / "none.txt")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x80")
@@ -87,7 +87,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         find_mot_sequence(tmp_path, "gt")
 
 
-def test_sequences(tmp_path: Path) -> None:
+def test_reads_sequence_folders(tmp_path: Path) -> None:
     place = tmp_path / "MOT-01"
     write(place / "gt" / "gt.txt", "1,1,0,0,5,5\n")
     ini = "[Sequence]\nname=MOT-01\nframeRate=30\nseqLength=12\nimWidth=640\nimHeight=480\n"
@@ -118,7 +118,7 @@ def test_sequences(tmp_path: Path) -> None:
         pytest.param("gt_id,person\n1,ann\n2,ann\n", "'ann' is in frame 3 2 times, as ids 1, 2", id="twice in a frame"),
     ],
 )
-def test_people(tmp_path: Path, text: str, problem: str) -> None:
+def test_rejects_invalid_names_of_people(tmp_path: Path, text: str, problem: str) -> None:
     gt = write(tmp_path / "gt.txt", "1,1,0,0,5,5\n4,1,0,0,5,5\n4,2,9,9,5,5\n")
     with pytest.raises(EvaluationError, match=problem):
         read_truth(gt, write(tmp_path / "people.csv", text))
@@ -126,7 +126,7 @@ def test_people(tmp_path: Path, text: str, problem: str) -> None:
         read_people(tmp_path / "none.csv")
 
 
-def test_rows_that_do_not_count_need_no_person(tmp_path: Path) -> None:
+def test_ignored_rows_need_no_person(tmp_path: Path) -> None:
     gt = write(tmp_path / "gt.txt", "1,1,0,0,5,5,1,1,1\n1,2,9,9,5,5,0,1,1\n1,3,9,9,5,5,1,8,1\n")
     truth = read_truth(gt, write(tmp_path / "people.csv", "\ufeffgt_id , person, note\n1, ann, x\n"))
     assert truth.persons is not None
@@ -159,7 +159,7 @@ def test_rows_that_do_not_count_need_no_person(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_bad_results(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+def test_rejects_invalid_track_tables(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
     document = {**make_track_v1([(0, "1", 0.0, None)]), **change}
     with pytest.raises(TracksError, match=problem):
         read_track_table(write_json(tmp_path / "tracked.json", document))
@@ -167,7 +167,7 @@ def test_bad_results(tmp_path: Path, change: dict[str, Any], problem: str) -> No
         read_track_table(document)
 
 
-def test_results(tmp_path: Path) -> None:
+def test_reads_track_tables(tmp_path: Path) -> None:
     document = make_track_v1([(3, "x", 5.0, "zoe", 0.2), (1, "y", 6.0, None), (1, "x", 7.0, "ann", 0.3)])
     document["frames"][0]["detections"].append({"bbox": [0, 0, 1, 1], "class_name": "person"})
     car = {"bbox": [0, 0, 1, 1], "class_name": "Car", "track_id": "c"}
@@ -220,7 +220,7 @@ def test_detections_become_det_v1_and_run(scene: Scene, tmp_path: Path) -> None:
     assert result.stats["tracked"] > 20
 
 
-def test_errors_of_detections(scene: Scene, tmp_path: Path) -> None:
+def test_reports_why_detections_cannot_be_read(scene: Scene, tmp_path: Path) -> None:
     place = tmp_path / "SEQ"
     write(place / "seqinfo.ini", "[Sequence]\nframeRate=7\nseqLength=2\nimWidth=64\nimHeight=48\n")
     det = write(place / "det" / "det.txt", "1,-1,1,2,3,4,25.5\n2,-1,1,2,3,4,-0.5\n")

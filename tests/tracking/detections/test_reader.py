@@ -77,7 +77,7 @@ def test_reads_columns(tmp_path: Path) -> None:
     assert open_detections(source) is source
 
 
-def test_arrays_and_raw_are_the_callers_own() -> None:
+def test_returned_arrays_and_dicts_are_copies() -> None:
     content = document(one([good(probs=[0.5])]))
     source = open_detections(content)
     source.at(7).boxes[:] = 0
@@ -206,7 +206,7 @@ DETECTIONS: dict[str, tuple[list[Any], str, dict[str, int], list[int]]] = {
 
 
 @pytest.mark.parametrize("name", DETECTIONS)
-def test_unusable_detections(name: str, tmp_path: Path) -> None:
+def test_rejects_invalid_detections(name: str, tmp_path: Path) -> None:
     detections, message, warnings, kept = DETECTIONS[name]
     content = document(one([], 3), one(detections), one([good()], 8))
     for source in (write(tmp_path, content), content):
@@ -261,7 +261,7 @@ FRAMES: dict[str, tuple[list[Any], str, dict[str, int], list[int]]] = {
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_unusable_frames(name: str, tmp_path: Path) -> None:
+def test_rejects_invalid_frames(name: str, tmp_path: Path) -> None:
     frames, message, warnings, kept = FRAMES[name]
     content = document(*frames)
     for source in (write(tmp_path, content), content):
@@ -300,7 +300,7 @@ NOT_JSON_VALUES = {
 
 
 @pytest.mark.parametrize("name", NOT_JSON_VALUES)
-def test_values_that_json_has_no_word_for(name: str, tmp_path: Path) -> None:
+def test_rejects_values_that_json_cannot_hold(name: str, tmp_path: Path) -> None:
     text, found = NOT_JSON_VALUES[name]
     plain = json.dumps(document(one([good(), good(probs="HERE")]), detector={"conf": 1}))
     path = write(tmp_path, plain.replace('"HERE"', text))
@@ -322,7 +322,7 @@ def test_values_that_json_has_no_word_for(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
 @pytest.mark.parametrize("key", ["bbox", "score"])
-def test_a_not_finite_box_or_score(key: str, value: str, tmp_path: Path) -> None:
+def test_rejects_a_box_or_score_that_is_not_finite(key: str, value: str, tmp_path: Path) -> None:
     broken = f'{{"bbox": [1, 2, 3, {value}], "score": 0.5, "class_id": 0}}'
     if key == "score":
         broken = f'{{"bbox": [1, 2, 3, 4], "score": {value}, "class_id": 0}}'
@@ -332,14 +332,14 @@ def test_a_not_finite_box_or_score(key: str, value: str, tmp_path: Path) -> None
     assert open_detections(tmp_path / "detections.json", lenient=True).count == 1
 
 
-def test_a_not_finite_frame_number(tmp_path: Path) -> None:
+def test_rejects_a_frame_number_that_is_not_finite(tmp_path: Path) -> None:
     path = write(tmp_path, json.dumps(document(one([], 3), one([], 4))).replace('"frame": 4', '"frame": NaN'))
     with pytest.raises(DetectionsError, match=r"entry 1 of .*found NaN in frame\b"):
         open_detections(path)
     assert open_detections(path, lenient=True).frame_numbers.tolist() == [3]
 
 
-def test_not_finite_in_memory() -> None:
+def test_rejects_values_in_memory_that_are_not_finite() -> None:
     content = document(one([good(probs=[0.5, math.nan]), good(bbox=[1, 2, math.inf, 4])]))
     with pytest.raises(DetectionsError, match=r"NaN in detections\[0\]\.probs\[1\]"):
         open_detections(content)
@@ -350,7 +350,7 @@ def test_not_finite_in_memory() -> None:
     assert raw["detections"] == [good(probs=[0.5, None])]
 
 
-def test_values_of_no_json_type_in_memory() -> None:
+def test_rejects_values_in_memory_without_a_json_type() -> None:
     content = document(one([good(probs={1, 2})]))
     with pytest.raises(DetectionsError, match=r"found \{1, 2\} in detections\[0\]\.probs"):
         open_detections(content)
@@ -394,7 +394,7 @@ FILES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("lenient", [False, True])
-def test_unusable_files(name: str, lenient: bool, tmp_path: Path) -> None:
+def test_rejects_invalid_files(name: str, lenient: bool, tmp_path: Path) -> None:
     content, message = FILES[name]
     path = tmp_path / "broken.json"
     path.write_bytes(content)
@@ -448,18 +448,18 @@ def test_error_positions_are_exact_far_into_a_file(tmp_path: Path) -> None:
         pytest.param(lambda folder: folder / "x" / "y", "no such file", id="absent folder"),
     ],
 )
-def test_unusable_paths(make: Any, message: str, tmp_path: Path) -> None:
+def test_rejects_invalid_paths(make: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(DetectionsError, match=message):
         open_detections(make(tmp_path))
 
 
 @pytest.mark.parametrize("source", [[one([])], None, 3, b"a.json"])
-def test_neither_path_nor_document(source: Any) -> None:
+def test_rejects_a_source_that_is_neither_path_nor_document(source: Any) -> None:
     with pytest.raises(DetectionsError, match="expected the path of a det-v1 file or a det-v1 document"):
         open_detections(source)
 
 
-def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+def test_rejects_a_fifo_at_once(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("no named pipes here")
     os.mkfifo(tmp_path / "pipe")
@@ -467,7 +467,7 @@ def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
         open_detections(tmp_path / "pipe")
 
 
-def test_file_changed_or_gone_after_opening(tmp_path: Path) -> None:
+def test_reports_a_file_that_changed_or_vanished_after_opening(tmp_path: Path) -> None:
     path = write(tmp_path, document(one([good()])))
     source = open_detections(str(path))
     write(tmp_path, document(one([good(), good()])))
@@ -511,7 +511,7 @@ def test_check_against_video(name: str) -> None:
     assert re.search(message, warnings[0])
 
 
-def test_lenient_drops_unusable_facts_about_the_video(tmp_path: Path) -> None:
+def test_lenient_drops_invalid_properties_of_the_video(tmp_path: Path) -> None:
     content = document(one([]), video={"path": "a.mp4", "width": "640", "height": 360})
     with pytest.raises(DetectionsError, match=r"video\.width as a number, found '640'"):
         open_detections(content)

@@ -91,7 +91,7 @@ FORMS: dict[str, tuple[Any, str, int]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("batch", ["batch", 1, 4], ids=["any batch", "one frame", "four frames"])
-def test_forms(tmp_path: Path, form: str, batch: int | str) -> None:
+def test_decodes_each_output_form(tmp_path: Path, form: str, batch: int | str) -> None:
     rows, family, count = FORMS[form]
     path = make_fixed_detector(tmp_path / "model.onnx", rows(), batch=batch)
     detector = load_detector(DetectorOptions(path, device="cpu", batch_size=2))
@@ -126,7 +126,7 @@ def test_half_precision_models(tmp_path: Path) -> None:
         pytest.param((67, 50), [6 / 0.96, 5 * 67 / 64, 26 / 0.96, 35 * 67 / 64], id="scales that differ"),
     ],
 )
-def test_padding_is_taken_back(tmp_path: Path, frame: tuple[int, int], expected: list[float]) -> None:
+def test_padding_is_removed_from_the_boxes(tmp_path: Path, frame: tuple[int, int], expected: list[float]) -> None:
     detector = load_detector(DetectorOptions(make_fixed_detector(tmp_path / "m.onnx", yolov8().T)))
     (found,) = detector.detect([np.zeros((*frame, 3), np.uint8)])
     clipped = np.clip(expected, 0, [frame[1], frame[0]] * 2)
@@ -139,7 +139,7 @@ def test_yolox_pads_at_the_right_and_below(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0, :4], [60, 10, 100, 64], atol=1e-3)
 
 
-def test_a_network_sees_the_pixels_of_each_frame(tmp_path: Path) -> None:
+def test_a_network_gets_the_pixels_of_each_frame(tmp_path: Path) -> None:
     """Positions, channel order, scaling to 0..1 and the batch, by a convolution that answers to green light."""
     detector = load_detector(
         DetectorOptions(make_bright_square_detector(tmp_path / "m.onnx"), score_threshold=0.5, batch_size=3)
@@ -158,16 +158,16 @@ def test_a_network_sees_the_pixels_of_each_frame(tmp_path: Path) -> None:
     assert detector.class_names == {0: "lamp"}
 
 
-def test_metadata_names_and_what_follows_the_classes(tmp_path: Path) -> None:
+def test_metadata_names_the_classes_and_ignores_further_columns(tmp_path: Path) -> None:
     """A segmentation model: mask coefficients stand behind the class scores, and only the names tell where."""
     names = {0: "a", 1: "b", 2: "person"}
     rows = yolov8(extra=4)
     rows[:, 7:] = 50.0  # no scores
     path = make_fixed_detector(tmp_path / "m.onnx", rows.T, metadata={"names": str(names), "task": "segment"})
-    said: list[str] = []
-    detector = load_detector(DetectorOptions(path), notify=said.append)
+    notices: list[str] = []
+    detector = load_detector(DetectorOptions(path), notify=notices.append)
     assert detector.class_names == names
-    assert "segment" in said[0]
+    assert "segment" in notices[0]
     assert detector.detect([FRAME])[0][0, 5] == 2
     renamed = load_detector(DetectorOptions(path, class_names={2: "walker"}))
     assert renamed.class_names[2] == "walker"
@@ -216,12 +216,13 @@ def test_sizes_that_the_model_leaves_open(tmp_path: Path) -> None:
     assert load_detector(
         DetectorOptions(make_fixed_detector(tmp_path / "b.onnx", square, size=("h", "w")), image_size=60)
     )
-    said: list[str] = []
+    notices: list[str] = []
     load_detector(
-        DetectorOptions(make_fixed_detector(tmp_path / "c.onnx", rows), image_size=640, half=True), notify=said.append
+        DetectorOptions(make_fixed_detector(tmp_path / "c.onnx", rows), image_size=640, half=True),
+        notify=notices.append,
     )
-    assert "`image_size` has no effect" in said[0]
-    assert "`half` has no effect" in said[1]
+    assert "`image_size` has no effect" in notices[0]
+    assert "`half` has no effect" in notices[1]
 
 
 def test_coco_names_for_80_classes(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_coco_names_for_80_classes(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_forms_by_their_shape(shape: tuple[int, ...], count: int | None, expected: str) -> None:
+def test_output_forms_are_recognised_by_their_shape(shape: tuple[int, ...], count: int | None, expected: str) -> None:
     assert recognise(np.zeros(shape, np.float32), (640, 640), class_count=count).family == expected
 
 
@@ -260,12 +261,12 @@ def test_forms_by_their_shape(shape: tuple[int, ...], count: int | None, expecte
         pytest.param(np.full((1, 84, 8400), np.nan), "0 to 1", id="NaN"),
     ],
 )
-def test_other_outputs_are_refused(sample: NDArray[np.float64], words: str) -> None:
+def test_rejects_other_outputs(sample: NDArray[np.float64], words: str) -> None:
     with pytest.raises(DetectorError, match=words):
         recognise(sample, (640, 640))
 
 
-def test_a_family_that_was_asked_for() -> None:
+def test_uses_the_requested_family() -> None:
     sample = np.zeros((1, 8400, 84), np.float32)
     assert recognise(sample, (640, 640), family="yolox").classes == 79
     with pytest.raises(DetectorError, match="6 columns"):
@@ -299,14 +300,14 @@ def test_suppression_is_class_by_class_and_best_first() -> None:
         pytest.param({"classes": []}, OptionError, "`classes` must name at least one class", id="no class"),
     ],
 )
-def test_clear_errors(options: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_rejects_invalid_options(options: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
         load_detector(DetectorOptions(**options))
     if options.get("weights") == "bultin":
         assert "builtin" in str(caught.value.hint)  # type: ignore[attr-defined]
 
 
-def test_clear_errors_of_models(tmp_path: Path) -> None:
+def test_rejects_invalid_models(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     with pytest.raises(DetectorError, match="cannot load"):
@@ -331,7 +332,7 @@ def test_bare_names_are_looked_up_in_the_models_folder(tmp_path: Path) -> None:
     assert "walkers.onnx" in str(caught.value.hint)
 
 
-def test_what_there_is() -> None:
+def test_lists_the_available_detectors() -> None:
     assert [name for name, _ in available_detectors()] == ["builtin", "FILE.onnx", "FILE.pt"]
 
 
@@ -342,7 +343,7 @@ def test_builtin_finds_no_people_in_an_empty_image() -> None:
     assert detector.facts["weights"] == "builtin"
 
 
-def test_builtin_says_that_it_needs_opencv_4(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builtin_reports_that_it_needs_opencv_4(monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
     monkeypatch.delattr(cv2, "HOGDescriptor")
@@ -366,7 +367,7 @@ def test_builtin_finds_people(data: Path) -> None:
         assert (inner / union).max() > 0.5
 
 
-def test_ultralytics_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_that_ultralytics_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tracking.detectors.ultralytics_detector.find_spec", lambda name: None)
     path = tmp_path / "yolo11n.pt"
     path.write_bytes(b"weights")
@@ -375,7 +376,7 @@ def test_ultralytics_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: p
     assert "pip install ultralytics" in str(caught.value.hint)
 
 
-def test_ultralytics_results_are_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_converts_the_results_of_ultralytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The adapter alone, against the interface that the package documents; the package itself is not among the
     tests' requirements."""
     asked: list[dict[str, Any]] = []
@@ -411,13 +412,13 @@ def test_ultralytics_results_are_taken_over(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv(name, "false")
     path = tmp_path / "yolo.pt"
     path.write_bytes(b"weights")
-    said: list[str] = []
-    detector = load_detector(DetectorOptions(path, device="cpu", half=True, batch_size=2), notify=said.append)
+    notices: list[str] = []
+    detector = load_detector(DetectorOptions(path, device="cpu", half=True, batch_size=2), notify=notices.append)
     found = detector.detect([FRAME] * 3)
     assert [call["frames"] for call in asked] == [2, 1]
     assert asked[0]["conf"] == 0.1
     assert "half" not in asked[0]
-    assert "`half` has no effect" in said[0]
+    assert "`half` has no effect" in notices[0]
     np.testing.assert_allclose(found[2], [[0, 10, 15, 30, 0.9, 2], [5, 5, 20, 40, 0.4, 0]])
     with pytest.raises(OptionError, match="no class 1"):
         load_detector(DetectorOptions(path, device="cpu", classes=[1]))
@@ -426,7 +427,7 @@ def test_ultralytics_results_are_taken_over(tmp_path: Path, monkeypatch: pytest.
         load_detector(DetectorOptions(tmp_path / "broken.pt", device="cpu"))
 
 
-def test_ultralytics_for_real(tmp_path: Path) -> None:
+def test_the_real_ultralytics(tmp_path: Path) -> None:
     """Untrained weights, run by the package itself and through the adapter."""
     ultralytics = pytest.importorskip("ultralytics")
     path = tmp_path / "yolo11n.pt"

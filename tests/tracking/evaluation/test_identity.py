@@ -50,16 +50,20 @@ def called(tmp_path: Path, story: list[tuple[str, str | None, int]]) -> dict[str
     [
         pytest.param([("ann", "ann", 3), ("ann", None, 2)], {"ann": (3, 0, 2)}, id="right and unnamed"),
         pytest.param([("ann", "bob", 2), ("bob", "bob", 1)], {"ann": (0, 2, 0), "bob": (1, 0, 0)}, id="wrong"),
-        pytest.param([("sam", None, 4), ("sam", "ann", 1)], {"sam": (0, 1, 4)}, id="a stranger named by mistake"),
-        pytest.param([("sam", "sam", 1)], {"sam": (0, 1, 0)}, id="no gallery can know a stranger's name"),
+        pytest.param(
+            [("sam", None, 4), ("sam", "ann", 1)], {"sam": (0, 1, 4)}, id="an unknown person with a known name"
+        ),
+        pytest.param([("sam", "sam", 1)], {"sam": (0, 1, 0)}, id="the own name of an unknown person"),
         pytest.param([("sam", "unknown-0001", 3)], {"sam": (3, 0, 0)}, id="an unknown identity of his own"),
         pytest.param(
             [("sam", "unknown-0001", 3), ("tim", "unknown-0001", 2)],
             {"sam": (3, 0, 0), "tim": (0, 2, 0)},
-            id="two strangers with one unknown identity",
+            id="two unknown people with one unknown identity",
         ),
         pytest.param(
-            [("sam", "unknown-0001", 3), ("sam", "unknown-0002", 2)], {"sam": (3, 2, 0)}, id="one stranger split"
+            [("sam", "unknown-0001", 3), ("sam", "unknown-0002", 2)],
+            {"sam": (3, 2, 0)},
+            id="one unknown person with two identities",
         ),
         pytest.param(
             # sam is unknown-0001 for more frames than tim, but tim has no other id, and sam has: 4 + 3 is the maximum.
@@ -71,11 +75,11 @@ def called(tmp_path: Path, story: list[tuple[str, str | None, int]]) -> dict[str
         pytest.param(
             [("sam", "unknown-0001", 3), ("ann", "unknown-0001", 2)],
             {"sam": (3, 0, 0), "ann": (0, 2, 0)},
-            id="a known person taken for a stranger is wrong",
+            id="a known person with an unknown identity is wrong",
         ),
     ],
 )
-def test_what_is_right(
+def test_counts_right_wrong_and_unnamed_frames(
     tmp_path: Path, story: list[tuple[str, str | None, int]], expected: dict[str, tuple[int, int, int]]
 ) -> None:
     assert called(tmp_path, story) == expected
@@ -107,7 +111,7 @@ def test_counts_of_covered_and_of_all(tmp_path: Path) -> None:
     assert found.outcome_of[found.person_of == 0].tolist() == [1, 3, 0, 3, 0, 0]
 
 
-def test_ranges(tmp_path: Path) -> None:
+def test_evaluates_a_range_of_frames(tmp_path: Path) -> None:
     gt = [(f, 1, 100.0) for f in range(6)]
     rows: list[Row] = [(f, "1", 100.0, "ann" if f > 2 else "bob") for f in range(6)]
     found = report(tmp_path, gt, rows, frame_range=(2, 5))
@@ -154,7 +158,7 @@ def test_a_name_may_follow_early_or_late(tmp_path: Path, named: int) -> None:
     assert [(c.frame, c.swapped) for c in found.name_changes or ()] == [(named, True)]
 
 
-def test_a_name_that_flips_has_followed_nobody(tmp_path: Path) -> None:
+def test_a_name_that_alternates_is_no_swap(tmp_path: Path) -> None:
     gt = [(f, 1, 100.0) for f in range(8)] + [(f, 2, 200.0) for f in range(8)]
     rows: list[Row] = [(f, "7", 100.0, "bob" if f in (3, 4) else "ann") for f in range(7)] + [(7, "7", 200.0, "ann")]
     found = report(tmp_path, gt, rows)
@@ -194,7 +198,7 @@ def test_a_person_out_of_sight_for_a_frame_loses_the_track(tmp_path: Path) -> No
     assert {p.name: (p.right, p.frames, p.shared) for p in found.known} == {"ann": (1, 1, 1), "bob": (1, 1, 0)}
 
 
-def test_a_hidden_person_takes_no_box(tmp_path: Path) -> None:
+def test_a_hidden_person_is_matched_to_no_box(tmp_path: Path) -> None:
     def person(name: str, x: float, visible: float) -> dict[str, Any]:
         return {"name": name, "box": [x, 0, x + 10, 20], "visible": visible}
 
@@ -204,8 +208,8 @@ def test_a_hidden_person_takes_no_box(tmp_path: Path) -> None:
     assert {p.name: (p.in_sight, p.right) for p in found.people} == {"ann": (1, 1), "bob": (0, 0)}
 
 
-def test_waiting_for_the_first_right_name(tmp_path: Path) -> None:
-    """ann appears twice (ids 1 and 5), bob once, a stranger once."""
+def test_measures_the_wait_for_the_first_right_name(tmp_path: Path) -> None:
+    """ann appears twice (ids 1 and 5), bob once, an unknown person once."""
     gt = [(f, 1, 100.0) for f in range(6)] + [(f, 5, 100.0) for f in range(20, 26)]
     gt += [(f, 2, 200.0) for f in range(3)] + [(f, 3, 300.0) for f in range(3)]
     rows: list[Row] = [(2, "1", 100.0, None), (3, "1", 100.0, "bob"), (4, "1", 100.0, "ann")]
@@ -220,7 +224,7 @@ def test_waiting_for_the_first_right_name(tmp_path: Path) -> None:
     assert found.fps == 10.0
 
 
-def test_curve(tmp_path: Path) -> None:
+def test_error_rates_by_threshold(tmp_path: Path) -> None:
     gt = [(f, 1, 100.0) for f in range(4)] + [(f, 3, 300.0) for f in range(4)]
     rows: list[Row] = [
         (0, "1", 100.0, "ann", 0.05),
@@ -256,7 +260,7 @@ def test_curve(tmp_path: Path) -> None:
     )
 
 
-def test_a_scene_s_truth_knows_who_was_known(tmp_path: Path) -> None:
+def test_the_ground_truth_of_a_scene_names_the_known_people(tmp_path: Path) -> None:
     def person(name: str, x: float, visible: float) -> dict[str, Any]:
         return {"name": name, "box": [x, 0, x + 10, 20], "visible": visible}
 
@@ -282,7 +286,7 @@ def test_a_scene_s_truth_knows_who_was_known(tmp_path: Path) -> None:
         scene_truth({"known": ["ann"], "frames": []})
 
 
-def test_what_must_be_known(tmp_path: Path) -> None:
+def test_reports_missing_names_and_galleries(tmp_path: Path) -> None:
     gt = write_gt(tmp_path / "gt.txt", [(0, 1, 100.0)])
     table = read_track_table(make_track_v1([(0, "1", 100.0, "ann")]))
     with pytest.raises(EvaluationError, match=r"who is who\..*--people"):
@@ -291,7 +295,7 @@ def test_what_must_be_known(tmp_path: Path) -> None:
         evaluate_identity(table, read_truth(gt, write_people(tmp_path / "people.csv", PEOPLE)))
 
 
-def test_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plots_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gt = [(f, 1, 100.0) for f in range(40)] + [(f, 3, 300.0) for f in range(40)]
     rows: list[Row] = [(f, "1", 100.0, "ann" if f > 5 else None, 0.1 + f / 500) for f in range(30)]
     rows += [(f, "2", 300.0, "bob" if f == 7 else None, 0.2) for f in range(40)]

@@ -30,11 +30,11 @@ BUILTIN = EmbedderOptions(weights="builtin")
         ("x0001_c1s1_001051_03.jpg", None),
     ],
 )
-def test_names(name: str, expected: MarketName | None) -> None:
+def test_parses_the_file_names_of_market_1501(name: str, expected: MarketName | None) -> None:
     assert parse_market_name(name) == expected
 
 
-def test_scores_by_hand() -> None:
+def test_scores_equal_those_by_hand() -> None:
     scores = score_rankings(
         [
             # right at ranks 2 and 3: AP (1/2 + 2/3) / 2 = 7/12; two right ones within three: INP 2/3
@@ -86,7 +86,7 @@ def hand_made(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_protocol_by_hand(hand_made: Path) -> None:
+def test_the_protocol_equals_a_count_by_hand(hand_made: Path) -> None:
     report = evaluate_reid(hand_made, EmbedderOptions())
     assert (report.entries, report.identities, report.cameras) == (7, 2, 3)
     assert (report.distractors, report.ignored, report.queries, report.unanswerable) == (1, 1, 5, 0)
@@ -132,8 +132,8 @@ def market(folder: Path, names: list[tuple[str, int]]) -> Path:
     return folder
 
 
-def test_folders(tmp_path: Path) -> None:
-    """Flat, in two folders, and with a folder of queries of our own: the same images, the same figures."""
+def test_evaluates_image_folders(tmp_path: Path) -> None:
+    """The same images give the same figures in one folder, in two folders, and with a separate folder of queries."""
     names = [(f"{p:04d}_c{c}s1_{p:03d}{c}00_00.jpg", 10 * p + c) for p in (1, 2, 3) for c in (1, 2)]
     names += [("-1_c1s1_000000_00.jpg", 1), ("0000_c1s1_000001_00.jpg", 2)]
     flat = evaluate_reid(market(tmp_path / "flat", names), BUILTIN)
@@ -175,7 +175,7 @@ def test_queries_of_a_gallery_are_embedded_with_its_model(tmp_path: Path) -> Non
         evaluate_reid(tmp_path / "other", BUILTIN, queries=asked)
 
 
-def test_errors(tmp_path: Path, hand_made: Path) -> None:
+def test_rejects_invalid_input(tmp_path: Path, hand_made: Path) -> None:
     with pytest.raises(EvaluationError, match="found nothing"):
         evaluate_reid(tmp_path / "none", BUILTIN)
     (tmp_path / "empty").mkdir()

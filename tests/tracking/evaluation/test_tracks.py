@@ -48,7 +48,9 @@ def same(score: TrackScores, figures: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_figures_by_hand(tmp_path: Path, names: dict[str, str], by: Any, hota: float, idf1: float, idsw: int) -> None:
+def test_metrics_equal_those_by_hand(
+    tmp_path: Path, names: dict[str, str], by: Any, hota: float, idf1: float, idsw: int
+) -> None:
     truth = read_truth(write_gt(tmp_path / "gt.txt", GT))
     score = evaluate_tracks(read_track_table(make_track_v1(named(names))), truth, by)
     assert score.metrics["HOTA"]["HOTA"] == pytest.approx(hota)
@@ -112,7 +114,7 @@ def sequence(folder: Path, seed: int, length: int = 30) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("benchmark", ["MOT15", "MOT17", "MOT20"])
-def test_the_same_as_trackeval_on_the_same_files(tmp_path: Path, benchmark: str) -> None:
+def test_metrics_equal_those_of_trackeval_on_the_same_files(tmp_path: Path, benchmark: str) -> None:
     place, result = sequence(tmp_path, seed=3)
     figures = run_trackeval(tmp_path, "TRAIN-01", result, tmp_path, benchmark)
     score = evaluate_tracks(read_track_table(result), read_truth(place), benchmark=benchmark)
@@ -131,7 +133,7 @@ def write_mot(table: Any, path: Path) -> Path:
     return path
 
 
-def test_seconds_are_of_the_video_that_the_run_read() -> None:
+def test_times_use_the_frame_rate_of_the_video() -> None:
     """As exports count them; the detections may be of another rendering."""
     document = make_track_v1([(0, "1", 100.0, None)])
     assert read_track_table(document).fps == 10.0, "that of the detections, where the run has none"
@@ -143,7 +145,7 @@ def test_seconds_are_of_the_video_that_the_run_read() -> None:
 
 
 @pytest.mark.data
-def test_bytetrack_on_pets_scores_as_trackeval_says(data: Path, tmp_path: Path) -> None:
+def test_bytetrack_on_pets_has_the_metrics_of_trackeval(data: Path, tmp_path: Path) -> None:
     place = data / "mot" / "PETS09-S2L1"
     video = data / "video" / "pets09-s2l1.avi"
     detections = mot_detections(place, video=video)
@@ -180,7 +182,7 @@ def test_perfect_tracks_and_perfect_names_on_pets(data: Path) -> None:
     assert evaluate_tracks(table, read_truth(place)).metrics["HOTA"]["HOTA"] == pytest.approx(1.0)
 
 
-def test_a_scene_s_truth(scene: Scene) -> None:
+def test_the_ground_truth_of_a_scene(scene: Scene) -> None:
     """The demo's own truth says who is who; everything it lists is a target, unless it is all hidden."""
     truth = read_truth(scene.truth)
     rows = [
@@ -199,7 +201,7 @@ def test_a_scene_s_truth(scene: Scene) -> None:
     assert score.metrics["Identity"]["IDF1"] < 1, "some come back as another track"
 
 
-def test_nothing_found_and_nobody_there(tmp_path: Path) -> None:
+def test_empty_results_and_empty_ground_truth(tmp_path: Path) -> None:
     truth = read_truth(write_gt(tmp_path / "gt.txt", GT))
     score = evaluate_tracks(read_track_table(make_track_v1([], frames=range(4))), truth)
     assert score.metrics["HOTA"]["HOTA"] == 0
@@ -208,7 +210,7 @@ def test_nothing_found_and_nobody_there(tmp_path: Path) -> None:
         evaluate_tracks(read_track_table(make_track_v1(named({}))), truth, frame_range=(100, None))
 
 
-def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_invalid_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, result = sequence(tmp_path, seed=1)
     truth = read_truth(place)
     table = read_track_table(make_track_v1([(30, "1", 0.0, None)]))

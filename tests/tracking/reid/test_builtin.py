@@ -29,7 +29,7 @@ def test_satisfies_the_protocol() -> None:
     assert (embedder.device, embedder.runtime, embedder.half) == ("cpu", "builtin", False)
 
 
-def test_golden() -> None:
+def test_embeddings_equal_the_golden_values() -> None:
     # If this fails, the output changed: change _VERSION in builtin.py, then these numbers.
     assert BUILTIN_SHA256 == "1c9912d214d8c231da409a8b623484b38ae16e384fb7b13771dc95565fb6fb25"
     vector = BuiltinEmbedder().embed([_person((40, 40, 180), (120, 60, 30))])[0]
@@ -37,7 +37,7 @@ def test_golden() -> None:
     np.testing.assert_allclose(probes, [-9.2540, -0.1259, -0.2374, 0.0004, -0.8665, -0.1622], atol=2e-3)
 
 
-def test_unit_rows_of_every_crop() -> None:
+def test_every_crop_gets_a_unit_vector() -> None:
     odd = [
         np.zeros((1, 1, 3), np.uint8),
         np.full((3, 500, 3), 255, np.uint8),
@@ -68,6 +68,6 @@ def test_does_not_depend_on_the_batch() -> None:
     assert np.array_equal(embedder.embed(images), np.concatenate([embedder.embed([image]) for image in images]))
 
 
-def test_wrong_crop_is_named() -> None:
+def test_reports_the_index_of_an_invalid_crop() -> None:
     with pytest.raises(EmbedderError, match="crop 1"):
         BuiltinEmbedder().embed([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)])

@@ -17,7 +17,7 @@ def _reference(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return ((rgb - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)).transpose(2, 0, 1)
 
 
-def test_batch_equals_the_arithmetic() -> None:
+def test_batch_equals_the_formula() -> None:
     batch = CropBatch(Preprocessing(), 6)
     images = make_crops(6)
     result = batch.fill(images)
@@ -65,7 +65,7 @@ def test_buffer_is_reused() -> None:
         pytest.param({"color": "rgb", "mean": (1.0, 2.0, 3.0), "std": (2.0, 3.0, 7.0)}, (14.5, 6.0, 1.0), id="mean"),
     ],
 )
-def test_fields(fields: dict, expected: tuple[float, ...]) -> None:
+def test_each_field_is_applied(fields: dict, expected: tuple[float, ...]) -> None:
     neutral = {"scale": 1.0, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     image = np.full((7, 5, 3), (10, 20, 30), dtype=np.uint8)
     result = CropBatch(Preprocessing(4, 4, **{**neutral, **fields}), 1).fill([image])
@@ -90,7 +90,7 @@ def test_padding_keeps_the_aspect_ratio_and_is_the_mean() -> None:
         pytest.param(np.zeros((5, 5, 3), np.float32), id="float"),
     ],
 )
-def test_wrong_crops_are_named(image: np.ndarray) -> None:
+def test_reports_the_index_of_an_invalid_crop(image: np.ndarray) -> None:
     good = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(EmbedderError, match="crop 11: expected a"):
         CropBatch(Preprocessing(), 2).fill([good, image], first=10)

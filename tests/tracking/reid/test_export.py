@@ -76,7 +76,9 @@ def exported(checkpoint: Path, people: Path, tmp_path_factory: pytest.TempPathFa
     return export_reid(checkpoint, ExportOptions(ON_A_CPU, out, crops=people, timing=False))
 
 
-def test_all_formats_are_what_their_source_is(exported: ExportReport, checkpoint: Path, people: Path) -> None:
+def test_all_formats_give_the_embeddings_of_their_source(
+    exported: ExportReport, checkpoint: Path, people: Path
+) -> None:
     assert exported.ok
     assert [item.format for item in exported.exports] == list(ON_A_CPU)
     source = TorchEmbedder(checkpoint, device="cpu", threads=1)
@@ -94,7 +96,7 @@ def test_all_formats_are_what_their_source_is(exported: ExportReport, checkpoint
             np.testing.assert_allclose(embedder.embed(images), expected, atol=1e-4)
 
 
-def test_only_whole_files_and_the_list_of_them(exported: ExportReport, checkpoint: Path) -> None:
+def test_writes_only_complete_files_and_lists_them(exported: ExportReport, checkpoint: Path) -> None:
     stem = checkpoint.stem
     names = {f"{stem}.onnx", f"{stem}.torchscript", META, *([f"{stem}_openvino_model"] if HAS_OPENVINO else [])}
     assert {path.name for path in exported.folder.iterdir()} == names
@@ -109,7 +111,7 @@ def test_only_whole_files_and_the_list_of_them(exported: ExportReport, checkpoin
         assert entry["cosine_min"] >= 0.99999
 
 
-def test_the_onnx_has_a_free_batch_and_the_opset_asked_for(exported: ExportReport) -> None:
+def test_the_onnx_has_a_free_batch_and_the_requested_opset(exported: ExportReport) -> None:
     path = exported.folder / f"{exported.source.stem}.onnx"
     session = onnxruntime.InferenceSession(str(path))
     assert session.get_inputs()[0].shape == ["batch", 3, 64, 32]
@@ -117,7 +119,7 @@ def test_the_onnx_has_a_free_batch_and_the_opset_asked_for(exported: ExportRepor
 
 
 @pytest.mark.parametrize("name", ON_A_CPU)
-def test_a_gallery_made_with_the_source_takes_the_export(
+def test_a_gallery_of_the_source_accepts_the_export(
     exported: ExportReport, checkpoint: Path, people: Path, tmp_path: Path, name: str
 ) -> None:
     path = next(item.path for item in exported.exports if item.format == name)
@@ -129,8 +131,8 @@ def test_a_gallery_made_with_the_source_takes_the_export(
         again = ingest_folder(gallery, people, embedder)
         assert (again.added, again.unchanged) == (0, 12)
     # And found by itself, where only the export is at hand.
-    told = replace(source.model, path=None)
-    with load_embedder(gallery_model=told, models_dir=path.parent, device="cpu") as found:
+    recorded = replace(source.model, path=None)
+    with load_embedder(gallery_model=recorded, models_dir=path.parent, device="cpu") as found:
         assert found.model.same_space(source.model)
     # As with any other model, its like of other weights is refused.
     other = _other_checkpoint(tmp_path)
@@ -170,7 +172,7 @@ def _options(tmp_path: Path, people: Path, *formats: str, **changes: Any) -> Exp
 
 
 @needs_openvino
-def test_from_onnx(tiny: Path, people: Path, tmp_path: Path) -> None:
+def test_exports_from_onnx(tiny: Path, people: Path, tmp_path: Path) -> None:
     (item,) = export_reid(tiny, _options(tmp_path, people, "openvino")).exports
     assert item.ok
     assert item.path is not None
@@ -179,7 +181,7 @@ def test_from_onnx(tiny: Path, people: Path, tmp_path: Path) -> None:
 
 
 @needs_openvino
-def test_half_in_openvino_is_the_source_only_where_it_is_as_good(
+def test_half_in_openvino_has_the_identity_of_the_source_only_if_it_is_as_accurate(
     tiny: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide = _options(tmp_path, people, "openvino", run_name="wide")
@@ -240,7 +242,7 @@ def test_simplified_from_an_earlier_export(tiny: Path, people: Path, tmp_path: P
 
 
 @needs_openvino
-def test_a_second_run_replaces_its_own_and_keeps_the_rest(tiny: Path, people: Path, tmp_path: Path) -> None:
+def test_a_second_export_replaces_its_own_files_and_keeps_others(tiny: Path, people: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxslim", reason="needs onnxslim: pip install onnxslim")
     export_reid(tiny, _options(tmp_path, people, "openvino"))
     folder = tmp_path / "out" / "tiny"
@@ -259,7 +261,9 @@ def test_a_second_run_replaces_its_own_and_keeps_the_rest(tiny: Path, people: Pa
 
 
 @needs_openvino
-def test_ctrl_c_keeps_what_is_done(tiny: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_the_finished_formats(
+    tiny: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(source: Source, path: Path) -> None:
         path.write_bytes(b"half a mod")
         raise KeyboardInterrupt
@@ -293,7 +297,7 @@ def test_ctrl_c_keeps_what_is_done(tiny: Path, people: Path, tmp_path: Path, mon
         pytest.param(["onnx"], {"crops": Path("none")}, ExportError, "none: expected a folder", id="crops"),
     ],
 )
-def test_refused_before_anything_is_written(
+def test_rejects_invalid_options_before_anything_is_written(
     checkpoint: Path,
     tmp_path: Path,
     formats: Sequence[str],
@@ -306,7 +310,7 @@ def test_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_not_installed_is_named_with_its_line(
+def test_reports_missing_packages_with_the_command_that_installs_them(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats_module, "find_spec", lambda name: None)
@@ -325,7 +329,7 @@ def test_optimize_without_xnnpack(checkpoint: Path, tmp_path: Path) -> None:
         export_reid(checkpoint, ExportOptions(("torchscript",), tmp_path / "out", optimize=True))
 
 
-def test_devices_that_are_not_there(checkpoint: Path, tmp_path: Path) -> None:
+def test_rejects_devices_that_are_not_available(checkpoint: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     with pytest.raises(EmbedderError, match="finds 0 CUDA devices"):
@@ -340,19 +344,21 @@ def test_devices_that_are_not_there(checkpoint: Path, tmp_path: Path) -> None:
         (["onnx"], "tiny.onnx is ONNX already"),
     ],
 )
-def test_what_cannot_be_made_of_onnx(tiny: Path, tmp_path: Path, formats: Sequence[str], message: str) -> None:
+def test_rejects_formats_that_cannot_be_made_from_onnx(
+    tiny: Path, tmp_path: Path, formats: Sequence[str], message: str
+) -> None:
     with pytest.raises(OptionError, match=message):
         export_reid(tiny, ExportOptions(tuple(formats), tmp_path / "out"))
 
 
-def test_other_formats_are_no_sources(exported: ExportReport, tmp_path: Path) -> None:
+def test_rejects_other_formats_as_source(exported: ExportReport, tmp_path: Path) -> None:
     for item in exported.exports[1:]:
         assert item.path is not None
         with pytest.raises(ExportError, match="other formats cannot be exported again"):
             export_reid(item.path, ExportOptions(("onnx",), tmp_path / "out"))
 
 
-def test_compare_counts_neighbours_as_a_gallery_would() -> None:
+def test_compare_counts_neighbours_as_a_gallery_does() -> None:
     angles = np.radians([0.0, 10.0, 90.0, 105.0])
     source = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     assert compare(source, source) == Comparison(4, pytest.approx(1.0), pytest.approx(1.0), 1.0)
@@ -369,7 +375,7 @@ def test_compare_counts_neighbours_as_a_gallery_would() -> None:
         compare(source, source[:, :1])
 
 
-def test_crops_per_second_by_a_clock_of_our_own() -> None:
+def test_measures_crops_per_second() -> None:
     now = 0.0
 
     class Slow:
@@ -392,7 +398,7 @@ def test_crops_per_second_by_a_clock_of_our_own() -> None:
     assert set(embedders["a"].batches) == {1, 4}
 
 
-def test_crops(people: Path, tmp_path: Path) -> None:
+def test_finds_the_crops_for_the_comparison(people: Path, tmp_path: Path) -> None:
     assert len(read_crops(people)) == 12
     assert len(read_crops(people, limit=5)) == 5
     drawn = drawn_crops()
@@ -433,7 +439,7 @@ def test_the_command(tiny: Path, tmp_path: Path) -> None:
     assert set(meta["source"]["crops_per_second"]) == {"1", "8", "32"}
 
 
-def test_a_failed_format_leaves_nothing_and_the_others_stay(people: Path, tmp_path: Path) -> None:
+def test_a_failed_format_leaves_no_file_and_the_others_stay(people: Path, tmp_path: Path) -> None:
     weights = _checkpoint(tmp_path, "hacnn")
     before = tmp_path / "o" / "run" / f"{weights.stem}.onnx"
     before.parent.mkdir(parents=True)
@@ -454,13 +460,13 @@ def test_a_failed_format_leaves_nothing_and_the_others_stay(people: Path, tmp_pa
     assert load_embedder(tmp_path / made["path"], device="cpu").batch_size == 4
 
 
-def test_wrong_usage_is_2_and_writes_nothing(tiny: Path, tmp_path: Path) -> None:
+def test_wrong_usage_exits_with_2_and_writes_nothing(tiny: Path, tmp_path: Path) -> None:
     assert "no weights given" in _gtrack(cwd=tmp_path, code=2).stderr
     assert "the network's code" in _gtrack("--weights", tiny, "--include", "torchscript", cwd=tmp_path, code=2).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_the_lists(tmp_path: Path) -> None:
+def test_lists_formats_and_runtimes(tmp_path: Path) -> None:
     formats = [json.loads(line) for line in _gtrack("--list-formats", "--json", cwd=tmp_path).stdout.splitlines()]
     assert [row["format"] for row in formats] == ["onnx", "torchscript", "openvino", "engine", "tflite"]
     assert "a CUDA GPU" in next(row for row in formats if row["format"] == "engine")["missing"]

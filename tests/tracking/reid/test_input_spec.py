@@ -70,12 +70,12 @@ def test_every_field_is_in_the_text() -> None:
         {"resize": "crop"},
     ],
 )
-def test_values_out_of_range(fields: dict[str, Any]) -> None:
+def test_rejects_values_out_of_range(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         Preprocessing(**fields)
 
 
-def test_sidecar(tmp_path: Path) -> None:
+def test_reads_the_sidecar_file(tmp_path: Path) -> None:
     weights = tmp_path / "mine.pt"
     assert read_sidecar(weights) is None
     write_sidecar(weights, height=128, std=[1, 1, 1], arch="lmbn_n", color="bgr")
@@ -101,7 +101,7 @@ def test_sidecar(tmp_path: Path) -> None:
         pytest.param('{"resize": "crop"}', "resize: expected one of stretch, pad", id="choice"),
     ],
 )
-def test_bad_sidecars_name_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_sidecars_are_reported_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
     weights = tmp_path / "w.onnx"
     path = tmp_path / "w.onnx.gtrack.json"
     path.write_text(text)
@@ -110,7 +110,7 @@ def test_bad_sidecars_name_file_and_key(tmp_path: Path, text: str, message: str)
     assert str(path) in str(caught.value)
 
 
-def test_fixed_size_of_the_model(tmp_path: Path) -> None:
+def test_uses_the_fixed_input_size_of_the_model(tmp_path: Path) -> None:
     weights = tmp_path / "lmbn.onnx"
     assert resolve_preprocessing(weights, (100, 50)) == Preprocessing(100, 50)
     write_sidecar(weights, height=100, color="bgr")

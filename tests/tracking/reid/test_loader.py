@@ -18,35 +18,35 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_builtin_is_the_last_choice_with_a_notice(tmp_path: Path) -> None:
-    told: list[str] = []
-    embedder = load_embedder(models_dir=tmp_path / "absent", notify=told.append)
+    notices: list[str] = []
+    embedder = load_embedder(models_dir=tmp_path / "absent", notify=notices.append)
     assert isinstance(embedder, BuiltinEmbedder)
     assert isinstance(embedder, Embedder)
-    assert len(told) == 1
-    assert "built-in" in told[0]
-    assert "`download=True`" in told[0]
+    assert len(notices) == 1
+    assert "built-in" in notices[0]
+    assert "`download=True`" in notices[0]
 
 
 def test_builtin_by_name_has_no_notice() -> None:
-    told: list[str] = []
-    assert load_embedder("builtin", notify=told.append).model.name == "builtin"
-    assert told == []
+    notices: list[str] = []
+    assert load_embedder("builtin", notify=notices.append).model.name == "builtin"
+    assert notices == []
 
 
-def test_weights_at_hand(tmp_path: Path) -> None:
+def test_uses_weights_of_the_models_folder_without_a_name(tmp_path: Path) -> None:
     make_onnx(tmp_path / "osnet_x0_25_tiny.onnx")
-    told: list[str] = []
-    embedder = load_embedder(None, models_dir=tmp_path, device="cpu", notify=told.append)
+    notices: list[str] = []
+    embedder = load_embedder(None, models_dir=tmp_path, device="cpu", notify=notices.append)
     assert embedder.model.name == "osnet_x0_25_tiny.onnx"
-    assert len(told) == 1
+    assert len(notices) == 1
 
 
-def test_by_name_in_the_models_folder(tmp_path: Path) -> None:
+def test_loads_weights_by_name_from_the_models_folder(tmp_path: Path) -> None:
     make_onnx(tmp_path / "mine.onnx")
     assert load_embedder("mine", models_dir=tmp_path, device="cpu", batch_size=3).embed(make_crops(4)).shape == (4, 8)
 
 
-def test_the_gallerys_model_is_found_again(tmp_path: Path) -> None:
+def test_finds_the_model_of_a_gallery(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "mine.onnx")
     model = load_embedder(path, device="cpu").model
     assert load_embedder(models_dir=tmp_path / "no", device="cpu", gallery_model=model).model == model
@@ -60,17 +60,17 @@ def test_the_gallerys_model_is_found_again(tmp_path: Path) -> None:
         load_embedder(models_dir=moved.parent, gallery_model=model)
 
 
-def test_the_gallerys_builtin(tmp_path: Path) -> None:
+def test_uses_builtin_for_a_gallery_of_builtin(tmp_path: Path) -> None:
     make_onnx(tmp_path / "osnet_x0_25_tiny.onnx")
     model = BuiltinEmbedder().model
-    told: list[str] = []
-    assert load_embedder(models_dir=tmp_path, gallery_model=model, notify=told.append).model == model
-    assert told == []
+    notices: list[str] = []
+    assert load_embedder(models_dir=tmp_path, gallery_model=model, notify=notices.append).model == model
+    assert notices == []
     with pytest.raises(WeightsError, match="another version of the built-in embedder"):
         load_embedder(models_dir=tmp_path, gallery_model=replace(model, sha256="0" * 64))
 
 
-def test_unsupported_formats(tmp_path: Path) -> None:
+def test_rejects_unsupported_formats(tmp_path: Path) -> None:
     path = tmp_path / "weights.h5"
     path.write_bytes(b"")
     (tmp_path / "folder").mkdir()
@@ -88,25 +88,25 @@ def test_unsupported_formats(tmp_path: Path) -> None:
         ({"batch_size": -1}, "batch_size: expected at least 1, found -1"),
     ],
 )
-def test_options_that_make_no_sense(options: dict, message: str) -> None:
+def test_rejects_invalid_options(options: dict, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         load_embedder("builtin", **options)
 
 
 def test_notices_reach_the_user(tmp_path: Path) -> None:
-    told: list[str] = []
-    load_embedder(make_onnx(tmp_path / "w.onnx"), device="cpu", half=True, notify=told.append)
-    assert len(told) == 1
-    assert "half precision is ignored" in told[0]
+    notices: list[str] = []
+    load_embedder(make_onnx(tmp_path / "w.onnx"), device="cpu", half=True, notify=notices.append)
+    assert len(notices) == 1
+    assert "half precision is ignored" in notices[0]
 
 
-def test_runtime_torch_does_not_fit_onnx(tmp_path: Path) -> None:
+def test_rejects_runtime_torch_for_onnx(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"runtime torch: cannot run w\.onnx"):
         load_embedder(make_onnx(tmp_path / "w.onnx"), runtime="torch")
 
 
 @pytest.mark.parametrize(("name", "module"), [("w.engine", "tensorrt"), ("w.tflite", "ai_edge_litert")])
-def test_runtimes_that_are_not_installed(tmp_path: Path, name: str, module: str) -> None:
+def test_reports_runtimes_that_are_not_installed(tmp_path: Path, name: str, module: str) -> None:
     if importlib.util.find_spec(module) is not None:
         pytest.skip(f"{module} is installed")
     path = tmp_path / name
@@ -123,7 +123,7 @@ def test_runtimes_that_are_not_installed(tmp_path: Path, name: str, module: str)
         pytest.param(b"PK\x03\x04", id="zip"),
     ],
 )
-def test_tflite_is_checked_before_boxmot_sees_it(tmp_path: Path, content: bytes) -> None:
+def test_tflite_is_checked_before_boxmot_loads_it(tmp_path: Path, content: bytes) -> None:
     from tracking.reid.boxmot_embedder import check_tflite
 
     path = tmp_path / "w.tflite"

@@ -51,7 +51,7 @@ def test_equals_the_runtime_on_the_preprocessed_crops(tmp_path: Path) -> None:
         pytest.param(4, "flatten", 4, id="four-filled-up"),
     ],
 )
-def test_every_batch_gives_the_same(tmp_path: Path, batch: int | str, tail: str, step: int) -> None:
+def test_every_batch_size_gives_the_same_embeddings(tmp_path: Path, batch: int | str, tail: str, step: int) -> None:
     images = make_crops(9)
     expected = OnnxEmbedder(make_onnx(tmp_path / "free.onnx"), device="cpu").embed(images)
     embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx", batch, tail=tail), device="cpu")
@@ -64,7 +64,7 @@ def test_no_crops(tmp_path: Path) -> None:
     assert OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu").embed([]).shape == (0, DIMENSION)
 
 
-def test_half_model_and_half_asked(tmp_path: Path) -> None:
+def test_half_precision_models_and_the_half_option(tmp_path: Path) -> None:
     images = make_crops(3)
     full = OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu", half=True)
     assert len(full.notices) == 1
@@ -74,21 +74,21 @@ def test_half_model_and_half_asked(tmp_path: Path) -> None:
     assert (half.embed(images) * full.embed(images)).sum(axis=1).min() > 0.999
 
 
-def test_free_size_takes_the_sidecar(tmp_path: Path) -> None:
+def test_a_free_input_size_comes_from_the_sidecar(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "w.onnx", size=("h", "w"))
     assert (OnnxEmbedder(path, device="cpu").preprocessing.height) == 256
     write_sidecar(path, height=48, width=32)
     assert OnnxEmbedder(path, device="cpu").model.preprocessing.startswith("48x32 ")
 
 
-def test_contradicting_sidecar(tmp_path: Path) -> None:
+def test_rejects_a_sidecar_that_contradicts_the_model(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "w.onnx")
     write_sidecar(path, height=48)
     with pytest.raises(WeightsError, match=r"height: the input of the model w\.onnx is fixed to 64"):
         OnnxEmbedder(path, device="cpu")
 
 
-def test_outputs_that_are_no_embeddings(tmp_path: Path) -> None:
+def test_rejects_outputs_that_are_no_embeddings(tmp_path: Path) -> None:
     with pytest.raises(EmbedderError, match=r"expected the model to return \(1, D\) for 1 crops, found \(1, 8, 1, 1\)"):
         OnnxEmbedder(make_onnx(tmp_path / "map.onnx", tail="map"), device="cpu")
 
@@ -100,13 +100,13 @@ def test_outputs_that_are_no_embeddings(tmp_path: Path) -> None:
         pytest.param({"bias": 0.0, "zero": True}, "crop 0: the model returned a zero vector", id="zero"),
     ],
 )
-def test_outputs_without_direction(tmp_path: Path, fields: dict, message: str) -> None:
+def test_rejects_outputs_that_are_zero_or_not_finite(tmp_path: Path, fields: dict, message: str) -> None:
     embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx", **fields), device="cpu")
     with pytest.raises(EmbedderError, match=message):
         embedder.embed(make_crops(2))
 
 
-def test_bad_rows_name_their_crop() -> None:
+def test_reports_the_crop_of_an_invalid_row() -> None:
     rows = np.ones((5, 3), dtype=np.float32)
     rows[2] = 0
     rows[4, 1] = np.inf
@@ -114,13 +114,13 @@ def test_bad_rows_name_their_crop() -> None:
         unit_rows(rows, 100)
 
 
-def test_wrong_crop_in_a_later_batch_is_named(tmp_path: Path) -> None:
+def test_reports_the_index_of_an_invalid_crop_in_a_later_batch(tmp_path: Path) -> None:
     embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu", batch_size=2)
     with pytest.raises(EmbedderError, match="crop 4: expected a"):
         embedder.embed([*make_crops(4), np.zeros((3, 3), np.uint8)])
 
 
-def test_closed(tmp_path: Path) -> None:
+def test_rejects_use_after_closing(tmp_path: Path) -> None:
     embedder = OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device="cpu")
     embedder.close()
     embedder.close()
@@ -128,7 +128,7 @@ def test_closed(tmp_path: Path) -> None:
         embedder.embed([])
 
 
-def test_not_onnx(tmp_path: Path) -> None:
+def test_rejects_files_that_are_not_onnx(tmp_path: Path) -> None:
     path = tmp_path / "w.onnx"
     path.write_bytes(b"not a model")
     with pytest.raises(WeightsError, match="ONNX Runtime cannot load it"):
@@ -136,7 +136,7 @@ def test_not_onnx(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "0"])
-def test_cuda_without_its_provider(tmp_path: Path, device: str) -> None:
+def test_reports_that_cuda_has_no_provider(tmp_path: Path, device: str) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(EmbedderError, match=r"no CUDA provider .* onnxruntime-gpu"):
@@ -144,7 +144,7 @@ def test_cuda_without_its_provider(tmp_path: Path, device: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:", "cuda:x", "-1", "cpu:0"])
-def test_devices_that_make_no_sense(tmp_path: Path, device: str) -> None:
+def test_rejects_invalid_devices(tmp_path: Path, device: str) -> None:
     with pytest.raises(OptionError, match="device: expected auto, cpu, cuda"):
         OnnxEmbedder(make_onnx(tmp_path / "w.onnx"), device=device)
 

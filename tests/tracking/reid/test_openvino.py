@@ -42,7 +42,7 @@ def test_equals_onnx(tmp_path: Path, batch: int | str) -> None:
 
 
 @needs_openvino
-def test_damaged_and_incomplete(tmp_path: Path) -> None:
+def test_rejects_damaged_and_incomplete_models(tmp_path: Path) -> None:
     xml = _make(tmp_path / "tiny_openvino_model")
     with pytest.raises(EmbedderError, match="on the CPU"):
         load_embedder(xml, device="cuda")
@@ -57,7 +57,7 @@ def test_damaged_and_incomplete(tmp_path: Path) -> None:
         load_embedder(xml.parent, device="cpu")
 
 
-def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_that_openvino_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "w.xml"
     path.write_text("")
     original = importlib.util.find_spec

@@ -122,7 +122,7 @@ def _another_xml(path: Path) -> None:
         pytest.param(_engine, _appended, id="engine"),
     ],
 )
-def test_a_stamp_is_read_and_holds_until_something_is_changed(
+def test_a_stamp_is_valid_until_the_model_changes(
     tmp_path: Path, make: Callable[[Path], Path], change: Callable[[Path], None]
 ) -> None:
     path = make(tmp_path)
@@ -154,7 +154,7 @@ def test_a_stamped_model_runs_as_its_source(tmp_path: Path, make: Callable[[Path
         assert embedder.model.preprocessing != plain.preprocessing
 
 
-def test_other_tools_see_the_stamp(tmp_path: Path) -> None:
+def test_other_tools_can_read_the_stamp(tmp_path: Path) -> None:
     path = _onnx(tmp_path)
     write_stamp(path, STAMP)
     metadata = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map
@@ -169,7 +169,7 @@ def test_other_tools_see_the_stamp(tmp_path: Path) -> None:
     assert json.loads(extra[STAMP_KEY])["source"] == STAMP.source
 
 
-def test_quantised_by_onnx_runtime_it_is_another_model(tmp_path: Path) -> None:
+def test_a_model_quantised_by_onnx_runtime_is_another_model(tmp_path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     path, small = _onnx(tmp_path), tmp_path / "int8.onnx"
@@ -195,7 +195,7 @@ def test_a_stamp_without_equal_embeddings(tmp_path: Path) -> None:
     ["", "{", '{"version": 2}', '{"version": 1}', '{"version": 1, "preprocessing": {"height": 0}}', "[]"],
     ids=["empty", "cut", "later", "fields missing", "bad size", "list"],
 )
-def test_what_is_no_stamp_is_none(tmp_path: Path, text: str) -> None:
+def test_returns_none_for_invalid_stamps(tmp_path: Path, text: str) -> None:
     path = _onnx(tmp_path)
     model = onnx.load(str(path))
     model.metadata_props.add(key=STAMP_KEY, value=text)

@@ -1,4 +1,4 @@
-"""Checkpoints and TorchScript, with OSNet x0.25 of random weights and a tiny module of our own."""
+"""Checkpoints and TorchScript, with random weights of OSNet x0.25 and a tiny module."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def in_torch(checkpoint: Path) -> np.ndarray:
     return TorchEmbedder(checkpoint, device="cpu").embed(make_crops(5))
 
 
-def test_names() -> None:
+def test_lists_architectures_and_known_weights() -> None:
     assert len(reid_architectures()) == 43
     assert "osnet_x0_25" in reid_architectures()
     assert known_reid_weights()["osnet_x0_25_msmt17.pt"].startswith("https://")
 
 
-def test_in_torch(checkpoint: Path) -> None:
+def test_runs_in_torch(checkpoint: Path) -> None:
     embedder = load_embedder(checkpoint, device="cpu", runtime="torch", half=True, threads=1)
     assert (embedder.runtime, embedder.device, embedder.half) == ("torch", "cpu", False)
     assert embedder.notices == ["half precision is ignored on cpu: it is for CUDA."]
@@ -70,13 +70,15 @@ def test_in_torch(checkpoint: Path) -> None:
         pytest.param(lambda s: {k: v for k, v in s.items() if "num_batches" not in k}, id="no-counters"),
     ],
 )
-def test_ways_to_save_a_state_dict(tmp_path: Path, state: dict[str, Any], in_torch: np.ndarray, wrap: Any) -> None:
+def test_reads_each_form_of_a_state_dict(
+    tmp_path: Path, state: dict[str, Any], in_torch: np.ndarray, wrap: Any
+) -> None:
     path = tmp_path / "OSNET_x0_25_x.pth"
     torch.save(wrap(state), path)
     np.testing.assert_allclose(TorchEmbedder(path, device="cpu").embed(make_crops(5)), in_torch, atol=1e-5)
 
 
-def test_converted_once_and_equal(checkpoint: Path, in_torch: np.ndarray) -> None:
+def test_is_converted_once_with_equal_embeddings(checkpoint: Path, in_torch: np.ndarray) -> None:
     embedder = load_embedder(checkpoint, device="cpu")
     assert (embedder.runtime, embedder.notices) == ("onnx", [])
     assert embedder.model.name == checkpoint.name
@@ -97,12 +99,12 @@ def test_converted_once_and_equal(checkpoint: Path, in_torch: np.ndarray) -> Non
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=os.environ)
     assert path.stat().st_mtime_ns == before
-    # A damaged cache is made anew.
+    # A damaged cache is written again.
     path.write_bytes(path.read_bytes()[:1000])
     np.testing.assert_allclose(load_embedder(checkpoint, device="cpu").embed(make_crops(5)), in_torch, atol=1e-4)
 
 
-def test_falls_back_to_torch_where_the_cache_cannot_be_written(
+def test_falls_back_to_torch_if_the_cache_cannot_be_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_torch: np.ndarray
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -130,14 +132,14 @@ def test_falls_back_to_torch_where_the_cache_cannot_be_written(
         pytest.param(lambda s: {"a": torch.zeros(1)}, "missing .*; 1 unexpected", id="another-network"),
     ],
 )
-def test_does_not_fit(tmp_path: Path, state: dict[str, Any], change: Any, message: str) -> None:
+def test_rejects_weights_that_do_not_fit(tmp_path: Path, state: dict[str, Any], change: Any, message: str) -> None:
     path = tmp_path / "osnet_x0_25_x.pt"
     torch.save(change(state), path)
     with pytest.raises(WeightsError, match="the checkpoint does not match its architecture osnet_x0_25: .*" + message):
         load_embedder(path, device="cpu")
 
 
-def test_another_architecture_does_not_fit(checkpoint: Path, tmp_path: Path) -> None:
+def test_rejects_weights_of_another_architecture(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "osnet_x1_0_msmt17.pt"
     path.write_bytes(checkpoint.read_bytes())
     with pytest.raises(WeightsError, match="does not match its architecture osnet_x1_0"):
@@ -159,7 +161,7 @@ def test_architecture_from_the_name(name: str, architecture: str) -> None:
     assert architecture_of(Path("models") / name) == architecture
 
 
-def test_unknown_architectures(tmp_path: Path) -> None:
+def test_rejects_unknown_architectures(tmp_path: Path) -> None:
     path = tmp_path / "person.pt"
     with pytest.raises(WeightsError, match=r"does not begin with a known architecture\. .*person\.pt\.gtrack\.json"):
         architecture_of(path)
@@ -177,7 +179,7 @@ class _Evil:
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["torch.save", "pickle"])
-def test_pickled_objects_are_refused_and_not_run(tmp_path: Path, plain: bool) -> None:
+def test_rejects_pickled_objects_without_running_them(tmp_path: Path, plain: bool) -> None:
     path, mark = tmp_path / "osnet_x0_25_evil.pt", tmp_path / "ran"
     if plain:
         path.write_bytes(pickle.dumps(_Evil(mark)))
@@ -192,21 +194,21 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path: Path, plain: bool) ->
     "content",
     [pytest.param(b"", id="empty"), pytest.param(b"PK\x03\x04 cut", id="cut-zip"), pytest.param(b"text", id="text")],
 )
-def test_unreadable(tmp_path: Path, content: bytes) -> None:
+def test_rejects_unreadable_files(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "osnet_x0_25_x.pt"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"osnet_x0_25_x\.pt: "):
         load_embedder(path, device="cpu")
 
 
-def test_no_tensors(tmp_path: Path) -> None:
+def test_rejects_files_without_tensors(tmp_path: Path) -> None:
     path = tmp_path / "osnet_x0_25_x.pt"
     torch.save({"epoch": 3}, path)
     with pytest.raises(WeightsError, match="expected a state dict"):
         load_embedder(path, device="cpu")
 
 
-def test_devices_that_are_not_there(checkpoint: Path) -> None:
+def test_rejects_devices_that_are_not_available(checkpoint: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     with pytest.raises(EmbedderError, match="finds 0 CUDA devices"):
@@ -246,7 +248,7 @@ def test_torchscript_under_any_suffix(scripted: Path, tmp_path: Path, name: str)
         load_embedder(path, device="cpu", runtime="onnx")
 
 
-def test_not_torchscript(checkpoint: Path, tmp_path: Path) -> None:
+def test_rejects_files_that_are_not_torchscript(checkpoint: Path, tmp_path: Path) -> None:
     assert not is_torchscript(checkpoint)
     path = tmp_path / "w.torchscript"
     path.write_bytes(checkpoint.read_bytes())

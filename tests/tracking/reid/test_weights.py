@@ -56,20 +56,20 @@ def test_search_order(models: Path, cache: Path, tmp_path: Path, monkeypatch: py
     assert resolve_weights(tmp_path / "a.onnx", models) == tmp_path / "a.onnx"
 
 
-def test_missing_path_names_its_neighbours(tmp_path: Path, models: Path) -> None:
+def test_a_missing_path_lists_similar_files(tmp_path: Path, models: Path) -> None:
     _put(tmp_path, "osnet_x0_25_msmt17.onnx")
     with pytest.raises(WeightsError, match=r"no such weights file\. In that folder: osnet_x0_25_msmt17\.onnx"):
         resolve_weights(tmp_path / "osnet_x025_msmt17.onnx", models, download=True)
 
 
-def test_known_name_is_not_downloaded_unasked(models: Path) -> None:
+def test_a_known_name_is_not_downloaded_without_the_option(models: Path) -> None:
     for ref in ("osnet_x0_25_msmt17.pt", "osnet_x0_25_msmt17"):
         words = r"does not download unless asked to\. Pass `download=True` .*place the file in"
         with pytest.raises(WeightsError, match=words):
             resolve_weights(ref, models)
 
 
-def test_closest_names(models: Path) -> None:
+def test_suggests_the_closest_names(models: Path) -> None:
     _put(models, "my_people.onnx")
     with pytest.raises(WeightsError, match=r"Did you mean my_people\.onnx"):
         resolve_weights("my_peple.onnx", models)
@@ -107,7 +107,7 @@ def server() -> Iterator[str]:
         thread.join()
 
 
-def test_download(server: str, models: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_downloads_weights(server: str, models: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "tracking.reid.weights.known_reid_weights", lambda: {**known_reid_weights(), "mine.pt": f"{server}/file"}
     )
@@ -128,7 +128,7 @@ def test_download(server: str, models: Path, cache: Path, monkeypatch: pytest.Mo
         pytest.param("/cut", "after 1000 of 256000 bytes|IncompleteRead", id="cut"),
     ],
 )
-def test_failed_download_leaves_nothing(server: str, models: Path, cache: Path, path: str, message: str) -> None:
+def test_a_failed_download_leaves_no_file(server: str, models: Path, cache: Path, path: str, message: str) -> None:
     with pytest.raises(WeightsError, match=f"cannot be downloaded from .*({message}).*place it in"):
         download_weights("mine.pt", server + path, models_dir=models)
     assert list((cache / "weights").iterdir()) == []
@@ -137,13 +137,13 @@ def test_failed_download_leaves_nothing(server: str, models: Path, cache: Path, 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9/file", "file:///etc/passwd", "nonsense"], ids=["offline", "file", "nonsense"]
 )
-def test_addresses_that_lead_nowhere(models: Path, cache: Path, url: str) -> None:
+def test_reports_failed_downloads(models: Path, cache: Path, url: str) -> None:
     with pytest.raises(WeightsError, match=r"cannot be downloaded from .*Download it on another machine"):
         download_weights("mine.pt", url, models_dir=models)
     assert list((cache / "weights").iterdir()) == []
 
 
-def test_hashes_are_remembered_and_follow_the_file(models: Path, cache: Path) -> None:
+def test_hashes_are_cached_until_the_file_changes(models: Path, cache: Path) -> None:
     _put(models, "a.onnx")
     path = models / "a.onnx"
     expected = hashlib.sha256(b"a.onnx").hexdigest()
@@ -163,7 +163,7 @@ def test_hashes_are_remembered_and_follow_the_file(models: Path, cache: Path) ->
         weights_sha256(models / "absent.onnx")
 
 
-def test_find_by_hash(models: Path, cache: Path, tmp_path: Path) -> None:
+def test_finds_weights_by_hash(models: Path, cache: Path, tmp_path: Path) -> None:
     _put(models, "a.onnx", "b.pt", "note.txt")
     _put(cache / "weights", "c.pt")
     _put(tmp_path, "d.onnx")
@@ -194,7 +194,7 @@ def test_find_by_hash(models: Path, cache: Path, tmp_path: Path) -> None:
         pytest.param(["osnet_x1_0_b.pt"], ["lmbn_n_a.onnx"], "lmbn_n_a.onnx", id="onnx-in-the-cache"),
     ],
 )
-def test_find_trained(
+def test_finds_trained_weights(
     models: Path, cache: Path, in_models: list[str], in_cache: list[str], expected: str | None
 ) -> None:
     _put(models, *in_models)

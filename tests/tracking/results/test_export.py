@@ -42,7 +42,7 @@ SMALL = make_document(
 
 @pytest.fixture(scope="module")
 def tracked(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real run: named people, strangers, cars, and detections without a track."""
+    """A real run: known and unknown people, cars, and detections without a track."""
     out = tmp_path_factory.mktemp("tracked")
     result = track_video(
         dets_json=scene.detections,
@@ -117,7 +117,7 @@ def test_mot_without_tracks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by", ["track_id", "gallery_id"])
-def test_mot_reads_back_as_it_was(tracked: Path, tmp_path: Path, by: Any) -> None:
+def test_mot_text_is_read_back_unchanged(tracked: Path, tmp_path: Path, by: Any) -> None:
     export_tracks(tracked, tmp_path / "a.txt", by=by)
     ids = {row["id"]: row for row in json.loads((tmp_path / "a.ids.json").read_text())["ids"]}
     rows = mot_rows(tmp_path / "a.txt")
@@ -176,7 +176,7 @@ def test_trackeval_reads_the_text(tracked: Path, tmp_path: Path) -> None:
     assert np.mean(scores["HOTA"]) == pytest.approx(1.0)
 
 
-def test_coco_vid(tmp_path: Path) -> None:
+def test_exports_coco_vid(tmp_path: Path) -> None:
     (done,) = export_tracks(SMALL, tmp_path / "a.json")
     assert (done.format, done.rows) == ("coco-vid", 6)
     content = json.loads((tmp_path / "a.json").read_text())
@@ -214,7 +214,7 @@ def test_coco_vid(tmp_path: Path) -> None:
     assert [a["instance_id"] for a in content["annotations"]] == [2, 1, 3, 2, 3, 1]
 
 
-def test_titles_and_times_are_of_the_video_that_the_run_read(scene: Scene, tmp_path: Path) -> None:
+def test_titles_and_times_come_from_the_video_of_the_run(scene: Scene, tmp_path: Path) -> None:
     """Detections may come from a copy, or from another rendering, of another name."""
     detections = json.loads(scene.detections.read_text())
     detections["video"] |= {"path": "/elsewhere/before.mov", "fps": 1000.0}
@@ -249,7 +249,7 @@ COLUMNS = ["frame", "time_s", "track_id", "gallery_id", "gallery_distance", "x1"
 COLUMNS += ["class_id", "class_name", "det_ind"]
 
 
-def test_csv(tmp_path: Path) -> None:
+def test_exports_csv(tmp_path: Path) -> None:
     export_tracks(SMALL, tmp_path / "a.csv")
     lines = (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0].split(",") == COLUMNS
@@ -263,7 +263,7 @@ def test_csv(tmp_path: Path) -> None:
     assert (row["gallery_id"], row["time_s"]) == ('a,"b"\nü', "")
 
 
-def test_parquet(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exports_parquet(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tracking.results.tables._ROW_GROUP", 100)
     done = export_tracks(tracked, [tmp_path / "a.parquet", tmp_path / "a.csv"])
     table = pq.read_table(tmp_path / "a.parquet")
@@ -286,7 +286,7 @@ def test_tables_with_detections_without_a_track(tracked: Path, tmp_path: Path) -
     assert pq.read_table(tmp_path / "a.parquet")["track_id"].null_count > 0
 
 
-def test_only_some_classes(tracked: Path, tmp_path: Path) -> None:
+def test_exports_only_selected_classes(tracked: Path, tmp_path: Path) -> None:
     export_tracks(tracked, [tmp_path / "a.parquet", tmp_path / "a.txt"], classes=[0])
     assert set(pq.read_table(tmp_path / "a.parquet")["class_id"].to_pylist()) == {0}
     assert len(mot_rows(tmp_path / "a.txt")) == len(pq.read_table(tmp_path / "a.parquet"))
@@ -332,7 +332,7 @@ ERRORS: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_leave_nothing(name: str, tmp_path: Path) -> None:
+def test_an_error_leaves_no_file(name: str, tmp_path: Path) -> None:
     place = tmp_path / "out"
     place.mkdir()
     (tmp_path / "out.csv").mkdir()
@@ -346,7 +346,7 @@ ALL = ["a.txt", "a.json", "a.csv", "a.parquet", "a.png", "a.html"]
 
 
 @pytest.mark.parametrize("where", ["timeline", "writing"])
-def test_ctrl_c_leaves_what_was_there(where: str, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_old_file(where: str, tmp_path: Path) -> None:
     for name in ALL:
         (tmp_path / name).write_text("before")
 
@@ -359,7 +359,7 @@ def test_ctrl_c_leaves_what_was_there(where: str, tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(ALL, "before")
 
 
-def test_a_damaged_end_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_damaged_input_keeps_the_old_file(tmp_path: Path) -> None:
     damaged = write_json(tmp_path / "damaged.json", SMALL)
     damaged.write_bytes(damaged.read_bytes()[:-30])
     (tmp_path / "out").mkdir()
@@ -376,7 +376,7 @@ def test_one_progress_over_both_passes(tmp_path: Path) -> None:
     assert all(total is None or done < total for done, total in calls[:-1]), "full only at the end"
 
 
-def test_supervision() -> None:
+def test_converts_to_supervision() -> None:
     sv = pytest.importorskip("supervision", reason="supervision is not installed")
     frames = dict(iter_supervision(SMALL))
     assert list(frames) == [0, 1, 4, 5]
@@ -415,7 +415,7 @@ def test_supervision_annotates_a_run(tracked: Path, scene: Scene) -> None:
     assert drawn.any()
 
 
-def test_supervision_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_that_supervision_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(TracksError, match="supervision cannot be imported") as caught:
         to_supervision(SMALL, 0)

@@ -54,12 +54,12 @@ def test_frames_are_arrays(tmp_path: Path) -> None:
         assert (third.det_inds.tolist(), third.class_ids.tolist()) == ([4], [-1])
 
 
-def test_only_some_classes() -> None:
+def test_reads_only_selected_classes() -> None:
     assert [len(f) for f in read_tracks(GOOD, classes=[2])] == [1, 0, 0]
     assert [len(f) for f in read_tracks(read_tracks(GOOD), classes=[0, -1])] == [1, 0, 1]
 
 
-def test_aliases_and_whole_numbers_as_track_ids() -> None:
+def test_accepts_aliases_and_integers_as_track_ids() -> None:
     odd = {"xyxy": [0, 0, 5, 5], "conf": 1, "class": 3, "track_id": 6}
     content = make_document([{"frame_index": 4, "detections": [odd]}])
     (frame,) = read_tracks(content)
@@ -75,7 +75,7 @@ def test_a_header_behind_the_frames_is_found(tmp_path: Path) -> None:
     assert [f.frame for f in reader] == [3, 5, 9]
 
 
-def test_what_a_run_returned(scene: Scene, tmp_path: Path) -> None:
+def test_reads_the_payload_of_a_run(scene: Scene, tmp_path: Path) -> None:
     saved: dict[str, Any] = {"save_json_flag": True, "out_dir": tmp_path}
     for more in ({}, saved):
         result = track_video(
@@ -101,7 +101,7 @@ def noted(video: Any, config: Any) -> dict[str, Any]:
         pytest.param({}, None, None, id="an empty header"),
     ],
 )
-def test_which_video_a_run_read(header: dict[str, Any], path: str | None, name: str | None) -> None:
+def test_finds_the_video_of_a_run(header: dict[str, Any], path: str | None, name: str | None) -> None:
     assert (run_video(header), video_name(header)) == (path, name)
 
 
@@ -151,7 +151,7 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_track_v1_is_named_with_its_place(name: str, tmp_path: Path) -> None:
+def test_reports_invalid_track_v1_with_its_position(name: str, tmp_path: Path) -> None:
     content, message = BAD[name]
     path = write_json(tmp_path / "tracked.json", content)
     for source, called in ((path, str(path)), (content, "the tracks in memory")):
@@ -172,14 +172,14 @@ def test_what_is_no_track_v1_is_named_with_its_place(name: str, tmp_path: Path) 
         pytest.param(json.dumps(GOOD).replace("30.5", "NaN").encode(), r"bbox\[2\].*NaN", id="NaN"),
     ],
 )
-def test_what_is_no_json_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+def test_reports_invalid_json(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "tracked.json"
     path.write_bytes(content)
     with pytest.raises(TracksError, match=message):
         list(read_tracks(path))
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_reports_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(TracksError, match="no such file"):
         read_tracks(tmp_path / "none.json")
     with pytest.raises(TracksError, match="found a folder"):

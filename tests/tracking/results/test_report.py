@@ -68,7 +68,7 @@ def report(result: TrackResult, scene: Scene, tmp_path_factory: pytest.TempPathF
     return path
 
 
-def test_it_needs_nothing_else(report: Path) -> None:
+def test_needs_no_other_files(report: Path) -> None:
     page = Page(report)
     for tag, attributes in page.tags:
         assert tag not in ("link", "iframe", "object", "embed", "base", "audio", "video"), tag
@@ -83,7 +83,7 @@ def test_it_needs_nothing_else(report: Path) -> None:
     assert {a["href"][1:] for a in page.all("a")} <= set(ids), "every link leads somewhere"
 
 
-def test_it_shows_identities_and_issues(report: Path, scene: Scene) -> None:
+def test_shows_identities_and_issues(report: Path, scene: Scene) -> None:
     page = Page(report)
     for words in ("Known identities", "Tracks without a name", "Issues to check", "gallery_match_threshold", "amber"):
         assert words in page.text
@@ -117,7 +117,7 @@ def test_pictures_are_limited_and_shared(thumbnails: int, scene: Scene, tmp_path
     assert shown == (set(people) if thumbnails else set()), "each row has one crop before any row has two"
 
 
-def test_without_the_video_it_says_so(tmp_path: Path) -> None:
+def test_reports_that_the_video_is_missing(tmp_path: Path) -> None:
     export_tracks(make_document({n: [make_detection("1", "ann", 0.1)] for n in range(20)}), tmp_path / "r.html")
     page = Page(tmp_path / "r.html")
     assert "made without the video" in page.text
@@ -166,7 +166,7 @@ def film(path: Path, frames: int = 30, size: tuple[int, int] = (160, 120)) -> Pa
     return path
 
 
-def test_another_video_is_refused(tmp_path: Path) -> None:
+def test_rejects_another_video(tmp_path: Path) -> None:
     clip = film(tmp_path / "clip.avi")
     content = make_document({n: [make_detection("1", "ann", 0.1)] for n in range(40)})
     with pytest.raises(VideoError, match=r"200 x 100 pixels, but .* has 160 x 120"):
@@ -249,10 +249,10 @@ def browse(page: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-def test_a_browser_shows_it_without_a_complaint(report: Path, tmp_path: Path) -> None:
+def test_a_browser_shows_it_without_errors(report: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     # A click on the filter, to see that the script works under the page's own policy.
-    look = """<script>addEventListener("load", () => {
+    probe_script = """<script>addEventListener("load", () => {
       document.querySelector('[data-kind="unnamed"]').click();
       const data = document.body.dataset;
       data.left = document.querySelectorAll(".row:not([hidden])").length;
@@ -260,7 +260,7 @@ def test_a_browser_shows_it_without_a_complaint(report: Path, tmp_path: Path) ->
       data.wide = document.documentElement.scrollWidth > innerWidth;
       data.paper = getComputedStyle(document.body).backgroundColor;
     })</script></body>"""
-    page.write_text(report.read_text(encoding="utf-8").replace("</body>", look), encoding="utf-8")
+    page.write_text(report.read_text(encoding="utf-8").replace("</body>", probe_script), encoding="utf-8")
     counts = timeline_counts(report)
     dark = ["--window-size=500,900", "--blink-settings=preferredColorScheme=0"]
     for words, paper in ((["--window-size=1200,900"], "rgb(255, 255, 255)"), (dark, "rgb(21, 24, 29)")):

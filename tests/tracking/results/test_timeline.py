@@ -35,7 +35,7 @@ def test_rows_and_sightings() -> None:
         frames[number].append(make_detection("10", "ann", 0.05, box=(100, 20, 120, 60), score=0.9))
     for number in (30, 31):
         frames[number].append(make_detection("11", "unknown-0003", 0.01))
-    # Track 9 is never named, and is out of sight from 21 to 32: more than one second.
+    # Track 9 is never named, and is not visible from 21 to 32: more than one second.
     for number in (20, 33):
         frames[number].append(make_detection("9"))
     frames[39].append(make_detection(None))
@@ -66,7 +66,7 @@ def test_rows_and_sightings() -> None:
     assert timeline.track_names == {"2": ("ann",), "9": (), "10": ("ann",), "11": ("unknown-0003",)}
 
 
-def test_gaps() -> None:
+def test_longer_gaps_separate_sightings() -> None:
     frames = {n: [make_detection("1", "ann", 0.1)] for n in (0, 1, 5, 6)}
     assert len(build_timeline(make_document(frames)).rows[0].sightings) == 1
     assert [s.first for s in build_timeline(make_document(frames), max_gap=2).rows[0].sightings] == [0, 5]
@@ -152,7 +152,7 @@ ISSUES: dict[str, tuple[dict[int, list[dict[str, Any]]], list[tuple[str, str, st
 
 
 @pytest.mark.parametrize("name", ISSUES)
-def test_issues(name: str) -> None:
+def test_finds_issues(name: str) -> None:
     frames, expected = ISSUES[name]
     timeline = build_timeline(make_document(frames))
     assert [(d.kind, d.identity, d.track_id, d.frame) for d in timeline.issues] == expected
@@ -178,7 +178,7 @@ def test_empty_documents() -> None:
     assert build_timeline(make_document({0: []})).first_frame == 0
 
 
-def test_only_some_classes() -> None:
+def test_uses_only_selected_classes() -> None:
     frames = {n: [make_detection("1", class_id=0), make_detection("2", class_id=2, class_name="car")] for n in range(3)}
     assert [p.class_name for p in build_timeline(make_document(frames), classes=[2]).rows] == ["car"]
 
@@ -205,7 +205,7 @@ def crowd(count: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 60])
-def test_picture(count: int, tmp_path: Path) -> None:
+def test_draws_a_picture(count: int, tmp_path: Path) -> None:
     timeline = build_timeline(crowd(count))
     assert plot_timeline(timeline, tmp_path / "t.png").rows == count
     with Image.open(tmp_path / "t.png") as image:
@@ -225,7 +225,7 @@ def test_picture_has_rows_for_the_longest(tmp_path: Path) -> None:
     assert ElementTree.parse(tmp_path / "t.svg").getroot().tag.endswith("svg")
 
 
-def test_picture_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_why_no_picture_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="expected a picture"):
         plot_timeline(build_timeline(crowd(1)), tmp_path / "t.bmp")
     monkeypatch.setitem(sys.modules, "matplotlib", None)

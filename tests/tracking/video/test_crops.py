@@ -32,7 +32,7 @@ NAN, INF = float("nan"), float("inf")
         pytest.param((-INF, -INF, INF, INF), None, id="infinite-all"),
     ],
 )
-def test_clip_boxes(box: tuple[float, ...], expected: tuple[int, ...] | None) -> None:
+def test_clips_boxes_to_the_frame(box: tuple[float, ...], expected: tuple[int, ...] | None) -> None:
     clipped, keep = clip_boxes([box], 100, 60)
     assert clipped.dtype == np.int64
     assert keep.tolist() == [expected is not None]
@@ -45,7 +45,7 @@ def test_no_boxes() -> None:
     assert keep.shape == (0,)
 
 
-def test_boxes_of_another_shape() -> None:
+def test_rejects_boxes_of_another_shape() -> None:
     with pytest.raises(ValueError, match=r"\(N, 4\), found \(2, 3\)"):
         clip_boxes(np.zeros((2, 3)), 10, 10)
 

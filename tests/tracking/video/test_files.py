@@ -42,12 +42,12 @@ def test_video_frames_can_be_skipped(tmp_path: Path) -> None:
                 assert float(reader.image().mean()) == pytest.approx(reader.frame * 25, abs=6)
 
 
-def test_a_video_without_frames_leaves_nothing(tmp_path: Path) -> None:
+def test_a_video_without_frames_leaves_no_file(tmp_path: Path) -> None:
     VideoWriter(tmp_path / "clip.mp4", width=64, height=48, fps=10).close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_impossible_codec(tmp_path: Path) -> None:
+def test_rejects_an_unsupported_codec(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no codec"):
         VideoWriter(tmp_path / "clip.txt", width=64, height=48, fps=10, fourcc="ABCD")
     assert list(tmp_path.iterdir()) == []
@@ -61,13 +61,13 @@ def test_an_impossible_codec(tmp_path: Path) -> None:
         pytest.param("empty.mp4", b"", "cannot be opened", id="empty"),
     ],
 )
-def test_bad_videos(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
+def test_rejects_invalid_videos(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(VideoError, match=words):
         VideoReader(tmp_path / name)
 
 
-def test_a_folder_is_no_video(tmp_path: Path) -> None:
+def test_rejects_a_folder(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="is a folder"):
         VideoReader(tmp_path)

@@ -77,7 +77,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("file:///x.mp4", False, "file:///x.mp4", "x.mp4"),
     ],
 )
-def test_what_is_live_and_how_it_is_called(source: str, live: bool, shown: str, short: str) -> None:
+def test_recognises_live_sources_and_their_names(source: str, live: bool, shown: str, short: str) -> None:
     assert is_stream(source) is live
     assert public_name(source) == shown
     assert short_name(source) == short
@@ -102,18 +102,18 @@ def test_a_file_called_like_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
     ids=["reconnect", "duration", "frames", "loop"],
 )
-def test_options(options: LiveOptions, words: str) -> None:
+def test_rejects_invalid_options(options: LiveOptions, words: str) -> None:
     with pytest.raises(OptionError, match=words):
         options.validate("rtsp://x")
 
 
-def test_errors_at_opening_come_at_once_and_without_secrets() -> None:
+def test_errors_at_opening_come_at_once_and_hide_passwords() -> None:
     with pytest.raises(VideoError, match="cannot be opened") as caught:
         open_video("http://me:s3cret@127.0.0.1:9/x?key=s3cret")
     assert "s3cret" not in str(caught.value)
 
 
-def test_why_a_stream_cannot_be_opened() -> None:
+def test_reports_why_a_stream_cannot_be_opened() -> None:
     camera = RtspServer([grey(100)], fps=50, login="me:s3cret")
     camera.start()
     try:
@@ -190,7 +190,7 @@ def test_a_fast_run_gets_every_frame(camera: Camera) -> None:
         assert reader.reconnects == 0
 
 
-def test_a_stream_that_dies_and_comes_back(camera: Camera) -> None:
+def test_reconnects_to_a_stream_that_comes_back(camera: Camera) -> None:
     said: list[str] = []
     with open_video(camera.url, LiveOptions(reconnect_seconds=20, max_frames=60), notify=said.append) as reader:
         assert isinstance(reader, LiveReader)
@@ -208,7 +208,7 @@ def test_a_stream_that_dies_and_comes_back(camera: Camera) -> None:
 
 
 @pytest.mark.parametrize("patience", [0.0, 1.0])
-def test_a_stream_that_is_gone_for_good(camera: Camera, patience: float) -> None:
+def test_reports_a_stream_that_does_not_come_back(camera: Camera, patience: float) -> None:
     with open_video(camera.url, LiveOptions(reconnect_seconds=patience)) as reader:
         for _ in range(10):
             assert reader.advance()
@@ -219,7 +219,7 @@ def test_a_stream_that_is_gone_for_good(camera: Camera, patience: float) -> None
         assert time.monotonic() - started < patience + 10
 
 
-def test_a_stream_that_comes_back_with_another_size(camera: Camera) -> None:
+def test_rejects_a_stream_that_comes_back_with_another_size(camera: Camera) -> None:
     other = type(camera)([grey(100, (48, 64))], fps=50)
     other.port = camera.port
     try:
@@ -234,7 +234,7 @@ def test_a_stream_that_comes_back_with_another_size(camera: Camera) -> None:
         other.stop()
 
 
-def test_a_looped_file_keeps_its_own_time(clip: Path) -> None:
+def test_a_looped_file_plays_at_its_own_speed_and_starts_again(clip: Path) -> None:
     started = time.monotonic()
     with open_video(clip, LiveOptions(loop=True, max_frames=60)) as reader:
         values = []
@@ -259,7 +259,7 @@ def test_closing_ends_the_thread(camera: Camera) -> None:
     assert threads() <= before
 
 
-def test_a_run_over_a_stream_that_dies_and_comes_back(camera: Camera, tmp_path: Path) -> None:
+def test_a_run_continues_after_a_stream_comes_back(camera: Camera, tmp_path: Path) -> None:
     """The whole of it: detections, tracks and video of a run, and a gallery that it enrols into."""
     weights = make_bright_square_detector(tmp_path / "w.onnx", size=SIZE)
 
@@ -295,7 +295,7 @@ def test_a_run_over_a_stream_that_dies_and_comes_back(camera: Camera, tmp_path: 
     assert result.video_fps is None
 
 
-def test_each_live_run_enrols_for_itself(scene: Scene, tmp_path: Path) -> None:
+def test_each_live_run_enrols_its_own_entries(scene: Scene, tmp_path: Path) -> None:
     """A looped file is another stay of the same people each time, not the same video again."""
 
     class Truth:

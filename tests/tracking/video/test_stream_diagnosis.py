@@ -71,7 +71,7 @@ def answer(status: str, *lines: str, protocol: str = "RTSP/1.0") -> Answer:
     ],
 )
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
-def test_what_the_server_answers(server: Server, scheme: str, status: str, words: str | None) -> None:
+def test_reports_the_answer_of_the_server(server: Server, scheme: str, status: str, words: str | None) -> None:
     server.answer = answer(status, protocol={"rtsp": "RTSP/1.0", "http": "HTTP/1.1"}[scheme])
     problem = diagnose_stream(f"{scheme}://{server.place}/attic/1?key=s3cret")
     assert (None if problem is None else problem.description) == (words and f"{server.place} {words}")
@@ -95,9 +95,9 @@ def basic(request: str) -> str:
 
 def digest(request: str) -> str:
     """As RFC 2069 has it, worked out here once more."""
-    said = dict(re.findall(r'(\w+)="([^"]*)"', request))
-    parts = [hashlib.md5(text.encode()).hexdigest() for text in ("me:cam:p@ss", f"DESCRIBE:{said.get('uri')}")]
-    right = said.get("response") == hashlib.md5(f"{parts[0]}:n0nce:{parts[1]}".encode()).hexdigest()
+    fields = dict(re.findall(r'(\w+)="([^"]*)"', request))
+    parts = [hashlib.md5(text.encode()).hexdigest() for text in ("me:cam:p@ss", f"DESCRIBE:{fields.get('uri')}")]
+    right = fields.get("response") == hashlib.md5(f"{parts[0]}:n0nce:{parts[1]}".encode()).hexdigest()
     return checked(right, 'Digest realm="cam", nonce="n0nce"')
 
 
@@ -122,32 +122,32 @@ def test_a_wrong_password_differs_from_a_wrong_path(server: Server, way: Answer,
     )
 
 
-def test_over_http_each_request_has_a_connection_of_its_own(server: Server) -> None:
+def test_over_http_each_request_has_its_own_connection(server: Server) -> None:
     server.answer = basic
     problem = diagnose_stream(f"http://me:p%40ss@{server.place}/x")
     assert problem is not None
     assert problem.description == f"{server.place} has no stream /x"
 
 
-def test_a_way_to_log_in_that_is_not_known(server: Server) -> None:
+def test_reports_an_unknown_authentication_scheme(server: Server) -> None:
     server.answer = answer("401 Unauthorized", 'WWW-Authenticate: Digest realm="c", nonce="n", algorithm="SHA-256"')
     assert diagnose_stream(f"rtsp://me:s3cret@{server.place}/x") is None
 
 
-def test_a_server_that_does_not_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_a_server_that_does_not_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking.video.stream_diagnosis, "_TIMEOUT_SECONDS", 0.2)
     problem = diagnose_stream(f"rtsp://{server.place}/x")
     assert problem is not None
     assert problem.description == f"{server.place} does not answer"
 
 
-def test_an_answer_that_is_none(server: Server) -> None:
+def test_an_answer_of_another_protocol_has_no_diagnosis(server: Server) -> None:
     server.answer = lambda request: "SSH-2.0-OpenSSH_9.2\r\n\r\n"
     assert diagnose_stream(f"rtsp://{server.place}/x") is None
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https", "rtmp"])
-def test_nothing_listens(scheme: str) -> None:
+def test_reports_that_nothing_listens(scheme: str) -> None:
     with socket.socket() as taken:  # and not listening
         taken.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -169,7 +169,7 @@ def test_nothing_listens(scheme: str) -> None:
         pytest.param("rtsp://me:12#34@127.0.0.1/x", None, id="a # in a password of digits"),
     ],
 )
-def test_addresses(address: str, words: str | None) -> None:
+def test_diagnoses_addresses_without_a_request(address: str, words: str | None) -> None:
     problem = diagnose_stream(address)
     if words is None:
         assert problem is None
