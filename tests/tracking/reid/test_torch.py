@@ -109,11 +109,11 @@ def test_falls_back_to_torch_if_the_cache_cannot_be_written(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GTRACK_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    told: list[str] = []
-    embedder = load_embedder(checkpoint, device="cpu", notify=told.append)
+    messages: list[str] = []
+    embedder = load_embedder(checkpoint, device="cpu", notify=messages.append)
     assert embedder.runtime == "torch"
-    assert len(told) == 1
-    assert "runs in torch" in told[0]
+    assert len(messages) == 1
+    assert "runs in torch" in messages[0]
     np.testing.assert_allclose(embedder.embed(make_crops(5)), in_torch, atol=1e-5)
     with pytest.raises(EmbedderError, match="cannot be converted to ONNX"):
         load_embedder(checkpoint, device="cpu", runtime="onnx")
