@@ -41,8 +41,7 @@ def to_supervision(source: Source, frame: int, *, classes: Collection[int] | Non
             return _convert(library, found)
         if found.frame > frame:
             break
-    empty: sv.Detections = library.Detections.empty()
-    return empty
+    return _convert(library, _EMPTY_FRAME)
 
 
 def iter_supervision(source: Source, *, classes: Collection[int] | None = None) -> Iterator[tuple[int, sv.Detections]]:
@@ -50,8 +49,8 @@ def iter_supervision(source: Source, *, classes: Collection[int] | None = None) 
 
     ``tracker_id`` is the track id as a number; a track id that is not a whole number becomes a hash, the same in every
     frame. ``data`` has, for each row, ``track_id``, ``gallery_id`` (None without a name), ``gallery_distance`` (NaN
-    where unknown), ``class_name`` (empty where unknown) and ``det_ind``. ``confidence`` is None if a box of the frame
-    has no score.
+    where unknown), ``class_name`` (empty where unknown) and ``det_ind``; in a frame without tracks, they are empty.
+    ``confidence`` is None if a box of the frame has no score.
 
     Args:
         source: A track-v1 file or document, or the result of `tracking.track_video`.
@@ -63,6 +62,20 @@ def iter_supervision(source: Source, *, classes: Collection[int] | None = None) 
     library = _supervision()
     for frame in read_tracks(source, classes=classes):
         yield frame.frame, _convert(library, frame)
+
+
+_EMPTY_FRAME = TrackFrame(
+    frame=0,
+    file=None,
+    boxes=np.empty((0, 4)),
+    scores=np.empty(0),
+    class_ids=np.empty(0, np.int64),
+    class_names=(),
+    det_inds=np.empty(0, np.int64),
+    track_ids=(),
+    gallery_ids=(),
+    distances=np.empty(0),
+)
 
 
 def _supervision() -> Any:
@@ -78,9 +91,6 @@ def _supervision() -> Any:
 
 def _convert(library: Any, frame: TrackFrame) -> sv.Detections:
     rows = frame.tracked
-    if not rows:
-        empty: sv.Detections = library.Detections.empty()
-        return empty
     scores = frame.scores[rows]
     tracks = [str(frame.track_ids[row]) for row in rows]
     names = np.empty(len(rows), object)
@@ -91,10 +101,10 @@ def _convert(library: Any, frame: TrackFrame) -> sv.Detections:
         class_id=frame.class_ids[rows],
         tracker_id=np.array([_number(track) for track in tracks], np.int64),
         data={
-            "track_id": np.array(tracks),
+            "track_id": np.array(tracks, str),
             "gallery_id": names,
             "gallery_distance": frame.distances[rows],
-            "class_name": np.array([frame.class_names[row] or "" for row in rows]),
+            "class_name": np.array([frame.class_names[row] or "" for row in rows], str),
             "det_ind": frame.det_inds[rows],
         },
     )

@@ -398,7 +398,10 @@ def test_converts_to_supervision() -> None:
     gate = int(later.tracker_id[1])
     assert gate > 1 << 61
     assert to_supervision(SMALL, 4).tracker_id.tolist() == [2, gate]
-    assert len(to_supervision(SMALL, 3)) == len(to_supervision(SMALL, 99)) == 0
+    for empty in (frames[1], to_supervision(SMALL, 3), to_supervision(SMALL, 99)):
+        assert len(empty) == 0
+        assert {name: len(values) for name, values in empty.data.items()} == dict.fromkeys(frames[4].data, 0)
+        assert empty.tracker_id.tolist() == []
     with pytest.raises(OptionError, match="count from 0"):
         to_supervision(SMALL, -1)
 
