@@ -61,7 +61,7 @@ def imported_by(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("library", ["chromadb", "boxmot", "trackeval"])
-def test_moving_libraries_stay_behind_one_module(library: str) -> None:
+def test_chromadb_boxmot_and_trackeval_are_imported_by_one_module_each(library: str) -> None:
     users = [p for p in _MODULES if any(name.split(".")[0] == library for name in imported_by(p))]
     assert len(users) == 1, [str(p) for p in users]
 

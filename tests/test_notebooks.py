@@ -63,7 +63,7 @@ def images_of(path: Path) -> int:
     )
 
 
-def test_they_are_all_there() -> None:
+def test_all_notebooks_exist_and_are_linked() -> None:
     expected = {"quick_start", "similarity_search", "two_cameras", "review_and_correct", "deepstream_gallery"}
     assert expected <= {path.stem for path in _NOTEBOOKS}
     readme = (_ROOT / "README.md").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_they_are_all_there() -> None:
         ("import_module('tracking.pipeline')", ["import_module"]),
     ],
 )
-def test_the_check_of_the_public_api_finds_what_it_should(source: str, found: list[str]) -> None:
+def test_the_check_finds_private_names(source: str, found: list[str]) -> None:
     assert list(not_public(source)) == found
 
 
@@ -104,14 +104,14 @@ def test_stored_outputs_are_of_one_clean_run(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda p: p.stem)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_have_existing_targets(path: Path) -> None:
     for text in sources_of(path, "markdown"):
         for target in (part.split(")")[0] for part in text.split("](")[1:]):
             assert (path.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda p: p.stem)
-def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
     pytest.importorskip("nbclient", reason="pip install '.[test]' has nbclient")
     (tmp_path / "tmp").mkdir()
     done = tmp_path / path.name

@@ -126,7 +126,7 @@ def test_list(what: str, expected: str) -> None:
         pytest.param(["gallery", "query", "x", "--where", "age=3", "-g", "n"], 2, "--where", id="query: bad filter"),
     ],
 )
-def test_errors(words: Sequence[str], code: int, message: str, tmp_path: Path) -> None:
+def test_errors_are_messages_without_a_traceback(words: Sequence[str], code: int, message: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", *words], capture_output=True, text=True, cwd=tmp_path, timeout=60
     )
@@ -144,7 +144,7 @@ def test_display_without_a_screen(scene: Scene) -> None:
     assert "needs a screen" in done.stderr
 
 
-def test_run_writes_what_was_asked(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+def test_run_writes_the_requested_outputs(scene: Scene, gallery: Path, tmp_path: Path) -> None:
     words = ["run", scene.video, "--dets-json", scene.detections, "--gallery", gallery, "--range", "0:60"]
     done = gtrack(*words, GTRACK_OUT_DIR=str(tmp_path))
     assert "60 frames" in done.stdout
@@ -205,7 +205,7 @@ def test_a_stopped_run_exits_130_with_complete_files(scene: Scene, tmp_path: Pat
     assert abs(len(frames) - len(payload["frames"])) <= 1
 
 
-def test_ingest_reports_what_it_could_not_use(scene: Scene, tmp_path: Path) -> None:
+def test_ingest_reports_unusable_files(scene: Scene, tmp_path: Path) -> None:
     folder = tmp_path / "people"
     good = next((scene.gallery / "amber").iterdir())
     (folder / "a[b] ü").mkdir(parents=True)
@@ -262,7 +262,7 @@ def test_list_stats_verify_rebuild(gallery: Path) -> None:
     assert "sound" in gtrack("gallery", "verify", "-g", gallery).stdout
 
 
-def test_another_model_is_refused_with_both_names(scene: Scene, gallery: Path, data: Path, tmp_path: Path) -> None:
+def test_rejects_another_model_with_both_names(scene: Scene, gallery: Path, data: Path, tmp_path: Path) -> None:
     weights = data / "weights" / "osnet_x0_25_msmt17.onnx"
     copied = tmp_path / "g"
     gtrack("gallery", "ingest", scene.gallery, "--gallery", copied, "--reid-weights", "builtin")

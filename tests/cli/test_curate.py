@@ -55,8 +55,8 @@ def lines(*words: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gtrack(*words, "--json").stdout.splitlines()]
 
 
-def on_a_terminal(answer: str, *words: Any) -> tuple[int, str, str]:
-    """What a command says to somebody who answers, and its exit code."""
+def run_on_terminal(answer: str, *words: Any) -> tuple[int, str, str]:
+    """Run a command on a terminal with an answer to its question; return its exit code and outputs."""
     leader, follower = pty.openpty()
     try:
         os.write(leader, answer.encode())
@@ -128,7 +128,7 @@ QUESTIONS: dict[str, tuple[Sequence[str], str, dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_questions(path: Path, name: str) -> None:
+def test_asks_before_destructive_commands(path: Path, name: str) -> None:
     words, question, expected = QUESTIONS[name]
     command = ["gallery", *words, "-g", path]
     before = BASE
@@ -142,12 +142,12 @@ def test_questions(path: Path, name: str) -> None:
     assert done.stdout == ""
     assert people(path) == before
     for answer in ("n\n", "\n"):
-        code, out, err = on_a_terminal(answer, *command)
+        code, out, err = run_on_terminal(answer, *command)
         assert (code, out) == (1, ""), err
         assert question in err
         assert "nothing was changed" in err
         assert people(path) == before
-    code, _, err = on_a_terminal("y\n", *command)
+    code, _, err = run_on_terminal("y\n", *command)
     assert code == 0, err
     assert people(path) == expected
     if name != "restore":
@@ -174,7 +174,7 @@ def test_snapshots(path: Path) -> None:
     assert people(path) == BASE
 
 
-def test_suspects(path: Path) -> None:
+def test_lists_anomalies(path: Path) -> None:
     with Gallery.open(path, write=True) as gallery:
         gallery.clear()
         vectors = unit_vectors(3)[[0] * 5 + [1] * 5 + [2] * 5] + 0.02 * unit_vectors(15, seed=1)
@@ -238,7 +238,7 @@ def test_two_people_under_one_name(path: Path) -> None:
         pytest.param(["clear", "--collection", "none", "--yes"], 1, "no collection 'none'", id="no collection"),
     ],
 )
-def test_errors(made: Path, words: Sequence[str], code: int, message: str) -> None:
+def test_errors_change_nothing(made: Path, words: Sequence[str], code: int, message: str) -> None:
     done = gtrack("gallery", *words, "-g", made / "g", code=code)
     assert message in done.stderr
     assert done.stdout == ""
@@ -254,7 +254,7 @@ def test_without_a_gallery(tmp_path: Path, command: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_purge_leaves_images_alone(path: Path) -> None:
+def test_a_purge_keeps_the_users_images(path: Path) -> None:
     assert "removed 1 entry" in gtrack("gallery", "purge", "--older-than", "0m", "-g", path, "--yes").stdout
     assert "removed 0 entries" in gtrack("gallery", "purge", "--older-than", "0m", "-g", path).stdout
     assert people(path) == {**BASE, "p0": 4}

@@ -99,7 +99,7 @@ def test_identity(place: Path) -> None:
     assert "covers frames" not in err
 
 
-def test_whom_a_gallery_knew(place: Path) -> None:
+def test_reads_the_known_names_from_the_gallery(place: Path) -> None:
     save_picture(place / "people" / "ann" / "1.png", 1)
     save_picture(place / "people" / "eve" / "1.png", 2)
     words = ["eval", "identity", place / "tracked.json", "--truth", place / "gt.txt", "--people", place / "people.csv"]
@@ -133,7 +133,7 @@ def test_reid(tmp_path: Path) -> None:
     ]
 
 
-def test_import_and_the_demo_s_truth(scene: Scene, tmp_path: Path) -> None:
+def test_imports_detections_and_uses_the_truth_of_the_demo(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "det.txt").write_text("".join(f"{f},-1,{50 + f},90,30,80,0.9\n" for f in range(1, 31)))
     out, _ = gtrack("import", "mot", tmp_path / "det.txt", "-o", tmp_path / "d.json", "--video", scene.video)
     assert "30 detections in 30 frames" in out

@@ -192,7 +192,7 @@ OPERATIONS: dict[str, tuple[Callable[[Curator], int], int, dict[str, int], str]]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_each_operation_and_its_way_back_and_forth(place: Path | str, name: str) -> None:
+def test_each_operation_can_be_undone_and_redone(place: Path | str, name: str) -> None:
     do, count, expected, words = OPERATIONS[name]
     with Gallery.open(place, write=True) as gallery:
         people = Curator(gallery)
@@ -222,7 +222,7 @@ def test_each_operation_and_its_way_back_and_forth(place: Path | str, name: str)
         assert gallery.notices == []
 
 
-def test_many_operations_are_taken_back_together(place: Path | str) -> None:
+def test_several_operations_are_undone_together(place: Path | str) -> None:
     with Gallery.open(place, write=True) as gallery:
         people = Curator(gallery)
         before = state(gallery)
@@ -246,7 +246,7 @@ def test_many_operations_are_taken_back_together(place: Path | str) -> None:
         assert gallery.operations(1)[0].words.startswith("undo operation 10 (undo operations 3 to 9)")
 
 
-def test_the_log_numbers_what_was_done_and_nothing_else(place: Path | str) -> None:
+def test_the_log_numbers_only_operations_that_changed_something(place: Path | str) -> None:
     with Gallery.open(place, write=True) as gallery:
         people = Curator(gallery)
         with pytest.raises(IdentityNotFoundError):
@@ -269,7 +269,7 @@ def test_the_log_numbers_what_was_done_and_nothing_else(place: Path | str) -> No
         gallery.close(sync=False)
 
 
-def test_two_collections_have_each_its_own_log(path: Path) -> None:
+def test_each_collection_has_its_own_log(path: Path) -> None:
     other = model_named("other", 24)
     with Gallery.open_or_create(path, other, new_collection=True) as gallery:
         gallery.add(entries_named(4), unit_vectors(4, 24))
@@ -312,7 +312,7 @@ REFUSED: dict[str, tuple[Callable[[Curator], object], type[GalleryError], str]] 
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_changes_nothing(place: Path | str, name: str) -> None:
+def test_a_rejected_operation_changes_nothing(place: Path | str, name: str) -> None:
     do, error, words = REFUSED[name]
     with Gallery.open(place, write=True) as gallery:
         before = state(gallery)
@@ -356,7 +356,7 @@ UNLOGGED: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", UNLOGGED)
-def test_an_undo_is_exact_or_refused(path: Path, name: str) -> None:
+def test_an_undo_is_exact_or_rejected(path: Path, name: str) -> None:
     statement, words = UNLOGGED[name]
     with Gallery.open(path, write=True) as gallery:
         people = Curator(gallery)
@@ -392,7 +392,7 @@ def whole(gallery: Gallery, folder: Path) -> tuple[Any, ...]:
     return entries, [gallery.get(e.id)[1].tobytes() for e in entries], file_rows(gallery, folder)
 
 
-def test_an_ingest_is_one_operation_and_can_be_taken_back(tmp_path: Path) -> None:
+def test_an_ingest_is_one_operation_that_can_be_undone(tmp_path: Path) -> None:
     folder = make_people(tmp_path / "people")
     with Gallery.create(tmp_path / "g", MODEL) as gallery:
         people = Curator(gallery)
@@ -482,7 +482,7 @@ def test_no_ingest_undoes_what_a_person_corrected(
         gallery.close(sync=False)
 
 
-def test_an_ingest_tells_what_it_left_alone(tmp_path: Path) -> None:
+def test_an_ingest_reports_what_it_kept(tmp_path: Path) -> None:
     folder = make_people(tmp_path / "people")
     with Gallery.create(tmp_path / "g", MODEL) as gallery:
         ingest(gallery, folder)
@@ -558,7 +558,7 @@ def version_of(path: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def test_a_gallery_of_format_1_is_read_as_it_is(first_format: Path) -> None:
+def test_a_gallery_of_format_1_is_read_without_an_upgrade(first_format: Path) -> None:
     with Gallery.open(first_format) as gallery:
         assert names(gallery) == {"b": 4, "who0000": 4, "who0002": 5, "who0003": 5}
         assert len(gallery.view()) == 18
@@ -568,7 +568,7 @@ def test_a_gallery_of_format_1_is_read_as_it_is(first_format: Path) -> None:
     assert version_of(first_format) == 1
 
 
-def test_a_gallery_of_format_1_is_brought_up_to_date_and_its_past_can_be_taken_back(first_format: Path) -> None:
+def test_a_gallery_of_format_1_is_upgraded_and_its_operations_can_be_undone(first_format: Path) -> None:
     with Gallery.open(first_format) as gallery:
         held = list(gallery.entries())
     with Gallery.open(first_format, write=True) as gallery:
@@ -637,7 +637,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("when", ["inside", 0.01, 0.04, 0.1, 0.2])
 @pytest.mark.parametrize("what", ["merge", "clear", "undo"])
-def test_a_kill_leaves_all_or_nothing(tmp_path: Path, what: str, when: str | float) -> None:
+def test_a_killed_operation_is_complete_or_absent(tmp_path: Path, what: str, when: str | float) -> None:
     path = tmp_path / "g"
     with Gallery.create(path, MODEL) as gallery:
         gallery.add(entries_named(MANY), unit_vectors(MANY))

@@ -48,7 +48,7 @@ def test_its_own_packages_are_accepted() -> None:
 
 
 @pytest.mark.parametrize("name", ["cli", "tracking"])
-def test_a_foreign_package_that_comes_first_is_named(tmp_path: Path, name: str) -> None:
+def test_reports_a_foreign_package_that_comes_first(tmp_path: Path, name: str) -> None:
     foreign = tmp_path / name
     foreign.mkdir()
     (foreign / "__init__.py").write_text("raise SystemExit('the foreign package was run')")
@@ -61,7 +61,7 @@ def test_a_foreign_package_that_comes_first_is_named(tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize("name", ["cli", "tracking"])
-def test_an_overwritten_package_is_named(tmp_path: Path, name: str) -> None:
+def test_reports_an_overwritten_package(tmp_path: Path, name: str) -> None:
     for package in ("gallery_db", "tracking", "cli"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / name / "__init__.py").write_text("raise SystemExit('the foreign package was run')")
@@ -71,7 +71,7 @@ def test_an_overwritten_package_is_named(tmp_path: Path, name: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_missing_optional_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_a_missing_optional_package(monkeypatch: pytest.MonkeyPatch) -> None:
     require_package("numpy", "none", "An array")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingPackageError, match="A Parquet file needs the package pyarrow, which is not") as caught:
@@ -79,7 +79,7 @@ def test_a_missing_optional_package_is_named(monkeypatch: pytest.MonkeyPatch) ->
     assert caught.value.hint == f"Run: pip install '{DISTRIBUTION}[parquet]'"
 
 
-def test_a_package_that_lacks_something_itself_is_not_called_missing(
+def test_a_package_with_a_missing_dependency_is_not_reported_as_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "half_installed.py").write_text("import no_such_package")
@@ -100,7 +100,7 @@ def test_a_package_that_lacks_something_itself_is_not_called_missing(
         pytest.param("matplotlib", "plots", lambda gallery, folder: plot_of(gallery, folder / "g.png"), id="plot"),
     ],
 )
-def test_each_use_of_an_extra_says_so_and_leaves_nothing_behind(
+def test_each_use_of_a_missing_extra_is_reported_and_leaves_no_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     package: str,

@@ -42,14 +42,14 @@ LOCATIONS: dict[str, tuple[Callable[[Path], None], bool, bool]] = {
 
 
 @pytest.mark.parametrize("name", LOCATIONS)
-def test_what_a_location_holds(tmp_path: Path, name: str) -> None:
+def test_recognises_what_a_folder_contains(tmp_path: Path, name: str) -> None:
     make, holds_gallery, holds_tree = LOCATIONS[name]
     make(tmp_path / "place")
     assert is_gallery(tmp_path / "place") == holds_gallery
     assert is_image_tree(tmp_path / "place") == holds_tree
 
 
-def test_a_subfolder_of_a_gallery_makes_it_no_image_tree(tmp_path: Path) -> None:
+def test_a_folder_with_a_gallery_inside_is_no_image_folder(tmp_path: Path) -> None:
     gallery(tmp_path / "g")
     (tmp_path / "g" / "crops").mkdir()
     assert not is_image_tree(tmp_path / "g")

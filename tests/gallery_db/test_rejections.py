@@ -34,7 +34,7 @@ def mix(first: Vector, second: Vector, distance: float) -> Vector:
 
 ANN, OTHER = axis(0), axis(1)
 TWIN = mix(ANN, OTHER, 0.15)
-"""Somebody who is taken for ann."""
+"""A vector of another person who is near ann."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def distance_to_ann(path: Path, probe: Vector) -> float:
         return float(view.identity_distances(probe[None], ["person"])[0, view.identities.index("ann")])
 
 
-def test_what_is_nearer_to_it_is_not_that_person(path: Path) -> None:
+def test_a_probe_nearer_to_the_rejected_entry_does_not_get_the_name(path: Path) -> None:
     like_twin = mix(TWIN, axis(3), 0.05)
     assert distance_to_ann(path, like_twin) < 0.25
     with Gallery.open(path, write=True) as gallery:
@@ -77,7 +77,7 @@ def test_what_is_nearer_to_it_is_not_that_person(path: Path) -> None:
     assert distance_to_ann(path, like_twin) < 0.25
 
 
-def test_an_entry_of_hers_leaves_first(path: Path) -> None:
+def test_rejecting_an_entry_of_the_identity_moves_it_to_an_unknown_one(path: Path) -> None:
     with Gallery.open(path, write=True) as gallery:
         people = Curator(gallery)
         assert people.reject(["a2"], "ann") == (1, "unknown-0004")
@@ -88,10 +88,10 @@ def test_an_entry_of_hers_leaves_first(path: Path) -> None:
         with pytest.raises(IdentityNotFoundError):
             people.reject(["a1"], "bob")
         people.move(["a2"], "ann")
-        assert rejected_names(gallery.get("a2")[0]) == (), "whoever moves it back says that it is her"
+        assert rejected_names(gallery.get("a2")[0]) == (), "moving it back to ann ends the rejection"
 
 
-def test_a_new_name_is_still_not_hers(path: Path) -> None:
+def test_a_rejection_follows_a_rename(path: Path) -> None:
     with Gallery.open(path, write=True) as gallery:
         people = Curator(gallery)
         people.reject(["t1"], "ann")
@@ -101,7 +101,7 @@ def test_a_new_name_is_still_not_hers(path: Path) -> None:
         assert rejected_names(gallery.get("t1")[0]) == ("ann",)
 
 
-def test_another_process_has_it_and_a_running_one_picks_it_up(path: Path) -> None:
+def test_a_rejection_reaches_other_processes(path: Path) -> None:
     with Gallery.open(path) as running:
         view = running.view()
         column = view.identities.index("ann")
@@ -112,7 +112,7 @@ def test_another_process_has_it_and_a_running_one_picks_it_up(path: Path) -> Non
         assert view.identity_distances(TWIN[None])[0, column] == np.inf
 
 
-def test_it_counts_where_its_entry_is_left_out_of_the_view(path: Path) -> None:
+def test_a_rejection_counts_if_its_entry_is_not_in_the_view(path: Path) -> None:
     """As a run does with the entries that it stored before."""
     with Gallery.open(path, write=True) as gallery:
         Curator(gallery).reject(["t1"], "ann")
@@ -121,21 +121,21 @@ def test_it_counts_where_its_entry_is_left_out_of_the_view(path: Path) -> None:
         assert view.identity_distances(TWIN[None])[0, 0] == np.inf
 
 
-def test_the_nearer_of_several_decides() -> None:
+def test_the_nearest_of_several_rejections_decides() -> None:
     rejections = Rejections([["ann"], ["ann", "bob"]], np.stack([axis(0), axis(1)]))
     distances = np.full((2, 3), 0.1, np.float32)
     rejections.apply(np.stack([axis(1), axis(2)]), distances, ["ann", "bob", "zoe"])
     assert np.isinf(distances).tolist() == [[True, True, False], [False, False, False]]
 
 
-def test_shown(path: Path) -> None:
+def test_show_prints_rejections(path: Path) -> None:
     assert "not 'ann': 1 entry" in gtrack("gallery", "reject", "unknown-0003", "--not", "ann", "-g", path).stdout
     assert '"not"' in gtrack("gallery", "show", "unknown-0003", "-g", path, "--json").stdout
     assert gtrack("gallery", "reject", "--not", "ann", "-g", path, code=2).stdout == ""
     assert "bob" in gtrack("gallery", "reject", "t1", "--not", "bob", "-g", path, code=1).stderr
 
 
-def test_a_query_by_entry_marks_whom_it_was_told_apart_from(path: Path) -> None:
+def test_a_query_by_entry_marks_rejected_names(path: Path) -> None:
 
     def neighbours(entry: str) -> list[dict[str, Any]]:
         (answer,) = gtrack(*asked, "--entry", entry, "--json").stdout.splitlines()
@@ -202,5 +202,5 @@ def test_a_track_of_a_run(scene: Scene, tmp_path: Path, enrolled: bool) -> None:
     before = [
         d.get("gallery_id") for f in result.payload["frames"] for d in f["detections"] if d.get("track_id") == track
     ]
-    assert names.count(name) < 0.2 * before.count(name), "that track is somebody else now"
+    assert names.count(name) < 0.2 * before.count(name), "that track has another identity now"
     assert json.loads((tmp_path / "first" / "tracked.json").read_text()) == result.payload

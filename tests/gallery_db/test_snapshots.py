@@ -59,7 +59,7 @@ def files(path: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_snapshot_is_restored_and_what_was_before_is_kept(path: Path) -> None:
+def test_a_restore_keeps_the_state_before_it(path: Path) -> None:
     done: list[tuple[int, int]] = []
     restored = restore_snapshot(path, "first", progress=lambda now, total: done.append((now, total)))
     assert (restored.name, restored.entries) == ("first", COUNT)
@@ -87,7 +87,7 @@ def test_a_snapshot_is_restored_and_what_was_before_is_kept(path: Path) -> None:
         assert len(gallery) == COUNT - 5
 
 
-def test_whoever_has_it_open_sees_the_restored_one(path: Path) -> None:
+def test_open_galleries_see_the_restored_state(path: Path) -> None:
     probe = unit_vectors(COUNT)[2]
     with Gallery.open(path) as reader:
         view = reader.view()
@@ -108,7 +108,7 @@ def test_whoever_has_it_open_sees_the_restored_one(path: Path) -> None:
         assert reader.notices == []
 
 
-def test_numbers_are_never_given_out_again(path: Path) -> None:
+def test_numbers_of_unknown_identities_are_never_used_again(path: Path) -> None:
     with Gallery.open(path, write=True) as gallery:
         gallery.add(entries_named(9, "n"), unit_vectors(9, seed=1))
         before = gallery.record.sequences()
@@ -149,7 +149,7 @@ def test_a_snapshot_is_taken_beside_a_writer(path: Path) -> None:
     with Gallery.open(path, write=True) as writer, Gallery.open(path) as reader:
         with writer.transaction():
             Curator(writer).clear()
-            taken = take_snapshot(reader)  # of the last moment when all was whole
+            taken = take_snapshot(reader)  # the last state before the damage
         assert taken.entries == COUNT - 5
         assert take_snapshot(reader).entries == 0
         with pytest.raises(GalleryLockedError):
@@ -160,7 +160,7 @@ def test_a_snapshot_is_taken_beside_a_writer(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 101, "ü"])
-def test_names_that_are_none(path: Path, name: str) -> None:
+def test_rejects_invalid_names(path: Path, name: str) -> None:
     before = files(path)
     with Gallery.open(path) as gallery, pytest.raises(SnapshotError, match="cannot be a snapshot's name"):
         take_snapshot(gallery, name)
@@ -169,7 +169,7 @@ def test_names_that_are_none(path: Path, name: str) -> None:
     assert files(path) == before
 
 
-def test_what_is_there_is_not_overwritten(path: Path) -> None:
+def test_existing_files_are_not_overwritten(path: Path) -> None:
     before = files(path)
     with Gallery.open(path) as gallery, pytest.raises(SnapshotError, match="already"):
         take_snapshot(gallery, "first")
@@ -256,7 +256,7 @@ def test_a_damaged_record_is_restored(path: Path, name: str) -> None:
         assert (path / restored.kept_as).is_file() or restored.kept_as.startswith("before-restore-")
 
 
-def test_a_gallery_of_a_newer_gtrack_is_left_alone(path: Path) -> None:
+def test_a_gallery_of_a_newer_gtrack_is_not_changed(path: Path) -> None:
     _newer(path / "gallery.sqlite3")
     before = files(path)
     with pytest.raises(GalleryFormatError, match="newer gtrack"):
@@ -264,7 +264,7 @@ def test_a_gallery_of_a_newer_gtrack_is_left_alone(path: Path) -> None:
     assert files(path) == before
 
 
-def test_a_damaged_index_is_made_anew(path: Path) -> None:
+def test_a_damaged_index_is_rebuilt(path: Path) -> None:
     shutil.rmtree(path / "chroma")
     restore_snapshot(path, "first")
     with Gallery.open(path) as gallery:
@@ -286,7 +286,7 @@ restore_snapshot(sys.argv[1], "first", progress=lambda *done: print("indexing", 
 
 
 @pytest.mark.parametrize("wait", [0.01, 0.02, 0.03, 0.05, 0.08, 0.15, 0.4])
-def test_a_kill_leaves_the_one_or_the_other(path: Path, wait: float) -> None:
+def test_a_killed_restore_leaves_the_old_or_the_new_state(path: Path, wait: float) -> None:
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"

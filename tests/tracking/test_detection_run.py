@@ -122,7 +122,7 @@ def test_classes_limit_what_is_detected(video: Path, weights: Path) -> None:
         track_video(video=video, detect=weights, classes=[5], no_progress=True)
 
 
-def test_a_detector_of_ones_own(video: Path, tmp_path: Path) -> None:
+def test_accepts_any_object_with_the_detector_protocol(video: Path, tmp_path: Path) -> None:
     class Left:
         """Sees one thing, at the left."""
 
@@ -149,7 +149,7 @@ def test_a_detector_of_ones_own(video: Path, tmp_path: Path) -> None:
         track_video(video=video, detect=Wrong(), no_progress=True)
 
 
-def test_reading_ahead_is_no_other_video(video: Path) -> None:
+def test_reading_ahead_does_not_change_the_result(video: Path) -> None:
     plain, ahead = VideoReader(video), LookaheadReader(VideoReader(video), 4, 30)
     seen = []
     while plain.advance() and plain.frame < 30:
@@ -169,7 +169,7 @@ def test_reading_ahead_is_no_other_video(video: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError], ids=["Ctrl-C", "an error"])
-def test_a_stopped_detection_keeps_what_is_done(
+def test_a_stopped_detection_keeps_its_frames(
     video: Path, weights: Path, tmp_path: Path, stop: type[BaseException]
 ) -> None:
     path = tmp_path / "lamp.json"
@@ -223,7 +223,7 @@ def test_a_stopped_run_keeps_its_detections(video: Path, weights: Path, tmp_path
         pytest.param({"video": "0", "live": LiveOptions(loop=True)}, OptionError, "`loop=True`", id="a looped camera"),
     ],
 )
-def test_clear_errors(
+def test_rejects_invalid_options(
     video: Path, weights: Path, tmp_path: Path, arguments: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     (tmp_path / "out.json").write_text("there before")
@@ -234,12 +234,12 @@ def test_clear_errors(
     assert (tmp_path / "out.json").read_text() == "there before"
 
 
-def test_a_folder_cannot_be_the_file(video: Path, weights: Path, tmp_path: Path) -> None:
+def test_rejects_a_folder_as_output(video: Path, weights: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="folder"):
         detect_video(video=video, weights=weights, json_path=tmp_path, no_progress=True)
 
 
-def test_a_run_that_fails_before_its_first_frame_leaves_nothing(video: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_run_that_fails_before_its_first_frame_leaves_no_file(video: Path, weights: Path, tmp_path: Path) -> None:
     from gallery_db import GalleryNotFoundError
 
     with pytest.raises(GalleryNotFoundError):
@@ -249,7 +249,7 @@ def test_a_run_that_fails_before_its_first_frame_leaves_nothing(video: Path, wei
     assert list(tmp_path.iterdir()) == []
 
 
-def test_either_detections_or_a_detector(video: Path, weights: Path, tmp_path: Path) -> None:
+def test_needs_either_detections_or_a_detector(video: Path, weights: Path, tmp_path: Path) -> None:
     for arguments in ({}, {"dets_json": "a.json", "detect": weights}):
         with pytest.raises(OptionError, match="either"):
             track_video(video=video, **arguments)
@@ -340,7 +340,7 @@ def test_a_range_of_detections_from_python(scene: Scene) -> None:
         pytest.param(lambda rows: [np.array([[5, 5, 9, 9, 0.5, 1.5]]), *rows[1:]], "class_id", id="class"),
     ],
 )
-def test_bad_detections_from_python(scene: Scene, change: Any, words: str) -> None:
+def test_rejects_invalid_detections_from_python(scene: Scene, change: Any, words: str) -> None:
     with pytest.raises(DetectionsError, match=words):
         track_video(dets_json=change(rows_of(scene)), video=scene.video, no_progress=True)
 

@@ -103,7 +103,7 @@ def test_track_v1(scene: Scene, gallery: Path) -> None:
                 assert other == one
 
 
-def test_people_are_named_once_a_frame_and_rightly(scene: Scene, gallery: Path) -> None:
+def test_people_get_their_right_name_once_a_frame(scene: Scene, gallery: Path) -> None:
     from tracking.demo.run import compare_with_truth
 
     result = run(scene, gallery=gallery)
@@ -182,7 +182,7 @@ def test_parse_range(text: str | None, expected: tuple[int | None, int | None]) 
 
 
 @pytest.mark.parametrize("text", ["3", "a:b", "3:4:5", "-1:4", "1.5:2"])
-def test_parse_range_refuses(text: str) -> None:
+def test_parse_range_rejects_invalid_text(text: str) -> None:
     with pytest.raises(OptionError, match="must be A:B"):
         parse_range(text)
 
@@ -263,7 +263,7 @@ def beyond(doc: Document) -> None:
 
 
 @pytest.mark.parametrize("change", [zero_height, nan_box, null_class, twice, other_size, beyond])
-def test_bad_detections_are_refused_or_counted(scene: Scene, change: Callable[[Document], None]) -> None:
+def test_invalid_detections_are_rejected_or_counted(scene: Scene, change: Callable[[Document], None]) -> None:
     changed = document(scene)
     change(changed)
     with pytest.raises((DetectionsError, VideoError)):
@@ -349,7 +349,9 @@ def test_every_search_gives_the_same_names(
     assert any(name for frame in frames["exact"] for _, name, _ in frame)
 
 
-def test_a_run_by_the_index_goes_on_while_somebody_writes(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+def test_a_run_with_the_index_continues_while_another_process_writes(
+    scene: Scene, gallery: Path, tmp_path: Path
+) -> None:
     copied = tmp_path / "people"
     shutil.copytree(gallery, copied)
     said: list[str] = []
@@ -368,7 +370,7 @@ def test_a_run_by_the_index_goes_on_while_somebody_writes(scene: Scene, gallery:
     assert [line for line in said if "in use by" in line] == said[:1] != []
 
 
-def test_an_enrolling_run_may_ask_the_index(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+def test_an_enrolling_run_may_search_the_index(scene: Scene, gallery: Path, tmp_path: Path) -> None:
     seen = []
     for search in ("exact", "hnsw"):
         copied = tmp_path / search
@@ -392,7 +394,7 @@ def test_reid_cost_follows_its_frequency(scene: Scene, gallery: Path) -> None:
     often = run(scene, gallery=gallery, reid_frequency=1).stats
     seldom = run(scene, gallery=gallery, reid_frequency=10).stats
     assert often["crops"] > 5 * seldom["crops"]
-    # One look at each new track, and one every ten frames of its life.
+    # One observation of each new track, and then one every ten frames.
     assert seldom["crops"] <= seldom["tracked"] / 10 + 2 * seldom["tracks"]
 
 
@@ -411,7 +413,7 @@ def test_classes_without_a_name(scene: Scene, gallery: Path) -> None:
 
 
 def test_a_car_never_gets_a_persons_name(scene: Scene, tmp_path: Path) -> None:
-    """A gallery of cars that look like the people: nobody is named."""
+    """A gallery of cars that look like the people gives nobody a name."""
     embedder = load_embedder("builtin")
     with Gallery.open_or_create(tmp_path / "cars", embedder.model) as target:
         ingest_folder(target, scene.gallery, embedder, class_name="car")
@@ -467,7 +469,7 @@ def test_folder_gallery_is_ingested_once(scene: Scene, tmp_path: Path) -> None:
         pytest.param({"class_names": "/none.txt"}, OptionError, "none.txt", id="missing class names"),
     ],
 )
-def test_clear_errors(
+def test_rejects_invalid_options(
     scene: Scene, tmp_path: Path, arguments: dict[str, Any], error: type[GtrackError], words: str
 ) -> None:
     with pytest.raises(error, match=words):
@@ -553,8 +555,8 @@ def test_a_stopped_run_leaves_complete_outputs(scene: Scene, tmp_path: Path, sto
     assert job.result.stats["frames"] == 20
 
 
-def test_the_run_follows_the_gallery(scene: Scene, gallery: Path, tmp_path: Path) -> None:
-    """Somebody renames a person, and removes another, while the run goes on."""
+def test_a_run_uses_changes_of_the_gallery(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+    """Another process renames a person and removes another one during the run."""
     copied = tmp_path / "people"
     shutil.copytree(gallery, copied)
     job = TrackingRun(scene.detections, scene.video, RunOptions(gallery=copied))

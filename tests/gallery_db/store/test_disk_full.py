@@ -120,7 +120,7 @@ def test_tracks_are_complete_up_to_the_frame_that_fitted(disk: Callable[[str], P
     assert [p.name for p in path.parent.iterdir()] == ["tracked.json"]
 
 
-def test_tracks_that_do_not_even_begin(disk: Callable[[str], Path]) -> None:
+def test_a_track_file_that_cannot_be_started(disk: Callable[[str], Path]) -> None:
     place = disk("300k")
     (place / "fill").write_bytes(bytes(300 * 1024 - 4096))
     (place / "more").write_bytes(bytes(0))
@@ -163,7 +163,7 @@ def test_an_earlier_video_stays(disk: Callable[[str], Path]) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["clip.mp4"]
 
 
-def test_frames_that_fitted_are_kept_whole(disk: Callable[[str], Path]) -> None:
+def test_frames_written_before_are_complete(disk: Callable[[str], Path]) -> None:
     import cv2
 
     path = disk("1m") / "frames"

@@ -59,7 +59,7 @@ def test_every_public_name_is_there() -> None:
         _ = gallery_db.nonsense
 
 
-def test_entries_come_back_as_they_were(place: Path | str) -> None:
+def test_entries_are_read_back_unchanged(place: Path | str) -> None:
     entries = [
         Entry(id="a", identity="Zoë [b] ✓", source="/x/ü n.jpg", content_hash="00", extra={"n": [1, 2], "t": "é"}),
         Entry(id="b", identity="bus", class_name="Bus", origin="track", frame=7, box=(1.0, 2.5, 3.0, 4.0)),
@@ -100,7 +100,7 @@ BAD_EMBEDDINGS = {
 
 
 @pytest.mark.parametrize("name", BAD_EMBEDDINGS)
-def test_bad_embeddings_are_refused(place: Path | str, name: str) -> None:
+def test_rejects_invalid_embeddings(place: Path | str, name: str) -> None:
     with Gallery.create(place, MODEL) as gallery:
         with pytest.raises(EmbeddingError):
             gallery.add(entries_named(3), BAD_EMBEDDINGS[name])
@@ -118,7 +118,7 @@ BAD_ENTRIES = {
 
 
 @pytest.mark.parametrize("name", BAD_ENTRIES)
-def test_bad_entries_are_refused(place: Path | str, name: str) -> None:
+def test_rejects_invalid_entries(place: Path | str, name: str) -> None:
     with Gallery.create(place, MODEL) as gallery:
         with pytest.raises(GalleryError):
             gallery.add([BAD_ENTRIES[name]], unit_vectors(1))
@@ -247,7 +247,7 @@ NO_GALLERY: dict[str, tuple[Callable[[Path], None], type[GalleryError], str]] = 
 
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
 @pytest.mark.parametrize("name", NO_GALLERY)
-def test_what_is_no_gallery_is_told(tmp_path: Path, name: str, write: bool) -> None:
+def test_rejects_folders_that_are_no_gallery(tmp_path: Path, name: str, write: bool) -> None:
     make, error, words = NO_GALLERY[name]
     path = tmp_path / "g"
     make(path)
@@ -256,7 +256,7 @@ def test_what_is_no_gallery_is_told(tmp_path: Path, name: str, write: bool) -> N
     assert caught.value.hint
 
 
-def test_a_damaged_page_is_told_when_it_is_met(tmp_path: Path) -> None:
+def test_a_damaged_page_is_reported_when_it_is_read(tmp_path: Path) -> None:
     path = filled(tmp_path / "g", 2000)
     with (path / "gallery.sqlite3").open("r+b") as file:
         file.seek(100_000)
@@ -266,7 +266,7 @@ def test_a_damaged_page_is_told_when_it_is_met(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["something else", "a gallery", "a file"])
-def test_creating_refuses_what_is_there(tmp_path: Path, name: str) -> None:
+def test_creating_rejects_existing_files(tmp_path: Path, name: str) -> None:
     path = tmp_path / "g"
     if name == "something else":
         path.mkdir()
@@ -279,7 +279,7 @@ def test_creating_refuses_what_is_there(tmp_path: Path, name: str) -> None:
         Gallery.create(path, MODEL)
 
 
-def test_creating_takes_over_what_a_killed_creation_left(tmp_path: Path) -> None:
+def test_creating_continues_after_a_killed_creation(tmp_path: Path) -> None:
     path = tmp_path / "g"
     path.mkdir()
     (path / "gallery.lock").touch()
@@ -291,7 +291,7 @@ def test_creating_takes_over_what_a_killed_creation_left(tmp_path: Path) -> None
 # -- models and collections -------------------------------------------------------------------------------------
 
 
-def test_another_model_is_refused_by_name(place: Path | str) -> None:
+def test_rejects_another_model_with_both_names(place: Path | str) -> None:
     path = filled(place)
     other = model_named("other.onnx", 32)
     for call in (
@@ -308,7 +308,7 @@ def test_another_model_is_refused_by_name(place: Path | str) -> None:
         Gallery.open(path, model=other)
 
 
-def test_the_models_name_and_path_are_no_part_of_its_identity(place: Path | str) -> None:
+def test_name_and_path_of_a_model_do_not_change_its_identity(place: Path | str) -> None:
     path = filled(place)
     seen = replace(MODEL, name="renamed.pt", path="/new/renamed.pt")
     with Gallery.open(path, model=seen, write=True) as gallery:

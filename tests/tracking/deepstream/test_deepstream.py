@@ -111,7 +111,7 @@ def test_from_the_probe_to_names(
         TrackEnroller(tmp_path / "plain", model=model) as plain,
     ):
         feed = DeepStreamFeed(enroller, pyds, embeddings=origin, sources=names)
-        said = 0
+        named = 0
         for frames in recording:
             found = feed.feed(pyds.batch(frames, embeddings=origin, half=half))
             assert [(one.source, one.frame.frame_num) for one in found] == [
@@ -125,8 +125,8 @@ def test_from_the_probe_to_names(
                 expected = plain.observe(answers.source, one.frame_num, observations, frame_size=one.size)
                 if not half:
                     assert list(answers.names) == expected
-                said += sum(name is not None and name.identity is not None for name in answers.names)
-    assert said > 300
+                named += sum(name is not None and name.identity is not None for name in answers.names)
+    assert named > 300
     assert enroller.counts.enrolled > 5
     ours, theirs = (
         [(e.identity, e.frame, *np.round(np.asarray(e.box), 3).tolist()) for e in entries_of(tmp_path / place)]
@@ -147,7 +147,7 @@ def test_from_the_probe_to_names(
 
 
 @pytest.mark.parametrize("origin", ["sgie", "tracker", "none"])
-def test_a_batch_is_read_as_it_was(pyds: RecordedPyds, origin: EmbeddingOrigin) -> None:
+def test_a_batch_is_read_unchanged(pyds: RecordedPyds, origin: EmbeddingOrigin) -> None:
     frames = [
         frame(
             7,
@@ -181,11 +181,11 @@ def test_a_batch_is_read_as_it_was(pyds: RecordedPyds, origin: EmbeddingOrigin) 
     ("confidence", "tracker", "score"),
     [(0.8, 0.3, 0.8), (-0.1, 0.3, 0.3), (-0.1, -0.1, 1.0), (0.0, 0.5, 0.0), (1.2, 0.5, 1.0), (np.nan, 0.5, 0.5)],
 )
-def test_choice_of_the_confidence(confidence: float, tracker: float, score: float) -> None:
+def test_chooses_the_confidence(confidence: float, tracker: float, score: float) -> None:
     assert person(confidence=confidence, tracker_confidence=tracker).score == score
 
 
-def test_what_is_read_outlives_the_batch(pyds: RecordedPyds) -> None:
+def test_results_outlive_the_batch(pyds: RecordedPyds) -> None:
     batch = pyds.batch([frame(0, person())])
     (read,) = DeepStreamReader(pyds).read(batch)
     meta = pyds.NvDsObjectMeta.cast(pyds.NvDsFrameMeta.cast(batch.frame_meta_list.data).obj_meta_list.data)
@@ -237,14 +237,14 @@ def test_lists_that_end_by_stopiteration(pyds: RecordedPyds) -> None:
     assert DeepStreamReader(pyds).read(SimpleNamespace(frame_meta_list=OldNode([]))) == []
 
 
-def test_the_stand_in_wants_casts_as_pyds_does(pyds: RecordedPyds) -> None:
+def test_recorded_pyds_needs_casts_as_pyds_does(pyds: RecordedPyds) -> None:
     batch = pyds.batch([frame(0, person())])
     assert not hasattr(batch.frame_meta_list.data, "frame_num")
     with pytest.raises(TypeError, match="capsule"):
         pyds.NvDsFrameMeta.cast(batch)
 
 
-def test_other_metadata_of_an_object_is_left_alone(pyds: RecordedPyds) -> None:
+def test_other_metadata_of_an_object_is_ignored(pyds: RecordedPyds) -> None:
     batch = pyds.batch([frame(0, person())])
     meta = pyds.NvDsObjectMeta.cast(pyds.NvDsFrameMeta.cast(batch.frame_meta_list.data).obj_meta_list.data)
     mine = SimpleNamespace(
@@ -325,7 +325,7 @@ def of_type(name: str) -> Any:
         pytest.param({}, with_second_network, {}, "components 2, 5", id="which network"),
     ],
 )
-def test_tensors_that_cannot_be_used(
+def test_rejects_unusable_tensors(
     pyds: RecordedPyds, made: dict[str, Any], change: Any, options: dict[str, Any], words: str
 ) -> None:
     batch = pyds.batch([frame(12, person(77), source=3)], **made)
@@ -403,7 +403,7 @@ def test_classes_and_their_names(pyds: RecordedPyds, enroller: TrackEnroller, tm
     }
 
 
-def test_boxes_are_judged_in_the_muxers_pixels(pyds: RecordedPyds, tmp_path: Path) -> None:
+def test_box_quality_uses_the_pixels_of_the_muxer(pyds: RecordedPyds, tmp_path: Path) -> None:
     """A box of 100 pixels is small in a frame of 1080, and large in one of 270."""
     quality = []
     for name, size in (("source", None), ("muxer", (480, 270))):
@@ -416,11 +416,11 @@ def test_boxes_are_judged_in_the_muxers_pixels(pyds: RecordedPyds, tmp_path: Pat
     assert quality[1] == pytest.approx(0.9, abs=1e-3)
 
 
-def test_images_are_asked_for_when_a_track_is_embedded(
+def test_images_are_requested_only_for_embedded_tracks(
     pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path
 ) -> None:
     asked: list[tuple[int, Any]] = []
-    noise = np.random.default_rng(0).integers(0, 255, (540, 960, 3), np.uint8)  # half the size that boxes are told in
+    noise = np.random.default_rng(0).integers(0, 255, (540, 960, 3), np.uint8)  # half the size that the boxes refer to
 
     def image(one: DeepStreamFrame, buffer: Any) -> Any:
         asked.append((one.frame_num, buffer))
@@ -438,7 +438,7 @@ def test_images_are_asked_for_when_a_track_is_embedded(
             assert picture.size == (20, 50)
 
 
-def test_embeddings_that_come_now_and_then(pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path) -> None:
+def test_embeddings_in_some_frames_only(pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path) -> None:
     """As with secondary-reinfer-interval: most frames have none."""
     feed = DeepStreamFeed(enroller, pyds)
     for number in range(60):
@@ -449,7 +449,7 @@ def test_embeddings_that_come_now_and_then(pyds: RecordedPyds, enroller: TrackEn
     assert 3 <= entry.extra["num_looks"] <= 6
 
 
-def test_a_source_that_starts_again(pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path) -> None:
+def test_a_restarted_source(pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path) -> None:
     told: list[str] = []
     feed = DeepStreamFeed(enroller, pyds, notify=told.append)
     for vector in (A, B):  # a file that loops
@@ -459,7 +459,7 @@ def test_a_source_that_starts_again(pyds: RecordedPyds, enroller: TrackEnroller,
     feed.end(0)
     for number in range(10):
         feed.feed(pyds.batch([frame(number, person(1, C))]))
-    assert len(told) == 1, "its end was said"
+    assert len(told) == 1, "its end was reported"
     enroller.close()
     assert [e.identity for e in entries_of(tmp_path / "g")] == ["unknown-0001", "unknown-0002", "unknown-0003"]
 
@@ -472,7 +472,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("bad", "words"), BAD)
-def test_what_cannot_be_used_is_refused_or_counted(
+def test_unusable_objects_are_rejected_or_counted(
     pyds: RecordedPyds, enroller: TrackEnroller, bad: DeepStreamObject, words: str
 ) -> None:
     other = person(1, A, box=(300.0, 10.0, 350.0, 120.0))
@@ -485,7 +485,7 @@ def test_what_cannot_be_used_is_refused_or_counted(
     assert [name and name.identity for name in names.names] == [None, "unknown-0001"]
 
 
-def test_a_frame_that_comes_twice(pyds: RecordedPyds, enroller: TrackEnroller) -> None:
+def test_a_repeated_frame(pyds: RecordedPyds, enroller: TrackEnroller) -> None:
     batch = pyds.batch([frame(3, person())])
     for lenient in (False, True):
         feed = DeepStreamFeed(enroller, pyds, lenient=lenient, sources={0: f"lenient {lenient}"})
@@ -534,7 +534,9 @@ def test_the_probe(pyds: RecordedPyds, enroller: TrackEnroller, gst: Any) -> Non
     assert texts(pyds, batches[-1]) == ["unknown-0001"]
 
 
-def test_an_error_in_the_probe_lets_the_pipeline_run(pyds: RecordedPyds, enroller: TrackEnroller, gst: Any) -> None:
+def test_an_error_in_the_probe_does_not_stop_the_pipeline(
+    pyds: RecordedPyds, enroller: TrackEnroller, gst: Any
+) -> None:
     told: list[str] = []
     feed = DeepStreamFeed(enroller, pyds, notify=told.append)
     frames = [frame(0, person()), frame(1, person(1, np.zeros(SIZE))), frame(2, person())]
@@ -568,7 +570,7 @@ output-tensor-meta=1
 """
 
 
-def test_what_nvinfer_does_with_a_crop(tmp_path: Path) -> None:
+def test_reads_the_preprocessing_of_nvinfer(tmp_path: Path) -> None:
     path = tmp_path / "sgie.txt"
     (tmp_path / "mean.ppm").write_bytes(b"P6 1 1 255 abc")
 
@@ -620,7 +622,7 @@ def test_what_nvinfer_does_with_a_crop(tmp_path: Path) -> None:
         (CONFIG.replace("offsets=123.675;116.28;103.53", "mean-file=absent.ppm"), "absent.ppm cannot be read"),
     ],
 )
-def test_configurations_that_cannot_be_used(tmp_path: Path, content: str | None, words: str) -> None:
+def test_rejects_unusable_configurations(tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "sgie.txt"
     if content is not None:
         path.write_text(content)

@@ -184,13 +184,13 @@ def test_when_a_track_ends(lives: list[Life], grace: int, expected: list[tuple[s
         pytest.param(Life(1, range(30), A, name="ann"), EnrolmentCounts(named=1), id="a named person"),
     ],
 )
-def test_which_tracks_are_stored(life: Life, expected: EnrolmentCounts) -> None:
+def test_only_long_and_good_tracks_are_stored(life: Life, expected: EnrolmentCounts) -> None:
     shelf, counts = replay([life], known(ann=A) if life.name else None)
     assert counts == expected
     assert len(shelf.entries) == expected.enrolled
 
 
-def test_what_is_stored() -> None:
+def test_stores_the_mean_and_its_metadata() -> None:
     life = Life(7, range(10, 20), A, vectors=[A, B, A, C], qualities=[0.2, 0.6, 0.4, 0.1], kind="Person")
     shelf, _ = replay([life], source="/v.mp4", run_id="r1")
     ((entry, embedding),) = shelf.entries.values()
@@ -232,20 +232,20 @@ ANN_AND_BOB = {"ann": A, "bob": B}
         pytest.param(Life(1, range(30), mix(A, C, 0.1), "ann"), "all", ["ann"], id="sure"),
         pytest.param(Life(1, range(30), mix(A, C, 0.1), "ann"), "unknown", [], id="named people only with all"),
         pytest.param(Life(1, range(30), mix(A, C, 0.2), "ann"), "all", [], id="too far to be sure"),
-        pytest.param(Life(1, range(30), mix(A, C, 0.1), "bob"), "all", [], id="nearer to somebody else"),
+        pytest.param(Life(1, range(30), mix(A, C, 0.1), "bob"), "all", [], id="nearer to another identity"),
         pytest.param(Life(1, range(30), mix(A, C, 0.2)), "unknown", [], id="unnamed, but like a known person"),
         pytest.param(Life(1, range(30), mix(A, C, 0.1)), "all", ["ann"], id="known since, sure"),
         pytest.param(Life(1, range(30), mix(A, C, 0.5)), "all", ["unknown-0001"], id="a stranger"),
         pytest.param(Life(1, range(30), mix(A, C, 0.1), kind="dog"), "all", ["unknown-0001"], id="another class"),
     ],
 )
-def test_only_what_is_sure(life: Life, mode: str, stored: list[str]) -> None:
+def test_only_certain_names_are_stored(life: Life, mode: str, stored: list[str]) -> None:
     shelf, counts = replay([life], known(**ANN_AND_BOB), mode=mode)
     assert [entry.identity for entry, _ in shelf.entries.values()] == stored
     assert counts.enrolled + counts.unsure + counts.named == 1
 
 
-def test_a_runner_up_makes_unsure() -> None:
+def test_a_near_second_identity_makes_a_name_uncertain() -> None:
     twins = known(ann=A, amy=mix(A, B, 0.04))
     shelf, counts = replay([Life(1, range(30), A, "ann")], twins, mode="all")
     assert not shelf.entries
@@ -260,7 +260,7 @@ def test_a_runner_up_makes_unsure() -> None:
         pytest.param(0.2, range(25, 60), ["unknown-0001"], id="for too short a time"),
     ],
 )
-def test_one_person_is_not_in_two_places(distance: float, frames: range, stored: list[str]) -> None:
+def test_tracks_at_the_same_time_are_two_people(distance: float, frames: range, stored: list[str]) -> None:
     shelf, _ = replay([Life(1, range(30), A), Life(2, frames, mix(A, B, distance))])
     assert [entry.identity for entry, _ in shelf.entries.values()] == stored
 
@@ -274,7 +274,7 @@ def test_one_person_is_not_in_two_places(distance: float, frames: range, stored:
         pytest.param(B, B, [1, 2], [1, 2], id="two strangers"),
     ],
 )
-def test_a_stranger_in_sight_of_two_cameras(
+def test_an_unknown_person_on_two_cameras_at_once(
     vector: Vector, later: Vector, reserved: list[int], stored: list[int]
 ) -> None:
     """While nobody of them is stored, and each camera's enroller knows only of the other's open tracks."""
@@ -302,12 +302,12 @@ def test_a_stranger_in_sight_of_two_cameras(
     assert [entry.identity for entry, _ in shelf.entries.values()] == [f"unknown-000{number}" for number in stored]
 
 
-def test_numbers_go_on_from_those_of_the_gallery() -> None:
+def test_numbers_continue_after_those_of_the_gallery() -> None:
     shelf, _ = replay([Life(1, range(9), A)], names=["ann", "unknown-0041", "unknown-7"])
     assert [entry.identity for entry, _ in shelf.entries.values()] == ["unknown-0042"]
 
 
-def test_a_run_again_gives_the_same_names_and_keeps_corrections() -> None:
+def test_a_repeated_run_gives_the_same_names_and_keeps_corrections() -> None:
     lives = [Life(1, range(9), A), Life(2, range(9), B), Life(3, range(100, 120), A, "unknown-0001")]
     first, _ = replay(lives)
     names = [entry.identity for entry, _ in first.entries.values()]
@@ -315,7 +315,7 @@ def test_a_run_again_gives_the_same_names_and_keeps_corrections() -> None:
     again, counts = replay(lives, earlier=first.entries, names=[*names, "unknown-0009"])
     assert [e.identity for e, _ in again.entries.values()] == names
     assert (list(again.entries), counts.identities) == (list(first.entries), 2)
-    # Somebody says who unknown-0002 is.
+    # A user renames unknown-0002.
     id_ = list(first.entries)[1]
     entry, vector = first.entries[id_]
     corrected = {**first.entries, id_: (Entry(**{**_fields(entry), "identity": "zoe"}), vector)}
@@ -345,7 +345,7 @@ def test_prototypes_are_capped() -> None:
     assert sum(any(np.allclose(v, k, atol=1e-5) for k in kept) for v in (spread[0], twin)) == 1
 
 
-def test_no_entry_goes_for_one_of_this_run() -> None:
+def test_entries_of_the_same_run_are_not_replaced() -> None:
     """The next run over the same video would start without either of them."""
     there = [mix(A, axis(1 + n % 7), 0.002 * (n + 1)) for n in range(MAX_PROTOTYPES)]
     view = GalleryView.from_arrays(
@@ -425,7 +425,7 @@ def held(gallery: Gallery) -> list[str]:
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("unknown", ["ann"]), ("all", ["ann", "ann"])])
-def test_nothing_comes_under_a_name_that_was_changed(shared: Gallery, mode: Any, expected: list[str]) -> None:
+def test_no_entry_is_stored_under_an_old_name(shared: Gallery, mode: Any, expected: list[str]) -> None:
     camera = Camera(shared, mode=mode)
     camera.sees(1, A)
     camera.goes_on()
@@ -436,7 +436,7 @@ def test_nothing_comes_under_a_name_that_was_changed(shared: Gallery, mode: Any,
     assert held(shared) == expected
 
 
-def test_what_was_on_its_way_under_the_old_name_follows(shared: Gallery) -> None:
+def test_pending_entries_follow_a_rename(shared: Gallery) -> None:
     camera = Camera(shared, keep_candidates=True)
     camera.sees(1, A)
     camera.goes_on()
@@ -447,7 +447,7 @@ def test_what_was_on_its_way_under_the_old_name_follows(shared: Gallery) -> None
     camera.sink.write()
     assert held(shared) == ["ann", "ann"]
     named = {entry.extra["enrolled_as"] for entry in shared.entries()}
-    assert named == {"unknown-0001"}, "a run again knows that it was somebody else who said ann"
+    assert named == {"unknown-0001"}, "a repeated run keeps the name that a user has given"
     camera.follows()
     assert camera.view.identities == ("ann",)
     camera.enroller.reassign(lambda track, frame: "unknown-0007")
@@ -455,7 +455,7 @@ def test_what_was_on_its_way_under_the_old_name_follows(shared: Gallery) -> None
     assert held(shared) == ["ann", "ann"], "and no second thought takes it back"
 
 
-def test_what_somebody_took_out_stays_out(shared: Gallery) -> None:
+def test_removed_entries_stay_removed(shared: Gallery) -> None:
     camera = Camera(shared, keep_candidates=True)
     camera.sees(1, A)
     camera.sees(2, B)
@@ -471,7 +471,7 @@ def test_what_somebody_took_out_stays_out(shared: Gallery) -> None:
     assert held(shared) == ["unknown-0002", "unknown-0003"], "a person who comes again is a new one"
 
 
-def test_an_earlier_runs_entries_are_as_somebody_says_now(shared: Gallery) -> None:
+def test_entries_of_an_earlier_run_follow_corrections(shared: Gallery) -> None:
     first = Camera(shared)
     first.sees(1, A)
     first.sees(2, B)
@@ -525,6 +525,6 @@ def test_names_that_others_use_too_are_known(shared: Gallery) -> None:
     assert (book.others_names, book.shared_names) == ({"robert", "ann"}, set())
 
 
-def test_a_number_that_somebody_gave_by_hand_is_left_out() -> None:
+def test_a_number_that_a_user_has_given_is_skipped() -> None:
     shelf, _ = replay([Life(1, range(9), A)], known(**{"unknown-0005": B, "unknown-0006": C}), numbers=count(5))
     assert [entry.identity for entry, _ in shelf.entries.values()] == ["unknown-0007"]

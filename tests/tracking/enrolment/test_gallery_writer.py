@@ -50,14 +50,14 @@ def test_the_writer_keeps_corrections_of_others(tmp_path: Path) -> None:
         _Rename("t5", "unknown-0003", "unknown-0003"),
         _Rename("t3", "unknown-0008", "unknown-0008"),
     )
-    _write(writer, _Rename("t0", "unknown-0009", "unknown-0009"))  # what was said once stays said
+    _write(writer, _Rename("t0", "unknown-0009", "unknown-0009"))  # a second rename to the same name
     assert writer.finish(sync=False) is None
     with Gallery.open(shared.path) as gallery:
         after = {entry.id: entry for entry in gallery.entries()}
         pictures = {path.stem for path in (gallery.path / CROPS).iterdir()}
     assert {id_: entry.identity for id_, entry in after.items()} == {
         "t0": "ann", "t2": "bob", "t3": "unknown-0008", "t6": "zoe",
-    }, "t4 alone was outdated, and nobody had said anything of it"  # fmt: skip
+    }, "only t4 was outdated, and nobody had corrected it"  # fmt: skip
     assert (after["t0"].extra["reviewed"], after["t0"].extra["quality"]) == (True, 0.5)
     assert after["t3"].extra["enrolled_as"] == "unknown-0008"
     assert {"t0", "t3"} <= pictures

@@ -62,7 +62,7 @@ def copied(enrolled: tuple[Path, TrackResult], tmp_path: Path) -> Path:
     return tmp_path / "gallery"
 
 
-def test_an_absent_gallery_is_made(enrolled: tuple[Path, TrackResult], scene: Scene) -> None:
+def test_a_missing_gallery_is_created(enrolled: tuple[Path, TrackResult], scene: Scene) -> None:
     path, result = enrolled
     counts = result.enrolment
     assert counts is not None
@@ -104,7 +104,7 @@ def test_contact_sheets_show_the_crops(enrolled: tuple[Path, TrackResult], tmp_p
 
 
 @pytest.mark.parametrize("mode", ["unknown", "all"])
-def test_runs_again_change_nothing(scene: Scene, tmp_path: Path, mode: str) -> None:
+def test_a_repeated_run_changes_nothing(scene: Scene, tmp_path: Path, mode: str) -> None:
     path = tmp_path / "gallery"
     if mode == "all":
         embedder = load_embedder("builtin")
@@ -123,7 +123,7 @@ def test_runs_again_change_nothing(scene: Scene, tmp_path: Path, mode: str) -> N
     assert len(list((path / CROPS).iterdir())) == sum(origin == "track" for _, origin in there.values())
 
 
-def test_a_run_is_one_operation_and_can_be_taken_back(scene: Scene, other_scene: Scene, copied: Path) -> None:
+def test_a_run_is_one_operation_that_can_be_undone(scene: Scene, other_scene: Scene, copied: Path) -> None:
     before = content(copied)
     with Gallery.open(copied) as gallery:
         before_run = len(gallery.operations())
@@ -138,7 +138,7 @@ def test_a_run_is_one_operation_and_can_be_taken_back(scene: Scene, other_scene:
     assert content(copied) == before
 
 
-def test_fewer_tracks_leave_nothing_behind(scene: Scene, copied: Path) -> None:
+def test_a_repeated_run_with_fewer_tracks_removes_old_entries(scene: Scene, copied: Path) -> None:
     before = content(copied)
     result = enrol(scene, copied, source_id="door", track_thresh=0.88)
     assert result.enrolment is not None
@@ -149,7 +149,7 @@ def test_fewer_tracks_leave_nothing_behind(scene: Scene, copied: Path) -> None:
     assert len(content(copied)) >= result.enrolment.enrolled
 
 
-def test_a_stranger_keeps_the_name_on_another_camera(scene: Scene, other_scene: Scene, copied: Path) -> None:
+def test_an_unknown_person_keeps_the_name_on_another_camera(scene: Scene, other_scene: Scene, copied: Path) -> None:
     before = {identity for identity, _ in content(copied).values()}
     result = enrol(other_scene, copied, source_id="yard")
     seen = {s.identity for s in result.sightings}
@@ -214,13 +214,13 @@ def _entries(path: Path) -> dict[str, Entry]:
         return {entry.id: entry for entry in gallery.entries()}
 
 
-def test_a_second_writer_is_refused(scene: Scene, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_writer_is_rejected(scene: Scene, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Gallery.open_or_create.__func__, "__kwdefaults__", {"new_collection": False, "lock_timeout": 0})
     with Gallery.open(copied, write=True), pytest.raises(GalleryLockedError, match="in use"):
         enrol(scene, copied)
 
 
-def test_nobody_else_writes_meanwhile(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_holds_the_lock_until_its_end(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = []
     monkeypatch.setattr(GalleryView, "refresh", None)  # any refresh would fail
 
@@ -238,7 +238,7 @@ def test_nobody_else_writes_meanwhile(scene: Scene, tmp_path: Path, monkeypatch:
     Gallery.open(tmp_path / "g", write=True, lock_timeout=0.0).close()
 
 
-def test_pictures_that_cannot_be_written(scene: Scene, tmp_path: Path) -> None:
+def test_reports_crops_that_cannot_be_written(scene: Scene, tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g", load_embedder("builtin").model):
         pass
     (tmp_path / "g" / CROPS).write_text("a file in their place")
@@ -250,7 +250,7 @@ def test_pictures_that_cannot_be_written(scene: Scene, tmp_path: Path) -> None:
     assert not any("crop" in entry.extra for entry in entries)
 
 
-def test_a_record_that_cannot_be_written(scene: Scene, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_a_record_that_cannot_be_written(scene: Scene, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(copied)
 
     def full(self: GalleryWriter, batch: Any) -> None:
@@ -280,7 +280,7 @@ def test_a_record_that_cannot_be_written(scene: Scene, copied: Path, monkeypatch
         pytest.param({"gallery": "folders"}, "gtrack gallery ingest", id="image folders"),
     ],
 )
-def test_clear_errors(scene: Scene, tmp_path: Path, arguments: dict[str, Any], words: str) -> None:
+def test_rejects_invalid_options(scene: Scene, tmp_path: Path, arguments: dict[str, Any], words: str) -> None:
     gallery = scene.gallery if arguments.get("gallery") == "folders" else tmp_path / "g"
     arguments = {"gallery": gallery, **arguments} if arguments.get("gallery") != "folders" else {"gallery": gallery}
     with pytest.raises(OptionError, match=words):
@@ -288,7 +288,7 @@ def test_clear_errors(scene: Scene, tmp_path: Path, arguments: dict[str, Any], w
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_enrolled_unless_asked(scene: Scene, copied: Path) -> None:
+def test_nothing_is_enrolled_without_the_option(scene: Scene, copied: Path) -> None:
     def files() -> dict[str, bytes]:
         return {p.name: p.read_bytes() for p in copied.rglob("*") if p.is_file() and "chroma" not in p.parts}
 
@@ -301,7 +301,7 @@ def test_nothing_is_enrolled_unless_asked(scene: Scene, copied: Path) -> None:
 
 
 def test_an_enrolled_entry_that_looks_mislabelled_is_reported(tmp_path: Path) -> None:
-    """Ten people of four entries each; one of them got an entry of somebody else's."""
+    """Ten people of four entries each; one of them has an entry of another person."""
     generator = np.random.default_rng(0)
     centres = generator.standard_normal((10, 32))
     vectors = np.repeat(centres, 4, axis=0) + 0.3 * generator.standard_normal((40, 32))

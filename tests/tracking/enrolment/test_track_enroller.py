@@ -56,8 +56,8 @@ def walk(
     return [name for name in names if name is not None]
 
 
-def broken_off(enroller: TrackEnroller, error: type[BaseException], **people: Any) -> None:
-    """Somebody at each source, and then an error in the midst of it."""
+def enrol_and_fail(enroller: TrackEnroller, error: type[BaseException], **people: Any) -> None:
+    """One person at each source, and then an error."""
     with enroller:
         for source, vector in people.items():
             walk(enroller, source, range(10), {1: vector})
@@ -85,7 +85,7 @@ def door(scene: Scene) -> list[OwnFrame]:
 
 
 @pytest.mark.parametrize("enroll", ["off", "unknown", "all"])
-def test_it_does_what_a_run_does(scene: Scene, door: list[OwnFrame], tmp_path: Path, enroll: Any) -> None:
+def test_stores_the_same_entries_as_a_run(scene: Scene, door: list[OwnFrame], tmp_path: Path, enroll: Any) -> None:
     """Given the same tracks and embeddings: the same names in every frame, and the same entries, vector by vector."""
     embedder = load_embedder("builtin")
     for name in ("run", "own"):
@@ -148,7 +148,7 @@ def test_names_without_boxes_crops_or_sizes(tmp_path: Path) -> None:
 # -- several cameras -----------------------------------------------------------------------------------------
 
 
-def test_a_stranger_of_one_camera_is_known_at_the_next_at_once(place: Path | str) -> None:
+def test_an_unknown_person_of_one_camera_is_known_at_the_next_at_once(place: Path | str) -> None:
     with toy(place, grace_frames=3) as enroller:
         walk(enroller, "door", range(10), {1: A})
         (before,) = walk(enroller, "yard", range(100, 110), {1: B})
@@ -166,7 +166,7 @@ def test_a_stranger_of_one_camera_is_known_at_the_next_at_once(place: Path | str
     ]
 
 
-def test_one_person_may_be_in_sight_of_two_cameras_and_has_one_name_in_a_frame(tmp_path: Path) -> None:
+def test_one_person_may_be_on_two_cameras_with_one_name_a_frame(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g", TOY) as gallery:
         gallery.add([Entry("alice-1", "alice")], A[None])
     with toy(tmp_path / "g", enroll="off") as enroller:
@@ -178,7 +178,7 @@ def test_one_person_may_be_in_sight_of_two_cameras_and_has_one_name_in_a_frame(t
 
 
 @pytest.mark.parametrize("first_to_go", ["door", "yard"])
-def test_a_stranger_in_sight_of_two_cameras_has_one_name_from_the_start(tmp_path: Path, first_to_go: str) -> None:
+def test_an_unknown_person_on_two_cameras_has_one_name_from_the_start(tmp_path: Path, first_to_go: str) -> None:
     names: dict[str, set[str | None]] = {"door": set(), "yard": set()}
     with toy(tmp_path / "g", grace_frames=3) as enroller:
         for frame in range(60):
@@ -187,14 +187,14 @@ def test_a_stranger_in_sight_of_two_cameras_has_one_name_from_the_start(tmp_path
                 others = [TrackObservation(2, A), TrackObservation(3, B)] if source == "yard" and frame < 20 else []
                 found = enroller.observe(source, frame, [*here, *others])
                 names[source] |= {name.identity for name in found if name is not None and name.track_id == 1}
-                said = [name.identity for name in found if name is not None and name.identity is not None]
-                assert len(said) == len(set(said)), "a person beside them has another name"
+                names_of_frame = [name.identity for name in found if name is not None and name.identity is not None]
+                assert len(names_of_frame) == len(set(names_of_frame)), "a person beside them has another name"
     assert names == {"door": {None, "unknown-0001"}, "yard": {None, "unknown-0001"}}
     stays = {(identity, source) for identity, source, *_ in stored(tmp_path / "g")}
     assert {("unknown-0001", "door"), ("unknown-0001", "yard")} <= stays
 
 
-def test_tracks_at_once_are_two_people_on_one_camera_and_may_be_one_on_two(tmp_path: Path) -> None:
+def test_tracks_at_the_same_time_are_two_people_on_one_camera_only(tmp_path: Path) -> None:
     alike = (0.8 * A + 0.6 * B).astype(np.float32)  # within the threshold of A, and not surely the same
     for name, sources in (("one", ("door", "door")), ("two", ("door", "yard"))):
         with toy(tmp_path / name) as enroller:
@@ -223,7 +223,7 @@ def test_prototypes_are_capped_over_all_cameras(tmp_path: Path) -> None:
 # -- tracks --------------------------------------------------------------------------------------------------
 
 
-def test_tracks_that_are_merely_seen(tmp_path: Path) -> None:
+def test_tracks_with_few_or_no_embeddings(tmp_path: Path) -> None:
     with toy(tmp_path / "g") as enroller:
         for frame in range(50):
             embedding = A if frame % 10 == 0 else None
@@ -238,7 +238,7 @@ def test_tracks_that_are_merely_seen(tmp_path: Path) -> None:
     assert enroller.counts.too_short == 1, "nobody observed the yard's"
 
 
-def test_every_says_how_many_embeddings_are_taken(tmp_path: Path) -> None:
+def test_every_limits_the_embeddings_that_are_used(tmp_path: Path) -> None:
     counts = {}
     for every in (1, 10):
         with toy(tmp_path / str(every), every=every) as enroller:
@@ -248,7 +248,7 @@ def test_every_says_how_many_embeddings_are_taken(tmp_path: Path) -> None:
     assert 5 <= counts[10] <= 20
 
 
-def test_length_counts_for_nothing(tmp_path: Path) -> None:
+def test_embeddings_of_any_length_count_the_same(tmp_path: Path) -> None:
     vectors = []
     for name, factor in (("unit", 1.0), ("long", 37.5), ("short", 1e-6)):
         with toy(tmp_path / name) as enroller:
@@ -286,7 +286,7 @@ def test_quality_and_boxes_weigh(tmp_path: Path) -> None:
     assert "crop" not in found["1"].extra
 
 
-def test_crops_are_asked_for_where_they_are_needed(tmp_path: Path) -> None:
+def test_crops_are_requested_only_when_needed(tmp_path: Path) -> None:
     crop = np.random.default_rng(0).integers(0, 255, (40, 20, 3), np.uint8)
     asked: list[int] = []
     with toy(tmp_path / "g") as enroller:
@@ -304,7 +304,7 @@ def test_crops_are_asked_for_where_they_are_needed(tmp_path: Path) -> None:
     assert (tmp_path / "g" / entry.extra["crop"]).is_file()
 
 
-def test_a_source_that_starts_again_is_another_stay(tmp_path: Path) -> None:
+def test_a_restarted_source_is_another_session(tmp_path: Path) -> None:
     with toy(tmp_path / "g") as enroller:
         for vector in (A, B):
             walk(enroller, "door", range(10), {1: vector})
@@ -317,7 +317,7 @@ def test_a_source_that_starts_again_is_another_stay(tmp_path: Path) -> None:
 # -- sessions ------------------------------------------------------------------------------------------------
 
 
-def test_a_session_again_replaces_its_entries(place: Path | str) -> None:
+def test_a_repeated_session_replaces_its_entries(place: Path | str) -> None:
     def run(**tracks: Any) -> None:
         with toy(place, session="monday") as enroller:
             for source, vector in tracks.items():
@@ -333,13 +333,13 @@ def test_a_session_again_replaces_its_entries(place: Path | str) -> None:
     assert stored(place) == [("alice", "door", 0, 9)], "a name that a person gave stays; the yard was not there again"
 
 
-def test_a_session_that_was_cut_short_takes_nothing_away(tmp_path: Path) -> None:
+def test_an_interrupted_session_removes_nothing(tmp_path: Path) -> None:
     with toy(tmp_path / "g", session="monday") as enroller:
         walk(enroller, "door", range(10), {1: A})
         walk(enroller, "yard", range(10), {1: B})
     before = stored(tmp_path / "g")
     with pytest.raises(KeyboardInterrupt):
-        broken_off(toy(tmp_path / "g", session="monday"), KeyboardInterrupt, door=A)
+        enrol_and_fail(toy(tmp_path / "g", session="monday"), KeyboardInterrupt, door=A)
     assert stored(tmp_path / "g") == before
 
 
@@ -385,7 +385,7 @@ BOX = (10.0, 10.0, 30.0, 60.0)
         ),
     ],
 )
-def test_what_cannot_be_used_is_named_and_nothing_is_taken(
+def test_invalid_observations_are_reported_and_nothing_is_used(
     tmp_path: Path, observations: list[TrackObservation], words: str
 ) -> None:
     with toy(tmp_path / "g", every=1) as enroller:
@@ -410,7 +410,7 @@ def test_what_cannot_be_used_is_named_and_nothing_is_taken(
         pytest.param("door", 5, (0, 100), "frame_size in pixels", id="no size"),
     ],
 )
-def test_frames_that_cannot_be(tmp_path: Path, source: Any, frame: Any, size: Any, words: str) -> None:
+def test_rejects_invalid_frames(tmp_path: Path, source: Any, frame: Any, size: Any, words: str) -> None:
     with toy(tmp_path / "g") as enroller:
         walk(enroller, "door", range(5), {1: A})
         with pytest.raises(ObservationError, match=words):
@@ -430,13 +430,13 @@ def test_frames_that_cannot_be(tmp_path: Path, source: Any, frame: Any, size: An
         ({"model": None}, "no model to make one for"),
     ],
 )
-def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+def test_rejects_invalid_options(tmp_path: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         toy(tmp_path / "g", **options)
     assert not (tmp_path / "g").exists()
 
 
-def test_the_gallery_must_fit(scene: Scene, tmp_path: Path) -> None:
+def test_rejects_a_gallery_that_does_not_fit(scene: Scene, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="image folders"):
         toy(scene.gallery)
     with toy(tmp_path / "g") as enroller:
@@ -460,10 +460,10 @@ def test_the_gallery_must_fit(scene: Scene, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError], ids=["Ctrl-C", "an error"])
-def test_what_was_seen_is_stored_whatever_ends_it(tmp_path: Path, stop: type[BaseException]) -> None:
+def test_observed_tracks_are_stored_however_the_run_ends(tmp_path: Path, stop: type[BaseException]) -> None:
     enroller = toy(tmp_path / "g")
     with pytest.raises(stop):
-        broken_off(enroller, stop, door=A, yard=B)
+        enrol_and_fail(enroller, stop, door=A, yard=B)
     assert [identity for identity, *_ in stored(tmp_path / "g")] == ["unknown-0001", "unknown-0002"]
     with pytest.raises(GalleryError, match="was closed"):
         enroller.observe("door", 10, [])
@@ -487,11 +487,11 @@ def test_a_gallery_that_cannot_be_written_is_reported_at_the_end(
         enroller.close()
     messages: list[str] = []
     with pytest.raises(ZeroDivisionError):
-        broken_off(toy(tmp_path / "g", notify=messages.append), ZeroDivisionError, door=A)
+        enrol_and_fail(toy(tmp_path / "g", notify=messages.append), ZeroDivisionError, door=A)
     assert any("No space left" in line for line in messages), "reported beside the error that is raised"
 
 
-def test_a_second_ctrl_c_lets_go_of_the_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_ctrl_c_releases_the_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(self: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -503,7 +503,7 @@ def test_a_second_ctrl_c_lets_go_of_the_gallery(tmp_path: Path, monkeypatch: pyt
     Gallery.open(tmp_path / "g", write=True, lock_timeout=0.0).close()
 
 
-def test_nobody_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_observe_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
     write = GalleryWriter._write
 
@@ -578,7 +578,7 @@ def test_corrections_are_followed(place: Path | str, monkeypatch: pytest.MonkeyP
     assert enroller.counts.enrolled == 0
 
 
-def test_an_empty_gallery_is_reported_and_an_absent_one_refused(tmp_path: Path) -> None:
+def test_an_empty_gallery_is_reported_and_a_missing_one_rejected(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="There is no gallery"):
         toy(tmp_path / "absent", enroll="off")
     Gallery.create(tmp_path / "g", TOY).close()
@@ -592,7 +592,7 @@ def test_an_empty_gallery_is_reported_and_an_absent_one_refused(tmp_path: Path) 
 # -- the model -----------------------------------------------------------------------------------------------
 
 
-def test_the_model_is_gtracks_own_unless_it_is_fed_otherwise(tmp_path: Path) -> None:
+def test_embedding_model_is_gtracks_own_unless_the_preprocessing_differs(tmp_path: Path) -> None:
     weights = make_onnx(tmp_path / "tiny.onnx")
     with load_embedder(weights) as embedder:
         own = embedder.model
@@ -619,7 +619,7 @@ def test_the_model_is_gtracks_own_unless_it_is_fed_otherwise(tmp_path: Path) -> 
         ({"weights": "builtin", "preprocessing": "mine", "dimension": 8}, WeightsError, "fixed preprocessing"),
     ],
 )
-def test_models_that_cannot_be(tmp_path: Path, arguments: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_rejects_invalid_models(tmp_path: Path, arguments: dict[str, Any], error: type[Exception], words: str) -> None:
     weights = arguments.pop("weights", None) or make_onnx(tmp_path / "tiny.onnx")
     with pytest.raises(error, match=words):
         embedding_model(weights, models_dir=tmp_path / "none", **arguments)
@@ -637,23 +637,23 @@ def test_two_clips_side_by_side(scene: Scene, door: list[OwnFrame], tmp_path: Pa
         for pair in zip(*clips, strict=True):
             for source, frame in zip(("door", "yard"), pair, strict=True):
                 names = enroller.observe(source, frame.frame, frame.observations, frame_size=frame.size)
-                said = [name.identity for name in names if name is not None and name.identity is not None]
-                assert len(said) == len(set(said)), "no name twice in a frame"
+                names_of_frame = [name.identity for name in names if name is not None and name.identity is not None]
+                assert len(names_of_frame) == len(set(names_of_frame)), "no name twice in a frame"
     identities: dict[str, set[str]] = {}
     for entry in entries_of(tmp_path / "g"):
         identities.setdefault(entry.identity, set()).add(entry.extra["source_id"])
     assert sum(len(sources) == 2 for sources in identities.values()) >= 3, "people of both cameras"
 
 
-def hears_of(enroller: TrackEnroller, source: str, name: str) -> None:
-    """Let frames without anybody pass until somebody is known."""
+def wait_for_identity(enroller: TrackEnroller, source: str, name: str) -> None:
+    """Observe empty frames until the gallery has an identity."""
     numbers = count(enroller._cameras[source].last_frame + 1)
 
-    def heard() -> bool:
+    def is_in_the_view() -> bool:
         enroller.observe(source, next(numbers), [])
         return name in enroller._gallery.view.identities
 
-    until(heard)
+    until(is_in_the_view)
 
 
 def meets(enroller: TrackEnroller, source: str, track: int, vector: Any) -> str | None:
@@ -663,7 +663,7 @@ def meets(enroller: TrackEnroller, source: str, track: int, vector: Any) -> str 
     return answer.identity
 
 
-def test_pipelines_on_a_served_gallery_hear_of_one_another_while_they_run(served: str) -> None:
+def test_pipelines_on_a_served_gallery_see_new_people_of_one_another(served: str) -> None:
     with toy(served, grace_frames=5) as one, toy(served, grace_frames=5) as other:
         walk(other, "yard", range(10), {1: B})
         walk(one, "door", range(10), {1: A})
@@ -671,11 +671,11 @@ def test_pipelines_on_a_served_gallery_hear_of_one_another_while_they_run(served
         stranger = meets(one, "door", 3, A)
         assert stranger is not None
         assert stranger != name.identity
-        hears_of(other, "yard", stranger)
+        wait_for_identity(other, "yard", stranger)
         assert meets(other, "yard", 2, A) == stranger, "enrolled by the other pipeline"
         with Gallery.open(served, write=True) as gallery:
             Curator(gallery).rename(stranger, "ann")
-        # What each has stored under the old name, not having heard of the new one yet, follows.
+        # What each has stored under the old name, not having is_in_the_view of the new one yet, follows.
         tracks = count(10)
         until(lambda: meets(other, "yard", next(tracks), A) == "ann")
         until(lambda: meets(one, "door", next(tracks), A) == "ann")

@@ -33,7 +33,7 @@ def tracklet(
 
 
 def corrected(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 10) -> tuple[dict[int, str], int]:
-    """The names of tracks 0 to 2 in one frame, and how many changed; `ran` is what the run said."""
+    """The names of tracks 0 to 2 in one frame, and how many changed; `ran` has the names of the run."""
     detections: list[dict[str, Any]] = [{"bbox": [0, 0, 1, 1], "class_id": 0}]
     for track in range(3):
         detection = {"bbox": [0, 0, 1, 1], "class_id": 0, "track_id": str(track), "identity_status": "undecided"}
@@ -92,7 +92,9 @@ def corrected(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 
         pytest.param([tracklet(0, 0, 40, "ann", certain_from=11)], {}, {}, id="not certain of the person yet"),
     ],
 )
-def test_correct(tracklets: list[NamedTracklet], ran: dict[int, str], expected: dict[int, str]) -> None:
+def test_corrects_names_of_earlier_frames(
+    tracklets: list[NamedTracklet], ran: dict[int, str], expected: dict[int, str]
+) -> None:
     found, changed = corrected(tracklets, ran)
     assert found == expected
     assert changed == sum(ran.get(t) != expected.get(t) for t in range(3))
@@ -114,7 +116,7 @@ def test_boxes_of_another_class_get_no_name() -> None:
 
 
 def test_tracklets_of_a_swap() -> None:
-    """Ann's track goes over to bob behind somebody at frame 5, which is seen at frame 8."""
+    """Ann's track moves to bob at frame 5, which is noticed at frame 8."""
     identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep_tracklets=True)
     for frame in range(12):
         identities.due(frame, [3], [1.0], [0.6 if frame == 5 else 0.0])
@@ -130,7 +132,7 @@ def test_tracklets_of_a_swap() -> None:
     assert second.named.identity == "bob"
 
 
-def test_a_tracklet_that_begins_with_nobody() -> None:
+def test_a_tracklet_that_starts_without_a_name() -> None:
     """A box around two people at first: the name begins with the first observation that shows the person."""
     identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep_tracklets=True)
     for frame in range(14):
@@ -142,7 +144,7 @@ def test_a_tracklet_that_begins_with_nobody() -> None:
     assert (only.first, only.certain_from) == (0, 4)
 
 
-def test_tracklets_are_not_kept_unless_asked() -> None:
+def test_tracklets_are_kept_only_on_request() -> None:
     identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     observe(identities, 0, {3: A})
     identities.names(0, [3])
@@ -238,9 +240,7 @@ def test_backfill_comes_before_the_filter(run_of: Any) -> None:
     assert any(d["class_id"] != 0 for f in filtered for d in f["detections"]), "other classes pass through"
 
 
-def test_a_second_pass_that_is_stopped_loses_nothing(
-    run_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_stopped_second_pass_loses_nothing(run_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plain = run_of("ran", save_json_flag=True)
     correct, calls = Backfill.correct, []
 
@@ -258,7 +258,7 @@ def test_a_second_pass_that_is_stopped_loses_nothing(
     assert [p.name for p in (tmp_path / "stopped").iterdir()] == ["tracked.json"]
 
 
-def test_an_error_on_the_way_is_backfilled_too(run_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_run_that_fails_is_backfilled_too(run_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     full = run_of("full", backfill=True, frame_range=(0, 60)).payload["frames"]
     observe = TrackIdentifier.names
 

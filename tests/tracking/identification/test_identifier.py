@@ -129,7 +129,7 @@ NOBODY: Names = {1: None}
         pytest.param(
             [({1: A}, ANN)] * 30 + [({1: None}, ANN, 0.5), ({1: B}, NOBODY)] + [({1: B}, {1: "bob"})] * 3,
             1,
-            id="however long the track: it has gone over to somebody else",
+            id="a long track that has moved to another person",
         ),
         pytest.param(
             [({1: A}, ANN)] * 5 + [({1: B}, ANN)] * 10 + [({1: B}, {1: "bob"})] * 3,
@@ -146,12 +146,12 @@ NOBODY: Names = {1: None}
         pytest.param(
             [({1: A}, ANN)] * 5 + [({1: None}, ANN, 0.5), ({1: D}, NOBODY), ({1: D}, NOBODY)] + [({1: A}, ANN)] * 3,
             1,
-            id="somebody long in front: the name is back with the person",
+            id="another person in front for long: the name comes back with the person",
         ),
         pytest.param(
             [({1: A}, ANN), ({1: B}, ANN), ({1: A}, ANN), ({1: B}, ANN)] * 3,
             1,
-            id="somebody who passes in front again and again",
+            id="another person passes in front repeatedly",
         ),
         pytest.param(
             [({1: A}, ANN), ({1: A, 2: mix(A, C, 0.1)}, {1: "ann", 2: None})],
@@ -185,7 +185,7 @@ def test_track_names(steps: Sequence[Step], every: int) -> None:
     replay(steps, every=every)
 
 
-def test_three_answers() -> None:
+def test_known_unknown_and_undecided() -> None:
     identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     assert identities.status(1) == "undecided", "never seen"
     answers = []
@@ -239,7 +239,7 @@ def test_a_single_wrong_entry_does_not_make_a_name() -> None:
 
 
 @pytest.mark.parametrize("coat", [A, B], ids=["one coat", "the other"])
-def test_a_change_of_coats(coat: NDArray[np.float32]) -> None:
+def test_a_change_of_clothes(coat: NDArray[np.float32]) -> None:
     entries = [mix(base, D, d) for base in (A, B) for d in (0.02, 0.05, 0.08)] + [mix(C, D, d) for d in (0.02, 0.05)]
     source = GalleryView.from_arrays(["ann"] * 6 + ["bob"] * 2, np.stack(entries))
     identities = TrackIdentifier(source, threshold=0.25, every=1)
@@ -278,7 +278,7 @@ def test_no_name_on_a_box_of_another_class() -> None:
 
 
 @pytest.mark.parametrize("every", [1, 10])
-def test_a_track_that_goes_over_to_another_class(every: int) -> None:
+def test_a_track_that_moves_to_another_class(every: int) -> None:
     """A person's track goes over to a car: the car has a name of its own, and never the person's."""
     identities, answers, _ = follow_classes(["person"] * 20 + ["car"] * 20, every=every)
     assert answers[:20] == ["ann"] * 20
@@ -290,7 +290,7 @@ def test_a_track_that_goes_over_to_another_class(every: int) -> None:
     assert (second.class_name, second.named and second.named.identity, second.first) == ("car", "car", 20)
 
 
-def test_the_class_of_a_track_may_come_to_be_known() -> None:
+def test_the_class_of_a_track_may_become_known_later() -> None:
     _, answers, _ = follow_classes([None, None, "person", "car"])
     assert answers == ["ann", "ann", "ann", None]
 
@@ -382,7 +382,7 @@ def test_limits_follow_from_the_accepted_distance() -> None:
     assert not rule.suffices(9, 0.26, 1.0)
 
 
-def test_tracks_are_forgotten_also_where_frames_are_missing() -> None:
+def test_tracks_are_forgotten_even_if_frames_are_missing() -> None:
     identities = TrackIdentifier(Known(), threshold=0.25, every=10)
     for frame in range(1, 30_000, 50):  # none of them a multiple of a thousand
         identities.due(frame, [frame])
@@ -392,11 +392,11 @@ def test_tracks_are_forgotten_also_where_frames_are_missing() -> None:
     assert identities.evidence(frame) is not None
 
 
-def test_a_name_that_changes_stays_on_its_tracks() -> None:
+def test_a_renamed_identity_keeps_its_tracks() -> None:
     """Also where a candidate would not get it, and on what was decided before."""
     before = GalleryView.from_arrays(["ann", "bob"], np.stack([A, B]))
     tracks = TrackIdentifier(before, threshold=0.25, every=1, keep_tracklets=True)
-    # Track 1 goes over to somebody else, and again to another: what it showed first is decided for good.
+    # Track 1 moves to another person, and then to a third: its first tracklet is final.
     for frame in range(60):
         observe(tracks, frame, {1: (A, C, D)[frame // 20], 2: mix(B, C, 0.2 if frame < 30 else 0.29)})
         named = tracks.names(frame, [1, 2])

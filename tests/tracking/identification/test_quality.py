@@ -51,7 +51,7 @@ def test_crowding_is_the_largest_overlap() -> None:
     np.testing.assert_allclose(pairwise_iou(boxes), np.stack([iou(box, boxes) for box in boxes]))
 
 
-def test_what_a_box_tells_is_part_of_the_quality() -> None:
+def test_score_and_size_of_the_box_are_part_of_the_quality() -> None:
     box = (10.0, 10.0, 30.0, 60.0)
     assert observation_quality(0.9, box, (200, 200), overlap=0.2, sharp=0.5) == pytest.approx(
         0.5 * box_quality(0.9, box, (200, 200), overlap=0.2)

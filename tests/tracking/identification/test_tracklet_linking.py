@@ -29,7 +29,7 @@ Vector = NDArray[np.float32]
 def tracklet(
     track: int, first: int, last: int, *observations: Vector, name: str | None = None, kind: str | None = "person"
 ) -> NamedTracklet:
-    """Looks spread evenly over its frames."""
+    """Return a tracklet with observations spread evenly over its frames."""
     frames = np.linspace(first, last, len(observations)).astype(int).tolist()
     samples = tuple(
         EvidenceSample(f, f, observation * np.float32(0.5), 0.5)
@@ -44,7 +44,7 @@ def groups(tracklets: Sequence[NamedTracklet], *anchors: str | None, excluded: A
     return [sorted(person.members) for person in people]
 
 
-def test_the_same_stranger_is_one() -> None:
+def test_tracklets_of_one_unknown_person_are_linked() -> None:
     assert groups([tracklet(1, 0, 9, A), tracklet(2, 50, 59, B), tracklet(3, 100, 109, mix(A, C, 0.2))]) == [
         [0, 2],
         [1],
@@ -52,36 +52,36 @@ def test_the_same_stranger_is_one() -> None:
 
 
 @pytest.mark.parametrize(("distance", "one"), [(0.29, True), (0.31, False)])
-def test_no_further_apart_than_a_stranger(distance: float, one: bool) -> None:
+def test_distant_tracklets_are_not_linked(distance: float, one: bool) -> None:
     assert (len(groups([tracklet(1, 0, 9, A), tracklet(2, 50, 59, mix(A, B, distance))])) == 1) == one
 
 
 @pytest.mark.parametrize(("distance", "one"), [(0.24, True), (0.26, False)])
-def test_a_known_person_takes_in_only_what_would_be_named(distance: float, one: bool) -> None:
+def test_a_known_person_is_linked_only_within_the_threshold(distance: float, one: bool) -> None:
     pair = [tracklet(1, 0, 9, A, name="ann"), tracklet(2, 50, 59, mix(A, B, distance))]
     assert (len(groups(pair, "ann", None)) == 1) == one
 
 
 @pytest.mark.parametrize(("begins", "one"), [(8, True), (7, False)], ids=["two frames", "three"])
-def test_nobody_is_in_two_places(begins: int, one: bool) -> None:
+def test_tracklets_at_the_same_time_are_not_linked(begins: int, one: bool) -> None:
     """A new track may begin in the frames in which the old one still ends."""
     assert (len(groups([tracklet(1, 0, 9, A), tracklet(2, begins, 59, A)])) == 1) == one
 
 
-def test_nor_by_way_of_a_third() -> None:
+def test_tracklets_at_the_same_time_are_not_linked_through_a_third() -> None:
     """1 and 2 are there at once; 3 fits both, and goes with the nearer."""
     three = [tracklet(1, 0, 50, A), tracklet(2, 0, 50, mix(A, B, 0.2)), tracklet(3, 60, 90, mix(A, B, 0.02))]
     assert groups(three) == [[0, 2], [1]]
 
 
-def test_it_is_the_mean_over_all_that_counts() -> None:
+def test_the_mean_distance_over_all_observations_decides() -> None:
     """A chain of likenesses does not make one person of its ends."""
     angles = (0.0, 0.6, 1.2, 1.8)
     chain = [tracklet(n, 100 * n, 100 * n + 9, np.cos(a) * A + np.sin(a) * B) for n, a in enumerate(angles)]
     assert groups(chain) == [[0, 1], [2, 3]]
 
 
-def test_two_names_two_classes_and_a_rejected_name_stay_apart() -> None:
+def test_other_names_other_classes_and_rejected_names_are_not_linked() -> None:
     pair = [tracklet(1, 0, 9, A), tracklet(2, 50, 59, A)]
     assert groups(pair, "ann", "bob") == [[0], [1]]
     assert groups(pair, "ann", "ann") == [[0, 1]]
@@ -91,7 +91,7 @@ def test_two_names_two_classes_and_a_rejected_name_stay_apart() -> None:
     assert groups(pair, "ann", None, excluded=[frozenset(), frozenset({"bob"})]) == [[0, 1]]
 
 
-def test_nothing_is_no_trouble() -> None:
+def test_no_tracklets_give_no_links() -> None:
     assert link_tracklets([], RULE, []) == []
 
 
@@ -101,7 +101,7 @@ def named(tracklets: Sequence[NamedTracklet], names: Sequence[str | None]) -> li
     return [(s.track_id, s.first, s.last, None if s.named is None else s.named.identity) for s in found]
 
 
-def test_a_swap_that_nobody_noticed_is_cut() -> None:
+def test_an_unnoticed_swap_is_cut() -> None:
     """Track 1 shows A, and from its sixth observation on B, who has tracks of her own before and after."""
     observations = [A, A, A, A, A, B, B, B]
     found = named([tracklet(1, 0, 70, *observations), tracklet(2, 200, 300, B, B, B, B, B, B)], ["a", "b"])
@@ -114,7 +114,7 @@ def test_one_observation_of_another_person_is_no_swap() -> None:
     assert found == [(1, 0, 50, "a"), (2, 200, 300, "b")]
 
 
-def test_named_tracks_are_left_as_they_are() -> None:
+def test_named_tracks_are_not_changed() -> None:
     pair = [tracklet(1, 0, 70, A, A, B, B, name="ann"), tracklet(2, 200, 300, B, B)]
     people = link_tracklets(pair, RULE, ["ann", None])
     found = name_tracklets(pair, people, [person.anchor for person in people], RULE)
@@ -184,7 +184,7 @@ def idf1(payload: dict[str, Any], truth: dict[int, list[tuple[str, list[float]]]
     return float(2 * matched / (sum(people.values()) + sum(ids.values())))
 
 
-def test_strangers_have_one_id_over_the_whole_clip(run: Any, scene: Scene) -> None:
+def test_unknown_people_have_one_id_over_the_whole_clip(run: Any, scene: Scene) -> None:
     gallery, result = run
     truth = {
         frame["frame"]: [(p["name"], p["box"]) for p in frame["people"] if p["visible"] >= 0.3]
@@ -201,7 +201,7 @@ def test_strangers_have_one_id_over_the_whole_clip(run: Any, scene: Scene) -> No
         assert set(names) <= known, "every name stands in the gallery, for the next video"
 
 
-def test_the_next_run_knows_them(run: Any, scene: Scene, tmp_path: Path) -> None:
+def test_the_next_run_knows_the_linked_people(run: Any, scene: Scene, tmp_path: Path) -> None:
     """Read only, as another camera: who was enrolled is named, by the same names."""
     gallery, result = run
     again = track_video(
@@ -218,7 +218,7 @@ def test_the_next_run_knows_them(run: Any, scene: Scene, tmp_path: Path) -> None
     assert same / total > 0.9
 
 
-def test_explanations(run: Any) -> None:
+def test_explanations_are_written(run: Any) -> None:
     import jsonschema
     from PIL import Image
 

@@ -26,12 +26,12 @@ from tracking.outputs.options import OutputOptions
         pytest.param({"save_fps": 0.0}, "save_fps", id="no frames per second"),
     ],
 )
-def test_refused(options: dict[str, Any], words: str) -> None:
+def test_rejects_invalid_options(options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         OutputOptions(**options).validate()
 
 
-def test_display_is_refused_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_display_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
@@ -41,13 +41,13 @@ def test_display_is_refused_without_a_screen(monkeypatch: pytest.MonkeyPatch) ->
         Display("clip")
 
 
-def test_nothing_is_written_unless_asked(tmp_path: Path) -> None:
+def test_nothing_is_written_without_an_option(tmp_path: Path) -> None:
     paths = OutputOptions(out_dir=tmp_path / "out").paths(Path("clip.mp4"))
     assert paths.run_dir is None
     assert not (tmp_path / "out").exists()
 
 
-def test_run_folder_is_a_file(tmp_path: Path) -> None:
+def test_rejects_a_run_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "clip").write_text("in the way")
     with pytest.raises(OutputError, match="out_dir"):
         OutputOptions(save_json=True, out_dir=tmp_path).paths(Path("clip.mp4"))

@@ -148,7 +148,7 @@ def overlap(a: Any, b: Any) -> float:
     return float(shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared))
 
 
-def test_detections_are_like_a_detectors(default_frames: list[SceneFrame]) -> None:
+def test_detections_resemble_those_of_a_detector(default_frames: list[SceneFrame]) -> None:
     scores: dict[str, list[float]] = defaultdict(list)
     missed = seen = 0
     for item in default_frames:
@@ -276,7 +276,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_configs(name: str) -> None:
+def test_unusual_configurations_are_rendered(name: str) -> None:
     config = SceneConfig(**CONFIGS[name])
     assert sum(1 for item in iter_scene(config) if item.image is not None) == config.frames
     open_detections(make_detections(config))
@@ -297,7 +297,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_configs(name: str) -> None:
+def test_rejects_invalid_configurations(name: str) -> None:
     with pytest.raises(OptionError, match="expected"):
         SceneConfig(**WRONG[name])
 

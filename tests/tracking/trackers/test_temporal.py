@@ -100,7 +100,7 @@ def test_the_default_is_botsort_by_motion_alone() -> None:
         assert dict(zip(indices.tolist(), ids.tolist(), strict=True)) == {int(r[7]): int(r[4]) for r in out}
 
 
-def test_a_preset_can_be_overruled() -> None:
+def test_an_option_overrides_a_preset() -> None:
     options = TemporalOptions(extra={"use_embeddings": True})
     assert options.takes_embeddings
     assert TemporalTracker(options, have_embeddings=True).uses_embeddings
@@ -178,7 +178,7 @@ def test_instances_are_independent() -> None:
     assert run(TemporalTracker(TemporalOptions(), have_embeddings=False), walkers(6)) == first
 
 
-def test_removed_tracks_are_forgotten_without_a_difference() -> None:
+def test_forgetting_removed_tracks_changes_no_result() -> None:
     """Thousands of short tracks: the trimmed tracker gives the ids of the untrimmed one."""
     frames = []
     for frame in range(900):
@@ -200,18 +200,18 @@ def test_removed_tracks_are_forgotten_without_a_difference() -> None:
         pytest.param(TemporalOptions(extra={"colour": 1}), "colour", id="an option that the tracker has not"),
     ],
 )
-def test_bad_options(options: TemporalOptions, words: str) -> None:
+def test_rejects_invalid_options(options: TemporalOptions, words: str) -> None:
     with pytest.raises(OptionError, match=words):
         TemporalTracker(options, have_embeddings=False)
 
 
-def test_a_tracker_that_needs_embeddings_says_so() -> None:
+def test_a_tracker_without_its_embeddings_is_rejected() -> None:
     with pytest.raises(TrackerError, match="needs ReID embeddings") as raised:
         TemporalTracker(TemporalOptions(name="strongsort"), have_embeddings=False)
     assert f'`temporal="{DEFAULT_TEMPORAL}"`.' in str(raised.value.hint)
 
 
-def test_options_of_the_trackers_own() -> None:
+def test_accepts_the_options_of_each_tracker() -> None:
     with pytest.raises(TrackerError, match="refuses"):
         BoxmotTracker("bytetrack", {"per_class": True, "class_ids": "many"})
     TemporalTracker(TemporalOptions(name="botsort", extra={"cmc_method": "sof"}), have_embeddings=False)
