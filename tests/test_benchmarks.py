@@ -1,4 +1,4 @@
-"""The benchmarks: each starts, so that a figure of the documentation can be measured again."""
+"""Every benchmark starts, so that the figures of the documentation can be measured again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCRIPTS = sorted((Path(__file__).parent / "benchmarks").glob("*.py"))
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_benchmark_starts(script: Path) -> None:
-    """What they measure takes minutes; that their imports and options hold does not."""
+    """A measurement takes minutes; this checks the imports and options only."""
     done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout

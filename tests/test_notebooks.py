@@ -1,4 +1,4 @@
-"""The notebooks: they use the public API alone, and run from top to bottom on what they draw themselves."""
+"""The notebooks use only the public API, and run from top to bottom on data that they draw."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _NOTEBOOKS = sorted((_ROOT / "notebooks").glob("*.ipynb"))
 _OURS = ("gallery_db", "tracking", "cli")
 _LARGEST = 400 * 1024
-# A process of its own: Jupyter's libraries warn of deprecations that are not ours, and warnings are errors here.
+# In its own process: Jupyter's libraries warn of deprecations that are not ours, and warnings are errors here.
 _RUN = """
 import sys, nbformat
 from nbclient import NotebookClient
@@ -40,11 +40,11 @@ def sources_of(path: Path, kind: str) -> list[str]:
 
 
 def not_public(source: str) -> Iterator[str]:
-    """What a cell takes of gtrack's packages that is not in their ``__all__``."""
+    """Yield the names that a cell takes from gtrack's packages and that are not in their ``__all__``."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            # `import tracking` would hide from this check what is taken of it.
+            # `import tracking` would hide the names that are used from this check.
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] in _OURS)
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in _OURS:
             public = importlib.import_module(node.module).__all__ if node.module in ("gallery_db", "tracking") else ()
@@ -93,7 +93,7 @@ def test_only_the_public_api_is_used(path: Path) -> None:
 
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda p: p.stem)
 def test_stored_outputs_are_of_one_clean_run(path: Path) -> None:
-    """As a reader on the web sees them: pictures, no error, nothing of the machine, and small."""
+    """The outputs that a reader on the web sees: pictures, no error, no path of the machine, and small files."""
     cells = cells_of(path, "code")
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
@@ -131,5 +131,5 @@ def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr[-4000:]
     assert images_of(done) == images_of(path)
-    # What the notebook makes stays in temporary folders, wherever it is run.
+    # A notebook writes only into temporary folders, wherever it runs.
     assert {p.name for p in tmp_path.iterdir()} <= {"tmp", "ipython", "runtime", path.name}

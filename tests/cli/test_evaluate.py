@@ -20,7 +20,7 @@ from tracking.synthetic.rendering import Scene
 
 
 def gtrack(*words: Any) -> tuple[str, str]:
-    """What it prints to stdout and to stderr; errors come as they are raised."""
+    """Run a command; return its stdout and stderr. Errors are raised unchanged."""
     done = CliRunner().invoke(app, [str(word) for word in words])
     if done.exception is not None:
         raise done.exception
@@ -29,7 +29,7 @@ def gtrack(*words: Any) -> tuple[str, str]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """ann and a stranger for ten frames; ann is named after two frames, the stranger gets an unknown identity."""
+    """ann and an unknown person for ten frames; ann has her name after two, the other gets an unknown identity."""
     frames = range(10)
     write_gt(tmp_path / "gt.txt", [(f, 1, 100.0) for f in frames] + [(f, 2, 300.0) for f in frames])
     write_people(tmp_path / "people.csv", {1: "ann", 2: "sam"})

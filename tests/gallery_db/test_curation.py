@@ -98,7 +98,7 @@ def names(gallery: Gallery) -> dict[str, int]:
 
 
 def in_chroma(gallery: Gallery) -> dict[str, str]:
-    """Whom Chroma's own metadata name."""
+    """Return the identities in Chroma's metadata."""
     import chromadb
     from chromadb.config import Settings
 

@@ -1,4 +1,4 @@
-"""What a location holds, before it is opened."""
+"""Recognising what a location contains before it is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens where the disk is full: a clear error, nothing lost, nothing left half-written."""
+"""A full disk: a clear error, no stored data lost, no incomplete file."""
 
 from __future__ import annotations
 

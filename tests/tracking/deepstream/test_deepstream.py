@@ -102,7 +102,7 @@ def recording(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> list[li
 def test_from_the_probe_to_names(
     recording: list[list[DeepStreamFrame]], tmp_path: Path, origin: EmbeddingOrigin, half: bool
 ) -> None:
-    """What comes out is what the same tracks and embeddings give without DeepStream in between."""
+    """The results equal those of the same tracks and embeddings without DeepStream."""
     model = load_embedder("builtin").model
     pyds = RecordedPyds()
     names = {0: "door", 1: "yard"}

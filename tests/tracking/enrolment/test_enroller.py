@@ -137,7 +137,7 @@ def replay(
             [Life(1, [*range(10), *range(41, 51)], A)],
             30,
             [("unknown-0001", 0, 9), ("unknown-0001", 41, 50)],
-            id="back after it: another track, and the same stranger",
+            id="back after it: another track, and the same unknown person",
         ),
         pytest.param(
             [Life(1, [*range(10), *range(11, 20)], A)], 0, [("unknown-0001", 0, 9), ("unknown-0001", 11, 19)], id="none"
@@ -147,7 +147,7 @@ def replay(
             [Life(2, range(20), A), Life(1, range(5, 20), B)],
             30,
             [("unknown-0001", 0, 19), ("unknown-0002", 5, 19)],
-            id="two strangers",
+            id="two unknown people",
         ),
         pytest.param(
             [Life(1, range(20), A), Life(1, range(100, 120), C)],
@@ -235,7 +235,7 @@ ANN_AND_BOB = {"ann": A, "bob": B}
         pytest.param(Life(1, range(30), mix(A, C, 0.1), "bob"), "all", [], id="nearer to another identity"),
         pytest.param(Life(1, range(30), mix(A, C, 0.2)), "unknown", [], id="unnamed, but like a known person"),
         pytest.param(Life(1, range(30), mix(A, C, 0.1)), "all", ["ann"], id="known since, sure"),
-        pytest.param(Life(1, range(30), mix(A, C, 0.5)), "all", ["unknown-0001"], id="a stranger"),
+        pytest.param(Life(1, range(30), mix(A, C, 0.5)), "all", ["unknown-0001"], id="an unknown person"),
         pytest.param(Life(1, range(30), mix(A, C, 0.1), kind="dog"), "all", ["unknown-0001"], id="another class"),
     ],
 )
@@ -268,10 +268,10 @@ def test_tracks_at_the_same_time_are_two_people(distance: float, frames: range, 
 @pytest.mark.parametrize(
     ("vector", "later", "reserved", "stored"),
     [
-        pytest.param(mix(A, B, 0.1), mix(A, B, 0.1), [1, 1], [1, 1], id="the same stranger"),
+        pytest.param(mix(A, B, 0.1), mix(A, B, 0.1), [1, 1], [1, 1], id="the same unknown person"),
         pytest.param(mix(A, B, 0.2), mix(A, B, 0.2), [1, 2], [1], id="alike, and not surely the same: not stored"),
         pytest.param(A, D, [1, 1], [1, 2], id="the same at first, and then clearly not"),
-        pytest.param(B, B, [1, 2], [1, 2], id="two strangers"),
+        pytest.param(B, B, [1, 2], [1, 2], id="two unknown people"),
     ],
 )
 def test_an_unknown_person_on_two_cameras_at_once(

@@ -657,7 +657,7 @@ def wait_for_identity(enroller: TrackEnroller, source: str, name: str) -> None:
 
 
 def meets(enroller: TrackEnroller, source: str, track: int, vector: Any) -> str | None:
-    """Who a new track is."""
+    """Return the name of a new track."""
     first = enroller._cameras[source].last_frame + 1
     (answer,) = walk(enroller, source, range(first, first + 5), {track: vector})
     return answer.identity

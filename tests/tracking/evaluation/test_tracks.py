@@ -163,7 +163,7 @@ def test_bytetrack_on_pets_has_the_metrics_of_trackeval(data: Path, tmp_path: Pa
 
 @pytest.mark.data
 def test_perfect_tracks_and_perfect_names_on_pets(data: Path) -> None:
-    """What a tracker can reach that knows nobody. (0.615 with the 174 rows that are marked not to count.)"""
+    """Without a gallery, perfect tracks reach an IDF1 of 0.611 (0.615 with the 174 rows that do not count)."""
     place = data / "mot" / "PETS09-S2L1"
     truth = read_truth(place, place / "people.csv")
     assert truth.persons is not None

@@ -69,7 +69,7 @@ def corrected(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 
             [tracklet(0, 0, 7, "ann"), tracklet(0, 8, 40, None, known_from=14)],
             {0: "ann"},
             {},
-            id="after a swap to a stranger",
+            id="after a swap to an unknown person",
         ),
         pytest.param(
             [tracklet(0, 0, 12, "ann"), tracklet(0, 13, 40, "bob")], {0: "ann"}, {0: "ann"}, id="before a swap"

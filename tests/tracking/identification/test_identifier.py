@@ -29,7 +29,9 @@ INF = float("inf")
         pytest.param([[0.25, 0.4], [0.4, 0.25]], 0.25, [0, 1], id="inclusive for several rows"),
         pytest.param([[0.1, INF], [0.05, INF]], 0.25, [-1, 0], id="one name goes to the better one"),
         pytest.param([[0.1, 0.2], [0.05, 0.3]], 0.25, [1, 0], id="second choice where it fits"),
-        pytest.param([[0.05, 0.24], [0.20, 0.5]], 0.25, [0, -1], id="a stranger does not push a person off their name"),
+        pytest.param(
+            [[0.05, 0.24], [0.20, 0.5]], 0.25, [0, -1], id="an unknown person does not push a person off their name"
+        ),
         pytest.param([[INF, INF]], 0.25, [-1], id="impossible"),
         pytest.param(np.empty((2, 0)), 0.25, [-1, -1], id="empty gallery"),
         pytest.param(np.empty((0, 3)), 0.25, [], id="no rows"),
@@ -141,7 +143,7 @@ NOBODY: Names = {1: None}
             + [({1: None}, ANN, 0.5), ({1: D}, NOBODY), ({1: D}, NOBODY), ({1: D}, NOBODY)]
             + [({1: D}, NOBODY)] * 10,
             1,
-            id="a name is dropped when it has gone over to a stranger",
+            id="a name is dropped when the track has moved to an unknown person",
         ),
         pytest.param(
             [({1: A}, ANN)] * 5 + [({1: None}, ANN, 0.5), ({1: D}, NOBODY), ({1: D}, NOBODY)] + [({1: A}, ANN)] * 3,

@@ -1,4 +1,4 @@
-"""What a run saves and where, and what it refuses before anything is loaded."""
+"""Options of the outputs, and their checks before anything is loaded."""
 
 from __future__ import annotations
 
