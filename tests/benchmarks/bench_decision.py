@@ -5,7 +5,8 @@
 PETS09-S2L1 from frame 400 on, with the gallery of its first half, and two clips that the project draws: the
 demonstration's, and a harder one (ten known people in similar clothes, five unknown ones). Counted as `gtrack eval
 identity` does it, over the person-frames that a track covers. "swapped" counts the name changes where the track had
-moved to another person. The third line of each clip is a run with `--backfill`.
+moved to another person, "duplicates" the names that several boxes of one frame have. The third line of each clip is a
+run with `--backfill`.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def format_row(title: str, result: TrackResult, truth: Truth, known: Collection[
     changes = report.name_changes or ()
     return (
         f"  {title:20s} {' '.join(f'{share:8.4f}' for share in shares)} {named:5d}/{strangers:<5d} {len(changes):8d} "
-        f"{sum(change.swapped for change in changes):8d} {len(report.duplicates):8d} {result.stats['crops']:6.0f}"
+        f"{sum(change.swapped for change in changes):8d} {len(report.duplicates):10d} {result.stats['crops']:6.0f}"
     )
 
 
@@ -113,7 +114,7 @@ def main() -> None:
     data = arguments.data
     osnet = str(data / "weights" / "osnet_x0_25_msmt17.onnx")
     columns = f"{'right':>8s} {'wrong':>8s} {'unnamed':>8s} {'unknown':>11s} {'changes':>8s} {'swapped':>8s}"
-    print(f"{'':23s}{columns} {'doubled':>8s} {'crops':>6s}")
+    print(f"{'':23s}{columns} {'duplicates':>10s} {'crops':>6s}")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
 

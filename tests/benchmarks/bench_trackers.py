@@ -7,7 +7,7 @@ from the second; and five drawn clips, three of them of people in similar clothe
 `--backfill`, counted as `gtrack eval identity` does it: share (and number) of person-frames with the right name, share
 with a wrong name, frames in which unknown people got a known name, [crops]; then name changes, and in parentheses those
 where the track had moved to another person. The tracks as `gtrack eval tracks` measures them (needs trackeval): all of
-PETS, track_id against visits.
+PETS, track_id against sightings.
 """
 
 from __future__ import annotations
