@@ -6,7 +6,9 @@ as a library configures the logger ``gtrack`` with `logging`, as any other.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 
 __all__ = ["configure", "get_logger"]
 
@@ -15,7 +17,15 @@ _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _root = logging.getLogger("gtrack")
 # Without a handler, Python would print warnings to stderr by itself.
 _root.addHandler(logging.NullHandler())
-_handler: logging.Handler | None = None
+
+
+class _StderrHandler(logging.Handler):
+    """Prints to what `sys.stderr` is at that moment; a test or a notebook may have replaced it since."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record; a closed stderr loses it, and stops nobody's work."""
+        with contextlib.suppress(OSError, ValueError):
+            print(self.format(record), file=sys.stderr)
 
 
 def get_logger(area: str) -> logging.Logger:
@@ -29,10 +39,9 @@ def configure(verbosity: int) -> None:
     Args:
         verbosity: How many ``-v`` were given: 0 for warnings alone, 1 for the main steps, 2 or more for details.
     """
-    global _handler
-    if _handler is not None:
-        _root.removeHandler(_handler)
-    _handler = logging.StreamHandler()
-    _handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-    _root.addHandler(_handler)
+    for earlier in [handler for handler in _root.handlers if isinstance(handler, _StderrHandler)]:
+        _root.removeHandler(earlier)
+    handler = _StderrHandler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    _root.addHandler(handler)
     _root.setLevel(_LEVELS[min(max(verbosity, 0), len(_LEVELS) - 1)])

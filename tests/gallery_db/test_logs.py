@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import subprocess
 import sys
@@ -44,6 +46,14 @@ def test_verbosity(
     assert captured.err.splitlines() == [f"gtrack.area: {word}" for word in printed]
     assert captured.out == ""
     assert logging.getLogger().level == logging.WARNING, "other loggers stay as they are"
+
+
+def test_a_replaced_stderr_is_no_error(gtrack_logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as replaced:
+        configure(0)
+    replaced.close()
+    get_logger("area").warning("warned")
+    assert capsys.readouterr().err == "gtrack.area: warned\n"
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:

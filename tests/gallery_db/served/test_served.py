@@ -519,7 +519,7 @@ def test_what_a_server_does_not_hear_waits_for_the_next_opening_or_a_flush(
     assert sum(journal.waiting for journal in journals()) == 10
     assert [(one.delivered, one.left) for one in flush_journals()] == [(0, 10)]
     with ServedHere(folder) as serving:  # at another port
-        with pytest.raises(GalleryError, match="not a valid address"):
+        with pytest.raises(GalleryError, match="is no address of a served gallery"):
             flush_journals(str(folder))
         flushed = finished(python("from cli.main import main; main()", *_words("flush", "-g", serving.url, "--json")))
         assert json.loads(flushed) == {

@@ -266,7 +266,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "is gone" in done.stdout
     done = gtrack("gallery", "reembed", "-g", path, "--reid-weights", "builtin")
     assert "0 embedded, 11 unchanged" in done.stdout
-    assert "no new model" in gtrack("gallery", "reembed", "-g", path, code=2).stderr
+    assert "no model given" in gtrack("gallery", "reembed", "-g", path, code=2).stderr
     words = ["gallery", "reembed", "-g", path, "--reid-weights", "builtin", "--collection"]
     assert "already" in gtrack(*words, collections(path)[1], code=1).stderr
     assert "none" in gtrack("gallery", "reembed", "-g", tmp_path / "none", "--reid-weights", "x", code=1).stderr
