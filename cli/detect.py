@@ -66,12 +66,14 @@ def detect(
     frame_range: Annotated[
         str | None,
         typer.Option(
-            "--range", help="A:B, only the frames from A up to, but not including, B. Either may be left out."
+            "--range",
+            metavar="A:B",
+            help="Only the frames from A up to, but not including, B, counted from 0. A or B may be omitted.",
         ),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="Class ids to detect, such as 0,2. Default: all."),
+        typer.Option("--classes", help="Ids of the classes to detect, such as 0,2. Default: all."),
     ] = None,
     class_names: Annotated[
         Path | None,

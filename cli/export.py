@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.export_reid import reid
+from cli.help_text import help_text
 from cli.options import NoProgress
 from cli.output import print_json_lines, print_table, say
 from cli.run import read_class_ids
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "tracks"]
 
 app = typer.Typer(help="Write results and models in the formats of other tools.", no_args_is_help=True)
-app.command("reid")(reid)
+app.command("reid", help=help_text(reid))(reid)
 
 
 class Format(str, Enum):
@@ -40,7 +41,6 @@ class By(str, Enum):
     gallery_id = "gallery_id"
 
 
-@app.command()
 def tracks(
     source: Annotated[
         Path,
@@ -58,7 +58,9 @@ def tracks(
     ] = None,
     format: Annotated[
         Format | None,
-        typer.Option("--format", help="The format, whatever the suffix of the output; timeline also writes .json."),
+        typer.Option(
+            "--format", help="The format, if the suffix of the output does not select it; timeline also writes .json."
+        ),
     ] = None,
     html: Annotated[
         Path | None,
@@ -69,7 +71,7 @@ def tracks(
         typer.Option("--video", help="The video of the run, for the images in the report."),
     ] = None,
     thumbnails: Annotated[
-        int, typer.Option("--thumbnails", min=0, help="Largest number of images in the report, of at most 16 KiB each.")
+        int, typer.Option("--thumbnails", min=0, help="Largest number of images in the report, each of at most 16 KiB.")
     ] = 400,
     by: Annotated[
         By | None,
@@ -81,14 +83,16 @@ def tracks(
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="Use only these class ids, separated by commas."),
+        typer.Option("--classes", help="Ids of the classes to use, such as 0,2. Default: all."),
     ] = None,
     untracked: Annotated[
         bool, typer.Option("--untracked", help="In csv and parquet, also write the detections without a track.")
     ] = False,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="Print one JSON object a line: the timeline's rows, or the written files."),
+        typer.Option(
+            "--json", help="Print JSON on stdout, one object a line: the rows of the timeline, or the written files."
+        ),
     ] = False,
     no_progress: NoProgress = False,
 ) -> None:
@@ -96,7 +100,7 @@ def tracks(
 
     Example: gtrack export tracks out/clip/tracked.json -o clip.txt -o clip.html --video clip.mp4
 
-    The timeline shows who is in view from when to when, at which distance, and which decisions should be checked.
+    The timeline shows when each identity is in view, at which distance, and which decisions should be checked.
     Formats: MOTChallenge text (with a sidecar that maps its ids to names), COCO-VID, CSV, Parquet, the timeline as a
     picture, and a report as one HTML file. Columns and keys: docs/reference/tracks-formats.md.
     """
@@ -107,14 +111,15 @@ def tracks(
     chosen = read_class_ids(classes)
     paths = [*(outputs or []), *([html] if html else [])]
     if html is not None and html.suffix.lower() not in (".html", ".htm"):
-        raise OptionError(f"--html: expected a name that ends in .html, got {str(html)!r}.")
+        raise OptionError(f"expected --html with a name that ends in .html, found {str(html)!r}.")
     if format is not None and len(paths) != 1:
         raise OptionError(
-            f"--format goes with one output, got {len(paths)}.", hint="With several, each suffix chooses its format."
+            f"--format needs exactly one output, found {len(paths)}.",
+            hint="With several outputs, the suffix of each selects its format.",
         )
     if not paths:
         if video is not None or untracked or by is not None:
-            raise OptionError("--video, --by and --untracked go with an output.", hint="Name one with -o FILE.")
+            raise OptionError("--video, --by and --untracked need an output.", hint="Give one with -o FILE.")
         with progress_bar("reading", "frames", enabled=not no_progress) as progress:
             timeline = build_timeline(source, classes=chosen, progress=progress)
         _print_timeline(timeline, as_json)
@@ -196,3 +201,6 @@ def _print_timeline(timeline: Timeline, as_json: bool) -> None:
         f"{timeline.frames} frames, {timeline.detections} detections, {timeline.tracked} of them in {timeline.tracks} "
         f"tracks, {timeline.named} with a name"
     )
+
+
+app.command("tracks", help=help_text(tracks))(tracks)

@@ -44,9 +44,9 @@ def reid(
             rich_help_panel=_EXPORT,
         ),
     ] = None,
-    out_dir: Annotated[Path, typer.Option("--out-dir", help="Root of export folders.", rich_help_panel=_EXPORT)] = Path(
-        "models/exports"
-    ),
+    out_dir: Annotated[
+        Path, typer.Option("--out-dir", help="Folder in which the export folder is made.", rich_help_panel=_EXPORT)
+    ] = Path("models/exports"),
     run_name: Annotated[
         str | None,
         typer.Option(
@@ -113,7 +113,9 @@ def reid(
     list_formats: Annotated[
         bool,
         typer.Option(
-            "--list-formats", help="List the formats, and what each lacks on this machine.", rich_help_panel=_LISTS
+            "--list-formats",
+            help="List the formats, and what is missing for each on this machine.",
+            rich_help_panel=_LISTS,
         ),
     ] = False,
     list_reid_models: Annotated[
@@ -122,7 +124,9 @@ def reid(
     list_reid_weights: Annotated[
         bool, typer.Option("--list-reid-weights", help="Same as: gtrack list reid-weights.", rich_help_panel=_LISTS)
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one object for each format.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout, one object a line: one for each format.")
+    ] = False,
     models_dir: ModelsDir = Path("models"),
     download: Download = False,
     no_progress: NoProgress = False,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.help_text import help_text
+
 __all__ = ["app", "mot"]
 
 app = typer.Typer(help="Convert detections of other tools to det-v1.", no_args_is_help=True)
@@ -17,7 +19,6 @@ def _root() -> None:
     pass
 
 
-@app.command()
 def mot(
     detections: Annotated[Path, typer.Argument(help="MOTChallenge detections: det.txt, or the folder of a sequence.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The det-v1 file to write.")],
@@ -51,3 +52,6 @@ def mot(
     write_detections(document, output)
     count = sum(len(frame["detections"]) for frame in document["frames"])
     print(f"{count} detections in {len(document['frames'])} frames, written to {output}")
+
+
+app.command("mot", help=help_text(mot))(mot)

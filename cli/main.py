@@ -16,6 +16,7 @@ import typer
 from cli import demo, detect, export, importing, listing, run, schema
 from cli.evaluate.app import app as evaluate_app
 from cli.gallery.app import app as gallery_app
+from cli.help_text import help_text
 from cli.output import print_error
 from gallery_db import logs
 from gallery_db.errors import GtrackError
@@ -24,7 +25,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="gtrack",
-    help="Know who is on your video: track people (or other things), and name the tracks from a gallery.",
+    help="Track people (or other things) in a video, and name the tracks from a gallery of known identities.",
     epilog="First steps: gtrack demo. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -55,15 +56,15 @@ def _root(
     logs.configure(verbose)
 
 
-app.command("run")(run.run)
-app.command("detect")(detect.detect)
-app.command("demo")(demo.demo)
+app.command("run", help=help_text(run.run))(run.run)
+app.command("detect", help=help_text(detect.detect))(detect.detect)
+app.command("demo", help=help_text(demo.demo))(demo.demo)
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(evaluate_app, name="eval")
 app.add_typer(importing.app, name="import")
 app.add_typer(export.app, name="export")
-app.command("list")(listing.list_names)
-app.command("schema")(schema.schema)
+app.command("list", help=help_text(listing.list_names))(listing.list_names)
+app.command("schema", help=help_text(schema.schema))(schema.schema)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -51,7 +51,7 @@ class SearchChoice(str, Enum):
     exact = "exact"
 
 
-_MODEL = "ReID model"
+_MODEL = "Model"
 _DETECTION = "Detection"
 _LIVE = "Live sources (a camera's index, an rtsp:// or http:// address)"
 
@@ -84,7 +84,9 @@ Device = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
-Half = Annotated[bool, typer.Option("--half", help="Compute in FP16 where the device can.", rich_help_panel=_MODEL)]
+Half = Annotated[
+    bool, typer.Option("--half", help="Compute in FP16, if the device supports it.", rich_help_panel=_MODEL)
+]
 Runtime = Annotated[
     str,
     typer.Option(
@@ -96,13 +98,18 @@ Runtime = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="CPU threads of the ReID network.", rich_help_panel=_MODEL),
+    typer.Option(
+        "--threads",
+        min=1,
+        help="CPU threads of the network. Default: the choice of its runtime.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Download = Annotated[
     bool,
     typer.Option(
         "--download",
-        help="Allow to download weights that BoxMOT knows by name, once, into the cache.",
+        help="Download weights that BoxMOT knows by name, once, into the cache.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -124,8 +131,8 @@ ScoreThreshold = Annotated[
     typer.Option(
         "--score-threshold",
         rich_help_panel=_DETECTION,
-        help="Lowest score of a detection that is kept. It is low because trackers continue tracks with weak "
-        "detections; --track-thresh is the score that may start a track.",
+        help="Lowest score of a detection. It is low because trackers continue tracks with weak detections; "
+        "--track-thresh of `gtrack run` is the lowest score that may start a track.",
     ),
 ]
 NmsIou = Annotated[
@@ -133,7 +140,7 @@ NmsIou = Annotated[
     typer.Option(
         "--nms-iou",
         rich_help_panel=_DETECTION,
-        help="IoU above which the weaker of two boxes of a class is dropped. Default: 0.5; builtin: 0.3.",
+        help="IoU above which the weaker of two boxes of the same class is removed. Default: 0.5; builtin: 0.3.",
     ),
 ]
 BatchSize = Annotated[
@@ -141,7 +148,7 @@ BatchSize = Annotated[
     typer.Option(
         "--batch-size",
         rich_help_panel=_DETECTION,
-        help="Frames detected at once, where the model takes several. Useful on a GPU; live sources take one.",
+        help="Frames detected at once, if the model accepts several. Useful on a GPU; live sources use 1.",
     ),
 ]
 ImageSize = Annotated[
@@ -149,8 +156,8 @@ ImageSize = Annotated[
     typer.Option(
         "--image-size",
         rich_help_panel=_DETECTION,
-        help="Input size of the detector in pixels, where the model does not fix it. Default: the model's, else 640; "
-        "for builtin the longer side, 1152.",
+        help="Input size of the detector in pixels, if the model accepts several. Default: the size in the model file, "
+        "else 640; for builtin: 1152, the longer side.",
     ),
 ]
 Family = Annotated[
@@ -158,7 +165,7 @@ Family = Annotated[
     typer.Option(
         "--family",
         rich_help_panel=_DETECTION,
-        help="How to read the output of an .onnx detector, where auto is wrong: yolox, yolov5, yolov8 or end2end.",
+        help="Format of the output of an .onnx detector: auto, yolox, yolov5, yolov8 or end2end.",
     ),
 ]
 ReconnectSeconds = Annotated[
@@ -166,7 +173,7 @@ ReconnectSeconds = Annotated[
     typer.Option(
         "--reconnect-seconds",
         rich_help_panel=_LIVE,
-        help="Seconds for which a lost stream is tried again; 0: end at once.",
+        help="Seconds in which gtrack tries to reconnect to a lost stream; 0: end at once.",
     ),
 ]
 Duration = Annotated[
@@ -182,6 +189,6 @@ Loop = Annotated[
     typer.Option(
         "--loop",
         rich_help_panel=_LIVE,
-        help="Play a video file like a camera: in real time, again and again.",
+        help="Play a video file like a camera: in real time, and from the start again at its end.",
     ),
 ]

@@ -145,7 +145,7 @@ def run(
             rich_help_panel=_DETECTION,
             metavar="WEIGHTS",
             show_default=False,
-            help="Detect in the same pass, in place of --dets-json: an .onnx file (YOLO, YOLOX), a .pt file "
+            help="Detect in the same pass, instead of --dets-json: an .onnx file (YOLO, YOLOX), a .pt file "
             "(Ultralytics), or 'builtin'. --classes then limits what is detected.",
         ),
     ] = None,
@@ -169,21 +169,28 @@ def run(
     loop: Loop = False,
     video_option: Annotated[
         str | None,
-        typer.Option("--video", help="The video, as an option.", show_default=False),
+        typer.Option("--video", help="The video, as an option instead of the argument.", show_default=False),
     ] = None,
     tracker: Annotated[
-        str, typer.Option("--tracker", help="gallery_hybrid: tracks over time. gallery_only: each detection by itself.")
+        str,
+        typer.Option(
+            "--tracker",
+            help="gallery_hybrid: track over time, and name the tracks. gallery_only: name each detection by itself.",
+        ),
     ] = "gallery_hybrid",
     frame_range: Annotated[
         str | None,
         typer.Option(
-            "--range", help="A:B, only the frames from A up to, but not including, B. Either may be left out."
+            "--range",
+            metavar="A:B",
+            help="Only the frames from A up to, but not including, B, counted from 0. A or B may be omitted.",
         ),
     ] = None,
     classes: Annotated[
         str | None,
         typer.Option(
-            "--classes", help="Ids of the classes to track, such as 0,2. Other detections are copied unchanged."
+            "--classes",
+            help="Ids of the classes to track, such as 0,2. Default: all. Other detections are copied unchanged.",
         ),
     ] = None,
     class_names: Annotated[
@@ -192,7 +199,7 @@ def run(
     ] = None,
     lenient: Annotated[
         bool,
-        typer.Option("--lenient", help="Leave out unusable detections and count them, in place of refusing the file."),
+        typer.Option("--lenient", help="Ignore unusable detections and count them, instead of refusing the file."),
     ] = False,
     gallery: Annotated[
         str | None,
@@ -217,8 +224,8 @@ def run(
         typer.Option(
             "--gallery-match-threshold",
             rich_help_panel=_GALLERY,
-            help="Largest cosine distance at which a name is given (0 to 2); lower is stricter. Default: what "
-            "`gtrack gallery calibrate` has stored in the gallery, else 0.25.",
+            help="Largest cosine distance at which a name is given (0 to 2); lower is stricter. Default: the threshold "
+            "that `gtrack gallery calibrate` stored in the gallery, else 0.25.",
         ),
     ] = None,
     backfill: Annotated[
@@ -226,7 +233,7 @@ def run(
         typer.Option(
             "--backfill",
             rich_help_panel=_GALLERY,
-            help="Write a name that is decided later on the earlier frames of the track, too, in a second pass.",
+            help="Also write a name that is decided late on the earlier frames of the track, in a second pass.",
         ),
     ] = False,
     search: Annotated[
@@ -249,21 +256,23 @@ def run(
         bool,
         typer.Option(
             "--filter-gallery",
-            help="Leave out detections of tracked classes that have no name.",
+            help="Do not write detections of tracked classes that have no name.",
             rich_help_panel=_GALLERY,
         ),
     ] = False,
     temporal: Annotated[
         str,
         typer.Option(
-            "--temporal", help="How detections become tracks (see: gtrack list trackers).", rich_help_panel=_TRACKING
+            "--temporal",
+            help="Tracker that links detections over time (see: gtrack list trackers).",
+            rich_help_panel=_TRACKING,
         ),
     ] = "botsort_motion",
     temporal_option: Annotated[
         list[str] | None,
         typer.Option(
             "--temporal-option",
-            help="NAME=VALUE, an option of that tracker itself. Repeatable.",
+            help="NAME=VALUE: an option of the --temporal tracker. Repeatable.",
             rich_help_panel=_TRACKING,
         ),
     ] = None,
@@ -288,7 +297,7 @@ def run(
         int,
         typer.Option(
             "--track-buffer",
-            help="Frames (at 30 per second) for which a lost track is kept.",
+            help="Frames (at 30 per second) for which a lost track can continue.",
             rich_help_panel=_TRACKING,
         ),
     ] = 25,
@@ -302,7 +311,7 @@ def run(
         bool, typer.Option("--per-class", help="Track each class by itself.", rich_help_panel=_TRACKING)
     ] = False,
     max_obs: Annotated[
-        int, typer.Option("--max-obs", help="Observations kept per track.", rich_help_panel=_TRACKING)
+        int, typer.Option("--max-obs", help="Largest number of observations of a track.", rich_help_panel=_TRACKING)
     ] = 30,
     enroll: Annotated[
         Enroll,
@@ -310,7 +319,8 @@ def run(
             "--enroll",
             rich_help_panel=_ENROLMENT,
             help="Which tracks become gallery entries when they end. off: none. unknown: tracks without a name, as "
-            "unknown-0001 and so on. all: also tracks that certainly show a known identity. The gallery is made if it "
+            "unknown-0001 and so on. all: also tracks that show a known identity with certainty. "
+            "The gallery is made if it "
             "does not exist.",
         ),
     ] = Enroll.off,
@@ -352,7 +362,12 @@ def run(
     ] = None,
     out_dir: Annotated[
         Path,
-        typer.Option("--out-dir", envvar="GTRACK_OUT_DIR", help="Folder of the run folders.", rich_help_panel=_SAVING),
+        typer.Option(
+            "--out-dir",
+            envvar="GTRACK_OUT_DIR",
+            help="Folder in which the run folder RUN is made.",
+            rich_help_panel=_SAVING,
+        ),
     ] = Path("out"),
     run_name: Annotated[
         str | None,

@@ -152,28 +152,28 @@ class RunOptions:
             )
         if self.reid_frequency < 1:
             raise OptionError(
-                f"`reid_frequency` must be at least 1 frame, got {self.reid_frequency}.", field="reid_frequency"
+                f"`reid_frequency` must be at least 1 frame, found {self.reid_frequency}.", field="reid_frequency"
             )
         threshold = self.gallery_match_threshold
         if threshold is not None and not 0.0 <= threshold <= 2.0:
             raise OptionError(
-                f"`gallery_match_threshold` must be a cosine distance from 0 to 2, got {threshold}.",
+                f"`gallery_match_threshold` must be a cosine distance from 0 to 2, found {threshold}.",
                 field="gallery_match_threshold",
             )
         if self.search not in get_args(Search):
             raise OptionError(
-                f"`search` must be one of {', '.join(get_args(Search))}, got {self.search!r}.", field="search"
+                f"`search` must be one of {', '.join(get_args(Search))}, found {self.search!r}.", field="search"
             )
 
     def _validate_enrolment(self) -> None:
         if self.enroll not in get_args(EnrolMode):
             raise OptionError(
-                f"`enroll` must be one of {', '.join(get_args(EnrolMode))}, got {self.enroll!r}.", field="enroll"
+                f"`enroll` must be one of {', '.join(get_args(EnrolMode))}, found {self.enroll!r}.", field="enroll"
             )
         if self.grace_frames < 0:
-            raise OptionError(f"`grace_frames` must be at least 0, got {self.grace_frames}.", field="grace_frames")
+            raise OptionError(f"`grace_frames` must be at least 0, found {self.grace_frames}.", field="grace_frames")
         if self.source_id is not None and (not self.source_id.strip() or not self.source_id.isprintable()):
-            raise OptionError(f"`source_id` must be printable text, got {self.source_id!r}.", field="source_id")
+            raise OptionError(f"`source_id` must be printable text, found {self.source_id!r}.", field="source_id")
         if self.enroll == "off":
             return
         if self.gallery is None:
@@ -278,7 +278,7 @@ def _check_bounds(frame_range: FrameRange) -> None:
     start, stop = frame_range
     if (start is not None and start < 0) or (stop is not None and stop <= (start or 0)):
         raise OptionError(
-            f"`frame_range` must be A and B with 0 <= A < B, got {start} and {stop}.", field="frame_range"
+            f"`frame_range` must be A and B with 0 <= A < B, found {start} and {stop}.", field="frame_range"
         )
 
 
@@ -299,7 +299,7 @@ def parse_range(text: str | None) -> tuple[int | None, int | None]:
     parts = text.split(":")
     if len(parts) != 2 or not all(p == "" or p.isdecimal() for p in parts):
         raise OptionError(
-            f"a range of frames must be A:B (frames A up to, not including, B), such as 400: or 0:400, got {text!r}.",
+            f"a range of frames must be A:B (frames A up to, not including, B), such as 400: or 0:400, found {text!r}.",
             field="frame_range",
         )
     start, stop = (int(p) if p else None for p in parts)

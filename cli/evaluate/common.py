@@ -26,12 +26,18 @@ TruthPath = Annotated[
 People = Annotated[
     Path | None,
     typer.Option(
-        "--people", help="Who is who: a CSV file with the columns gt_id and person. Several ids may be one person."
+        "--people",
+        help="A CSV file with the columns gt_id and person: the person that each id shows. Several "
+        "ids may show one person.",
     ),
 ]
 Range = Annotated[
     str | None,
-    typer.Option("--range", metavar="A:B", help="Evaluate only frames A to B, without B, counted from 0."),
+    typer.Option(
+        "--range",
+        metavar="A:B",
+        help="Only the frames from A up to, but not including, B, counted from 0. A or B may be omitted.",
+    ),
 ]
 ClassName = Annotated[
     str, typer.Option("--class-name", help="Evaluate only boxes of this class, and boxes without a class.")
@@ -48,7 +54,7 @@ def read_result_and_truth(
 
     frames = parse_range(frame_range)
     if frames[1] is not None and frames[1] <= (frames[0] or 0):
-        raise OptionError(f"--range needs 0 <= A < B, got {frame_range}.")
+        raise OptionError(f"expected --range A:B with 0 <= A < B, found {frame_range}.")
     real = read_truth(truth, people)
     table = read_track_table(result, class_name=class_name)
     if table.other_classes:

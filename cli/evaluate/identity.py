@@ -26,13 +26,15 @@ def identity(
         typer.Option(
             "--known",
             metavar="NAME,...",
-            help="The people whom the gallery had when the run began; '' for nobody. The others are strangers.",
+            help="Names of the people that the gallery had when the run began; '' for none. All others are strangers.",
         ),
     ] = None,
     gallery: Annotated[
         Path | None,
         typer.Option(
-            "--gallery", "-g", help="The gallery of the run, or its folder of image folders; instead of --known."
+            "--gallery",
+            "-g",
+            help="The gallery of the run, or its image folders: all its identities are known. Instead of --known.",
         ),
     ] = None,
     frame_range: Range = None,
@@ -47,14 +49,14 @@ def identity(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count right and wrong names over a video, of known people and of strangers.
+    """Count the right and wrong names of known people and of strangers in a video.
 
     Example: gtrack eval identity tracked.json --truth PETS09-S2L1 --people people.csv --gallery gallery
 
     It counts person-frames (a person in a frame) with the right name, a wrong name and no name; strangers named by
     mistake; name changes in a track; names that occur twice in a frame; and frames until the first right name. An
-    unknown identity of enrolment (unknown-0007) is right for the stranger that it belongs to most. The curve shows
-    stricter thresholds than the run's; for a higher threshold, run again.
+    unknown identity of enrolment (unknown-0007) is right for the stranger that has it in most frames. The curve shows
+    stricter thresholds than that of the run; for a higher threshold, run again.
     """
     from tracking.errors import OptionError
     from tracking.evaluation import evaluate_identity, plot_identity
@@ -82,21 +84,21 @@ def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[s
 
     if truth.persons is None:
         raise OptionError(
-            f"{truth.path} does not say who is who.", hint="Give a CSV file of gt_id,person with --people."
+            f"{truth.path} does not name the person of each id.", hint="Give a CSV file of gt_id,person with --people."
         )
     if known is not None:
         names = {name.strip() for name in known.split(",")} - {""}
         missing = sorted(names - set(truth.people))
         if missing:
             raise OptionError(
-                f"--known {', '.join(missing)}: not among the people of the ground truth, who are "
+                f"--known {', '.join(missing)}: not among the people of the ground truth: "
                 f"{', '.join(sorted(truth.people))}."
             )
         return frozenset(names)
     if gallery is None:
         if truth.known is None:
             raise OptionError(
-                "it is not given which people the gallery had.",
+                "the people that the gallery had are not given.",
                 hint="Give --gallery, or --known with their names ('' for nobody).",
             )
         return None

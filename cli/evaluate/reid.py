@@ -47,8 +47,8 @@ def reid(
 
     Example: gtrack eval reid Market-1501-v15.09.15 --reid-weights osnet_x0_25_msmt17.onnx
 
-    Images of the query's person from the query's camera are ignored, and junk images (-1) too; distractors (0000) are
-    never right. A gallery without --queries needs no model: its own entries are the queries.
+    Images with the person and the camera of the query are ignored, and so are junk images (-1); distractors (0000)
+    are never right. A gallery without --queries needs no model: its own entries are the queries.
     """
     from tracking.evaluation import evaluate_reid
     from tracking.identification.gallery_source import EmbedderOptions

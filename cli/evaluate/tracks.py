@@ -36,7 +36,7 @@ def tracks(
     truth: TruthPath,
     by: Annotated[
         _By | None,
-        typer.Option("--by", help="The objects of the result. Default: both, where there are names."),
+        typer.Option("--by", help="The objects of the result. Default: both, if the result has names."),
     ] = None,
     people: People = None,
     frame_range: Range = None,
@@ -56,8 +56,8 @@ def tracks(
     Example: gtrack eval tracks out/clip/tracked.json --truth MOT15/train/PETS09-S2L1
 
     The table has TrackEval's own figures in percent; --json has them in full, as ratios. With --people, the objects of
-    the ground truth are people over the whole video, instead of its ids. By gallery_id, the boxes of a track without a
-    name are an object of their own.
+    the ground truth are people over the whole video, instead of its ids. With --by gallery_id, the boxes of a track
+    without a name form an object of their own.
     """
     from tracking.errors import EvaluationError
     from tracking.evaluation import evaluate_tracks

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from cli.gallery import calibrate, contents, curate, ingest, query, serve, transfer, upkeep
+from cli.help_text import help_text
 
 __all__ = ["app"]
 
@@ -53,4 +54,4 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
 
 for _panel, _commands in _COMMANDS.items():
     for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(_command)
+        app.command(_name, help=help_text(_command), rich_help_panel=_panel)(_command)

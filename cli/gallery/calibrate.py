@@ -30,12 +30,12 @@ def calibrate(
         float | None,
         typer.Option(
             "--far",
-            help="Wanted false accept rate: the share of unknown people that may get a name. Default: 0.05, and a "
-            "gallery of fewer than 20 identities then keeps the default threshold unless the data rules it out.",
+            help="Wanted false accept rate: the share of unknown people that may get a name. Default: 0.05; a "
+            "gallery of fewer than 20 identities then keeps the default threshold, if its data is compatible with it.",
         ),
     ] = None,
     looks: Annotated[
-        int, typer.Option("--looks", min=2, help="Observations in a mean that stands for the evidence of a track.")
+        int, typer.Option("--looks", min=2, help="Number of observations whose mean stands for a track.")
     ] = 5,
     class_name: Annotated[
         str | None,
@@ -48,14 +48,16 @@ def calibrate(
     store: Annotated[
         bool, typer.Option("--store/--no-store", help="Store the threshold in the gallery, as the default of its runs.")
     ] = True,
-    force: Annotated[bool, typer.Option("--force", help="Store it even if there is too little data.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Store the threshold even if there is too little data.")
+    ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", help="Store this threshold, and measure nothing (cosine distance, 0 to 2)."),
+        typer.Option("--threshold", help="Store this threshold (cosine distance, 0 to 2) without a measurement."),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the stored thresholds, and change nothing.")] = False,
     reset: Annotated[
-        bool, typer.Option("--reset", help="Remove the stored thresholds; runs then take the default, 0.25.")
+        bool, typer.Option("--reset", help="Remove the stored thresholds; runs then use the default, 0.25.")
     ] = False,
     as_json: AsJson = False,
     collection: Collection = None,

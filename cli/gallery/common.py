@@ -28,10 +28,10 @@ __all__ = [
 
 ClassName = Annotated[
     str | None,
-    typer.Option("--class", help="Only entries of this class, where identities of several classes share the name."),
+    typer.Option("--class", help="Only entries of this class, if identities of several classes have the same name."),
 ]
 EntryIds = Annotated[list[str], typer.Argument(help="Ids of entries; `gtrack gallery show NAME` lists them.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 def print_notices(gallery: Gallery, first: int = 0) -> None:

@@ -17,20 +17,20 @@ __all__ = ["list_identities", "log", "show", "stats"]
 
 def list_identities(
     gallery: GalleryPath,
-    entries: Annotated[bool, typer.Option("--entries", help="List entries in place of identities.")] = False,
+    entries: Annotated[bool, typer.Option("--entries", help="List entries instead of identities.")] = False,
     identity: Annotated[str | None, typer.Option("--identity", help="List the entries of this identity.")] = None,
     suspects: Annotated[
         bool,
         typer.Option(
             "--suspects",
-            help="List what looks wrong: identities that may be one person or two people, entries that may have the "
+            help="List what may be wrong: identities that may be one person or two people, entries that may have the "
             "wrong identity, nearly equal entries of two identities.",
         ),
     ] = False,
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
-    """List the identities of a gallery, its entries, or what looks wrong.
+    """List the identities of a gallery, its entries, or what may be wrong in it.
 
     Example: gtrack gallery list --gallery gallery --entries --identity alice
     """
@@ -40,7 +40,7 @@ def list_identities(
         from tracking.errors import OptionError
 
         if entries or identity is not None:
-            raise OptionError("--suspects is about the whole gallery; leave out --entries and --identity.")
+            raise OptionError("--suspects is about the whole gallery: omit --entries and --identity.")
         _list_anomalies(gallery, collection, as_json)
         return
     from gallery_db import rejected_names
@@ -141,7 +141,7 @@ def _list_anomalies(gallery: str, collection: str | None, as_json: bool) -> None
             [(d.entry_id, d.identity, d.other_id, d.other, d.class_name, d.distance) for d in found.duplicates],
         )
     if not found:
-        print("nothing looks wrong")
+        print("no anomalies found")
 
 
 def show(
@@ -150,12 +150,12 @@ def show(
     class_name: ClassName = None,
     contact_sheet: Annotated[
         Path | None,
-        typer.Option("--contact-sheet", help="Save the pictures of its entries as one picture (.jpg or .png)."),
+        typer.Option("--contact-sheet", help="Save the pictures of the entries as one picture (.jpg or .png)."),
     ] = None,
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
-    """Show the entries of an identity, and their pictures.
+    """Show the entries of an identity, and save their pictures as one picture.
 
     Example: gtrack gallery show alice --gallery gallery --contact-sheet alice.jpg
     """
@@ -230,7 +230,7 @@ def log(
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
-    """List the operations on a gallery: when, by whom, what, and on how many entries.
+    """List the operations on a gallery, with time, user and number of entries.
 
     Example: gtrack gallery log --gallery gallery --limit 5
     """

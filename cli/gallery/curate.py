@@ -23,7 +23,7 @@ def rename(
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Rename an identity. If the new name is taken, ask whether to merge the two.
+    """Rename an identity. If an identity with the new name exists, ask whether to merge the two.
 
     Example: gtrack gallery rename person-7 alice --gallery gallery
     """
@@ -81,7 +81,7 @@ def split(
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Split some entries of an identity off, as a new identity.
+    """Move some entries of an identity to a new identity.
 
     Example: gtrack gallery split alice img-5d41402abc4b2a76b971 --as bob --gallery gallery
     """
@@ -100,7 +100,7 @@ def move(
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Move entries to another identity. No later ingest moves them back.
+    """Move entries to another identity. A later ingest does not move them back.
 
     Example: gtrack gallery move img-5d41402abc4b2a76b971 --to bob --gallery gallery
     """
@@ -118,7 +118,7 @@ def reject(
         list[str] | None,
         typer.Argument(metavar="[ENTRY|IDENTITY]...", help="Ids of entries, or identities.", show_default=False),
     ] = None,
-    tracks: Annotated[Path | None, typer.Option("--tracks", help="In place of entries: tracked.json of a run.")] = None,
+    tracks: Annotated[Path | None, typer.Option("--tracks", help="Instead of entries: tracked.json of a run.")] = None,
     track: Annotated[str | None, typer.Option("--track", help="A track_id in tracked.json.")] = None,
     video: Annotated[
         Path | None,
@@ -129,12 +129,12 @@ def reject(
     models_dir: ModelsDir = Path("models"),
     no_progress: NoProgress = False,
 ) -> None:
-    """Say who an entry, an identity or a track is not. Later runs respect it.
+    """Record that entries, an identity or a track do not show an identity. Later runs respect this.
 
     Example: gtrack gallery reject --tracks out/clip/tracked.json --track 12 --not alice --gallery gallery
 
-    A track that is nearer to it than to the entries of that identity no longer gets the name. `gtrack gallery undo`
-    takes it back.
+    Later, a track that is more similar to the rejected entries than to the entries of that identity does not get its
+    name. `gtrack gallery undo` undoes the rejection.
     """
     from gallery_db import Curator
     from tracking.errors import OptionError
@@ -196,13 +196,16 @@ def purge(
     gallery: GalleryPath,
     older_than: Annotated[str, typer.Option("--older-than", help="An age (30d, 12h, 2w), or a date (2026-05-31).")],
     everything: Annotated[
-        bool, typer.Option("--all", help="Also remove images. Without it, only entries that were enrolled from videos.")
+        bool,
+        typer.Option(
+            "--all", help="Also remove entries from images. Default: only entries that were enrolled from videos."
+        ),
     ] = False,
     yes: Yes = False,
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Remove entries that are older than an age. Images are removed only with --all.
+    """Remove entries that are older than a given age. Entries from images are removed only with --all.
 
     Example: gtrack gallery purge --older-than 30d --gallery gallery
     """
@@ -251,11 +254,11 @@ def undo(
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
-    """Undo the last operations exactly, ingests and removals too. If that is not possible, nothing changes.
+    """Undo the last operations, including ingests and removals. If that is not possible, nothing changes.
 
     Example: gtrack gallery undo 2 --gallery gallery
 
-    An undo is an operation, too: a second undo takes back the first.
+    An undo is also an operation: a second undo reverses the first.
     """
     from gallery_db import Curator
 

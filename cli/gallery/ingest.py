@@ -97,7 +97,7 @@ def ingest(
         f"{gallery} now holds {total} entries of the model {embedder.model.name}"
     )
     if report.kept:
-        say(f"{report.kept} images keep the identity that you corrected, although their folder has another name")
+        say(f"{report.kept} images keep their corrected identity, although their folder has another name.")
     if not report.added + report.unchanged + report.moved + report.replaced + report.duplicates:
         raise ImageError(
             f"no image could be ingested from {folder}.",

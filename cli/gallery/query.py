@@ -111,7 +111,7 @@ def query(
                     parts, _ = crop(image, corners)
                     if not parts:
                         height, width = image.shape[:2]
-                        raise ImageError(f"{path}: --box {box} lies outside of this {width} x {height} image.")
+                        raise ImageError(f"{path}: --box {box} is outside of this {width} x {height} image.")
                     image = parts[0]
                 crops.append(image)
             probes += list(embedder.embed(crops))
@@ -183,7 +183,7 @@ def _print_answers(
                 ]
             print_table(title, columns, rows)
         else:
-            print(f"{title}: the gallery holds no such entry")
+            print(f"{title}: no entries found")
 
 
 def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:

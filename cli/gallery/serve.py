@@ -18,12 +18,14 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def serve(
     gallery: Annotated[
-        Path, typer.Option("--gallery", "-g", envvar="GTRACK_GALLERY", help="The gallery's folder.", metavar="PATH")
+        Path, typer.Option("--gallery", "-g", envvar="GTRACK_GALLERY", help="Folder of the gallery.", metavar="PATH")
     ],
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any free port.")
     ] = 8000,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on. There is no password.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on. The server asks for no password.")
+    ] = "127.0.0.1",
     no_progress: NoProgress = False,
 ) -> None:
     """Serve a gallery to any number of processes, until Ctrl-C.
@@ -42,7 +44,7 @@ def serve(
         raise OptionError(f"expected the folder of a gallery, found the address {gallery}.")
     if host not in _LOOPBACK:
         say(
-            f"warning: everybody who can reach {host} can read and change the gallery; Chroma's server asks for no "
+            f"warning: any program that can reach {host} can read and change the gallery; Chroma's server asks for no "
             "password. Put a proxy with a password in front of it."
         )
     with progress_bar("indexing", "entries", no_progress) as progress:
@@ -66,7 +68,7 @@ def flush(
             "-g",
             envvar="GTRACK_GALLERY",
             metavar="URL",
-            help="Address of the served gallery. Default: all that changes are waiting for.",
+            help="Address of the served gallery. Default: all servers for which changes are waiting.",
         ),
     ] = None,
     as_json: AsJson = False,

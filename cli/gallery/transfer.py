@@ -43,7 +43,7 @@ def export(
         bool,
         typer.Option(
             "--folders",
-            help="Write image folders in place of a Parquet file: one for each identity, as ingest reads them.",
+            help="Write image folders instead of a Parquet file: one for each identity, as ingest reads them.",
         ),
     ] = False,
     overwrite: Annotated[
@@ -56,13 +56,14 @@ def export(
 
     Example: gtrack gallery export people.parquet --gallery gallery --crops
 
-    pandas, polars and others read the file (docs/reference/gallery-parquet.md). It is complete, or it does not exist.
+    pandas, polars and others read the file (docs/reference/gallery-parquet.md). The file appears only when it is
+    complete.
     """
     from gallery_db import Gallery, export_folders, export_parquet
     from tracking.errors import OptionError
 
     if folders and crops:
-        raise OptionError("--crops belongs to a Parquet file; --folders always writes the pictures.")
+        raise OptionError("--crops is an option of Parquet files; --folders always writes the pictures.")
     if not folders and target.suffix.lower() != ".parquet":
         raise OptionError(
             f"expected a file name that ends in .parquet, found {str(target)!r}.",
@@ -95,7 +96,9 @@ def import_(
     gallery: GalleryPath,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Replace entries that the gallery holds under the same id with other content."),
+        typer.Option(
+            "--replace", help="Replace entries that have the same id as an entry of the file, but other content."
+        ),
     ] = False,
     new_collection: Annotated[
         bool,
@@ -105,7 +108,8 @@ def import_(
         ),
     ] = False,
     no_index: Annotated[
-        bool, typer.Option("--no-index", help="Do not update the Chroma index now; its next use does.")
+        bool,
+        typer.Option("--no-index", help="Do not update the Chroma index now; the next use of the gallery updates it."),
     ] = False,
     no_progress: NoProgress = False,
 ) -> None:
@@ -113,7 +117,7 @@ def import_(
 
     Example: gtrack gallery import people.parquet --gallery gallery
 
-    The gallery is made if it does not exist. Entries that it already holds unchanged are counted and left alone.
+    The gallery is made if it does not exist. Entries that it already holds are counted, and not changed.
     """
     from gallery_db import import_parquet
 

@@ -19,7 +19,7 @@ def verify(gallery: GalleryPath, as_json: AsJson = False, no_progress: NoProgres
 
     Example: gtrack gallery verify --gallery gallery
 
-    The exit code is 1 if they differ; `gtrack gallery rebuild` then makes the index again from the record.
+    The exit code is 1 if they differ; `gtrack gallery rebuild` then rebuilds the index from the record.
     """
     from gallery_db import Gallery
 
@@ -54,7 +54,7 @@ def verify(gallery: GalleryPath, as_json: AsJson = False, no_progress: NoProgres
 
 
 def rebuild(gallery: GalleryPath, no_progress: NoProgress = False) -> None:
-    """Make the Chroma index of a gallery again, from its record.
+    """Rebuild the Chroma index of a gallery from its record.
 
     Example: gtrack gallery rebuild --gallery gallery
     """
@@ -73,10 +73,10 @@ def snapshot(
     name: Annotated[
         str | None, typer.Argument(help="Name of the snapshot. Default: the time.", show_default=False)
     ] = None,
-    list_all: Annotated[bool, typer.Option("--list", help="List the snapshots, and take none.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List the snapshots; save none.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the record of a gallery into its folder `snapshots`, or list the copies.
+    """Save a snapshot: a copy of the record, in the folder `snapshots` of the gallery. Or list the snapshots.
 
     Example: gtrack gallery snapshot before-cleaning --gallery gallery
     """
@@ -112,17 +112,17 @@ def restore(
     yes: Yes = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Replace all collections of a gallery by a snapshot. The present state is first saved as a snapshot.
+    """Replace all collections of a gallery with a snapshot. The current state is first saved as a snapshot.
 
     Example: gtrack gallery restore before-cleaning --gallery gallery
     """
     from gallery_db import restore_snapshot
 
-    confirm(f"Replace everything that {gallery} holds now by the snapshot {name!r}?", yes)
+    confirm(f"Replace all entries of {gallery} with the snapshot {name!r}?", yes)
     with progress_bar("rebuilding", "entries", no_progress) as progress:
         restored = restore_snapshot(gallery, name, progress=progress)
     kept = (
-        "there was no readable state to keep"
+        "the state before it was not readable, and is not saved"
         if restored.kept_as is None
         else f"the state before it is saved as {restored.kept_as}"
     )

@@ -101,14 +101,14 @@ class DetectorOptions:
         """
         for name, value in (("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)):
             if value is not None and not 0.0 < value <= 1.0:
-                raise OptionError(f"`{name}` must be above 0 and at most 1, got {value}.", field=name)
+                raise OptionError(f"`{name}` must be above 0 and at most 1, found {value}.", field=name)
         if self.batch_size < 1:
-            raise OptionError(f"`batch_size` must be at least 1, got {self.batch_size}.", field="batch_size")
+            raise OptionError(f"`batch_size` must be at least 1, found {self.batch_size}.", field="batch_size")
         if self.image_size is not None and not 32 <= self.image_size <= 8192:
-            raise OptionError(f"`image_size` must be 32 to 8192 pixels, got {self.image_size}.", field="image_size")
+            raise OptionError(f"`image_size` must be 32 to 8192 pixels, found {self.image_size}.", field="image_size")
         if self.family not in get_args(Family):
             raise OptionError(
-                f"`family` must be one of {', '.join(get_args(Family))}, got {self.family!r}.", field="family"
+                f"`family` must be one of {', '.join(get_args(Family))}, found {self.family!r}.", field="family"
             )
         if self.classes is not None and not self.classes:
             raise OptionError("`classes` must name at least one class, or be None for all.", field="classes")

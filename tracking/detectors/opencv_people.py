@@ -49,7 +49,7 @@ class OpenCvPeople:
 
         if options.classes is not None and 0 not in options.classes:
             raise OptionError(
-                f"`classes`: builtin has only class 0 (person), got {list(options.classes)}.", field="classes"
+                f"`classes`: builtin has only class 0 (person), found {list(options.classes)}.", field="classes"
             )
         if not hasattr(cv2, "HOGDescriptor"):
             raise DetectorError(

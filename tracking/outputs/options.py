@@ -31,7 +31,7 @@ def _is_plain_name(value: str) -> bool:
 def _check_plain_name(value: str, field: str) -> None:
     if not _is_plain_name(value):
         raise OptionError(
-            f"`{field}` must be a plain name without folders, got {value!r}.",
+            f"`{field}` must be a plain name without folders, found {value!r}.",
             field=field,
             hint="Choose the folder with `out_dir`, and the run folder in it with `run_name`.",
         )
@@ -79,13 +79,13 @@ class OutputOptions:
             _check_plain_name(self.save_video, "save_video")
             if not Path(self.save_video).suffix:
                 raise OptionError(
-                    f"`save_video` needs a suffix that names its format, such as .mp4, got {self.save_video!r}.",
+                    f"`save_video` needs a suffix that names its format, such as .mp4, found {self.save_video!r}.",
                     field="save_video",
                 )
         if len(self.fourcc) != 4:
-            raise OptionError(f"`fourcc` must be four characters, got {self.fourcc!r}.", field="fourcc")
+            raise OptionError(f"`fourcc` must be four characters, found {self.fourcc!r}.", field="fourcc")
         if self.save_fps is not None and not 0 < self.save_fps < 1000:
-            raise OptionError(f"`save_fps` must be above 0 and below 1000, got {self.save_fps}.", field="save_fps")
+            raise OptionError(f"`save_fps` must be above 0 and below 1000, found {self.save_fps}.", field="save_fps")
         if self.display:
             Display.check()
 

@@ -47,7 +47,7 @@ def format_of(path: Path, wanted: str | None = None) -> str:
         if wanted not in FORMATS:
             raise OptionError(f"unknown format {wanted!r}; expected one of {', '.join(FORMATS)}.")
         if wanted == "timeline" and suffix not in (*PLOT_SUFFIXES, ".json"):
-            raise OptionError(f"a timeline is written as {', '.join(PLOT_SUFFIXES)} or .json, got {str(path)!r}.")
+            raise OptionError(f"a timeline is written as {', '.join(PLOT_SUFFIXES)} or .json, found {str(path)!r}.")
         return wanted
     for name, suffixes in FORMATS.items():
         if suffix in suffixes:
@@ -103,7 +103,7 @@ def export_tracks(
     if not paths:
         raise OptionError("no output was given.", hint="Give the name of a file to write.")
     if by not in (None, "track_id", "gallery_id"):
-        raise OptionError(f"by must be track_id or gallery_id, got {by!r}.")
+        raise OptionError(f"by must be track_id or gallery_id, found {by!r}.")
     reader = read_tracks(source, classes=classes)
     video_path = None if video is None else Path(video)
     _check_outputs(paths, formats, reader, video_path)

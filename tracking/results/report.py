@@ -79,7 +79,7 @@ def report_sink(
         VideoError: The video cannot be opened, or has another size.
     """
     if thumbnails < 0:
-        raise OptionError(f"expected a number of thumbnails from 0 on, got {thumbnails}.")
+        raise OptionError(f"expected a number of thumbnails from 0 on, found {thumbnails}.")
     reader = None if video is None else open_video(video, size, timeline.name)
     try:
         with atomic_output(path) as temporary:

@@ -34,7 +34,7 @@ def to_supervision(source: Source, frame: int, *, classes: Collection[int] | Non
         OptionError: `frame` is negative.
     """
     if frame < 0:
-        raise OptionError(f"frames count from 0, got {frame}.")
+        raise OptionError(f"frames count from 0, found {frame}.")
     library = _supervision()
     for found in read_tracks(source, classes=classes):
         if found.frame == frame:

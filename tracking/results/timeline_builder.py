@@ -49,7 +49,7 @@ def build_timeline(
     if max_gap is None:
         max_gap = round(reader.fps or _FALLBACK_FPS)
     if max_gap < 0:
-        raise OptionError(f"max_gap must be at least 0 frames, got {max_gap}.")
+        raise OptionError(f"max_gap must be at least 0 frames, found {max_gap}.")
     builder = _TimelineBuilder(reader, max_gap)
     for done, frame in enumerate(reader, 1):
         builder.add(frame)

@@ -51,7 +51,7 @@ def plot_timeline(timeline: Timeline, path: Path, *, max_rows: int = _MAX_ROWS) 
     """
     suffix = path.suffix.lower()
     if suffix not in PLOT_SUFFIXES:
-        raise OptionError(f"expected a picture of {', '.join(PLOT_SUFFIXES)}, got {path.name!r}.")
+        raise OptionError(f"expected a picture of {', '.join(PLOT_SUFFIXES)}, found {path.name!r}.")
     require_package("matplotlib", "plots", "A plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -71,11 +71,11 @@ class TemporalOptions:
         for name in ("track_thresh", "match_thresh"):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
-                raise OptionError(f"`{name}` must be from 0 to 1, got {value}.", field=name)
+                raise OptionError(f"`{name}` must be from 0 to 1, found {value}.", field=name)
         for name in ("track_buffer", "frame_rate", "max_obs"):
             value = getattr(self, name)
             if value < 1:
-                raise OptionError(f"`{name}` must be at least 1, got {value}.", field=name)
+                raise OptionError(f"`{name}` must be at least 1, found {value}.", field=name)
 
     @property
     def takes_embeddings(self) -> bool:

@@ -58,12 +58,12 @@ class LiveOptions:
         """
         if not 0 <= self.reconnect_seconds < 1e9:
             raise OptionError(
-                f"`reconnect_seconds` must be at least 0, got {self.reconnect_seconds}.", field="reconnect_seconds"
+                f"`reconnect_seconds` must be at least 0, found {self.reconnect_seconds}.", field="reconnect_seconds"
             )
         if self.duration is not None and not 0 < self.duration < 1e9:
-            raise OptionError(f"`duration` must be above 0 seconds, got {self.duration}.", field="duration")
+            raise OptionError(f"`duration` must be above 0 seconds, found {self.duration}.", field="duration")
         if self.max_frames is not None and self.max_frames < 1:
-            raise OptionError(f"`max_frames` must be at least 1, got {self.max_frames}.", field="max_frames")
+            raise OptionError(f"`max_frames` must be at least 1, found {self.max_frames}.", field="max_frames")
         if is_stream(source):
             if self.loop:
                 raise OptionError("`loop=True` is for a video file; a camera or a stream does not end.", field="loop")

@@ -75,7 +75,7 @@ def check_options(options: ExportOptions) -> list[ExportFormat]:
     name = options.run_name
     if name is not None and (name in ("", ".", "..") or any(c in name for c in "/\\\0") or Path(name).name != name):
         raise OptionError(
-            f"`run_name` must be a plain name without folders, got {name!r}.",
+            f"`run_name` must be a plain name without folders, found {name!r}.",
             field="run_name",
             hint="Choose the folder with `out_dir`.",
         )
