@@ -66,4 +66,7 @@ def demo(
     print(f"annotated video: {report.result.paths.video_path}")
     print(f"tracks (JSON):   {report.result.paths.json_path}")
     print(f"contact sheet:   {report.contact_sheet}")
-    print("Next, with your own video: gtrack run VIDEO --dets-json FILE --gallery FOLDER --json --save-video named.mp4")
+    print(
+        "Next step, with your own video: gtrack run VIDEO --dets-json FILE --gallery FOLDER "
+        "--json --save-video named.mp4"
+    )

@@ -16,18 +16,32 @@ _OTHERWISE_NAMED = {
 }
 """The options whose names differ from the field's by more than dashes."""
 
+_OTHER_ARGUMENTS = frozenset(
+    {
+        "collection",
+        "format",
+        "new_collection",
+        "overwrite",
+        "people",
+        "replace",
+        "rescale_scores",
+        "video",
+    }
+)
+"""The arguments of other functions that messages name: of imports, exports and evaluations."""
+
 _PYTHON = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 
 
 @lru_cache(maxsize=1)
 def _fields() -> frozenset[str]:
-    """Return the names of the fields of a run, of its detector, and of an export of a ReID model."""
+    """Return the names of the arguments that are options of a command: of runs, detectors, exports and imports."""
     from dataclasses import fields
 
     from tracking.options import flat_arguments
     from tracking.reid.export.options import ExportOptions
 
-    return flat_arguments() | {f.name for f in fields(ExportOptions)}
+    return flat_arguments() | {f.name for f in fields(ExportOptions)} | _OTHER_ARGUMENTS
 
 
 def with_option_names(text: str) -> str:

@@ -410,10 +410,11 @@ def run(
     if dets_json is None and detect is None:
         raise OptionError(
             "no detections given.",
-            hint="Example: gtrack run clip.mp4 --dets-json clip.json, or --detect builtin to detect in the same pass",
+            hint="Example: gtrack run clip.mp4 --dets-json clip.json, or with --detect builtin in "
+            "place of --dets-json.",
         )
     if dets_json is not None and detect is not None:
-        raise OptionError("--dets-json and --detect exclude each other.")
+        raise OptionError("expected either --dets-json or --detect, found both.")
     from tracking.options import RunOptions, detector_options, parse_range
     from tracking.pipeline import TrackingRun
 

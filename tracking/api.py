@@ -81,13 +81,13 @@ def track_video(
         tracker: ``gallery_hybrid`` (association over time, names from several observations of each
             track) or ``gallery_only`` (every detection by itself).
         classes: Class ids to track, None for all; others pass through unchanged.
-        filter_gallery: Drop detections of tracked classes that got no identity.
+        filter_gallery: Do not write detections of tracked classes that have no name.
         track_thresh: Score from which a detection may start a track.
         match_thresh: Highest association cost that still links a detection to a track; higher accepts more.
-        track_buffer: Frames (at 30 per second) that a lost track is kept.
+        track_buffer: Frames (at 30 per second) for which a lost track can continue.
         frame_rate: Frames per second of the video; scales ``track_buffer``.
         per_class: Track each class on its own.
-        max_obs: Observations kept per track.
+        max_obs: Largest number of observations of a track.
         reid_weights: A weights file, a name, or ``builtin``; None for the gallery's own model.
         gallery: A gtrack gallery, the address of a served one (``http://HOST:PORT``), or a tree of image folders; None
             to track without names.

@@ -40,7 +40,7 @@ class RunOptions:
     Attributes:
         tracker: ``gallery_hybrid`` or ``gallery_only``.
         classes: Class ids to track; None for all. Others pass through unchanged.
-        filter_gallery: Drop detections of tracked classes that got no identity.
+        filter_gallery: Do not write detections of tracked classes that have no name.
         temporal: Temporal association (``gallery_hybrid``).
         gallery: A gtrack gallery, the address of a served one, or a tree of image folders; None to track without
             names.

@@ -64,7 +64,7 @@ def read_result_and_truth(
                 f"{result} has no tracked box of class {class_name!r}, but {others}.",
                 hint="Give the class with --class-name.",
             )
-        say(f"not evaluated: {others} in {result}")
+        say(f"not evaluated: {others} in {result}.")
     inside = real.between(frames)
     if table.covered is not None and len(inside):
         first, last = int(inside.frames.min()), int(inside.frames.max())

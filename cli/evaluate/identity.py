@@ -77,7 +77,7 @@ def identity(
 
 
 def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[str] | None:
-    """Return the names of the people whom the gallery had; None if the ground truth lists them."""
+    """Return the names of the people that the gallery had; None if the ground truth lists them."""
     from gallery_db import Gallery, GalleryNotFoundError, is_gallery
     from tracking.enrolment.base import is_unknown
     from tracking.errors import OptionError
@@ -99,7 +99,7 @@ def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[s
         if truth.known is None:
             raise OptionError(
                 "the people that the gallery had are not given.",
-                hint="Give --gallery, or --known with their names ('' for nobody).",
+                hint="Give --gallery, or --known with their names ('' for none).",
             )
         return None
     if is_gallery(gallery):
@@ -113,7 +113,7 @@ def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[s
         named = sorted(name for name in names if not is_unknown(name))
         but = f", but {', '.join(named[:5])}" if named else ""
         people = ", ".join(truth.people[:5]) + (", ..." if len(truth.people) > 5 else "")
-        say(f"{gallery} has none of the people of the ground truth ({people}){but}: all of them count as strangers")
+        say(f"{gallery} has none of the people of the ground truth ({people}){but}: all of them count as strangers.")
     return frozenset(names)
 
 
@@ -249,7 +249,7 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
     named = sum(p.by_name for p in report.strangers)
     print(f"strangers named by mistake: {named} of {covered} person-frames ({_percent(named, covered)})")
     if report.owners:
-        owners = ", ".join(f"{name} = {owner or 'nobody'}" for name, owner in sorted(report.owners.items()))
+        owners = ", ".join(f"{name} = {owner or 'no person'}" for name, owner in sorted(report.owners.items()))
         print(f"unknown identities:         {owners}")
     if report.name_changes is None:
         print("name changes in tracks:     - (no tracks)")

@@ -78,7 +78,7 @@ def tracks(
     ]
     for score in scores:
         if score.duplicates:
-            say(f"by gallery_id: {score.duplicates} boxes count as unnamed: another box of the frame has their name")
+            say(f"by gallery_id: {score.duplicates} boxes count as unnamed: another box of the frame has their name.")
     if as_json:
         print_json_lines(_tracks_json(score, result, real) for score in scores)
     else:

@@ -83,7 +83,7 @@ def calibrate(
         raise OptionError("expected one of --threshold, --show and --reset, found several.")
     if show or reset or threshold is not None:
         if plot is not None:
-            raise OptionError("--plot needs a measurement; leave out --threshold, --show and --reset.")
+            raise OptionError("--plot needs a measurement: omit --threshold, --show and --reset.")
         _manage_stored(gallery, collection, class_name, threshold, reset, as_json)
         return
     if far is not None and not 0.0 < far < 0.5:
@@ -103,23 +103,23 @@ def calibrate(
         else:
             _print(one)
         for note in one.notes:
-            say(f"{one.class_name}: {note}")
+            say(f"{one.class_name}: {note}.")
         _print_anomalies(one)
     if plot is not None:
         plot_calibrations(plot, found)
         say(f"plot: {plot}")
     for one in sure:
         if store and one.chosen is not None:
-            say(f"{one.class_name}: stored {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}")
+            say(f"{one.class_name}: stored {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}.")
     for one in default_stands:
         _print_default_kept(one, kept_before.get(one.class_name.casefold()))
     unsure = [one for one in found if one not in sure and one.problems]
     if unsure:
         raise GalleryError(
             "; ".join(f"no threshold for {one.class_name}: {' and '.join(one.problems)}" for one in unsure) + ".",
-            hint="Add more people to the gallery, ask for a greater --far"
-            + (", or pass --force to store it nevertheless." if any(one.chosen for one in unsure) else ".")
-            + " Without a stored threshold, runs take 0.25.",
+            hint="Add more people to the gallery, or give a greater --far"
+            + (", or give --force to store the threshold." if any(one.chosen for one in unsure) else ".")
+            + " Without a stored threshold, runs use 0.25.",
         )
 
 
@@ -135,7 +135,7 @@ def _manage_stored(
         count = reset_thresholds(gallery, class_name) if reset else 0
         _show(gallery, class_name, as_json)
     if reset:
-        say(f"removed {count} {'threshold' if count == 1 else 'thresholds'}")
+        say(f"removed {count} {'threshold' if count == 1 else 'thresholds'}.")
 
 
 def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
@@ -155,7 +155,7 @@ def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
             [(o.class_name, o.threshold, o.by, _settings(o), o.entries, o.identities, o.at, o.who) for o in kept],
         )
     else:
-        print(f"no threshold is stored; runs take the default, {DEFAULT_THRESHOLD}")
+        print(f"no threshold is stored; runs use the default, {DEFAULT_THRESHOLD}")
     for one in kept:
         if (old := describe_outdated(gallery, one)) is not None:
             say(f"warning: {old}")
@@ -244,9 +244,9 @@ def _print_anomalies(one: Calibration) -> None:
         for d in found.duplicates
     ]
     for line in lines[:_MAX_ANOMALIES]:
-        say(f"warning: {one.class_name}: {line}")
+        say(f"warning: {one.class_name}: {line}.")
     if len(lines) > _MAX_ANOMALIES:
-        say(f"warning: {len(lines) - _MAX_ANOMALIES} more; `gtrack gallery list --suspects` shows all")
+        say(f"warning: {len(lines) - _MAX_ANOMALIES} more; `gtrack gallery list --suspects` shows all.")
 
 
 def _print_default_kept(one: Calibration, kept: StoredThreshold | None) -> None:
@@ -255,14 +255,15 @@ def _print_default_kept(one: Calibration, kept: StoredThreshold | None) -> None:
     assert one.chosen is not None
     at, far = one.chosen.threshold, one.chosen.far
     goes_on = (
-        f"runs still take {DEFAULT_THRESHOLD}"
+        f"runs still use {DEFAULT_THRESHOLD}"
         if kept is None
-        else f"runs still take {kept.threshold:.3f}, stored at {kept.at} (after --reset: {DEFAULT_THRESHOLD})"
+        else f"runs still use {kept.threshold:.3f}, stored at {kept.at} (after --reset: {DEFAULT_THRESHOLD})"
     )
     say(
-        f"{one.class_name}: {one.identities} identities do not rule out the default, {DEFAULT_THRESHOLD}: for --far "
+        f"{one.class_name}: {one.identities} identities are compatible with the default, "
+        f"{DEFAULT_THRESHOLD}: for --far "
         f"{far:g} the threshold may be anything from {at.low:.3f} to {at.high:.3f}. Nothing was stored; {goes_on}. To "
-        f"store {at.estimate:.3f}, give --far {far:g}"
+        f"store {at.estimate:.3f}, give --far {far:g}."
     )
 
 

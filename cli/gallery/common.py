@@ -68,11 +68,11 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise OptionError(
-            f"this needs an answer, and there is no terminal to ask on: {question}", hint="Pass --yes to do it."
+            f"this needs a confirmation, and there is no terminal to ask on: {question}", hint="Give --yes to confirm."
         )
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # stdout is for results
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        say("nothing was changed")
+        say("nothing was changed.")
         raise typer.Exit(1)
 
 

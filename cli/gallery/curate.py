@@ -41,7 +41,7 @@ def rename(
     done = "merged {!r} into {!r}" if merging else "renamed {!r} to {!r}"
     print(f"{done.format(old, name)}: {count_entries(count)}")
     if any(Path(entry.source).parent.name == old for entry in entries if entry.origin == "image"):
-        say(f"rename the image folder {old!r} as well; new images in it would be ingested as {old!r} again")
+        say(f"rename the image folder {old!r} as well; new images in it would be ingested as {old!r} again.")
 
 
 def merge(
@@ -266,4 +266,4 @@ def undo(
         operations, changed = Curator(target).undo(count)
     for operation in operations:
         print(f"undone: {operation.seq} {operation.words}")
-    print(f"{count_entries(changed)} changed" if changed else "these operations had changed nothing")
+    print(f"{count_entries(changed)} changed" if changed else "nothing changed: these operations had no effect")

@@ -54,7 +54,7 @@ def serve(
         with contextlib.suppress(KeyboardInterrupt):
             server.run(threading.Event())
     finally:
-        say("stopping: storing the last changes and checking the index")
+        say("stopping: storing the last changes and checking the index.")
         with progress_bar("checking", "entries", no_progress) as progress:
             server.close(progress)
     print(f"{gallery} is no longer served")

@@ -195,5 +195,5 @@ def reembed(
     if not report.added + report.present:
         raise ImageError(
             f"no entry of {gallery} could be embedded.",
-            hint="The pictures are gone; ingest the images again with the new model and --new-collection.",
+            hint="The pictures are not available; ingest the images again with the new model and --new-collection.",
         )

@@ -1,4 +1,4 @@
-"""`gtrack gallery verify, rebuild, snapshot, restore`: keep a gallery sound."""
+"""`gtrack gallery verify, rebuild, snapshot, restore`: check, repair and save a gallery."""
 
 from __future__ import annotations
 

@@ -161,7 +161,11 @@ def _draw_trade_off(axes: Any, calibration: Calibration) -> None:
         axes.legend(fontsize=9, loc="upper right")
     else:
         axes.text(
-            0.5, 0.5, "the miss rate is unknown: nobody was seen a second time", ha="center", transform=axes.transAxes
+            0.5,
+            0.5,
+            "the miss rate is unknown: no person was seen a second time",
+            ha="center",
+            transform=axes.transAxes,
         )
 
 

@@ -89,7 +89,8 @@ def store_calibrations(gallery: Gallery, calibrations: Sequence[Calibration]) ->
         if point is None:
             raise GalleryError(
                 f"No threshold was found for class {calibration.class_name!r}: {'; '.join(calibration.problems)}.",
-                hint="Add images of more people to the gallery, or store a threshold by hand with --threshold.",
+                hint="Add images of more people to the gallery, or store a threshold by hand: "
+                "`gtrack gallery calibrate --threshold`, or `set_threshold` in Python.",
             )
         settings = {
             "far": point.far,

@@ -72,7 +72,7 @@ class IndexDifferences:
 
 
 def model_metadata(model: EmbeddingModel) -> dict[str, str | int]:
-    """Return the metadata of a collection that tells which model its vectors are of."""
+    """Return the metadata of a collection that names the model of its vectors."""
     return {
         "model": model.name,
         "model_sha256": model.sha256,

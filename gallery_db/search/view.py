@@ -289,7 +289,7 @@ class GalleryView:
 
         Returns:
             Row numbers (P, K) and their cosine distances (P, K) float32, without penalties, the nearest first, equal
-            distances by row. K is `k`, or less where there are fewer entries. `entry_ids` and `row_columns` tell the
+            distances by row. K is `k`, or less where there are fewer entries. `entry_ids` and `row_columns` give the
             entry and the column of a row.
 
         Raises:

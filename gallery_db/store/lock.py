@@ -74,7 +74,7 @@ class WriterLock:
             if isinstance(address, str):
                 raise GalleryLockedError(
                     f"The gallery {self._folder} is being served at {address}.",
-                    hint=f"Use the address instead of the folder: --gallery {address}",
+                    hint=f"Use the address {address} instead of the folder.",
                 ) from None
             raise GalleryLockedError(
                 f"The gallery {self._folder} is in use by {self._describe_holder()} (waited {timeout:g} s).",

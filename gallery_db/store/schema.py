@@ -74,7 +74,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX changes_by_collection ON changes (collection, seq)",
         "CREATE INDEX changes_by_entry ON changes (collection, entry_id)",
     ),
-    # 2: changes belong to operations, which are what a person did and may take back.
+    # 2: changes belong to operations, which are what a person did and may undo.
     (
         """CREATE TABLE operations (
             seq INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -80,7 +80,7 @@ def export_folders(
     try:
         root.mkdir(parents=True, exist_ok=True)
         if not overwrite and any(root.iterdir()):
-            raise GalleryError(f"{root} is not empty.", hint="Choose another folder, or use --overwrite.")
+            raise GalleryError(f"{root} is not empty.", hint="Choose another folder, or use `overwrite=True`.")
         return _write_folders(gallery, root, progress)
     except OSError as error:
         raise GalleryError(

@@ -91,7 +91,7 @@ def import_parquet(
         except ModelMismatchError as error:
             raise ModelMismatchError(
                 f"{reader.path} cannot be imported: {error.message}",
-                hint="Import it into another gallery, or create another collection there with --new-collection.",
+                hint="Import it into another gallery, or into another collection with `new_collection=True`.",
             ) from None
         try:
             report = _Import(gallery, reader, replace).run(created, progress)
@@ -226,7 +226,7 @@ class _Import:
             if has_own_path and is_new and not self._replace:
                 raise EntryExistsError(
                     f"{self._reader.position(row, entry.id)}: the gallery has another picture at {target}.",
-                    hint="Use --replace to replace it with the picture in the file.",
+                    hint="Use `replace=True` to replace it with the picture in the file.",
                 )
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{sha256_hex(target.name)[:16]}.part{target.suffix}")
@@ -239,5 +239,5 @@ class _Import:
         raise EntryExistsError(
             f"The gallery {self._gallery.location} holds {count} of the entries in {self._reader.path} with other "
             f"content: {', '.join(self._conflicts[:_MAX_NAMED_IDS])}{more}. Nothing was imported.",
-            hint="Use --replace to replace them with the entries in the file.",
+            hint="Use `replace=True` to replace them with the entries in the file.",
         )

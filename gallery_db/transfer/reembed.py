@@ -85,7 +85,7 @@ def reembed_gallery(
         if source.model.same_space(embedder.model):
             raise ModelMismatchError(
                 f"The collection {source.collection!r} of {folder} holds embeddings of {source.model} already.",
-                hint="Give the weights of another model, or choose another collection with --collection.",
+                hint="Give the weights of another model, or choose another collection with `collection`.",
             )
         if any(info.model.same_space(embedder.model) for info in source.collections()):
             target = Gallery.open(_gallery_location(source), model=embedder.model, write=True)

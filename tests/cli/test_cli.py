@@ -242,7 +242,7 @@ def test_query(scene: Scene, gallery: Path, tmp_path: Path) -> None:
         assert json.loads(done.stdout)["matches"][0]["id"] == entry
     assert "blake" in gtrack("gallery", "query", image, "--box", "0,0,30,60", "-g", gallery).stdout
     done = gtrack("gallery", "query", image, "--box", "900,900,950,990", "-g", gallery, code=1)
-    assert "lies outside of this" in done.stderr
+    assert "is outside of this" in done.stderr
     done = gtrack("gallery", "query", image, "--where", "identity=amber", "-g", gallery, "--json")
     assert {m["identity"] for m in json.loads(done.stdout)["matches"]} == {"amber"}
     done = gtrack("gallery", "query", image, "--where", "class=car", "-g", gallery)

@@ -123,7 +123,7 @@ QUESTIONS: dict[str, tuple[Sequence[str], str, dict[str, int]]] = {
     "merge": (["merge", "p0", "p1", "--into", "p2"], "Merge 'p0', 'p1' (9 entries) into 'p2'?", {"p2": 13}),
     "purge": (["purge", "--older-than", "30d"], "Remove 1 entry added before", {**BASE, "p0": 4}),
     "clear": (["clear"], "Remove all entries (13)", {}),
-    "restore": (["restore", "all"], "holds now by the snapshot 'all'?", {**BASE, "p2": 4}),
+    "restore": (["restore", "all"], "with the snapshot 'all'?", {**BASE, "p2": 4}),
 }
 
 
@@ -180,7 +180,7 @@ def test_lists_anomalies(path: Path) -> None:
         vectors = unit_vectors(3)[[0] * 5 + [1] * 5 + [2] * 5] + 0.02 * unit_vectors(15, seed=1)
         vectors /= (vectors**2).sum(axis=1, keepdims=True) ** 0.5
         gallery.add([Entry(id=f"e{n:02d}", identity=f"who{n // 5}") for n in range(15)], vectors)
-    assert "nothing looks wrong" in gtrack("gallery", "list", "--suspects", "-g", path).stdout
+    assert "no anomalies found" in gtrack("gallery", "list", "--suspects", "-g", path).stdout
     assert lines("gallery", "list", "--suspects", "-g", path) == []
     gtrack("gallery", "move", "e00", "--to", "who1", "-g", path)
     found = lines("gallery", "list", "--suspects", "-g", path)
@@ -210,7 +210,7 @@ def test_two_people_under_one_name(path: Path) -> None:
     assert "may be two people (or one person in different clothes)" in table
     assert " ".join(fewer) in table
     gtrack("gallery", "split", "who00", *fewer, "--as", "somebody", "-g", path)
-    assert "nothing looks wrong" in gtrack("gallery", "list", "--suspects", "-g", path).stdout
+    assert "no anomalies found" in gtrack("gallery", "list", "--suspects", "-g", path).stdout
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,9 @@ def test_tracks(place: Path) -> None:
 
 def test_identity(place: Path) -> None:
     words = ["eval", "identity", place / "tracked.json", "--truth", place / "gt.txt", "--people", place / "people.csv"]
-    with pytest.raises(OptionError, match="it is not given which people the gallery had"):
+    with pytest.raises(OptionError, match="the people that the gallery had are not given"):
         gtrack(*words)
-    with pytest.raises(OptionError, match=r"does not say who is who\..*--people"):
+    with pytest.raises(OptionError, match=r"does not name the person of each id\..*--people"):
         gtrack(*words[:-2], "--known", "ann")
     out, err = gtrack(*words, "--known", "ann", "--plot", place / "names.png")
     assert "80.0%" in out

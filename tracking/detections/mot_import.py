@@ -69,7 +69,7 @@ def mot_detections(
     check(
         (scores < 0) | (scores > 1),
         lambda at: f"expected a confidence in 0 to 1, found {scores[at]:g}",
-        "Scale all scores to that range with --rescale-scores.",
+        "Scale all scores to that range with `rescale_scores=True`.",
     )
     header: dict[str, Any] = {"path": None if video is None else str(video)}
     length = sequence.frame_count

@@ -129,7 +129,7 @@ class EnrolmentSink(Protocol):
         Args:
             id_: The entry.
             identity: Its new identity.
-            enrolled_as: The name given by the run itself, where somebody else has changed it; by default the identity.
+            enrolled_as: The name given by the run itself, if another user has changed it; by default the identity.
         """
         ...
 

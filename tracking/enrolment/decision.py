@@ -93,8 +93,8 @@ def decide_outcome(
 ) -> Outcome:
     """Decide what a track becomes that is good enough to be stored.
 
-    Nothing is stored that may be somebody else, and one person is not in two places at once: a track that is merely
-    like an identity, and was there beside it for long, shows somebody new.
+    Nothing is stored that may show another person, and one person is not in two places at once: a track that is merely
+    like an identity, and was there beside it for long, shows a new person.
 
     Args:
         identity: The name that the track had at its end, or None.

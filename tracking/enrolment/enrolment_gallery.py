@@ -93,7 +93,7 @@ class EnrolmentGalleryOptions:
 class EnrolmentGallery:
     """A gallery that tracks are named from and enrolled into.
 
-    Nobody else writes to its folder meanwhile. To a served gallery others do write (`is_shared`).
+    No other process writes to its folder meanwhile. Other processes do write to a served gallery (`is_shared`).
 
     Args:
         gallery: An open gallery, open for writing unless nothing is enrolled; closed by `close`, and where this fails.

@@ -82,7 +82,7 @@ class GalleryWriter:
         self._earlier = {entry.id: entry for entry in earlier}
         self._written: set[str] = set()
         self._identities = {id_: entry.identity for id_, entry in self._earlier.items()}
-        """The identity of each entry as this run stored it; another one in the gallery was given by somebody else."""
+        """The identity of each entry as this run stored it; another one in the gallery was given by another user."""
         self._failure: GtrackError | None = None
         self._broken = False
         self._closed = False
@@ -307,7 +307,7 @@ class GalleryWriter:
 
 
 def _keeping_corrections(entry: Entry, existing: Entry) -> Entry:
-    """Return an entry as it is to be stored, with the corrections that somebody has made to the existing one."""
+    """Return an entry as it is to be stored, with the corrections that a user has made to the existing one."""
     corrections = {key: existing.extra[key] for key in ("enrolled_as", "reviewed", NOT) if key in existing.extra}
     return replace(entry, identity=existing.identity, extra={**entry.extra, **corrections})
 

@@ -93,7 +93,7 @@ def _person_names(persons: Sequence[LinkedPerson], enroller: Enroller, index: _T
     for candidate in enroller.candidates.values():
         position = index.position(candidate.track_id, candidate.frame)
         if position is None or (candidate.is_fixed and candidate.identity is None):
-            continue  # a track whose entry somebody has removed is not given a name again
+            continue  # a track whose entry a user has removed is not given a name again
         number = person_of[position]
         if candidate.identity is not None or not candidate.is_like_known:
             worthy.add(number)

@@ -91,7 +91,7 @@ class RunEnrolmentOptions:
 class RunEnrolment:
     """A gallery that one run is named from and enrols into.
 
-    Nobody else writes to its folder meanwhile. To a served gallery others do write: where `is_shared`, the run
+    No other process writes to its folder meanwhile. Other processes do write to a served gallery: where `is_shared`, the run
     synchronises with it (`catch_up`, `GallerySync`) and passes changes on to the enroller.
 
     Args:

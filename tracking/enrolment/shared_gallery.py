@@ -94,7 +94,7 @@ class EntryBook:
         self._threshold = threshold
 
     def is_removed(self, id_: str) -> bool:
-        """Return whether somebody has removed the entry that an earlier run stored under this id."""
+        """Return whether a user has removed the entry that an earlier run stored under this id."""
         return id_ in self._removed_by_others
 
     def earlier_entry(self, id_: str, mean: NDArray[np.float32]) -> Entry | None:
@@ -109,7 +109,7 @@ class EntryBook:
         if earlier is not None and is_unknown(earlier.identity) and earlier.identity not in self.given:
             return earlier.identity
         while (name := unknown_name(next(self._numbers))) in self._known.identities:
-            pass  # somebody has given it by hand since the numbers were reserved
+            pass  # a user has given it by hand since the numbers were reserved
         return name
 
     def note_change(self, id_: str, entry: Entry | None) -> bool:

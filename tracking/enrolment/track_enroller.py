@@ -46,7 +46,7 @@ class TrackName:
         track_id: The track.
         identity: The name to show: of the gallery, or the one that an unknown identity will be enrolled under; None for
             no name.
-        status: ``"known"``, ``"unknown"`` (nobody in the gallery) or ``"undecided"``.
+        status: ``"known"``, ``"unknown"`` (not in the gallery) or ``"undecided"``.
         distance: Cosine distance of the evidence to that identity, in [0, 2]; None without one, and for an unknown
             identity that is not in the gallery yet.
     """
@@ -280,7 +280,7 @@ class TrackEnroller:
             return
         self._last_sync = now
         self._gallery.notices.forward()
-        if not self._gallery.is_writable or self._gallery.is_shared:  # else nobody else writes to the folder
+        if not self._gallery.is_writable or self._gallery.is_shared:  # else no other process writes to the folder
             self._sync.refresh_if_due()
 
     def _gallery_changed(self, before: Sequence[str], change: ViewChange) -> None:

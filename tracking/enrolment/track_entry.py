@@ -33,7 +33,7 @@ def entry_of(
         settings: The settings of the enrolment.
         id_: See `entry_id`.
         identity: The identity that it belongs to.
-        enrolled_as: The name given by the run itself, where somebody else has changed it; by default the identity.
+        enrolled_as: The name given by the run itself, if another user has changed it; by default the identity.
     """
     now = utc_now()
     extra: dict[str, Any] = {

@@ -74,29 +74,32 @@ def evaluate_identity(
     Args:
         tracks: The tracked boxes of the run.
         truth: The ground truth.
-        known: Names of the people whom the gallery had; names that are not in the ground truth are ignored. None for
+        known: Names of the people that the gallery had; names that are not in the ground truth are ignored. None for
             those that the ground truth itself lists.
         frame_range: Evaluate only these frames.
         min_overlap: Smallest IoU at which a tracked box covers a person, in (0, 1].
         min_visible: Smallest visible part of a person who counts, in [0, 1].
-        is_unknown_id: Tells the unknown identities that enrolment gives from names.
+        is_unknown_id: Returns whether a name is an unknown identity that enrolment gave.
 
     Raises:
-        EvaluationError: The ground truth does not say who is who, or who is known, or has nobody in these frames.
+        EvaluationError: The ground truth does not name the person of each id, does not say which people are known, or has
+            no person in these frames.
     """
     if truth.persons is None:
         raise EvaluationError(
-            f"{truth.path} does not say who is who.", hint="Give a CSV file of gt_id,person with --people."
+            f"{truth.path} does not name the person of each id.",
+            hint="Give a CSV file of gt_id,person with `people`.",
         )
     if known is None:
         known = truth.known
     if known is None:
         raise EvaluationError(
-            f"{truth.path} does not say whom the gallery knew.", hint="Give their names, or the gallery."
+            f"{truth.path} does not say which people the gallery knew.",
+            hint="Give their names, or the gallery.",
         )
     tracks, truth = tracks.between(frame_range), truth.between(frame_range)
     if truth.persons is None or not (truth.persons >= 0).any():
-        raise EvaluationError(f"{truth.path} has nobody in the frames asked for.", hint="Check the range of frames.")
+        raise EvaluationError(f"{truth.path} has no person in the given frames.", hint="Check the range of frames.")
     people, persons = _people_of(truth, truth.persons, frozenset(known))
     rows = np.flatnonzero((persons >= 0) & (truth.visible >= min_visible))
     rows = rows[np.argsort(truth.frames[rows], kind="stable")]
@@ -171,7 +174,7 @@ def _people_of(
 
 
 def _assign_unknown_ids(case: _PersonFrames, unknown_ids: NDArray[np.bool_], people: int) -> NDArray[np.int64]:
-    """Return, for each code of a name, the person whom the unknown identity belongs to; -1 for none, and for names."""
+    """Return, for each code of a name, the person of the unknown identity; -1 for none, and for names."""
     owners = np.full(len(unknown_ids), -1, np.int64)
     codes = np.flatnonzero(unknown_ids)
     if not len(codes):

@@ -146,7 +146,7 @@ class IdentityReport:
     Attributes:
         people: All people of the ground truth, the known ones first.
         sightings: In the order of their first frames.
-        owners: Unknown identity (``unknown-0007``) to the person that it belongs to; None where it belongs to nobody.
+        owners: Unknown identity (``unknown-0007``) to the person that it belongs to; None where it belongs to no person.
         name_changes: In all tracks; None where there are no tracks (``gallery_only``).
         duplicates: Every name that several boxes of one frame have.
         named_elsewhere: Number of boxes with a name that overlap no person enough, hidden people included.
@@ -174,12 +174,12 @@ class IdentityReport:
 
     @property
     def known(self) -> tuple[PersonReport, ...]:
-        """The people whom the gallery has."""
+        """The people that the gallery has."""
         return tuple(p for p in self.people if p.known)
 
     @property
     def strangers(self) -> tuple[PersonReport, ...]:
-        """The people whom the gallery does not have."""
+        """The people that the gallery does not have."""
         return tuple(p for p in self.people if not p.known)
 
     def waits(self, *, covered: bool = False) -> list[int]:

@@ -153,7 +153,7 @@ def _gallery_case(
                 raise EvaluationError(
                     f"the embeddings of {path} are of model {gallery.model.name}, and the queries would be of "
                     f"{model.model.name}.",
-                    hint="Leave out --reid-weights, or choose the gallery's --collection of that model.",
+                    hint="Omit `reid_weights`, or choose the collection of that model with `collection`.",
                 )
             embeddings, query_labels, skipped = _embed(
                 model, images, lambda done: progress(done, len(images)) if progress else None

@@ -115,7 +115,7 @@ def evaluate_tracks(
     _check_length(tracks, truth)
     tracks, truth = tracks.between(frame_range), truth.between(frame_range)
     if not len(truth):
-        raise EvaluationError(f"{truth.path} has nobody in the frames asked for.", hint="Check the range of frames.")
+        raise EvaluationError(f"{truth.path} has no person in the given frames.", hint="Check the range of frames.")
     first = frame_range[0] or 0
     length = max(_length(tracks, truth, frame_range) - first, 1)
     ids, duplicates = _object_ids(tracks, by)

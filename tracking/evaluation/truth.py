@@ -40,7 +40,7 @@ class Truth:
         classed: Whether the file has such classes.
         people: Names of the people; empty where it is unknown who is who.
         persons: (N,) int64, indices in `people`, -1 for rows of MOTChallenge that do not count; None without `people`.
-        known: Names of the people whom the gallery had; None where the ground truth does not list them.
+        known: Names of the people that the gallery had; None where the ground truth does not list them.
         frame_count: Number of frames of the video, None where unknown.
         fps: Frames per second, None where unknown.
     """

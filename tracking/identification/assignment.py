@@ -21,7 +21,7 @@ def assign_identities(distances: NDArray[np.floating], threshold: float) -> NDAr
     """Assign rows to identities, one to one.
 
     To leave a row unnamed costs as much as a match at the threshold. (Maximising the number of
-    matches instead would push a person onto a second-best name to free the best one for somebody
+    matches instead would push a person onto a second-best name to free the best one for another
     who resembles it less.) Solved by the Hungarian method (Kuhn, 1955).
 
     Args:
@@ -104,7 +104,7 @@ def assign_tracks(tracks: Sequence[TrackEvidence], rule: DecisionRule) -> None:
             costs[row, column] = min(supported[row, column], rule.accept)
         best = int(np.argmin(supported[row])) if width else -1
         if best in holders and nearest[row, best] <= rule.accept:
-            # Two people look alike, or the tracker has mixed them up: an observation of the holder will tell.
+            # Two people look alike, or the tracker has mixed them up: an observation of the holder will show which.
             rival = tracks[holders[best]]
             if rival.last_observed < track.last_observed and rival.swap_risk == 0.0:
                 rival.swap_risk, rival.swap_risk_frame = _CONFUSION_RISK, rival.last_observed + 1

@@ -113,9 +113,9 @@ class TrackletArchive:
                 self.tracklets[index] = replace(tracklet, named=named)
 
     def _certain_from(self, tracklet: Tracklet, source: IdentitySource) -> int:
-        """Return the frame from which on a tracklet certainly shows the person whose name it got.
+        """Return the frame from which on a tracklet certainly shows the person of its name.
 
-        It may have begun with observations of nobody in particular, such as a box around two people.
+        It may have begun with observations that show no single person, such as a box around two people.
         """
         if tracklet.column < 0 or not tracklet.early:
             return tracklet.first

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Status = Literal["known", "unknown", "undecided"]
-"""Known: the track has a name. Unknown: nobody in the gallery. Undecided: too little or ambiguous evidence."""
+"""Known: the track has a name. Unknown: not in the gallery. Undecided: too little or ambiguous evidence."""
 
 Agreement = Literal["for", "against", "poor"]
 """An observation agrees with the evidence so far, contradicts it, or contradicts it but is too poor to count."""
@@ -178,8 +178,8 @@ class _HeldObservation:
 class TrackEvidence:
     """Accumulates the evidence of one track, in bounded memory.
 
-    An observation that contradicts the evidence is held back: somebody may have passed in front, or the tracker may
-    have gone over to another person, and only further observations can tell. Several such observations in a row that
+    An observation that contradicts the evidence is held back: another person may have passed in front, or the tracker may
+    have gone over to another person, and only further observations can show it. Several such observations in a row that
     show the same person begin a new tracklet, from the frame where a swap was most likely. If the first person is
     seen again before the new tracklet has a name, the old tracklet goes on. An observation of another class always
     contradicts the evidence, since a tracker may go over from a person to a car.

@@ -28,7 +28,7 @@ SWITCH_COST = 0.4
 """Cost of a change of person in a track's path, as a part of the accepted distance: about one good observation that
 clearly shows another person."""
 MAX_DISTANCE_COST = 2.4
-"""Largest distance that an observation of nobody in particular counts with, as a part of the accepted distance."""
+"""Largest distance that counts for an observation that shows no single person, as a part of the accepted distance."""
 _BLOCK = 1024
 
 
@@ -69,7 +69,7 @@ def link_tracklets(
     """Group the tracklets of one person.
 
     The two nearest groups are merged as long as their members are on average no further apart than what makes
-    somebody unknown (`DecisionRule.reject`); where one of the groups has a name, than what gives a name
+    an unknown person (`DecisionRule.reject`); where one of the groups has a name, than what gives a name
     (`DecisionRule.accept`): to take an unknown person for a known one is the worse mistake. Memory grows with the
     number of pairs that are near each other.
 

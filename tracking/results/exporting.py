@@ -55,7 +55,7 @@ def format_of(path: Path, wanted: str | None = None) -> str:
     known = ", ".join(f"{'/'.join(suffixes)} ({name})" for name, suffixes in FORMATS.items())
     raise OptionError(
         f"{str(path)!r}: the suffix belongs to no format.",
-        hint=f"Use one of {known}, or give --format.",
+        hint=f"Use one of {known}, or give `format`.",
     )
 
 

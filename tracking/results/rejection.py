@@ -189,7 +189,7 @@ def _cut_crops(video: Path, boxes: Sequence[tuple[int, Box]]) -> list[_Crop]:
     found = [(frame, box, part.copy()) for (frame, box), part in video_crops(video, wanted)]
     if not found:
         raise VideoError(
-            f"video {video} has no image at the boxes of the track.", hint="Give the run's own video with --video."
+            f"video {video} has no image at the boxes of the track.", hint="Give the video of the run with `video`."
         )
     return found
 

@@ -41,9 +41,9 @@ class TemporalOptions:
         track_thresh: Score from which a detection may start a track, in [0, 1].
         match_thresh: Highest association cost (1 - IoU, fused with the score) that still links a
             detection to a track: higher accepts more. ByteTrack and BotSort have such a gate.
-        track_buffer: Frames that a lost track is kept, at 30 frames per second.
+        track_buffer: Frames, at 30 per second, for which a lost track can continue.
         frame_rate: Frames per second of the video, scales `track_buffer`.
-        max_obs: Observations kept per track.
+        max_obs: Largest number of observations of a track.
         per_class: Track each class on its own, so that tracks never cross classes.
         extra: Further keyword arguments of the tracker's own constructor.
     """

@@ -240,8 +240,8 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     # Six people rule nothing out: the default stands, unless a rate is asked for.
     done = gtrack("gallery", "calibrate", "-g", gallery)
     assert found["default_stands"]
-    assert "do not rule out the default, 0.25" in done.stderr
-    assert "runs still take 0.25" in done.stderr
+    assert "are compatible with the default, 0.25" in done.stderr
+    assert "runs still use 0.25" in done.stderr
     assert gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout == ""
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.05)
     assert "means of up to 5" in done.stdout
@@ -255,7 +255,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
         name = opened.collection
     stats = {one["collection"]: one for one in _lines(gtrack("gallery", "stats", "-g", gallery, "--json"))}
     assert stats[name]["match_thresholds"] == {"person": round(found["threshold"], 6)}
-    assert f"runs still take {found['threshold']:.3f}" in gtrack("gallery", "calibrate", "-g", gallery).stderr
+    assert f"runs still use {found['threshold']:.3f}" in gtrack("gallery", "calibrate", "-g", gallery).stderr
     assert json.loads(gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout) == kept
     # Too few entries are reported; --force calibrates anyway.
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.001, code=1)

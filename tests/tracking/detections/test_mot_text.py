@@ -224,7 +224,11 @@ def test_reports_why_detections_cannot_be_read(scene: Scene, tmp_path: Path) -> 
     place = tmp_path / "SEQ"
     write(place / "seqinfo.ini", "[Sequence]\nframeRate=7\nseqLength=2\nimWidth=64\nimHeight=48\n")
     det = write(place / "det" / "det.txt", "1,-1,1,2,3,4,25.5\n2,-1,1,2,3,4,-0.5\n")
-    with pytest.raises(MotTextError, match=r"line 1: expected a confidence in 0 to 1, found 25\.5.*--rescale-scores"):
+    with pytest.raises(
+        MotTextError,
+        match=r"line 1: expected a confidence in 0 to 1, found "
+        "25\.5.*`rescale_scores=True`",
+    ):
         mot_detections(place)
     document = mot_detections(place, rescale_scores=True, class_name="dog", class_id=16)
     assert document["video"] == {"fps": 7.0, "frame_count": 2, "width": 64, "height": 48}

@@ -289,9 +289,9 @@ def test_the_ground_truth_of_a_scene_names_the_known_people(tmp_path: Path) -> N
 def test_reports_missing_names_and_galleries(tmp_path: Path) -> None:
     gt = write_gt(tmp_path / "gt.txt", [(0, 1, 100.0)])
     table = read_track_table(make_track_v1([(0, "1", 100.0, "ann")]))
-    with pytest.raises(EvaluationError, match=r"who is who\..*--people"):
+    with pytest.raises(EvaluationError, match=r"person of each id\..*`people`"):
         evaluate_identity(table, read_truth(gt), KNOWN)
-    with pytest.raises(EvaluationError, match="whom the gallery knew"):
+    with pytest.raises(EvaluationError, match="which people the gallery knew"):
         evaluate_identity(table, read_truth(gt, write_people(tmp_path / "people.csv", PEOPLE)))
 
 
