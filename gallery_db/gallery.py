@@ -164,7 +164,7 @@ class Gallery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After an error or Ctrl-C nobody wants to wait for the index; it follows at the next opening.
+        # After an error or Ctrl-C, do not wait for the index; it follows at the next opening.
         self.close(sync=kind is None)
 
     def __repr__(self) -> str:

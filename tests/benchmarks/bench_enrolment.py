@@ -3,7 +3,7 @@
 ``python tests/benchmarks/bench_enrolment.py --data ../shared/data``
 
 An empty gallery; frames 0 to 399 as camera A, then 400 on as camera B, ``--enroll unknown``. An unknown identity
-stands for the person whom most of its entries show, by the ground truth at each entry's best frame. Counted as
+stands for the person that most of its entries show, by the ground truth at each entry's best frame. Counted as
 `gtrack eval identity` does it. The runs do not use the ground truth.
 """
 
@@ -38,7 +38,7 @@ def person_at(truth: Truth, frame: int, box: Sequence[float], min_iou: float) ->
 
 
 def count_people(gallery: Path, truth: Truth) -> dict[str, Counter[str | None]]:
-    """Count, for each identity of a gallery, the people whom its entries show."""
+    """Count, for each identity of a gallery, the people that its entries show."""
     found: dict[str, Counter[str | None]] = defaultdict(Counter)
     with Gallery.open(gallery) as opened:
         for entry in opened.entries():
@@ -49,7 +49,7 @@ def count_people(gallery: Path, truth: Truth) -> dict[str, Counter[str | None]]:
 
 
 def print_score(title: str, result: TrackResult, truth: Truth, identities: Mapping[str, Counter[str | None]]) -> None:
-    """Print the shares of right names; an identity stands for the person whom most of its entries show."""
+    """Print the shares of right names; an identity stands for the person that most of its entries show."""
     meaning = {
         identity: people.most_common(1)[0][0] or f"nobody ({identity})" for identity, people in identities.items()
     }

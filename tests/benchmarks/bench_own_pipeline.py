@@ -6,7 +6,7 @@ The pipeline is gtrack's default tracker over the detections, and an embedding o
 frames.
 
 1. The gallery holds eight people from the video's first half; names of the second half, as in bench_names.py.
-2. Both halves as two cameras at once, nobody known beforehand: the people whom each identity shows in the end.
+2. Both halves as two cameras at once, nobody known beforehand: the people that each identity shows in the end.
 3. Embeddings in the arithmetic of DeepStream's nvinfer, as probes into a gallery that gtrack filled.
 """
 
@@ -139,7 +139,7 @@ def measure_names(data: Path, embedder: Any, weights: str, halves: list[list[Obs
 
 
 def measure_two_cameras(data: Path, embedder: Any, halves: list[list[ObservedFrame]], folder: Path) -> None:
-    """Print the people whom each identity shows after both halves ran as two cameras."""
+    """Print the people that each identity shows after both halves ran as two cameras."""
     pets = data / "mot" / "PETS09-S2L1"
     truth = read_truth(pets, pets / "people.csv")
     frames, seconds = 0, 0.0

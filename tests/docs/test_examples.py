@@ -140,7 +140,7 @@ def test_the_tutorial_works_as_it_stands(tmp_path: Path, shell: dict[str, str]) 
     with Gallery.open(folder / "gallery") as gallery:
         names = {one.identity for one in gallery.identities()}
     assert {"amber", "blake", "casey", "devon", "ellis", "frankie", "grace", "heidi", "unknown-0003"} == names
-    assert re.search(r"grace +in \d+ frames", out), "the second run names whom the first one enrolled"
+    assert re.search(r"grace +in \d+ frames", out), "the second run names the people that the first one enrolled"
 
 
 # --- Python blocks ----------------------------------------------------------------------------------------------

@@ -591,7 +591,7 @@ def test_detections_as_an_object_need_no_file(scene: Scene) -> None:
 
 @pytest.mark.parametrize("backfill", [False, True])
 def test_names_keep_to_their_class(scene: Scene, gallery: Path, tmp_path: Path, backfill: bool) -> None:
-    """The detector calls everybody a car from the middle on: tracks go on, names of people do not."""
+    """The detector calls all people cars from the middle on: tracks go on, names of people do not."""
     document = json.loads(scene.detections.read_text())
     for frame in document["frames"]:
         for detection in frame["detections"]:

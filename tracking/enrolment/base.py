@@ -145,7 +145,7 @@ class EnrolmentCounts:
         too_poor: Of too little quality.
         unsure: Near a known identity, but not surely that one or another.
         redundant: Not stored, or removed again, because their identity has enough entries like them, or because
-            somebody removed them from the gallery meanwhile.
+            a user removed them from the gallery meanwhile.
         named: Named, where the mode stores nothing of named people.
     """
 

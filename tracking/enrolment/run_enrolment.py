@@ -91,8 +91,8 @@ class RunEnrolmentOptions:
 class RunEnrolment:
     """A gallery that one run is named from and enrols into.
 
-    No other process writes to its folder meanwhile. Other processes do write to a served gallery: where `is_shared`, the run
-    synchronises with it (`catch_up`, `GallerySync`) and passes changes on to the enroller.
+    No other process writes to its folder meanwhile. Other processes do write to a served gallery: where `is_shared`,
+    the run synchronises with it (`catch_up`, `GallerySync`) and passes changes on to the enroller.
 
     Args:
         path: The gallery's folder, or the address of a served one; made for the model if there is none.

@@ -61,7 +61,7 @@ class TrackEnroller:
     """Names tracks from a gallery and enrols them into it, for pipelines that bring their own tracker and embeddings.
 
     It does what `gtrack run` does behind its tracker: evidence over a track's life, no name twice in a frame of a
-    camera, an entry for each track that ends, lasting names for unknown identities. Its sources (cameras) share one
+    camera, an entry for each track that ends, lasting ids for unknown identities. Its sources (cameras) share one
     view of the gallery: a person enrolled from one source is known on the others from then on, and may be in sight of
     several at once.
 

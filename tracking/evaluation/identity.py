@@ -82,8 +82,8 @@ def evaluate_identity(
         is_unknown_id: Returns whether a name is an unknown identity that enrolment gave.
 
     Raises:
-        EvaluationError: The ground truth does not name the person of each id, does not say which people are known, or has
-            no person in these frames.
+        EvaluationError: The ground truth does not name the person of each id, does not say which people are known, or
+            has no person in these frames.
     """
     if truth.persons is None:
         raise EvaluationError(

@@ -146,7 +146,7 @@ class IdentityReport:
     Attributes:
         people: All people of the ground truth, the known ones first.
         sightings: In the order of their first frames.
-        owners: Unknown identity (``unknown-0007``) to the person that it belongs to; None where it belongs to no person.
+        owners: Unknown identity (``unknown-0007``) to the person that it belongs to; None if it belongs to no person.
         name_changes: In all tracks; None where there are no tracks (``gallery_only``).
         duplicates: Every name that several boxes of one frame have.
         named_elsewhere: Number of boxes with a name that overlap no person enough, hidden people included.

@@ -178,9 +178,9 @@ class _HeldObservation:
 class TrackEvidence:
     """Accumulates the evidence of one track, in bounded memory.
 
-    An observation that contradicts the evidence is held back: another person may have passed in front, or the tracker may
-    have gone over to another person, and only further observations can show it. Several such observations in a row that
-    show the same person begin a new tracklet, from the frame where a swap was most likely. If the first person is
+    An observation that contradicts the evidence is held back: another person may have passed in front, or the tracker
+    may have gone over to another person, and only further observations can show it. Several such observations in a row
+    that show the same person begin a new tracklet, from the frame where a swap was most likely. If the first person is
     seen again before the new tracklet has a name, the old tracklet goes on. An observation of another class always
     contradicts the evidence, since a tracker may go over from a person to a car.
 

@@ -358,10 +358,10 @@ def test_rates_predicted_for_market_1501_hold(data: Path, monkeypatch: pytest.Mo
     vectors = np.concatenate(parts)
     who = np.asarray([f.name[:4] for f in files])
     camera = np.asarray([f.name[6] for f in files])
-    everybody = np.unique(who)
+    people = np.unique(who)
     named: dict[float, list[float]] = {0.1: [], 0.05: []}
     for split in range(6):
-        known = np.random.default_rng(split).choice(everybody, 50, replace=False)
+        known = np.random.default_rng(split).choice(people, 50, replace=False)
         rows = np.flatnonzero(np.isin(who, known))
         entries = [Entry(files[row].name, str(who[row]), source=str(files[row])) for row in rows]
         view = view_of(entries, vectors[rows])
@@ -370,7 +370,7 @@ def test_rates_predicted_for_market_1501_hold(data: Path, monkeypatch: pytest.Mo
             assert found.separation == "camera"
             assert found.chosen is not None
             mine = []
-            for stranger in np.setdiff1d(everybody, known):
+            for stranger in np.setdiff1d(people, known):
                 seen = [np.flatnonzero((who == stranger) & (camera == c)) for c in "123456"]
                 probes = [vectors[some[:5]].sum(axis=0) for some in seen if len(some) > 1]
                 if probes:

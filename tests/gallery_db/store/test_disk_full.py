@@ -102,7 +102,7 @@ def test_a_disk_that_fills_while_the_index_is_written(disk: Callable[[str], Path
     disk("64m")
     with Gallery.open(path, write=True) as gallery:
         gallery.sync_index()
-        assert gallery.notices, "it says that it had to mend something"
+        assert gallery.notices, "a notice reports the repair"
         assert gallery.verify().ok
         found = gallery.query(vectors[::100], top_k=1, search="hnsw")
         assert [some[0].entry.id for some in found] == [f"img-{n:06d}" for n in range(0, 3000, 100)]

@@ -450,16 +450,16 @@ def test_embeddings_in_some_frames_only(pyds: RecordedPyds, enroller: TrackEnrol
 
 
 def test_a_restarted_source(pyds: RecordedPyds, enroller: TrackEnroller, tmp_path: Path) -> None:
-    told: list[str] = []
-    feed = DeepStreamFeed(enroller, pyds, notify=told.append)
+    notices: list[str] = []
+    feed = DeepStreamFeed(enroller, pyds, notify=notices.append)
     for vector in (A, B):  # a file that loops
         for number in range(10):
             feed.feed(pyds.batch([frame(number, person(1, vector))]))
-    assert told == ["source-0 starts again, with frame 0 after frame 9."]
+    assert notices == ["source-0 starts again, with frame 0 after frame 9."]
     feed.end(0)
     for number in range(10):
         feed.feed(pyds.batch([frame(number, person(1, C))]))
-    assert len(told) == 1, "its end was reported"
+    assert len(notices) == 1, "its end was reported"
     enroller.close()
     assert [e.identity for e in entries_of(tmp_path / "g")] == ["unknown-0001", "unknown-0002", "unknown-0003"]
 
@@ -537,12 +537,12 @@ def test_the_probe(pyds: RecordedPyds, enroller: TrackEnroller, gst: Any) -> Non
 def test_an_error_in_the_probe_does_not_stop_the_pipeline(
     pyds: RecordedPyds, enroller: TrackEnroller, gst: Any
 ) -> None:
-    told: list[str] = []
-    feed = DeepStreamFeed(enroller, pyds, notify=told.append)
+    notices: list[str] = []
+    feed = DeepStreamFeed(enroller, pyds, notify=notices.append)
     frames = [frame(0, person()), frame(1, person(1, np.zeros(SIZE))), frame(2, person())]
     for one in frames:
         assert feed.probe(None, Info(pyds.buffer(pyds.batch([one])))) == "ok"
-    assert told == [f"warning: identification and enrolment have stopped: {feed.failure}"]
+    assert notices == [f"warning: identification and enrolment have stopped: {feed.failure}"]
     with pytest.raises(ObservationError, match="source source-0, frame 1, track 1: the embedding is a zero vector"):
         feed.check()
     assert enroller.observe("source-0", 2, []) == [], "nothing was taken after it"

@@ -227,7 +227,7 @@ def test_reports_why_detections_cannot_be_read(scene: Scene, tmp_path: Path) -> 
     with pytest.raises(
         MotTextError,
         match=r"line 1: expected a confidence in 0 to 1, found "
-        "25\.5.*`rescale_scores=True`",
+        r"25\.5.*`rescale_scores=True`",
     ):
         mot_detections(place)
     document = mot_detections(place, rescale_scores=True, class_name="dog", class_id=16)

@@ -159,7 +159,7 @@ def test_a_network_gets_the_pixels_of_each_frame(tmp_path: Path) -> None:
 
 
 def test_metadata_names_the_classes_and_ignores_further_columns(tmp_path: Path) -> None:
-    """A segmentation model: mask coefficients stand behind the class scores, and only the names tell where."""
+    """A segmentation model: mask coefficients stand behind the class scores, and only the names show where."""
     names = {0: "a", 1: "b", 2: "person"}
     rows = yolov8(extra=4)
     rows[:, 7:] = 50.0  # no scores

@@ -452,7 +452,7 @@ def test_pending_entries_follow_a_rename(shared: Gallery) -> None:
     assert camera.view.identities == ("ann",)
     camera.enroller.reassign(lambda track, frame: "unknown-0007")
     camera.sink.write()
-    assert held(shared) == ["ann", "ann"], "and no second thought takes it back"
+    assert held(shared) == ["ann", "ann"], "and no later decision reverses it"
 
 
 def test_removed_entries_stay_removed(shared: Gallery) -> None:

@@ -81,7 +81,10 @@ def corrected(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 
             [tracklet(0, 0, 40, "ann"), tracklet(1, 0, 40, "ann")], {1: "ann"}, {1: "ann"}, id="who had it keeps it"
         ),
         pytest.param(
-            [tracklet(0, 0, 40, "ann"), tracklet(1, 0, 40, "ann")], {}, {0: "ann"}, id="else whom it fits better"
+            [tracklet(0, 0, 40, "ann"), tracklet(1, 0, 40, "ann")],
+            {},
+            {0: "ann"},
+            id="else the one that it fits better",
         ),
         pytest.param(
             [tracklet(0, 0, 40, "bob"), tracklet(1, 0, 40, "ann")],
@@ -288,13 +291,13 @@ def test_rewriting_keeps_the_header(tmp_path: Path, saved: bool) -> None:
     for number in range(3):
         file.write({"frame": number, "detections": [], "note": "],"})
 
-    def mend(document: dict[str, Any]) -> None:
+    def edit(document: dict[str, Any]) -> None:
         document["note"] += str(document["frame"])
 
-    file.rewrite(mend)
+    file.rewrite(edit)
     assert [f["note"] for f in file.documents()] == ["],0", "],1", "],2"]
     assert file.payload["a"] == "]}"
     assert [f["note"] for f in file.payload["frames"]] == ["],0", "],1", "],2"]
     empty = TrackFile({"a": 1}, tmp_path / "e.json" if saved else None)
-    empty.rewrite(mend)
+    empty.rewrite(edit)
     assert empty.payload == {"a": 1, "frames": []}

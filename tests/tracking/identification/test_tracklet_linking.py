@@ -191,7 +191,7 @@ def test_unknown_people_have_one_id_over_the_whole_clip(run: Any, scene: Scene) 
         for frame in json.loads(scene.truth.read_text())["frames"]
     }
     by_name, by_track = (idf1(result.payload, truth, key) for key in ("gallery_id", "track_id"))
-    # Hardly anybody comes back in so short a clip.
+    # Hardly any person comes back in so short a clip.
     assert by_name > max(0.9, by_track), (by_name, by_track)
     with Gallery.open(gallery) as opened:
         known = {entry.identity for entry in opened.entries()}

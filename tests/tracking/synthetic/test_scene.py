@@ -265,7 +265,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "one frame": {"frames": 1},
     "smallest": {"width": 160, "height": 120, "frames": 30},
     "upright": {"width": 240, "height": 426, "frames": 30},
-    "everybody": {"people": 12, "strangers": 6, "frames": 60},
+    "all people": {"people": 12, "strangers": 6, "frames": 60},
     "one person": {"people": 1, "strangers": 0, "frames": 30},
     "fast camera": {"fps": 100.0, "frames": 30},
     "many false positives": {"false_positives": 5.0, "jitter": 0.2, "noise": 50, "frames": 20},
