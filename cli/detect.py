@@ -47,7 +47,7 @@ def _print_result(result: DetectResult) -> None:
     total = sum(result.cpu_seconds.values())
     if total > 0:
         shares = ", ".join(f"{name} {100 * cost / total:.0f}%" for name, cost in result.cpu_seconds.items())
-        print(f"{total:.1f} CPU s: {shares}")
+        print(f"CPU time: {total:.1f} s ({shares})")
     if result.path is not None:
         print(f"detections: {result.path}")
 

@@ -196,7 +196,7 @@ def _print_timeline(timeline: Timeline, as_json: bool) -> None:
         ],
     )
     if timeline.issues:
-        print_table("Issues to check", ["issue", "what happened"], [(i.kind, i.text) for i in timeline.issues])
+        print_table("Issues to check", ["issue", "description"], [(i.kind, i.text) for i in timeline.issues])
     print(
         f"{timeline.frames} frames, {timeline.detections} detections, {timeline.tracked} of them in {timeline.tracks} "
         f"tracks, {timeline.named} with a name"

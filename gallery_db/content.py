@@ -55,7 +55,8 @@ class CollectionContent:
         entries, vectors = self._record.entries.with_vectors(self._key, [id_], self._dimension)
         if not entries:
             raise EntryNotFoundError(
-                f"The gallery {self._location} holds no entry {id_!r}.", hint="`gtrack gallery list` shows the entries."
+                f"The gallery {self._location} holds no entry {id_!r}.",
+                hint="`gtrack gallery list --entries` shows the entries.",
             )
         return entries[0], vectors[0]
 
@@ -118,7 +119,7 @@ def validate_entries(entries: Sequence[Entry]) -> list[Entry]:
         for field in ("id", "identity", "class_name", "origin"):
             value = getattr(entry, field)
             if not isinstance(value, str) or not value.strip():
-                raise GalleryError(f"Entry {entry.id!r}: expected a {field} of some text, found {value!r}.")
+                raise GalleryError(f"Entry {entry.id!r}: expected {field} as text that is not empty, found {value!r}.")
         if entry.id in seen:
             raise GalleryError(f"The entry id {entry.id!r} occurs twice.", hint="Give each entry once.")
         seen.add(entry.id)

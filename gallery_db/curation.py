@@ -99,7 +99,7 @@ class Curator:
             if id_ not in found:
                 raise EntryNotFoundError(
                     f"The gallery {self._gallery.location} holds no entry {id_!r}.",
-                    hint="`gtrack gallery list --entries` shows them.",
+                    hint="`gtrack gallery list --entries` shows the entries.",
                 )
         return [found[id_] for id_ in unique]
 

@@ -513,5 +513,5 @@ class Gallery:
         self._check_open()
         if not self.writable:
             raise GalleryReadOnlyError(
-                f"The gallery {self.location} is open for reading only.", hint="Open it with write=True."
+                f"The gallery {self.location} is open for reading only.", hint="Open it with `write=True`."
             )

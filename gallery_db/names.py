@@ -18,7 +18,9 @@ def validate_identity_name(name: str) -> str:
     """
     stripped = name.strip()
     if not stripped:
-        raise GalleryError("Expected an identity's name, found an empty one.", hint="Give a name of some text.")
+        raise GalleryError(
+            "Expected an identity's name, found an empty one.", hint="Give a name with at least one letter or digit."
+        )
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in stripped):
         raise GalleryError(
             f"{name!r} cannot be an identity's name: it holds control characters.",

@@ -48,5 +48,5 @@ def parse_age(text: str, *, now: datetime | None = None) -> datetime:
             hint="Give a number with m, h, d or w, or an ISO 8601 date.",
         ) from None
     if time > now:
-        raise GalleryError(f"{text!r} lies in the future; everything is older than that.", hint="Give a past date.")
+        raise GalleryError(f"{text!r} is in the future; all entries are older than that.", hint="Give a past date.")
     return time

@@ -75,7 +75,7 @@ def _tracker_class(name: str) -> Any:
     try:
         attribute = _CLASS_NAMES[name]
     except KeyError:
-        raise TrackerError(f"unknown temporal tracker {name!r}; expected one of {', '.join(_CLASS_NAMES)}") from None
+        raise TrackerError(f"unknown temporal tracker {name!r}; expected one of {', '.join(_CLASS_NAMES)}.") from None
     return getattr(_import_boxmot("boxmot"), attribute)
 
 

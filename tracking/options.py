@@ -134,7 +134,7 @@ class RunOptions:
             raise OptionError("tracker gallery_only needs a gallery.", field="gallery", hint="Give one with `gallery`.")
         if self.filter_gallery and self.gallery is None:
             raise OptionError(
-                "`filter_gallery=True` without `gallery` would drop every detection.",
+                "`filter_gallery=True` without `gallery` would remove all detections.",
                 field="filter_gallery",
                 hint="Give a gallery with `gallery`.",
             )

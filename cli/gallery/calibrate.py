@@ -180,10 +180,7 @@ def _per_cent(rate: Rate | float | None) -> str:
 
 def _print(one: Calibration) -> None:
     kind = "single observations" if one.mean is None else f"means of up to {one.probe_size} observations"
-    print(
-        f"{one.class_name}: {one.entries} entries of {one.identities} identities; entries seen together are grouped by "
-        f"{_KINDS[one.separation]}"
-    )
+    print(f"{one.class_name}: {one.entries} entries of {one.identities} identities; {_KINDS[one.separation]}")
     for curve in (one.single, one.mean):
         if curve is None:
             continue
@@ -227,10 +224,10 @@ def _row(point: OperatingPoint, chosen: bool) -> tuple[str, ...]:
 
 
 _KINDS = {
-    "camera": "camera",
-    "source": "source and time",
-    "file_order": "the order of the files",
-    "nothing": "nothing",
+    "camera": "entries seen together are grouped by camera",
+    "source": "entries seen together are grouped by source and time",
+    "file_order": "entries seen together are grouped by the order of the files",
+    "nothing": "the entries are not grouped",
 }
 
 

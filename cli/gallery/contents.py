@@ -215,11 +215,24 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
             print_json_lines([row])
         else:
             row["match_thresholds"] = row["match_thresholds"] or f"default: {DEFAULT_THRESHOLD}"
-            print_table(f"Collection {row.pop('collection')}", ["property", "value"], list(row.items()))
+            print_table(
+                f"Collection {row.pop('collection')}",
+                ["property", "value"],
+                [(key.replace("_", " "), _stats_value(value)) for key, value in row.items()],
+            )
         for words in outdated:
             say(f"warning: {words}")
     if failure is not None:
         raise failure
+
+
+def _stats_value(value: Any) -> Any:
+    """Return a property of a collection as the table shows it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {number}" for key, number in value.items())
+    return value
 
 
 def log(

@@ -68,9 +68,9 @@ def calibrate_view(
 ) -> tuple[Calibration, ...]:
     """Calibrate as `calibrate_gallery` does, from a view and its entries in the order of the view's rows."""
     if far is not None and not 0.0 < far < 0.5:
-        raise GalleryError(f"Expected a false accept rate between 0 and 0.5, found {far}.", hint="Such as 0.05.")
+        raise GalleryError(f"Expected a false accept rate between 0 and 0.5, found {far}.", hint="Example: 0.05.")
     if probe_size < 2:
-        raise GalleryError(f"Expected probes of at least 2 observations, found {probe_size}.", hint="Such as 5.")
+        raise GalleryError(f"Expected probes of at least 2 observations, found {probe_size}.", hint="Example: 5.")
     columns_of: dict[str, list[int]] = {}
     for column, name in enumerate(view.identity_classes):
         columns_of.setdefault(name.casefold(), []).append(column)

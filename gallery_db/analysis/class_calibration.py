@@ -138,10 +138,10 @@ class ClassCalibration:
     def _problems(self, basis: Trials | None) -> list[str]:
         """Return why there is too little data for a threshold."""
         if len(self._columns) < MIN_IDENTITIES:
-            return [f"there are only {len(self._columns)} identities, at least {MIN_IDENTITIES} are needed"]
+            return [f"expected at least {MIN_IDENTITIES} identities, found {len(self._columns)}"]
         if basis is None or not basis.is_sufficient:
             found = 0 if basis is None else len(basis.other_distances)
-            return [f"there are only {found} probes, at least {MIN_PROBES} of {MIN_IDENTITIES} identities are needed"]
+            return [f"expected at least {MIN_PROBES} probes of {MIN_IDENTITIES} identities, found {found}"]
         return []
 
     def _notes(self, basis: Trials | None, mean: Trials | None, chosen: OperatingPoint | None) -> list[str]:

@@ -114,7 +114,7 @@ def set_threshold(gallery: Gallery, value: float, class_name: str | None = None)
     """
     if not 0.0 <= value <= 2.0:
         raise GalleryError(
-            f"Expected a threshold that is a cosine distance, 0 to 2, found {value}.", hint="Such as 0.25."
+            f"Expected a threshold that is a cosine distance, 0 to 2, found {value}.", hint="Example: 0.25."
         )
     classes = {name.casefold(): name for name in _count_by_class(gallery)}
     if class_name is not None:

@@ -192,7 +192,7 @@ def is_alive(address: Address, headers: Mapping[str, str] | None = None) -> bool
 
 def _not_chroma_error(address: Address, what: str) -> GalleryServerError:
     return GalleryServerError(
-        f"What answers at {address.server} is not a Chroma server ({what}).",
+        f"The server at {address.server} is not a Chroma server ({what}).",
         hint="Check host and port; `gtrack gallery serve` prints its address.",
     )
 

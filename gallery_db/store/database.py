@@ -59,7 +59,7 @@ def sqlite_errors(path: Path) -> Iterator[None]:
                 hint="Check the disk and the permissions of the folder.",
             ) from error
         raise GalleryFormatError(
-            f"The gallery's record {path} is damaged or no gtrack gallery: {error}.",
+            f"The gallery's record {path} is damaged, or is not a gtrack gallery: {error}.",
             hint="Restore it from a backup, or ingest the images into a new gallery.",
         ) from error
 
@@ -171,7 +171,7 @@ class Database:
         with self.connection() as connection:
             if not self.writable:
                 raise GalleryReadOnlyError(
-                    f"The gallery {self.place} is open for reading only.", hint="Open it with write=True."
+                    f"The gallery {self.place} is open for reading only.", hint="Open it with `write=True`."
                 )
             if self._depth == 0:
                 connection.execute("BEGIN IMMEDIATE")

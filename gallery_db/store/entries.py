@@ -351,7 +351,7 @@ class EntryStore:
             if id_ not in found:
                 raise EntryNotFoundError(
                     f"The gallery {self._database.place} holds no entry {id_!r}.",
-                    hint="`gtrack gallery list` shows the entries.",
+                    hint="`gtrack gallery list --entries` shows the entries.",
                 )
         return [found[id_] for id_ in ids]
 

@@ -123,7 +123,7 @@ def check_format(path: Path, connection: sqlite3.Connection) -> int:
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     if application != APPLICATION_ID:
         raise GalleryFormatError(
-            f"{path} is a SQLite file, but no gtrack gallery.", hint="Give the folder of a gallery."
+            f"{path} is a SQLite file, but not a gtrack gallery.", hint="Give the folder of a gallery."
         )
     if version > FORMAT_VERSION:
         raise GalleryFormatError(

@@ -107,7 +107,7 @@ def ingest_folder(
     root = Path(os.path.realpath(folder))
     if not root.is_dir():
         raise GalleryFormatError(
-            f"{folder} is no folder of images.", hint="Give a folder with a sub-folder for each identity."
+            f"{folder} is not a folder of images.", hint="Give a folder with a sub-folder for each identity."
         )
     return _Ingest(gallery, root, embedder, class_name, batch_size, progress, index_progress).run(prune=prune)
 

@@ -41,7 +41,7 @@ def read_parquet_header(file: str | os.PathLike[str]) -> ParquetHeader:
 
     Raises:
         GalleryError: There is no such file, or it cannot be read.
-        GalleryFormatError: The file is no Parquet file, not a gallery's, or was written by a newer gtrack.
+        GalleryFormatError: The file is not a Parquet file, is not of a gallery, or was written by a newer gtrack.
         EmbeddingError: The embeddings have another dimension than the model.
     """
     with ParquetReader(file) as reader:
@@ -82,7 +82,7 @@ class ParquetReader:
         if not self.path.is_file():
             found = "is a folder" if self.path.is_dir() else "does not exist"
             raise GalleryError(f"{self.path} {found}; expected a Parquet file that `gtrack gallery export` wrote.")
-        with self._arrow_errors("is damaged or no Parquet file"):
+        with self._arrow_errors("is damaged, or is not a Parquet file"):
             self._file = pq.ParquetFile(self.path, page_checksum_verification=True, memory_map=False)
         try:
             with self._arrow_errors("is damaged"):
@@ -164,7 +164,7 @@ class ParquetReader:
         ]
         for number, (entry, data) in enumerate(zip(entries, pictures, strict=True)):
             if data is not None and detect_image_suffix(data) is None:
-                raise GalleryFormatError(f"{self.position(first + number, entry.id)}: its crop is no image.")
+                raise GalleryFormatError(f"{self.position(first + number, entry.id)}: its crop is not an image.")
             if data is not None and is_hashed_image(entry) and sha256_hex(data) != entry.content_hash:
                 raise GalleryFormatError(
                     f"{self.position(first + number, entry.id)}: its crop is not the picture of its content_hash."
@@ -255,4 +255,4 @@ class ParquetReader:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

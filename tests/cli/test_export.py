@@ -49,7 +49,7 @@ def test_several_outputs_at_once(tracked: Path, tmp_path: Path) -> None:
     [
         pytest.param(["none.json"], 1, "no such file", id="no file"),
         pytest.param(["text.txt"], 1, "not JSON at line 1", id="no JSON"),
-        pytest.param(["tracked.json", "-o", "a.xyz"], 2, "belongs to no format", id="unknown suffix"),
+        pytest.param(["tracked.json", "-o", "a.xyz"], 2, "selects no format", id="unknown suffix"),
         pytest.param(["tracked.json", "-o", "a.x", "--format", "kitti"], 2, "coco-vid", id="unknown format"),
         pytest.param(["tracked.json", "--format", "mot"], 2, "one output, found 0", id="a format without an output"),
         pytest.param(["tracked.json", "-o", "a.x", "-o", "b.x", "--format", "mot"], 2, "found 2", id="one for two"),

@@ -34,7 +34,7 @@ MIN_BOX_SIDE = 0.01
 """Smallest width and height of a box, in pixels."""
 MAX_INTEGER = 2**31 - 1
 _CLIP_TOLERANCE = 0.01
-DROP_HINT = "Correct the detector's export, or pass `lenient=True` to leave {what} out."
+DROP_HINT = "Correct the detector's export, or pass `lenient=True` to ignore {what}."
 REPAIR_HINT = "Correct the detector's export, or pass `lenient=True` to have it repaired."
 NUMBER_TYPES = (int, float)
 
@@ -205,5 +205,5 @@ def check_version(header: Mapping[str, Any], name: str) -> None:
     found = f"found {show(version)}" if "schema_version" in header else "it is missing"
     raise DetectionsError(
         f'{name}: expected schema_version "det-v1", but {found}.',
-        hint="Give a det-v1 file, as detect-lib writes it.",
+        hint="Give a det-v1 file: `gtrack schema det-v1` describes it, `gtrack detect` writes one.",
     )

@@ -1,4 +1,4 @@
-"""Evaluation of the names that a run gives, over a video whose ground truth says who is who. Strangers are included.
+"""Evaluation of the names that a run gives, over a video whose ground truth names the people. Strangers are included.
 
 A *person-frame* is a person in a frame who is visible enough (`MIN_VISIBLE`). A track *covers* it if a tracked box of
 the frame is matched with the person (`tracking.evaluation.person_matching`, with an IoU of at least `MIN_OVERLAP`).

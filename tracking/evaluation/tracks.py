@@ -91,7 +91,7 @@ def evaluate_tracks(
 
     Args:
         tracks: The tracked boxes.
-        truth: The ground truth. If it says who is who, its objects are people, else its ids.
+        truth: The ground truth. If it names the person of each id, its objects are people, else its ids.
         by: The objects of the result.
         benchmark: The rules that prepare the ground truth: ``"MOT15"`` (every row counts) or ``"MOT16"``, ``"MOT17"``,
             ``"MOT20"`` (only pedestrians count; boxes on distractors are no errors). ``"auto"``: MOT20 by the

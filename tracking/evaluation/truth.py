@@ -1,4 +1,4 @@
-"""The ground truth of a video: the true boxes, and who is who."""
+"""The ground truth of a video: the true boxes, and the person of each id."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Truth:
         marks: (N,) int64, 0 for rows that MOTChallenge does not count, and where a scene's person is hidden completely.
         classes: (N,) int64, the classes of MOT16 and later; 1 (a pedestrian) where the file has none.
         classed: Whether the file has such classes.
-        people: Names of the people; empty where it is unknown who is who.
+        people: Names of the people; empty where the persons of the ids are unknown.
         persons: (N,) int64, indices in `people`, -1 for rows of MOTChallenge that do not count; None without `people`.
         known: Names of the people that the gallery had; None where the ground truth does not list them.
         frame_count: Number of frames of the video, None where unknown.
@@ -125,7 +125,7 @@ class Truth:
 
 
 def read_people(path: str | os.PathLike[str]) -> dict[int, str]:
-    """Read who is who: a CSV file with the columns ``gt_id`` and ``person``; several ids may be one person.
+    """Read the person of each id: a CSV file with the columns ``gt_id`` and ``person``; several ids may be one person.
 
     Raises:
         EvaluationError: The file cannot be read, or a line is not of that form; names the line.
@@ -187,7 +187,7 @@ def read_truth(path: str | os.PathLike[str], people: str | os.PathLike[str] | No
         ) from error
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
         if people is not None:
-            raise EvaluationError(f"{place} already says who is who.", hint=f"Leave out {people}.")
+            raise EvaluationError(f"{place} already names the person of each id.", hint=f"Omit {people}.")
         try:
             document = json.loads(place.read_bytes())
         except ValueError as error:

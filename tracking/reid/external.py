@@ -62,6 +62,6 @@ def embedding_model(
             hint="With your own preprocessing the weights are not loaded, so give it: dimension=512 for OSNet.",
         )
     if str(weights) == BUILTIN_NAME:
-        raise WeightsError("the builtin embedder has a fixed preprocessing: leave `preprocessing` out.")
+        raise WeightsError("the builtin embedder has a fixed preprocessing: omit `preprocessing`.")
     path = resolve_weights(weights, models_dir)
     return EmbeddingModel(path.name, weights_identity(path), dimension, text, path=str(path.resolve()))

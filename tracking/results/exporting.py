@@ -54,7 +54,7 @@ def format_of(path: Path, wanted: str | None = None) -> str:
             return name
     known = ", ".join(f"{'/'.join(suffixes)} ({name})" for name, suffixes in FORMATS.items())
     raise OptionError(
-        f"{str(path)!r}: the suffix belongs to no format.",
+        f"{str(path)!r}: the suffix selects no format.",
         hint=f"Use one of {known}, or give `format`.",
     )
 

@@ -144,7 +144,7 @@ class RunInputs:
             return [f"{text}; they are left out"]
         raise DetectionsError(
             f"{text}.",
-            hint="Give the video that the detections were made from, or leave them out with `lenient=True`.",
+            hint="Give the video that the detections were made from, or ignore them with `lenient=True`.",
         )
 
 

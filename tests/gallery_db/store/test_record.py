@@ -238,8 +238,8 @@ NO_GALLERY: dict[str, tuple[Callable[[Path], None], type[GalleryError], str]] = 
     "a file": (_file, GalleryFormatError, "is a file"),
     "bare chroma folder": (_bare_chroma, GalleryFormatError, "bare Chroma"),
     "record is not sqlite": (_not_sqlite, GalleryFormatError, "damaged"),
-    "record is empty": (_no_bytes, GalleryFormatError, "no gtrack gallery"),
-    "another sqlite file": (_other_sqlite, GalleryFormatError, "no gtrack gallery"),
+    "record is empty": (_no_bytes, GalleryFormatError, "not a gtrack gallery"),
+    "another sqlite file": (_other_sqlite, GalleryFormatError, "not a gtrack gallery"),
     "truncated record": (_truncated, GalleryFormatError, "damaged"),
     "newer format": (_newer, GalleryFormatError, "newer gtrack"),
 }

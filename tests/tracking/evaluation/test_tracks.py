@@ -183,7 +183,7 @@ def test_perfect_tracks_and_perfect_names_on_pets(data: Path) -> None:
 
 
 def test_the_ground_truth_of_a_scene(scene: Scene) -> None:
-    """The demo's own truth says who is who; everything it lists is a target, unless it is all hidden."""
+    """The demo's own truth names the person of each id; everything it lists is a target, unless it is all hidden."""
     truth = read_truth(scene.truth)
     rows = [
         {"frame": int(f), "detections": [{"bbox": b.tolist(), "track_id": f"{i}"}]}

@@ -310,7 +310,7 @@ def test_a_document_without_tracks(name: str, tmp_path: Path) -> None:
 
 Case = tuple[Callable[[Path], Any], type[Exception], str]
 ERRORS: dict[str, Case] = {
-    "unknown suffix": (lambda p: export_tracks(SMALL, p / "a.xyz"), OptionError, "belongs to no format"),
+    "unknown suffix": (lambda p: export_tracks(SMALL, p / "a.xyz"), OptionError, "selects no format"),
     "unknown format": (lambda p: export_tracks(SMALL, p / "a.x", format="kitti"), OptionError, "format 'kitti'"),
     "a timeline as text": (lambda p: export_tracks(SMALL, p / "a.txt", format="timeline"), OptionError, "is written"),
     "unknown by": (lambda p: export_tracks(SMALL, p / "a.txt", by="name"), OptionError, "by must be"),  # type: ignore[arg-type]

@@ -109,7 +109,7 @@ class _ExportRun:
         if not comparison.cosine_min >= minimum:
             raise ExportError(
                 f"its embeddings differ from its source's: least cosine {comparison.cosine_min:.6f} < {minimum}.",
-                hint="Export without `half`." if self.options.half else "Try another `opset`, or leave `simplify` out.",
+                hint="Export without `half`." if self.options.half else "Try another `opset`, or omit `simplify`.",
             )
         return comparison.cosine_min >= PARITY
 

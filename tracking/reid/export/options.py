@@ -113,7 +113,7 @@ def check_source(source: Path, formats: Iterable[ExportFormat], options: ExportO
             if not item.from_onnx:
                 raise OptionError(
                     f"{source.name}: {item.name} is made from the network's code, which an ONNX graph does not have.",
-                    hint="Give the .pt checkpoint, or leave that format out.",
+                    hint="Give the .pt checkpoint, or omit that format.",
                 )
             if item.name == "onnx" and not options.simplify:
                 raise OptionError(
@@ -150,6 +150,6 @@ def check_machine(formats: Iterable[ExportFormat], options: ExportOptions) -> De
             missing_parts.append(f"`optimize=True` needs a torch built with XNNPACK, and {version('torch')} is not")
     if missing_parts:
         raise ExportError(
-            "; ".join(missing_parts) + ".", hint="Nothing was exported. Install what is missing, or leave it out."
+            "; ".join(missing_parts) + ".", hint="Nothing was exported. Install what is missing, or omit its format."
         )
     return device
