@@ -266,4 +266,4 @@ def undo(
         operations, changed = Curator(target).undo(count)
     for operation in operations:
         print(f"undone: {operation.seq} {operation.words}")
-    print(f"{count_entries(changed)} changed" if changed else "nothing changed: these operations had no effect")
+    print(f"{count_entries(changed)} changed" if changed else "nothing changed: these operations cancel each other")

@@ -246,7 +246,7 @@ def test_query(scene: Scene, gallery: Path, tmp_path: Path) -> None:
     done = gtrack("gallery", "query", image, "--where", "identity=amber", "-g", gallery, "--json")
     assert {m["identity"] for m in json.loads(done.stdout)["matches"]} == {"amber"}
     done = gtrack("gallery", "query", image, "--where", "class=car", "-g", gallery)
-    assert "holds no such entry" in done.stdout
+    assert "no entries found" in done.stdout
 
 
 def test_list_stats_verify_rebuild(gallery: Path) -> None:

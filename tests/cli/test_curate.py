@@ -102,7 +102,7 @@ def test_a_session(path: Path, tmp_path: Path) -> None:
     gtrack("gallery", "undo", "-g", path)
     assert people(path) == {"Zoë": 4, "p1": 4}
     assert "sound" in gtrack("gallery", "verify", "-g", path).stdout
-    assert "changed nothing" in gtrack("gallery", "undo", 2, "-g", path).stdout
+    assert "nothing changed" in gtrack("gallery", "undo", 2, "-g", path).stdout
 
 
 def test_show(path: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_identity(place: Path) -> None:
     assert (nobody["known"]["people"], nobody["strangers"]["by_name"]) == (0, 8), "a name that no gallery gave"
     with pytest.raises(OptionError, match="--known eve: not among"):
         gtrack(*words, "--known", "eve")
-    with pytest.raises(OptionError, match="--range needs"):
+    with pytest.raises(OptionError, match="expected --range A:B with 0 <= A < B"):
         gtrack(*words, "--known", "ann", "--range", "5:5")
     _, err = gtrack(*words, "--known", "ann", "--range", ":20")
     assert "covers frames" not in err

@@ -337,7 +337,7 @@ def test_entries_that_the_gallery_has_already(file: Path, tmp_path: Path, place:
     before = content(place)
     with pytest.raises(EntryExistsError, match=r"2 of the entries.*e00003, e00004") as caught:
         import_parquet(place, file)
-    assert "--replace" in str(caught.value)
+    assert "`replace=True`" in str(caught.value)
     assert content(place) == before
     report = import_parquet(place, file, replace=True)
     assert (report.added, report.unchanged, report.replaced) == (1, 22, 2)
