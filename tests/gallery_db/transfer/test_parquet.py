@@ -246,7 +246,7 @@ BAD_TABLES = [
         lambda t: t.append_column("crop", pa.array(["x"] * len(t))), GalleryFormatError, "binary", id="crop text"
     ),
     pytest.param(
-        lambda t: t.append_column("crop", pa.array([b"x"] * len(t))), GalleryFormatError, "row 0.*no image", id="crop"
+        lambda t: t.append_column("crop", pa.array([b"x"] * len(t))), GalleryFormatError, "row 0.*not an image", id="crop"
     ),
     pytest.param(change("id", 8, "e00000"), GalleryFormatError, "row 8 (id 'e00000').*twice", id="id twice"),
     pytest.param(change("id", 8, " "), GalleryFormatError, "row 8.*some text", id="id blank"),
@@ -286,8 +286,8 @@ def flipped(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        pytest.param(lambda data: b"", "damaged or no Parquet", id="empty"),
-        pytest.param(lambda data: b"no parquet at all" * 99, "damaged or no Parquet", id="text"),
+        pytest.param(lambda data: b"", "damaged, or is not a Parquet", id="empty"),
+        pytest.param(lambda data: b"no parquet at all" * 99, "damaged, or is not a Parquet", id="text"),
         pytest.param(lambda data: data[: len(data) // 2], "damaged", id="cut off"),
         pytest.param(lambda data: data[len(data) // 2 :], "damaged", id="start lost"),
         pytest.param(flipped, "damaged", id="a flipped byte"),
@@ -569,7 +569,7 @@ def test_the_commands(tmp_path: Path) -> None:
         (["export", tmp_path / "x.csv"], 2, ".parquet"),
         (["export", tmp_path / "x", "--folders", "--crops"], 2, "--crops"),
         (["export", file, "--collection", "none"], 1, "none"),
-        (["import", people / "p1" / "0.png"], 1, "no Parquet"),
+        (["import", people / "p1" / "0.png"], 1, "not a Parquet"),
     ):
         assert message in gtrack("gallery", *words, "-g", tmp_path / "b", code=code).stderr
 

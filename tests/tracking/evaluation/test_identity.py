@@ -118,7 +118,7 @@ def test_evaluates_a_range_of_frames(tmp_path: Path) -> None:
     assert (found.people[0].in_sight, found.people[0].right, found.people[0].wrong) == (3, 2, 1)
     assert found.name_changes is not None
     assert len(found.name_changes) == 1
-    with pytest.raises(EvaluationError, match="nobody in the frames"):
+    with pytest.raises(EvaluationError, match="no person in the given frames"):
         report(tmp_path, gt, rows, frame_range=(50, None))
 
 

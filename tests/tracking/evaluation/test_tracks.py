@@ -206,7 +206,7 @@ def test_empty_results_and_empty_ground_truth(tmp_path: Path) -> None:
     score = evaluate_tracks(read_track_table(make_track_v1([], frames=range(4))), truth)
     assert score.metrics["HOTA"]["HOTA"] == 0
     assert score.metrics["CLEAR"]["CLR_FN"] == 8
-    with pytest.raises(EvaluationError, match="nobody in the frames"):
+    with pytest.raises(EvaluationError, match="no person in the given frames"):
         evaluate_tracks(read_track_table(make_track_v1(named({}))), truth, frame_range=(100, None))
 
 
