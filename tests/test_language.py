@@ -47,8 +47,6 @@ _ALLOWED = {
     ("appearances", "tracking/synthetic/motion.py"): "clothes and bodies of drawn people, not sightings",
     ("moments", "gallery_db/analysis/calibration_statistics.py"): "moments of a distribution",
     ("presences?", "tracking/enrolment/enroller.py"): "the frames in which an identity is in view",
-    ("appearances", "README.md"): "what PETS calls the tracks of its ground truth",
-    ("appearances", "docs/benchmarks.md"): "what PETS calls the tracks of its ground truth",
     ("appearances", "tracking/synthetic/scene.py"): "clothes and bodies of drawn people, not sightings",
     ("doubts?", "docs/reference/tracks-formats.md"): "keys of the timeline JSON",
     ("doubts?", "tests/cli/test_export.py"): "keys of the timeline JSON",

@@ -246,7 +246,10 @@ BAD_TABLES = [
         lambda t: t.append_column("crop", pa.array(["x"] * len(t))), GalleryFormatError, "binary", id="crop text"
     ),
     pytest.param(
-        lambda t: t.append_column("crop", pa.array([b"x"] * len(t))), GalleryFormatError, "row 0.*not an image", id="crop"
+        lambda t: t.append_column("crop", pa.array([b"x"] * len(t))),
+        GalleryFormatError,
+        "row 0.*not an image",
+        id="crop",
     ),
     pytest.param(change("id", 8, "e00000"), GalleryFormatError, "row 8 (id 'e00000').*twice", id="id twice"),
     pytest.param(change("id", 8, " "), GalleryFormatError, "row 8.*some text", id="id blank"),
