@@ -58,13 +58,13 @@ def read_result_and_truth(
     real = read_truth(truth, people)
     table = read_track_table(result, class_name=class_name)
     if table.other_classes:
-        others = ", ".join(f"{count} boxes of class {name}" for name, count in sorted(table.other_classes.items()))
+        others = ", ".join(f"{count} of class {name}" for name, count in sorted(table.other_classes.items()))
         if not len(table):
             raise EvaluationError(
                 f"{result} has no tracked box of class {class_name!r}, but {others}.",
                 hint="Give the class with --class-name.",
             )
-        say(f"not evaluated: {others} in {result}.")
+        say(f"boxes that are not evaluated: {others} in {result}.")
     inside = real.between(frames)
     if table.covered is not None and len(inside):
         first, last = int(inside.frames.min()), int(inside.frames.max())

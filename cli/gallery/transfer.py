@@ -169,7 +169,7 @@ def reembed(
     from tracking.video.frames import VideoFrames
 
     if reid_weights is None:
-        raise OptionError("no new model given.", hint="Give its weights with --reid-weights.")
+        raise OptionError("no model given.", hint="Give its weights with --reid-weights.")
     with Gallery.open(gallery, collection=collection) as source:
         print_notices(source)
     embedder = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download).load(None, None)
