@@ -123,7 +123,7 @@ class GalleryIndexError(GalleryError):
 
 
 class GalleryServerError(GalleryError):
-    """The server of a gallery does not answer, fails, or is no gallery server."""
+    """The server of a gallery does not answer, fails, or is not a gallery server."""
 
 
 class ImageError(GtrackError):

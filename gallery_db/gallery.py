@@ -179,7 +179,7 @@ class Gallery:
 
     @property
     def location(self) -> Path | str:
-        """What opens the gallery again: its folder, or its address."""
+        """The folder or the address that opens the gallery again."""
         return self._backend.location
 
     @property

@@ -38,7 +38,7 @@ DEFAULT_COLLECTION = "person_embeddings"
 
 
 def is_gallery(path: str | os.PathLike[str]) -> bool:
-    """Return whether a folder holds a gallery, sound or damaged, or whether one is served at an address.
+    """Return whether a folder holds a gallery, intact or damaged, or whether one is served at an address.
 
     Raises:
         GalleryServerError: The path is an address, and the server does not answer.

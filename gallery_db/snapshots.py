@@ -77,7 +77,7 @@ def restore_snapshot(
     lock_timeout: float = DEFAULT_LOCK_TIMEOUT,
     progress: Callable[[int, int], None] | None = None,
 ) -> RestoreReport:
-    """Put a snapshot in the place of a gallery's record, after a snapshot of the present state.
+    """Replace a gallery's record with a snapshot, after a snapshot of the current state.
 
     It happens completely or not at all, also if the process is killed. For processes that have the gallery open for
     reading, it is one more change. A new Chroma index is made.

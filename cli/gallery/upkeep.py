@@ -43,8 +43,8 @@ def verify(gallery: GalleryPath, as_json: AsJson = False, no_progress: NoProgres
         )
     else:
         print(
-            f"{report.entries} entries; the index lacks {len(report.missing)}, has {len(report.extra)} too many and "
-            f"{len(report.different)} with another vector: {'sound' if report.ok else 'NOT SOUND'}"
+            f"{report.entries} entries; in the index {len(report.missing)} are missing, {len(report.extra)} are extra "
+            f"and {len(report.different)} have another vector: {'intact' if report.ok else 'NOT INTACT'}"
         )
         for problem in report.problems:
             print(problem)

@@ -16,7 +16,7 @@ _OWN_FILES_WITHOUT_RECORD = (LOCK_NAME, LOCK_NAME + ".json", RECORD_NAME + ".new
 
 
 def holds_gallery(folder: str | os.PathLike[str]) -> bool:
-    """Return whether a folder holds a gallery, sound or damaged."""
+    """Return whether a folder holds a gallery, intact or damaged."""
     return (Path(folder) / RECORD_NAME).is_file()
 
 

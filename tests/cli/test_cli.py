@@ -259,7 +259,7 @@ def test_list_stats_verify_rebuild(gallery: Path) -> None:
     assert "builtin" in gtrack("gallery", "stats", "-g", gallery).stdout
     assert json.loads(gtrack("gallery", "verify", "-g", gallery, "--json").stdout)["ok"]
     assert "36 entries" in gtrack("gallery", "rebuild", "-g", gallery).stdout
-    assert "sound" in gtrack("gallery", "verify", "-g", gallery).stdout
+    assert "intact" in gtrack("gallery", "verify", "-g", gallery).stdout
 
 
 def test_rejects_another_model_with_both_names(scene: Scene, gallery: Path, data: Path, tmp_path: Path) -> None:

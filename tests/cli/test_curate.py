@@ -101,7 +101,7 @@ def test_a_session(path: Path, tmp_path: Path) -> None:
     assert people(path) == BASE
     gtrack("gallery", "undo", "-g", path)
     assert people(path) == {"Zoë": 4, "p1": 4}
-    assert "sound" in gtrack("gallery", "verify", "-g", path).stdout
+    assert "intact" in gtrack("gallery", "verify", "-g", path).stdout
     assert "nothing changed" in gtrack("gallery", "undo", 2, "-g", path).stdout
 
 
@@ -154,7 +154,7 @@ def test_asks_before_destructive_commands(path: Path, name: str) -> None:
         gtrack("gallery", "undo", "-g", path)
         gtrack(*command, "--yes")
         assert people(path) == expected
-    assert "sound" in gtrack("gallery", "verify", "-g", path).stdout
+    assert "intact" in gtrack("gallery", "verify", "-g", path).stdout
 
 
 def test_snapshots(path: Path) -> None:

@@ -183,7 +183,7 @@ class TrackEnroller:
 
     @property
     def counts(self) -> EnrolmentCounts:
-        """What became of the tracks that have ended so far, of all sources."""
+        """Results of the tracks of all sources that have ended so far."""
         with self._lock:
             running = [camera.enroller.counts for camera in self._cameras.values() if camera.enroller is not None]
             return _sum([self._ended_counts, *running])

@@ -31,7 +31,7 @@ def build_timeline(
     max_gap: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Timeline:
-    """Build the timeline of a run: who is in view from when to when, where, and at what distance.
+    """Build the timeline of a run: when each identity is in view, where, and at what distance.
 
     Args:
         source: See `read_tracks`; a `Timeline` is returned unchanged.

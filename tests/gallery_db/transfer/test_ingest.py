@@ -299,7 +299,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 def test_invalid_arguments(tmp_path: Path, folder: Path, place: Path | str) -> None:
     with Gallery.create(at(tmp_path), model_named()) as gallery:
-        with pytest.raises(GalleryFormatError, match="no folder"):
+        with pytest.raises(GalleryFormatError, match="not a folder"):
             ingest_folder(gallery, tmp_path / "absent", ColourEmbedder())
         with pytest.raises(ModelMismatchError, match=r"tiny\.pt.*other\.pt"):
             ingest_folder(gallery, folder, ColourEmbedder("other.pt"))

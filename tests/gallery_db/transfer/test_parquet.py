@@ -561,7 +561,7 @@ def test_the_commands(tmp_path: Path) -> None:
     done = gtrack("gallery", "import", file, "-g", tmp_path / "b", "--no-index")
     assert "12 added, 0 unchanged, 0 replaced, 11 pictures stored" in done.stdout
     assert "12 unchanged" in gtrack("gallery", "import", file, "-g", tmp_path / "b").stdout
-    assert "sound" in gtrack("gallery", "verify", "-g", tmp_path / "b").stdout
+    assert "intact" in gtrack("gallery", "verify", "-g", tmp_path / "b").stdout
     done = gtrack("gallery", "export", tmp_path / "out", "--folders", "-g", tmp_path / "b")
     assert "11 images of 3 identities" in done.stdout
     assert len(list_files(tmp_path / "out")) == 11
