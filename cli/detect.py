@@ -22,6 +22,7 @@ from cli.options import (
     ReconnectSeconds,
     ScoreThreshold,
     Threads,
+    TrustWeights,
 )
 from cli.output import say
 from cli.run import read_class_ids
@@ -88,6 +89,7 @@ def detect(
     half: Half = False,
     threads: Threads = None,
     models_dir: ModelsDir = Path("models"),
+    trust_weights: TrustWeights = False,
     reconnect_seconds: ReconnectSeconds = 30.0,
     duration: Duration = None,
     max_frames: MaxFrames = None,
@@ -119,6 +121,7 @@ def detect(
         family=family,  # type: ignore[arg-type]  # DetectorOptions.validate
         class_names=read_class_names(class_names),
         models_dir=models_dir,
+        trust_weights=trust_weights,
     )
     job = DetectionRun(
         video,

@@ -30,6 +30,7 @@ __all__ = [
     "ScoreThreshold",
     "SearchChoice",
     "Threads",
+    "TrustWeights",
 ]
 
 
@@ -110,6 +111,15 @@ Download = Annotated[
     typer.Option(
         "--download",
         help="Download weights that BoxMOT knows by name, once, into the cache.",
+        rich_help_panel=_MODEL,
+    ),
+]
+TrustWeights = Annotated[
+    bool,
+    typer.Option(
+        "--trust-weights",
+        help="Allow the weights file named in this command to run code, as TorchScript, TensorRT and Ultralytics' .pt "
+        "files can; remembered for that file.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -29,6 +29,7 @@ from cli.options import (
     ScoreThreshold,
     SearchChoice,
     Threads,
+    TrustWeights,
 )
 from cli.output import print_table, say
 
@@ -348,6 +349,7 @@ def run(
     runtime: Runtime = "auto",
     threads: Threads = None,
     download: Download = False,
+    trust_weights: TrustWeights = False,
     save_json: Annotated[
         bool, typer.Option("--json", help="Save the tracks as RUN/tracked.json (track-v1).", rich_help_panel=_SAVING)
     ] = False,

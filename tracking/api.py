@@ -66,6 +66,7 @@ def track_video(
     save_detections: str | Path | None = None,
     live: LiveOptions | None = None,
     explain: bool = False,
+    trust_weights: bool = False,
     notify: Callable[[str], None] | None = None,
 ) -> TrackResult:
     """Track the detections of a video and name the tracks from a gallery.
@@ -128,6 +129,8 @@ def track_video(
         save_detections: Also write the detections of `detect` to this det-v1 file.
         live: How a camera or a stream is read, and when the run ends.
         explain: Explain each decision, in ``tracked.json`` and as ``explain.jpg``; needs a saving argument.
+        trust_weights: Whether the files that `reid_weights` and `detect` name may run code, as TorchScript, TensorRT
+            engines and Ultralytics' ``.pt`` files can. It is remembered for those files.
         notify: Takes one-line messages for the user; they are dropped if None.
 
     Returns:

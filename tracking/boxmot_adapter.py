@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -221,6 +224,27 @@ def missing_backend_requirement(runtime: str) -> str | None:
     return None if installed else requirement
 
 
+@contextmanager
+def _no_unpickling() -> Iterator[None]:
+    """Let `torch.load` read tensors only, whatever its caller asks for.
+
+    BoxMOT first tries to unpickle any weights file, for metadata. A TFLite file can be a tar archive at the same time,
+    which torch's oldest format is, so that no look at the file's head makes that safe.
+    """
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of an argument that BoxMOT gives.
+            yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
 class BoxmotBackend:
     """One of BoxMOT's inference backends for compiled models, TensorRT or TFLite.
 
@@ -237,8 +261,9 @@ class BoxmotBackend:
         torch = import_module("torch")
         runtime = _import_boxmot("boxmot.reid.core")
         try:
-            # A torch.device, because given a string BoxMOT hides every GPU from the whole process.
-            self._backend = runtime.ReID(weights=weights, device=torch.device(device), half=half).model
+            with _no_unpickling():
+                # A torch.device, because given a string BoxMOT hides every GPU from the whole process.
+                self._backend = runtime.ReID(weights=weights, device=torch.device(device), half=half).model
         except Exception as error:  # The runtimes below it may raise anything.
             raise WeightsError(f"{weights}: BoxMOT cannot load it: {error}") from error
         self._device = torch.device(device)

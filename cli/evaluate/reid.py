@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import AsJson, Collection, Device, Download, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
+from cli.options import (
+    AsJson,
+    Collection,
+    Device,
+    Download,
+    Half,
+    ModelsDir,
+    NoProgress,
+    ReidWeights,
+    Runtime,
+    Threads,
+    TrustWeights,
+)
 from cli.output import print_json_lines, print_table, progress_bar, say
 
 if TYPE_CHECKING:
@@ -40,6 +52,7 @@ def reid(
     runtime: Runtime = "auto",
     threads: Threads = None,
     download: Download = False,
+    trust_weights: TrustWeights = False,
     as_json: AsJson = False,
     no_progress: NoProgress = False,
 ) -> None:
@@ -53,7 +66,7 @@ def reid(
     from tracking.evaluation import evaluate_reid
     from tracking.identification.gallery_source import EmbedderOptions
 
-    options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download)
+    options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download, trust_weights)
     with (
         progress_bar("embedding", "images", no_progress) as progress,
         progress_bar("searching", "queries", no_progress) as search_progress,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.gallery.common import ClassName, EntryIds, Yes, changing, confirm, count_entries
-from cli.options import Collection, GalleryPath, ModelsDir, NoProgress, ReidWeights
+from cli.options import Collection, GalleryPath, ModelsDir, NoProgress, ReidWeights, TrustWeights
 from cli.output import say
 
 __all__ = ["clear", "merge", "move", "purge", "reject", "remove", "rename", "split", "undo"]
@@ -127,6 +127,7 @@ def reject(
     collection: Collection = None,
     reid_weights: ReidWeights = None,
     models_dir: ModelsDir = Path("models"),
+    trust_weights: TrustWeights = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Record that entries, an identity or a track do not show an identity. Later runs respect this.
@@ -161,7 +162,9 @@ def reject(
 
         reader = read_tracks(tracks)
         source = video or Path(run_video(reader.header) or "")
-        embedder = EmbedderOptions(weights=reid_weights, models_dir=models_dir).load(target, say)
+        embedder = EmbedderOptions(weights=reid_weights, models_dir=models_dir, trust_weights=trust_weights).load(
+            target, say
+        )
         done = reject_track(target, reader, str(track), name, source, embedder)
     what = "stored for the track" if done.made else "of the track"
     print(f"not {name!r}: {count_entries(len(done.entries))} {what}, as {done.identity!r}")

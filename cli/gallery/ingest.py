@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from cli.gallery.common import print_notices
-from cli.options import Device, Download, GalleryPath, Half, ModelsDir, NoProgress, ReidWeights, Runtime, Threads
+from cli.options import (
+    Device,
+    Download,
+    GalleryPath,
+    Half,
+    ModelsDir,
+    NoProgress,
+    ReidWeights,
+    Runtime,
+    Threads,
+    TrustWeights,
+)
 from cli.output import print_table, progress_bar, say
 
 __all__ = ["ingest"]
@@ -41,6 +52,7 @@ def ingest(
     runtime: Runtime = "auto",
     threads: Threads = None,
     download: Download = False,
+    trust_weights: TrustWeights = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images embedded and stored at once.")] = 64,
     no_progress: NoProgress = False,
 ) -> None:
@@ -59,7 +71,7 @@ def ingest(
             f"{folder} is not a folder; expected a folder with one sub-folder of images for each identity.",
             hint="Example: people/alice/1.jpg, people/bob/1.jpg, then: gtrack gallery ingest people --gallery gallery",
         )
-    options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download)
+    options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download, trust_weights)
     existing = Gallery.open(gallery) if is_gallery(gallery) else None
     try:
         embedder = options.load(existing, say)

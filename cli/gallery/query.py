@@ -22,6 +22,7 @@ from cli.options import (
     Runtime,
     SearchChoice,
     Threads,
+    TrustWeights,
 )
 from cli.output import print_json_lines, print_table, say
 
@@ -73,6 +74,7 @@ def query(
     runtime: Runtime = "auto",
     threads: Threads = None,
     download: Download = False,
+    trust_weights: TrustWeights = False,
 ) -> None:
     """Find the entries of a gallery that are most like an image.
 
@@ -98,9 +100,9 @@ def query(
         asked: list[Entry | None] = []
         pictures: list[Any] = []
         if images:
-            embedder = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download).load(
-                source, None if reid_weights is None else say
-            )
+            embedder = EmbedderOptions(
+                reid_weights, models_dir, device, half, runtime, threads, download, trust_weights
+            ).load(source, None if reid_weights is None else say)
             if not embedder.model.same_space(source.model):
                 # Opening with the model says which collection it has, or refuses with both names.
                 source = handles.enter_context(Gallery.open(gallery, model=embedder.model))

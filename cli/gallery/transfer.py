@@ -20,6 +20,7 @@ from cli.options import (
     ReidWeights,
     Runtime,
     Threads,
+    TrustWeights,
 )
 from cli.output import print_table, progress_bar
 
@@ -153,6 +154,7 @@ def reembed(
     runtime: Runtime = "auto",
     threads: Threads = None,
     download: Download = False,
+    trust_weights: TrustWeights = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures embedded and stored at once.")] = 64,
     no_progress: NoProgress = False,
 ) -> None:
@@ -172,7 +174,9 @@ def reembed(
         raise OptionError("no model given.", hint="Give its weights with --reid-weights.")
     with Gallery.open(gallery, collection=collection) as source:
         print_notices(source)
-    embedder = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download).load(None, None)
+    embedder = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download, trust_weights).load(
+        None, None
+    )
     with (
         VideoFrames() as frames,
         progress_bar("embedding", "entries", no_progress) as progress,

@@ -78,6 +78,8 @@ class DetectorOptions:
         family: Family of an ONNX model's output, if ``auto`` does not recognise it.
         class_names: Class id to name, for a model without names.
         models_dir: Folder in which bare names are looked up.
+        trust_weights: Whether the ``.pt`` file that `weights` names may run code, as such files can (see
+            `tracking.reid.trust`). It is remembered for that file.
     """
 
     weights: str | Path = "builtin"
@@ -92,6 +94,7 @@ class DetectorOptions:
     family: Family = "auto"
     class_names: Mapping[int, str] = field(default_factory=dict)
     models_dir: str | Path = "models"
+    trust_weights: bool = False
 
     def validate(self) -> None:
         """Check the values before a model is loaded.

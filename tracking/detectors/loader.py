@@ -8,11 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tracking.detectors.base import Detector, DetectorOptions
-from tracking.errors import DetectorError
+from tracking.errors import DetectorError, WeightsError
+from tracking.reid.trust import check_trust, names_file
 
 __all__ = ["available_detectors", "load_detector"]
 
 _SUFFIXES = (".onnx", ".pt")
+_TRUST_HINT = (
+    "If you trust its author, give this file's path as the detector, with `trust_weights=True`: once, gtrack then "
+    "remembers its SHA-256. Otherwise use an .onnx export."
+)
 
 
 def available_detectors() -> list[tuple[str, str]]:
@@ -21,7 +26,7 @@ def available_detectors() -> list[tuple[str, str]]:
     return [
         ("builtin", "OpenCV's people detector (HOG), needs no file"),
         ("FILE.onnx", "YOLO (v5, v8 to v12, end-to-end) or YOLOX, run by ONNX Runtime"),
-        ("FILE.pt", f"Ultralytics weights{installed}"),
+        ("FILE.pt", f"Ultralytics weights, with --trust-weights{installed}"),
     ]
 
 
@@ -34,7 +39,8 @@ def load_detector(options: DetectorOptions, *, notify: Callable[[str], None] | N
 
     Raises:
         OptionError: An option is out of its range, or the model does not have a class that was asked for.
-        DetectorError: The file does not exist, is not a detector, or cannot run on this machine.
+        DetectorError: The file does not exist, is not a detector, cannot run on this machine, or can run code and is
+            not trusted.
     """
     options.validate()
     if str(options.weights) == "builtin":
@@ -48,6 +54,14 @@ def load_detector(options: DetectorOptions, *, notify: Callable[[str], None] | N
         onnx = OnnxDetector(path, options)
         _forward(onnx.notices, notify)
         return onnx
+    try:
+        check_trust(
+            path,
+            "a pickle of Ultralytics",
+            consent=options.trust_weights and names_file(options.weights, path),
+        )
+    except WeightsError as error:
+        raise DetectorError(error.message, hint=_TRUST_HINT) from error
     from tracking.detectors.ultralytics_detector import UltralyticsDetector
 
     ultralytics = UltralyticsDetector(path, options)

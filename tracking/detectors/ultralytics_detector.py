@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.privacy import ULTRALYTICS_OFFLINE, set_defaults
 from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, clip_rows, suppress_overlaps
 from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
 from tracking.reid.devices import parse_device, torch_device
@@ -21,7 +21,8 @@ __all__ = ["UltralyticsDetector"]
 class UltralyticsDetector:
     """A detector of the Ultralytics package.
 
-    Its weights are pickles, which can run code when they are loaded: use only files that you trust.
+    Its weights are pickles, which can run code when they are loaded: `load_detector` first asks whether the file is
+    trusted (`tracking.reid.trust`).
 
     Args:
         weights: The file.
@@ -43,9 +44,7 @@ class UltralyticsDetector:
                 hint="Install it with: pip install ultralytics; or export the model to .onnx on another machine.",
             )
         # The package reads these when it is imported. It must not install or download anything by itself.
-        os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-        os.environ.setdefault("YOLO_OFFLINE", "true")
-        os.environ.setdefault("YOLO_VERBOSE", "false")
+        set_defaults(ULTRALYTICS_OFFLINE)
         self._options = options
         self.seconds = StageSeconds()
         self.notices: list[str] = []

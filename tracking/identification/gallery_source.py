@@ -39,6 +39,7 @@ class EmbedderOptions:
     runtime: str = "auto"
     threads: int | None = None
     download: bool = False
+    trust_weights: bool = False
 
     def load(self, gallery: Gallery | None, notify: Notify | None) -> Embedder:
         """Load the model; without named weights, the gallery's own.
@@ -56,6 +57,7 @@ class EmbedderOptions:
                 threads=self.threads,
                 download=self.download,
                 gallery_model=gallery.model if gallery is not None else None,
+                trust_weights=self.trust_weights,
                 notify=notify,
                 progress=progress,
             )

@@ -20,7 +20,7 @@ _MAX_TFLITE_ROOT = 0x100
 
 
 def check_tflite(path: Path) -> None:
-    """Check that a file is TFLite. BoxMOT would unpickle any other file, which can run code.
+    """Check that a file is TFLite, so that another kind of file gets a clear message.
 
     Raises:
         WeightsError: It is another kind of file, or cannot be read.
@@ -38,7 +38,7 @@ def check_tflite(path: Path) -> None:
 class BoxmotEmbedder(NetworkEmbedder):
     """A TensorRT ``.engine`` on CUDA, or a ``.tflite`` model on the CPU, run through BoxMOT.
 
-    Open only engines that you trust: TensorRT's format can contain code.
+    TensorRT's format can contain code: `load_embedder` first asks whether an engine is trusted.
 
     Args:
         weights: The file.

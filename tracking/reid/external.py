@@ -21,6 +21,7 @@ def embedding_model(
     preprocessing: Preprocessing | str | None = None,
     dimension: int | None = None,
     models_dir: str | Path = "models",
+    trust_weights: bool = False,
 ) -> EmbeddingModel:
     """Return the identity of a model whose embeddings gtrack does not compute itself.
 
@@ -36,6 +37,7 @@ def embedding_model(
             change whenever the conversion changes. None for gtrack's own; the weights are then loaded once.
         dimension: Length D of the embeddings; required with `preprocessing`, otherwise checked.
         models_dir: Folder in which names of weights are looked up first.
+        trust_weights: See `load_embedder`; without effect with `preprocessing`.
 
     Raises:
         OptionError: `preprocessing` is empty or given without a dimension, or the model has another dimension.
@@ -43,7 +45,7 @@ def embedding_model(
         EmbedderError: See `load_embedder`.
     """
     if preprocessing is None:
-        embedder = load_embedder(weights, models_dir=models_dir)
+        embedder = load_embedder(weights, models_dir=models_dir, trust_weights=trust_weights)
         try:
             model = embedder.model
         finally:

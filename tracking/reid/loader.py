@@ -13,6 +13,13 @@ from tracking.errors import EmbedderError, OptionError, WeightsError
 from tracking.reid.builtin import BUILTIN_NAME, BUILTIN_SHA256, BuiltinEmbedder
 from tracking.reid.devices import Device, parse_device, torch_device
 from tracking.reid.download import Progress
+from tracking.reid.trust import (
+    CHECKPOINT_SUFFIXES,
+    TORCHSCRIPT_SUFFIXES,
+    check_trust,
+    executable_format,
+    names_file,
+)
 from tracking.reid.weights import (
     WEIGHTS_SUFFIXES,
     find_trained_weights,
@@ -24,15 +31,12 @@ from tracking.reid.weights import (
 if TYPE_CHECKING:
     from tracking.reid.base import NetworkEmbedder
 
-__all__ = ["RUNTIMES", "load_embedder"]
+__all__ = ["RUNTIMES", "load_embedder", "load_own_export"]
 
 _log = get_logger("reid")
 
 RUNTIMES = ("auto", "onnx", "torch")
 """Runtimes for a checkpoint. ``"auto"`` is ONNX on the CPU and torch on a GPU."""
-
-_TORCHSCRIPT = (".torchscript", ".ts")
-_CHECKPOINTS = (".pt", ".pth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ def _choose_weights(
             hint=f"Place that file in {models_dir} or give its path as the weights; "
             "or build the gallery again with other weights.",
         )
-    path = find_trained_weights(models_dir)
+    path = find_trained_weights(models_dir, notify=notify)
     if path is None:
         _notify(
             notify,
@@ -146,20 +150,20 @@ def _load_network(path: Path, settings: _Settings) -> NetworkEmbedder:
     """
     device, half, threads, batch_size = settings.device, settings.half, settings.threads, settings.batch_size
     suffix = ".xml" if path.is_dir() else path.suffix.lower()
-    if suffix in _CHECKPOINTS:
+    if suffix in CHECKPOINT_SUFFIXES:
         from tracking.reid.checkpoint import is_torchscript
 
         if not is_torchscript(path):
             return _load_checkpoint(path, settings)
-        suffix = _TORCHSCRIPT[0]
-    runtimes = {".onnx": ("auto", "onnx"), _TORCHSCRIPT[0]: ("auto", "torch"), _TORCHSCRIPT[1]: ("auto", "torch")}
+        suffix = TORCHSCRIPT_SUFFIXES[0]
+    runtimes = {".onnx": ("auto", "onnx")} | dict.fromkeys(TORCHSCRIPT_SUFFIXES, ("auto", "torch"))
     if settings.runtime not in runtimes.get(suffix, ("auto",)):
         raise OptionError(f"runtime {settings.runtime}: cannot run {path.name}; expected auto.")
     if suffix == ".onnx":
         from tracking.reid.onnx_embedder import OnnxEmbedder
 
         return OnnxEmbedder(path, device=device, half=half, threads=threads, batch_size=batch_size)
-    if suffix in _TORCHSCRIPT:
+    if suffix in TORCHSCRIPT_SUFFIXES:
         from tracking.reid.torch_embedder import TorchScriptEmbedder
 
         return TorchScriptEmbedder(path, device=device, half=half, threads=threads, batch_size=batch_size)
@@ -170,6 +174,19 @@ def _load_network(path: Path, settings: _Settings) -> NetworkEmbedder:
     from tracking.reid.boxmot_embedder import BoxmotEmbedder
 
     return BoxmotEmbedder(path, device=device, half=half, batch_size=batch_size)
+
+
+def load_own_export(path: Path, *, device: str, half: bool, threads: int, batch_size: int) -> NetworkEmbedder:
+    """Load weights that gtrack has just made itself: whether they can run code is not asked.
+
+    Args:
+        path: The file, or an OpenVINO folder.
+        device: See `load_embedder`, as the other arguments.
+
+    Raises:
+        WeightsError, EmbedderError: See `load_embedder`.
+    """
+    return _load_network(path, _Settings(device, half, "auto", threads, batch_size))
 
 
 def load_embedder(
@@ -183,6 +200,7 @@ def load_embedder(
     batch_size: int | None = None,
     download: bool = False,
     gallery_model: EmbeddingModel | None = None,
+    trust_weights: bool = False,
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> NetworkEmbedder | BuiltinEmbedder:
@@ -199,6 +217,8 @@ def load_embedder(
         batch_size: Maximum number of crops per inference, at least 1; None for 8 on the CPU, 64 elsewhere.
         download: Whether published weights may be downloaded.
         gallery_model: Model of the gallery for which the embeddings are.
+        trust_weights: Whether the file that `weights` names may run code, as TorchScript and TensorRT engines can (see
+            `tracking.reid.trust`). It is remembered for that file.
         notify: Called with one-line messages for the user.
         progress: Called during a download with the bytes received and the total (None if unknown).
 
@@ -207,7 +227,8 @@ def load_embedder(
 
     Raises:
         OptionError: A device, runtime, number of threads or batch size is not valid.
-        WeightsError: The weights cannot be found, read or downloaded, or do not match their architecture.
+        WeightsError: The weights cannot be found, read or downloaded, do not match their architecture, or can run code
+            and are not trusted.
         EmbedderError: A runtime or device is missing, or the model is not a ReID model.
     """
     if runtime not in RUNTIMES:
@@ -232,6 +253,7 @@ def load_embedder(
             f"{path}: not a supported weights format.",
             hint=f"Supported: {', '.join(WEIGHTS_SUFFIXES)}, or an OpenVINO folder named *_openvino_model.",
         )
+    check_trust(path, executable_format(path), consent=trust_weights and names_file(weights, path))
     embedder = _load_network(path, _Settings(device, half, runtime, threads, batch_size))
     for notice in embedder.notices:
         _notify(notify, notice)

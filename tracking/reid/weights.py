@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tracking.boxmot_adapter import known_reid_weights, reid_architectures
@@ -12,6 +12,7 @@ from tracking.errors import WeightsError
 from tracking.reid.cache import remembered_weights
 from tracking.reid.download import Progress, download_dir, download_weights
 from tracking.reid.model_description import weights_identity
+from tracking.reid.trust import executable_format, is_trusted
 
 __all__ = [
     "WEIGHTS_SUFFIXES",
@@ -119,7 +120,8 @@ def find_weights_by_hash(sha256: str, hint_path: str | Path | None, models_dir: 
         models_dir: The models folder.
 
     Returns:
-        The file, or an export that counts as the file; None if there is neither.
+        The file, or an export that counts as the file; None if there is neither. A file that can run code and is not
+        trusted is returned only if there is no other; `load_embedder` refuses it.
     """
     hint = Path(hint_path) if hint_path else None
     candidates = [hint] if hint is not None and hint.exists() else []
@@ -127,18 +129,31 @@ def find_weights_by_hash(sha256: str, hint_path: str | Path | None, models_dir: 
     # It most likely still has its name: hash that file first.
     local.sort(key=lambda path: hint is None or path.name != hint.name)
     # A gallery from another machine does not know where the weights are on this one.
+    untrusted = None
     for path in [*candidates, *local, *remembered_weights(sha256)]:
         with contextlib.suppress(WeightsError):
             if weights_identity(path) == sha256:
-                return path
-    return None
+                if _may_load(path):
+                    return path
+                untrusted = untrusted or path
+    return untrusted
 
 
-def find_trained_weights(models_dir: str | Path) -> Path | None:
+def _may_load(path: Path) -> bool:
+    """Whether weights that nobody named may be loaded: they cannot run code, or are trusted."""
+    return executable_format(path) is None or is_trusted(path)
+
+
+def find_trained_weights(models_dir: str | Path, *, notify: Callable[[str], None] | None = None) -> Path | None:
     """Find local ReID weights for people: files named ``<architecture>_<...>`` in the models folder or the cache.
 
     ``.onnx`` is preferred to ``.pt``, then the models folder to the cache, then the first name. Weights trained on
-    ImageNet only, or on vehicles, are left out. Return None if there are none.
+    ImageNet only, or on vehicles, are left out, and so are files that can run code, unless they are trusted (see
+    `tracking.reid.trust`). Return None if there are none.
+
+    Args:
+        models_dir: The models folder; it need not exist.
+        notify: Called with a line for each file that was left out because it can run code.
     """
     found = [
         path
@@ -148,4 +163,14 @@ def find_trained_weights(models_dir: str | Path) -> Path | None:
     if found:  # To know the architectures, torch must be imported, which takes seconds.
         architectures = tuple(f"{name}_" for name in reid_architectures())
         found = [path for path in found if path.name.lower().startswith(architectures)]
-    return min(found, key=lambda path: path.suffix.lower() != ".onnx", default=None)
+    # Sorted, so that no file but the first that may be loaded is examined.
+    for path in sorted(found, key=lambda path: path.suffix.lower() != ".onnx"):
+        with contextlib.suppress(WeightsError):
+            if _may_load(path):
+                return path
+            if notify is not None:
+                notify(
+                    f"{path} is not used: it is {executable_format(path)}, which can run code. If you trust its "
+                    "author, give its path as the weights, with `trust_weights=True`."
+                )
+    return None

@@ -372,7 +372,7 @@ def test_reports_that_ultralytics_is_not_installed(tmp_path: Path, monkeypatch: 
     path = tmp_path / "yolo11n.pt"
     path.write_bytes(b"weights")
     with pytest.raises(DetectorError, match="not installed") as caught:
-        load_detector(DetectorOptions(path))
+        load_detector(DetectorOptions(path, trust_weights=True))
     assert "pip install ultralytics" in str(caught.value.hint)
 
 
@@ -413,7 +413,8 @@ def test_converts_the_results_of_ultralytics(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "yolo.pt"
     path.write_bytes(b"weights")
     notices: list[str] = []
-    detector = load_detector(DetectorOptions(path, device="cpu", half=True, batch_size=2), notify=notices.append)
+    options = DetectorOptions(path, device="cpu", half=True, batch_size=2, trust_weights=True)
+    detector = load_detector(options, notify=notices.append)
     found = detector.detect([FRAME] * 3)
     assert [call["frames"] for call in asked] == [2, 1]
     assert asked[0]["conf"] == 0.1
@@ -421,10 +422,10 @@ def test_converts_the_results_of_ultralytics(tmp_path: Path, monkeypatch: pytest
     assert "`half` has no effect" in notices[0]
     np.testing.assert_allclose(found[2], [[0, 10, 15, 30, 0.9, 2], [5, 5, 20, 40, 0.4, 0]])
     with pytest.raises(OptionError, match="no class 1"):
-        load_detector(DetectorOptions(path, device="cpu", classes=[1]))
+        load_detector(DetectorOptions(path, device="cpu", classes=[1], trust_weights=True))
     (tmp_path / "broken.pt").write_bytes(b"")
     with pytest.raises(DetectorError, match="invalid load key"):
-        load_detector(DetectorOptions(tmp_path / "broken.pt", device="cpu"))
+        load_detector(DetectorOptions(tmp_path / "broken.pt", device="cpu", trust_weights=True))
 
 
 def test_the_real_ultralytics(tmp_path: Path) -> None:
@@ -433,7 +434,8 @@ def test_the_real_ultralytics(tmp_path: Path) -> None:
     path = tmp_path / "yolo11n.pt"
     ultralytics.YOLO("yolo11n.yaml").save(str(path))
     frame = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
-    detector = load_detector(DetectorOptions(path, device="cpu", score_threshold=1e-6, image_size=128, nms_iou=0.7))
+    options = DetectorOptions(path, device="cpu", score_threshold=1e-6, image_size=128, nms_iou=0.7, trust_weights=True)
+    detector = load_detector(options)
     found = detector.detect([frame, frame])
     boxes = ultralytics.YOLO(str(path)).predict([frame], conf=1e-6, imgsz=128, verbose=False)[0].boxes
     assert len(found[0])

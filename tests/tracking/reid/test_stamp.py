@@ -140,17 +140,17 @@ def test_a_stamp_is_valid_until_the_model_changes(
 def test_a_stamped_model_runs_as_its_source(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     path = make(tmp_path)
     write_sidecar(path, height=HEIGHT, width=WIDTH, color="bgr", mean=[0.1, 0.2, 0.3])
-    with load_embedder(path, device="cpu", threads=1) as embedder:
+    with load_embedder(path, device="cpu", threads=1, trust_weights=True) as embedder:
         expected, plain = embedder.embed(make_crops(3)), embedder.model
     path.with_name(path.name + ".gtrack.json").unlink()
     write_stamp(path, STAMP)
-    with load_embedder(path, device="cpu", threads=1) as embedder:
+    with load_embedder(path, device="cpu", threads=1, trust_weights=True) as embedder:
         assert embedder.model.sha256 == STAMP.source_sha256 != plain.sha256
         assert embedder.model.preprocessing == plain.preprocessing == str(STAMP.preprocessing)
         np.testing.assert_array_equal(embedder.embed(make_crops(3)), expected)
     # A sidecar still has the last word, and then it is another model.
     write_sidecar(path, color="rgb")
-    with load_embedder(path, device="cpu", threads=1) as embedder:
+    with load_embedder(path, device="cpu", threads=1, trust_weights=True) as embedder:
         assert embedder.model.preprocessing != plain.preprocessing
 
 

@@ -240,7 +240,7 @@ def test_torchscript_under_any_suffix(scripted: Path, tmp_path: Path, name: str)
     path.write_bytes(scripted.read_bytes())
     write_sidecar(path, height=64, width=32)
     assert is_torchscript(path)
-    embedder = load_embedder(path, device="cpu", batch_size=2)
+    embedder = load_embedder(path, device="cpu", batch_size=2, trust_weights=True)
     assert (embedder.runtime, embedder.model.dimension) == ("torchscript", 6)
     assert isinstance(embedder, TorchScriptEmbedder)
     assert embedder.embed(make_crops(5)).shape == (5, 6)
@@ -253,7 +253,7 @@ def test_rejects_files_that_are_not_torchscript(checkpoint: Path, tmp_path: Path
     path = tmp_path / "w.torchscript"
     path.write_bytes(checkpoint.read_bytes())
     with pytest.raises(WeightsError, match="as TorchScript"):
-        load_embedder(path, device="cpu")
+        load_embedder(path, device="cpu", trust_weights=True)
 
 
 def test_an_architecture_that_cannot_be_converted_runs_in_torch(

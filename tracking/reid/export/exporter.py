@@ -28,9 +28,10 @@ from tracking.reid.export.comparison import Comparison, compare, crops_per_secon
 from tracking.reid.export.formats import ExportFormat, Source
 from tracking.reid.export.options import CHECKPOINT_SUFFIXES, ExportOptions, check_machine, check_options, check_source
 from tracking.reid.export.report import META, Exported, ExportReport, earlier_exports, meta_document
-from tracking.reid.loader import load_embedder
+from tracking.reid.loader import load_embedder, load_own_export
 from tracking.reid.sidecar import sidecar_path
 from tracking.reid.stamp import Stamp, write_stamp
+from tracking.reid.trust import executable_format, remember_trust
 
 if TYPE_CHECKING:
     from tracking.reid.base import NetworkEmbedder
@@ -65,7 +66,7 @@ class _ExportRun:
         self.source, self.folder, self.options, self.device = source, folder, options, device
         self.half_load = options.half and device.kind == "cuda"
         checkpoint = source.suffix.lower() in CHECKPOINT_SUFFIXES
-        self.original = self._load(source, runtime="torch" if checkpoint else "auto", half=False)
+        self.original = self._load_source("torch" if checkpoint else "auto")
         self.crops = drawn_crops() if options.crops is None else read_crops(options.crops)
         where = "drawn by gtrack" if options.crops is None else f"from {options.crops}"
         self.crops_from = f"{len(self.crops)} crops {where}"
@@ -80,14 +81,18 @@ class _ExportRun:
             self.architecture = architecture_of(source)
             self.network = load_network(source, self.architecture)
 
-    def _load(self, path: Path, *, half: bool, runtime: str = "auto") -> NetworkEmbedder:
+    def _load_source(self, runtime: str) -> NetworkEmbedder:
         from tracking.reid.base import NetworkEmbedder
 
-        # One thread, so that crops per CPU second can be compared. OpenVINO runs on the CPU only.
-        device = "cpu" if path.is_dir() or path.suffix == ".tflite" else str(self.device)
-        embedder = load_embedder(path, device=device, half=half, runtime=runtime, threads=1, batch_size=_BATCH)
+        # One thread, so that crops per CPU second can be compared.
+        embedder = load_embedder(self.source, device=str(self.device), runtime=runtime, threads=1, batch_size=_BATCH)
         assert isinstance(embedder, NetworkEmbedder)
         return embedder
+
+    def _load_export(self, path: Path) -> NetworkEmbedder:
+        # OpenVINO and TFLite run on the CPU only. One thread, as for the source.
+        device = "cpu" if path.is_dir() or path.suffix == ".tflite" else str(self.device)
+        return load_own_export(path, device=device, half=self.half_load, threads=1, batch_size=_BATCH)
 
     def _stage(self, raw: Path, stage: Path, stamp: Stamp) -> Path:
         """Copy what was written to a folder, under its final name, with a stamp."""
@@ -134,18 +139,20 @@ class _ExportRun:
         )
         # The first stamp makes no claim of equality; it is there for the preprocessing.
         path = self._stage(raw, scratch / f"{item.name}-compared", stamp)
-        with self._load(path, half=self.half_load) as embedder:
+        with self._load_export(path) as embedder:
             comparison, found = _compare_batches(embedder, self.crops, self.expected)
         same_space = self._accept(item, comparison)
         stamp = replace(stamp, same_space=same_space, cosine_min=comparison.cosine_min)
         path = self._stage(raw, scratch / f"{item.name}-final", stamp)
-        with self._load(path, half=self.half_load) as embedder:
+        with self._load_export(path) as embedder:
             if embedder.model.same_space(model) is not same_space:
                 raise ExportError(f"loaded again, it is known as {embedder.model}; its source is {model}.")
             if not np.allclose(embedder.embed(self.crops[:2]), found[:2], atol=1e-2 if embedder.half else 1e-3):
                 raise ExportError("loaded again, it gives other embeddings.")
         target = self.folder / path.name
         _move(path, target)
+        if executable_format(target) is not None:
+            remember_trust(target)
         return Exported(
             item.name,
             target,
@@ -163,7 +170,7 @@ class _ExportRun:
         try:
             for item in made:
                 if item.path is not None:
-                    embedders[item.format] = self._load(item.path, half=self.half_load)
+                    embedders[item.format] = self._load_export(item.path)
             rates = crops_per_second(
                 embedders, self.crops, clock=time.process_time if self.clock == "cpu" else time.perf_counter
             )

@@ -1,0 +1,32 @@
+"""Usage reports of the libraries below gtrack, all switched off: gtrack contacts nobody unless it is asked to.
+
+Some libraries report their use over the network, or look for updates, unless an environment variable forbids it. They
+read it when they are imported or when they first work, so it is set when `gallery_db` is imported, which every module
+of gtrack does. A variable that is already set stays as it is, so that a user can allow the reports of a library.
+
+OpenVINO has no such variable. Its telemetry is in the model converter, which gtrack does not call.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+__all__ = ["NO_REPORTS", "ULTRALYTICS_OFFLINE", "set_defaults"]
+
+NO_REPORTS: Mapping[str, str] = {
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime: reports, a device id and a database in the user's cache
+    "ANONYMIZED_TELEMETRY": "False",  # Chroma, which reported through PostHog
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # Hugging Face, below Chroma and timm
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+}
+"""Environment variables that switch reports off."""
+
+ULTRALYTICS_OFFLINE: Mapping[str, str] = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
+"""Those of Ultralytics. They would change other programs, so they are set only before gtrack itself imports it."""
+
+
+def set_defaults(variables: Mapping[str, str] = NO_REPORTS) -> None:
+    """Set environment variables that are not set yet."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
