@@ -96,7 +96,8 @@ def location_of(path: str | os.PathLike[str]) -> Path | str:
 
 
 def state_dir() -> Path:
-    """Return the folder of the replicas of served galleries, which hold changes that no server has yet.
+    """Return the folder of what must last: replicas of served galleries, which hold changes that no server has yet, and
+    the list of trusted weights.
 
     It is the environment variable ``GTRACK_STATE_DIR``, else the system's folder for the state of the user's programs;
     a cache folder may be emptied at any time.

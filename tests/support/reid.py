@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from gallery_db.privacy import import_openvino
 from tracking.evaluation import score_rankings
 
 HEIGHT, WIDTH, DIMENSION = 64, 32, 8
@@ -72,6 +73,15 @@ def make_onnx(
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
     return path
+
+
+def make_openvino(weights: Path, folder: Path) -> Path:
+    """Write an ONNX network as an OpenVINO model, ``tiny.xml`` in a new folder. Return the folder."""
+    openvino = import_openvino()
+    folder.mkdir()
+    model = openvino.Core().read_model(str(weights))
+    openvino.save_model(model, str(folder / "tiny.xml"), compress_to_fp16=False)
+    return folder
 
 
 def write_sidecar(weights: Path, **fields: Any) -> Path:

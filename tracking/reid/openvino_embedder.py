@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.privacy import import_openvino
 from tracking.errors import EmbedderError, WeightsError, error_line
 from tracking.reid.base import NetworkEmbedder
 from tracking.reid.cache import openvino_xml
@@ -47,7 +46,7 @@ class OpenVinoEmbedder(NetworkEmbedder):
             raise EmbedderError(f"{weights}: OpenVINO is not installed.", hint="Run: pip install openvino")
         if parse_device(device).kind not in ("auto", "cpu"):
             raise EmbedderError(f"device {device}: gtrack runs OpenVINO models on the CPU.", hint="Use device cpu.")
-        openvino: Any = import_module("openvino")
+        openvino = import_openvino()
         path = openvino_xml(weights)
         if not path.with_suffix(".bin").is_file():
             raise WeightsError(f"{path}: expected its weights beside it as {path.with_suffix('.bin').name}.")

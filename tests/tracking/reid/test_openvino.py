@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.reid import DIMENSION, make_crops, make_onnx
+from support.reid import DIMENSION, make_crops, make_onnx, make_openvino
 
 from tracking.errors import EmbedderError, WeightsError
 from tracking.reid.loader import load_embedder
@@ -18,12 +18,7 @@ needs_openvino = pytest.mark.skipif(
 
 
 def _make(folder: Path, batch: int | str = "batch") -> Path:
-    import openvino
-
-    folder.mkdir()
-    model = openvino.Core().read_model(str(make_onnx(folder.parent / f"{folder.name}.onnx", batch)))
-    openvino.save_model(model, str(folder / "tiny.xml"), compress_to_fp16=False)
-    return folder / "tiny.xml"
+    return make_openvino(make_onnx(folder.parent / f"{folder.name}.onnx", batch), folder) / "tiny.xml"
 
 
 @needs_openvino

@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from onnx import numpy_helper
 from support.reid import DIMENSION, HEIGHT, WIDTH, make_crops, make_onnx, write_sidecar
 
+from gallery_db.privacy import import_openvino
 from tracking.errors import WeightsError
 from tracking.reid.cache import weights_sha256
 from tracking.reid.input_spec import Preprocessing
@@ -59,7 +61,9 @@ def _torchscript(folder: Path) -> Path:
 
 
 def _openvino(folder: Path) -> Path:
-    openvino = pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    if find_spec("openvino") is None:
+        pytest.skip("needs openvino: pip install openvino")
+    openvino = import_openvino()
     model = openvino.Core().read_model(str(_onnx(folder)))
     model.set_rt_info(OPENVINO_EMPTY, list(OPENVINO_KEYS))
     path = folder / "tiny_openvino_model"

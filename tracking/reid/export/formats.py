@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from gallery_db.privacy import import_openvino
 from tracking.boxmot_adapter import missing_backend_requirement
 from tracking.errors import ExportError
 from tracking.reid.devices import Device
@@ -163,7 +164,7 @@ def _write_torchscript(source: Source, path: Path) -> None:
 
 
 def _write_openvino(source: Source, path: Path) -> None:
-    openvino: Any = import_module("openvino")
+    openvino = import_openvino()
     # Always from FP32: OpenVINO's compression to FP16 keeps values that would overflow, and an FP32 input.
     model = openvino.Core().read_model(str(source.as_onnx(half=False)))
     model.set_rt_info(OPENVINO_EMPTY, list(OPENVINO_KEYS))
