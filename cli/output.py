@@ -9,20 +9,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from cli.option_names import with_option_names
+from gallery_db.masking import mask_addresses
 
 __all__ = ["print_error", "print_json_lines", "print_table", "progress_bar", "say"]
 
 
 def say(message: str) -> None:
     """Print a line for the user on stderr; options that it names are the command line's."""
-    print(f"gtrack: {with_option_names(message)}", file=sys.stderr)
+    print(f"gtrack: {with_option_names(mask_addresses(message))}", file=sys.stderr)
 
 
 def print_error(message: str, hint: str | None) -> None:
     """Print an error and what to do about it on stderr; options that it names are the command line's."""
-    print(f"error: {with_option_names(message)}", file=sys.stderr)
+    print(f"error: {with_option_names(mask_addresses(message))}", file=sys.stderr)
     if hint:
-        print(f"  hint: {with_option_names(hint)}", file=sys.stderr)
+        print(f"  hint: {with_option_names(mask_addresses(hint))}", file=sys.stderr)
 
 
 def print_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:

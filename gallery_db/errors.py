@@ -27,6 +27,8 @@ Every message says what was expected and what was found, and its ``hint`` says w
 
 from __future__ import annotations
 
+from gallery_db.masking import mask_addresses
+
 __all__ = [
     "EmbeddingError",
     "EntryExistsError",
@@ -58,9 +60,10 @@ class GtrackError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # A message may name the address of a stream, with its password.
+        self.message = mask_addresses(message)
+        self.hint = None if hint is None else mask_addresses(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}" if self.hint else self.message

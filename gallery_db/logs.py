@@ -10,6 +10,8 @@ import contextlib
 import logging
 import sys
 
+from gallery_db.masking import mask_addresses
+
 __all__ = ["configure", "get_logger"]
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
@@ -25,7 +27,7 @@ class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record; a closed stderr loses it, and stops nobody's work."""
         with contextlib.suppress(OSError, ValueError):
-            print(self.format(record), file=sys.stderr)
+            print(mask_addresses(self.format(record)), file=sys.stderr)
 
 
 def get_logger(area: str) -> logging.Logger:

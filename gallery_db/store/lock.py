@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from gallery_db.errors import GalleryError, GalleryLockedError, GalleryReadOnlyError
+from gallery_db.masking import mask_addresses
 from gallery_db.times import utc_now
 
 __all__ = ["DEFAULT_LOCK_TIMEOUT", "LOCK_NAME", "WriterLock", "user_at_host"]
@@ -122,13 +123,17 @@ class WriterLock:
         holder = {
             "pid": os.getpid(),
             "user": user_at_host(),
-            "command": " ".join(sys.argv)[:300] or sys.executable,
+            "command": mask_addresses(" ".join(sys.argv))[:300] or sys.executable,
             "since": utc_now(),
             **({"served_at": address} if address else {}),
         }
         # The file only improves a message; a full disk must not stop a writer that holds the lock.
         with suppress(OSError):
-            self._holder.write_text(json.dumps(holder), encoding="utf-8")
+            # For its owner alone: a command line says more than other users need to know.
+            self._holder.unlink(missing_ok=True)
+            descriptor = os.open(self._holder, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(json.dumps(holder))
 
     def _describe_holder(self) -> str:
         holder = self._read_holder()

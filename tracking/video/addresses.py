@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gallery_db.masking import mask_address
+
 __all__ = ["is_stream", "public_name", "scheme_of", "short_name"]
 
 _STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp", "http", "https"})
@@ -28,16 +30,7 @@ def scheme_of(text: str) -> str:
 def public_name(source: str | Path) -> str:
     """Return a source's name without user, password and query, which can be secrets: safe to show and to store."""
     text = str(source)
-    if not scheme_of(text):
-        return f"camera {text}" if is_stream(text) else text
-    scheme, _, rest = text.partition("//")
-    address, question_mark, query = rest.partition("?")
-    # A password may contain an @, / or ? that is not escaped: what may be a part of a password is hidden as well.
-    if "@" in address:
-        address = f"***@{address.rpartition('@')[2]}"
-    elif "@" in query and "/" not in address:
-        address = "***@"
-    return f"{scheme}//{address}?..." if question_mark else f"{scheme}//{address}"
+    return f"camera {text}" if text.isdecimal() and is_stream(text) else mask_address(text)
 
 
 def short_name(source: str | Path) -> str:
