@@ -3,54 +3,67 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.gallery.common import Yes, confirm, count_entries, print_notices
-from cli.options import AsJson, GalleryPath, NoProgress
+from cli.options import AsJson, Collection, GalleryPath, NoProgress
 from cli.output import print_json_lines, print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    from gallery_db.index.base import VerifyReport
 
 __all__ = ["rebuild", "restore", "snapshot", "verify"]
 
 
-def verify(gallery: GalleryPath, as_json: AsJson = False, no_progress: NoProgress = False) -> None:
+def verify(
+    gallery: GalleryPath, as_json: AsJson = False, collection: Collection = None, no_progress: NoProgress = False
+) -> None:
     """Compare the Chroma index with the record of the gallery, vector by vector.
 
     Example: gtrack gallery verify --gallery gallery
 
-    The exit code is 1 if they differ; `gtrack gallery rebuild` then rebuilds the index from the record.
+    All collections are compared, or the one that is named. The exit code is 1 if an index differs; `gtrack gallery
+    rebuild` then rebuilds all of them from the record.
     """
     from gallery_db import Gallery
 
-    with Gallery.open(gallery, write=True) as target:
-        print_notices(target)
-        with progress_bar("verifying", "entries", no_progress) as progress:
-            report = target.verify(progress=progress)
-    if as_json:
-        print_json_lines(
-            [
-                {
-                    "ok": report.ok,
-                    "entries": report.entries,
-                    "missing": len(report.missing),
-                    "extra": len(report.extra),
-                    "different": len(report.different),
-                    "record_ok": report.record_ok,
-                    "problems": list(report.problems),
-                }
-            ]
-        )
-    else:
-        print(
-            f"{report.entries} entries; in the index {len(report.missing)} are missing, {len(report.extra)} are extra "
-            f"and {len(report.different)} have another vector: {'intact' if report.ok else 'NOT INTACT'}"
-        )
-        for problem in report.problems:
-            print(problem)
-    if not report.ok:
+    with Gallery.open(gallery, collection=collection) as source:
+        names = [info.name for info in source.collections()] if collection is None else [source.collection]
+    intact = True
+    for name in names:
+        with Gallery.open(gallery, collection=name, write=True) as target:
+            print_notices(target)
+            with progress_bar("verifying", "entries", no_progress) as progress:
+                report = target.verify(progress=progress)
+        intact = intact and report.ok
+        if as_json:
+            print_json_lines([_report_document(name, report)])
+        else:
+            print(
+                f"{name}: {report.entries} entries; in the index {len(report.missing)} are missing, "
+                f"{len(report.extra)} are extra and {len(report.different)} have another vector: "
+                f"{'intact' if report.ok else 'NOT INTACT'}"
+            )
+            for problem in report.problems:
+                print(problem)
+    if not intact:
         say(f"repair it with: gtrack gallery rebuild --gallery {gallery}")
         raise typer.Exit(1)
+
+
+def _report_document(collection: str, report: VerifyReport) -> dict[str, Any]:
+    return {
+        "collection": collection,
+        "ok": report.ok,
+        "entries": report.entries,
+        "missing": len(report.missing),
+        "extra": len(report.extra),
+        "different": len(report.different),
+        "record_ok": report.record_ok,
+        "problems": list(report.problems),
+    }
 
 
 def rebuild(gallery: GalleryPath, no_progress: NoProgress = False) -> None:
