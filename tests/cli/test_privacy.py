@@ -1,4 +1,4 @@
-"""No command contacts anybody unasked: the main commands under strace, in a fresh home."""
+"""No command contacts another machine unasked: the main commands under strace, in a fresh home."""
 
 from __future__ import annotations
 

@@ -365,7 +365,7 @@ def test_commands(video: Path, weights: Path, tmp_path: Path) -> None:
     assert f"{FRAMES} detections" in done.stdout
     assert (tmp_path / "r.json").read_bytes() == (tmp_path / "d.json").read_bytes()
     assert sorted(p.name for p in (tmp_path / "lamp").iterdir()) == ["tracked.json", "v.mp4"]
-    assert "exclude" in gtrack(*words, "--dets-json", tmp_path / "d.json", code=2).stderr
+    assert "found both" in gtrack(*words, "--dets-json", tmp_path / "d.json", code=2).stderr
 
 
 @pytest.mark.parametrize("command", ["detect", "run"])

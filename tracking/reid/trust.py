@@ -8,9 +8,9 @@ Such a file is loaded in two cases only:
   remembers the SHA-256 of the file on this machine.
 - Its SHA-256 was remembered before, so or because `gtrack export reid` made the file here.
 
-A file that a folder scan finds, or to which a gallery points, is therefore never reason enough: whoever can put a file
-into ``models``, or hand over a gallery, could otherwise run code. The hash is that of the file's own bytes, computed
-at each load. The stamp of an export does not count, because its author can be anybody. ``.onnx``, OpenVINO, TFLite, and
+A file that a folder scan finds, or to which a gallery points, is therefore never reason enough: a person who can put a
+file into ``models``, or pass on a gallery, could otherwise run code. The hash is that of the file's own bytes, computed at
+each load. The stamp of an export does not count, because every person can write one. ``.onnx``, OpenVINO, TFLite, and
 checkpoints that hold nothing but tensors are data, and need no trust.
 """
 

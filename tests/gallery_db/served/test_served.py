@@ -336,7 +336,7 @@ def test_a_folder_is_served_and_keeps_all(folder: Path) -> None:
     with ServedHere(folder) as serving:
         with pytest.raises(GalleryLockedError, match=serving.url) as caught:
             Gallery.open(folder, write=True, lock_timeout=0.0)
-        assert f"--gallery {serving.url}" in (caught.value.hint or "")
+        assert f"the address {serving.url}" in (caught.value.hint or "")
         with Gallery.open(serving.url, write=True) as gallery, Gallery.open(folder) as reader:
             assert contents(gallery) == contents(reader)
             gallery.add(entries_named(10, "x"), unit_vectors(10, seed=1))

@@ -75,7 +75,7 @@ def evil(tmp_path: Path, target: Path) -> Path:
 
 
 def _make_gallery(weights: Path, folder: Path) -> Path:
-    """Make a gallery that says it was made with the weights, as anybody can."""
+    """Make a gallery that says it was made with the weights, as every user can."""
     model = EmbeddingModel(weights.name, weights_sha256(weights), 3, "any", path=str(weights))
     with Gallery.open_or_create(folder, model) as gallery:
         gallery.add([Entry(id="a", identity="a")], np.eye(1, 3, dtype=np.float32))
