@@ -9,9 +9,9 @@ Such a file is loaded in two cases only:
 - Its SHA-256 was remembered before, so or because `gtrack export reid` made the file here.
 
 A file that a folder scan finds, or to which a gallery points, is therefore never reason enough: a person who can put a
-file into ``models``, or pass on a gallery, could otherwise run code. The hash is that of the file's own bytes, computed at
-each load. The stamp of an export does not count, because every person can write one. ``.onnx``, OpenVINO, TFLite, and
-checkpoints that hold nothing but tensors are data, and need no trust.
+file into ``models``, or pass on a gallery, could otherwise run code. The hash is that of the file's own bytes, computed
+at each load. The stamp of an export does not count, because every person can write one. ``.onnx``, OpenVINO, TFLite,
+and checkpoints that hold nothing but tensors are data, and need no trust.
 """
 
 from __future__ import annotations
