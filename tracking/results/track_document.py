@@ -6,6 +6,7 @@ Both give the header and the entries of ``frames``, not yet checked. Errors name
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ _EARLY_KEYS = ("schema_version", "video", "tracker")
 """Keys that are always needed. gtrack writes them before the frames, so that the frames need not be read for them."""
 
 
-class TrackDocument:
+class TrackDocument(ABC):
     """A track-v1 document.
 
     Attributes:
@@ -45,9 +46,9 @@ class TrackDocument:
         self.path = path
         self.header: dict[str, Any] = {}
 
+    @abstractmethod
     def entries(self) -> Iterator[tuple[Any, str]]:
         """Yield each entry of ``frames`` with its place in the document."""
-        raise NotImplementedError
 
     def fail(self, problem: str, hint: str | None = REMAKE_HINT) -> NoReturn:
         """Raise an error that names the document."""
