@@ -62,6 +62,16 @@ class Files:
             file.seek(position)
             file.write(data)
 
+    def live(self) -> list[tuple[int, int]]:
+        """Return element and label of all elements that are not deleted.
+
+        Which element an entry is depends on Chroma's threads; a deleted one needs no name.
+        """
+        data = np.fromfile(self.folder / "data_level0.bin", np.uint8)[: self.elements * self.size]
+        labels = data.reshape(self.elements, self.size)[:, self.label : self.label + 8].copy().view("<u8")[:, 0]
+        names = pickle.loads((self.folder / "index_metadata.pickle").read_bytes())["label_to_id"]
+        return [(element, int(label)) for element, label in enumerate(labels) if int(label) in names]
+
     def words(self) -> Any:
         return np.memmap(self.folder / "link_lists.bin", "<u4", "r+")
 
@@ -86,11 +96,13 @@ def _too_many_links(files: Files) -> None:
 
 
 def _label_twice(files: Files) -> None:
-    files.write("data_level0.bin", 3 * files.size + files.label, struct.pack("<Q", 2))
+    (_, first), (element, _) = files.live()[:2]
+    files.write("data_level0.bin", element * files.size + files.label, struct.pack("<Q", first))
 
 
 def _another_label(files: Files) -> None:
-    files.write("data_level0.bin", 3 * files.size + files.label, struct.pack("<Q", 1 << 40))
+    element, _ = files.live()[0]
+    files.write("data_level0.bin", element * files.size + files.label, struct.pack("<Q", 1 << 40))
 
 
 def _more_elements(files: Files) -> None:
