@@ -162,7 +162,7 @@ def measure_nvinfer_arithmetic(data: Path, weights: str) -> None:
     """Print how close embeddings in the arithmetic of nvinfer are to gtrack's own."""
     files = sorted((data / "reid" / "market1501-test-subset").rglob("*.jpg"))
     images = [read_image(path) for path in files]
-    session = open_session(weights, 1)
+    session = open_session(Path(weights), 1)
 
     def embed(preprocessing: Preprocessing) -> NDArray[np.float32]:
         batch, rows = CropBatch(preprocessing, 8), []

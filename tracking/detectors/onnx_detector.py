@@ -76,7 +76,7 @@ class OnnxDetector:
         except EmbedderError as error:
             raise DetectorError(error.message, hint=error.hint) from error
         try:
-            self._session = open_session(str(weights), options.threads or default_threads(), providers)
+            self._session = open_session(weights, options.threads or default_threads(), providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise DetectorError(
                 f"{weights}: ONNX Runtime cannot load it: {error_line(error)}.",

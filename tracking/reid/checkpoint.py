@@ -99,12 +99,16 @@ def _is_needed(name: str) -> bool:
 def load_network(weights: Path, architecture: str) -> Any:
     """Build an architecture and load every tensor that inference needs from a checkpoint.
 
+    Denormal weights become zero (see `tracking.reid.denormals`).
+
     Returns:
         A torch module in evaluation mode, float32, on the CPU.
 
     Raises:
         WeightsError: The file is unreadable, or names or shapes do not match the architecture.
     """
+    import torch
+
     tensors = read_state_dict(weights)
     network = build_backbone(architecture)
     expected = {name: value for name, value in network.state_dict().items() if _is_needed(name)}
@@ -129,4 +133,8 @@ def load_network(weights: Path, architecture: str) -> Any:
             hint=f'If the architecture is a different one, write {{"arch": "..."}} into {weights.name}.gtrack.json.',
         )
     network.load_state_dict(found, strict=False)
-    return network.float().eval()
+    network = network.float().eval()
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point():
+            tensor.data[tensor.data.abs() < torch.finfo(tensor.dtype).tiny] = 0
+    return network

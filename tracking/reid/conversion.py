@@ -17,6 +17,7 @@ from gallery_db.atomic_files import atomic_path
 from tracking.errors import EmbedderError, WeightsError, error_line
 from tracking.reid.cache import cache_dir, weights_sha256
 from tracking.reid.checkpoint import architecture_of, load_network
+from tracking.reid.denormals import flush_file
 from tracking.reid.devices import default_threads
 from tracking.reid.input_spec import Preprocessing
 from tracking.reid.model_description import resolve_preprocessing
@@ -27,7 +28,7 @@ __all__ = ["PARITY", "convert_checkpoint", "converted_path", "write_onnx"]
 PARITY = 0.9999
 """Minimum cosine similarity between embeddings of a checkpoint and of its conversion for the same input."""
 
-_VERSION = "v1"
+_VERSION = "v2"
 _OPSET = 17
 _INPUT, _OUTPUT = "images", "embeddings"
 
@@ -91,7 +92,7 @@ def _check_parity(network: Any, path: Path, preprocessing: Preprocessing) -> Non
     inputs = _test_inputs(preprocessing)
     with torch.inference_mode():
         expected = network(torch.from_numpy(inputs)).numpy()
-    session = open_session(str(path), default_threads())
+    session = open_session(path, default_threads())
     # One input alone, then the others together: the batch must be free.
     found = np.concatenate([session.run(None, {_INPUT: part})[0] for part in (inputs[:1], inputs[1:])])
     if found.shape != expected.shape or expected.ndim != 2:
@@ -106,6 +107,8 @@ def _check_parity(network: Any, path: Path, preprocessing: Preprocessing) -> Non
 
 def write_onnx(network: Any, path: Path, example: Any, *, opset: int = _OPSET, dynamic: bool = True) -> None:
     """Write a torch network as ONNX: input ``images`` [N, 3, H, W], output ``embeddings`` [N, D].
+
+    Denormal weights become zero (see `tracking.reid.denormals`).
 
     Args:
         network: A torch module in evaluation mode.
@@ -129,6 +132,7 @@ def write_onnx(network: Any, path: Path, example: Any, *, opset: int = _OPSET, d
             opset_version=opset,
             dynamo=False,
         )
+    flush_file(path)
 
 
 def convert_checkpoint(weights: Path) -> Path:

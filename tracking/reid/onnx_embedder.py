@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tracking.errors import EmbedderError, WeightsError, error_line
 from tracking.reid.base import NetworkEmbedder
+from tracking.reid.denormals import without_denormals, zero_denormals
 from tracking.reid.devices import Device, accelerator_likely, default_threads, parse_device
 from tracking.reid.model_description import resolve_preprocessing
 
@@ -46,11 +47,11 @@ def choose_providers(device: Device, available: list[str]) -> tuple[Device, list
     return device, [_CPU]
 
 
-def open_session(source: str | bytes, threads: int, providers: list[Any] | None = None) -> Any:
+def open_session(source: Path | bytes, threads: int, providers: list[Any] | None = None) -> Any:
     """Open an ONNX Runtime session that leaves CPU time to the decoder and the tracker.
 
     Args:
-        source: Path of the model, or its bytes.
+        source: Path of the model, or its bytes. A file's denormal weights are taken as zero.
         threads: Threads within one operator, at least 1.
         providers: Execution providers in order of preference; None for the CPU.
     """
@@ -61,9 +62,12 @@ def open_session(source: str | bytes, threads: int, providers: list[Any] | None 
     options.inter_op_num_threads = 1
     # Waiting threads that spin would use the cores that the decoder and the tracker need between two frames.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Denormal activations are as slow as denormal weights (see `tracking.reid.denormals`).
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(source, options, providers=providers or [_CPU])
+    model = str(without_denormals(source)) if isinstance(source, Path) else source
+    return onnxruntime.InferenceSession(model, options, providers=providers or [_CPU])
 
 
 def _with_dynamic_batch(path: Path) -> bytes | None:
@@ -79,6 +83,7 @@ def _with_dynamic_batch(path: Path) -> bytes | None:
             shape.dim[0].dim_param = "batch"
         # Shapes that were inferred for a batch of one are no longer valid.
         del model.graph.value_info[:]
+        zero_denormals(model)
         data: bytes = model.SerializeToString()
     except Exception:  # noqa: BLE001  onnx and protobuf document no errors; the model still runs with a batch of one.
         return None
@@ -131,7 +136,7 @@ class OnnxEmbedder(NetworkEmbedder):
         threads = threads or default_threads()
         notices = []
         try:
-            session = open_session(str(path), threads, providers)
+            session = open_session(path, threads, providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise WeightsError(
                 f"{path}: ONNX Runtime cannot load it: {error_line(error)}.",

@@ -64,6 +64,7 @@ class OpenVinoEmbedder(NetworkEmbedder):
                 "INFERENCE_PRECISION_HINT": "f32",
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": threads or default_threads(),
+                "CPU_DENORMALS_OPTIMIZATION": True,
             }
             fixed = None if shape[0].is_dynamic else int(shape[0].get_length())
             self._compiled = core.compile_model(network, "CPU", config)

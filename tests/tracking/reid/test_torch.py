@@ -86,7 +86,7 @@ def test_is_converted_once_with_equal_embeddings(checkpoint: Path, in_torch: np.
     assert embedder.model == TorchEmbedder(checkpoint, device="cpu").model
     np.testing.assert_allclose(embedder.embed(make_crops(5)), in_torch, atol=1e-4)
     path = converted_path(checkpoint)
-    assert path.name == f"{embedder.model.sha256}-osnet_x0_25-256x128-v1.onnx"
+    assert path.name == f"{embedder.model.sha256}-osnet_x0_25-256x128-v2.onnx"
     assert path.is_file()
     assert not [p for p in path.parent.iterdir() if ".part" in p.name]
     before = path.stat().st_mtime_ns

@@ -18,6 +18,7 @@ from typing import Any
 from gallery_db.privacy import import_openvino
 from tracking.boxmot_adapter import missing_backend_requirement
 from tracking.errors import ExportError
+from tracking.reid.denormals import zero_denormals
 from tracking.reid.devices import Device
 from tracking.reid.input_spec import Preprocessing
 from tracking.reid.stamp import OPENVINO_EMPTY, OPENVINO_KEYS, STAMP_KEY
@@ -116,12 +117,12 @@ class Source:
 
 
 def _clean_graph(path: Path, simplify: bool) -> None:
-    """Simplify a graph if asked, and remove the stamp of a source that was an export itself."""
+    """Simplify a graph if asked, and remove denormal weights and the stamp of a source that was an export itself."""
     import onnx
 
     model = onnx.load(str(path))
     kept = [entry for entry in model.metadata_props if entry.key != STAMP_KEY]
-    if not simplify and len(kept) == len(model.metadata_props):
+    if not zero_denormals(model) and not simplify and len(kept) == len(model.metadata_props):
         return
     if simplify:
         if find_spec("onnxslim") is not None:
@@ -133,6 +134,8 @@ def _clean_graph(path: Path, simplify: bool) -> None:
             if not same:
                 raise ExportError("onnxsim found that the simplified graph gives other results.")
         kept = [entry for entry in model.metadata_props if entry.key != STAMP_KEY]
+    # Simplifying multiplies weights with each other.
+    zero_denormals(model)
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     onnx.checker.check_model(model)
