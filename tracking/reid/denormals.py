@@ -32,6 +32,23 @@ _MAX_BYTES = 256 << 20
 _FOLDER = "without-denormals"
 
 
+def _float_bytes(tensor: Any) -> bytes:
+    """Return the values of a float32 `onnx.TensorProto` as little-endian bytes.
+
+    The values of `float_data` are taken from the serialized message: read as numbers, denormals may already be zero.
+    """
+    if tensor.HasField("raw_data"):
+        raw: bytes = tensor.raw_data
+        return raw
+    values = type(tensor)()
+    values.CopyFrom(tensor)
+    for field, _ in values.ListFields():
+        if field.name != "float_data":
+            values.ClearField(field.name)
+    packed: bytes = values.SerializeToString()
+    return packed[len(packed) - 4 * len(values.float_data) :]
+
+
 def zero_denormals(model: Any) -> int:
     """Set the denormal float32 weights of an `onnx.ModelProto` to zero, in place.
 
@@ -46,8 +63,7 @@ def zero_denormals(model: Any) -> int:
     for tensor in tensors:
         if tensor.data_type != _FLOAT or tensor.data_location == _EXTERNAL:
             continue
-        raw = tensor.HasField("raw_data")
-        values = np.frombuffer(tensor.raw_data, "<f4") if raw else np.array(tensor.float_data, np.float32)
+        values = np.frombuffer(_float_bytes(tensor), "<f4")
         # The exponent bits of a denormal number are zero. Compared as integers, because the processor may take such
         # numbers for zero.
         bits = values.view("<u4")
@@ -55,11 +71,8 @@ def zero_denormals(model: Any) -> int:
         if not (count := int(denormal.sum())):
             continue
         found += count
-        values = np.where(denormal, np.float32(0), values)
-        if raw:
-            tensor.raw_data = values.tobytes()
-        else:
-            tensor.float_data[:] = values.tolist()
+        tensor.ClearField("float_data")
+        tensor.raw_data = np.where(denormal, np.uint32(0), bits).astype("<u4").tobytes()
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import numpy_helper
 from support.reid import make_crops, make_onnx
 
 from tracking.reid.cache import cache_dir
@@ -26,7 +26,9 @@ def with_bias(path: Path, bias: np.ndarray, *, raw: bool = True) -> Path:
     if raw:
         tensor.CopyFrom(numpy_helper.from_array(bias, "b"))
     else:
-        tensor.CopyFrom(onnx.helper.make_tensor("b", TensorProto.FLOAT, [len(bias)], bias.tolist()))
+        # Field 4, packed, with its bytes as they are: where denormals are off, assigning numbers would make them zero.
+        tensor.ClearField("raw_data")
+        tensor.MergeFromString(bytes([4 << 3 | 2, bias.nbytes]) + bias.tobytes())
     onnx.save(model, str(path))
     return path
 
@@ -34,7 +36,8 @@ def with_bias(path: Path, bias: np.ndarray, *, raw: bool = True) -> Path:
 def bias_of(path: Path) -> np.ndarray:
     """Return the bias of the small network, bit by bit."""
     tensor = next(item for item in onnx.load(str(path)).graph.initializer if item.name == "b")
-    return numpy_helper.to_array(tensor).view(np.uint32)
+    assert not tensor.float_data
+    return np.frombuffer(tensor.raw_data, np.uint32)
 
 
 @pytest.mark.parametrize("raw", [True, False])
