@@ -13,6 +13,7 @@ from gallery_db.errors import GtrackError
 from gallery_db.logs import get_logger
 from tracking.detections.video_check import check_against_video
 from tracking.outputs.result import Tally, TrackResult, frame_document
+from tracking.outputs.run_folder import locked_folder
 from tracking.outputs.run_outputs import RunOutputs
 from tracking.progress import progress_bar
 from tracking.run.final_names import ExplainedTracklets, draw_explanations, finish_names
@@ -100,6 +101,9 @@ class TrackingRun:
         with ExitStack() as last, ExitStack() as stack:
             stack.callback(lambda: self._finish(state, progress, index_progress))
             inputs = self._open_inputs(state, stack)
+            if self._options.output.saves:
+                # To the very end, after the explanations; and before models are loaded for a run that must not write.
+                last.enter_context(locked_folder(self._options.output.run_dir(inputs.video)))
             gallery = open_gallery(
                 self._options, inputs, stack=stack, last=last, notify=self._notify, progress=ingest_progress
             )

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from gallery_db.errors import GalleryError
-from gallery_db.store.lock import user_at_host
+from gallery_db.noted_lock import user_at_host
 from gallery_db.store.thresholds import (
     DEFAULT_THRESHOLD,
     StoredThreshold,

@@ -16,10 +16,10 @@ from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryIndexError
 from gallery_db.index.chroma_client import chroma_errors, close_client, open_folder
 from gallery_db.index.maintenance import IndexMaintenance
+from gallery_db.noted_lock import user_at_host
 from gallery_db.served.ledger import Ledger, LogState, forget_logs
 from gallery_db.served.log import SERVER, ServedLog, check_log_name, create_log, find_logs, log_name
 from gallery_db.served.rows import LOG_FORMAT, LogRow, OperationFacts, pictures_of
-from gallery_db.store.lock import user_at_host
 from gallery_db.store.record import CollectionRow, Record
 from gallery_db.times import utc_now
 

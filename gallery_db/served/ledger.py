@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
 from gallery_db.names import unknown_number
+from gallery_db.noted_lock import user_at_host
 from gallery_db.served.rows import LogRow, OperationFacts, keep_pictures
 from gallery_db.store.entry_rows import entry_from_facts, facts_of
-from gallery_db.store.lock import user_at_host
 from gallery_db.store.record import CollectionRow, Record
 from gallery_db.store.thresholds import THRESHOLDS, as_of_now, for_others
 from gallery_db.times import utc_now

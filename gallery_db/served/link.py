@@ -19,10 +19,10 @@ from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryIndexError, GalleryServerError, GtrackError, ModelMismatchError
 from gallery_db.index.chroma_client import CollectionGoneError, close_client, open_server
 from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex
+from gallery_db.noted_lock import user_at_host
 from gallery_db.served.ledger import Ledger
 from gallery_db.served.log import CLIENTS, LogInfo, ServedLog, find_logs, not_there
 from gallery_db.served.rows import LogRow, OperationFacts, pictures_of
-from gallery_db.store.lock import user_at_host
 from gallery_db.store.record import CollectionRow, Record
 from gallery_db.times import utc_now
 

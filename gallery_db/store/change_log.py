@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
+from gallery_db.noted_lock import user_at_host
 from gallery_db.store.changes import RESTORED, Change, LoggedChange, Operation, RecentChange
 from gallery_db.store.database import Database
 from gallery_db.store.entry_rows import entry_from_facts, vector_matrix
-from gallery_db.store.lock import user_at_host
 from gallery_db.times import utc_now
 
 if TYPE_CHECKING:

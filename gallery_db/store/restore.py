@@ -11,10 +11,10 @@ from pathlib import Path
 
 from gallery_db.atomic_files import fsync_folder
 from gallery_db.errors import GalleryFormatError, GalleryReadOnlyError
+from gallery_db.noted_lock import user_at_host
 from gallery_db.store.changes import RESTORED
 from gallery_db.store.database import sqlite_errors
 from gallery_db.store.folder import holds_gallery
-from gallery_db.store.lock import user_at_host
 from gallery_db.store.record import Record
 from gallery_db.store.schema import FORMAT_VERSION, RECORD_NAME
 from gallery_db.store.snapshot_files import (

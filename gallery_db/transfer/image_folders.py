@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gallery_db.atomic_files import atomic_path
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, ImageError
 from gallery_db.media.entry_pictures import crop_box, find_picture
@@ -121,13 +122,8 @@ def _write_folders(gallery: Gallery, root: Path, progress: Progress | None) -> F
 
 def _write_file(target: Path, data: bytes) -> None:
     """Write a file under another name and rename it, so that it is never incomplete."""
-    temporary = target.with_name(f".{target.stem}.part{target.suffix}")
-    try:
+    with atomic_path(target, flush=False) as temporary:
         temporary.write_bytes(data)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _picture_file(folder: Path, entry: Entry) -> tuple[bytes, str]:

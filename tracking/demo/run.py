@@ -23,6 +23,7 @@ from tracking.identification.gallery_source import EmbedderOptions
 from tracking.options import RunOptions
 from tracking.outputs.options import OutputOptions
 from tracking.outputs.result import TrackResult
+from tracking.outputs.run_folder import locked_folder
 from tracking.pipeline import TrackingRun
 from tracking.synthetic.config import SceneConfig
 from tracking.synthetic.rendering import Scene, render_scene
@@ -111,9 +112,14 @@ def run_demo(
         bar: Makes a progress bar from a title and a unit.
 
     Raises:
-        GtrackError: The folder cannot be written, or OpenCV cannot write video on this machine.
+        GtrackError: The folder cannot be written, another demonstration writes into it, or OpenCV cannot write video on
+            this machine.
     """
-    show: ProgressBar = bar or (lambda title, unit: nullcontext(lambda done, total: None))
+    with locked_folder(out, "folder of the demonstration", "`out`"):
+        return _demo(out, config, notify, bar or (lambda title, unit: nullcontext(lambda done, total: None)))
+
+
+def _demo(out: Path, config: SceneConfig | None, notify: Callable[[str], None] | None, show: ProgressBar) -> DemoReport:
     with show("rendering the clip", "frames") as progress:
         scene = render_scene(out, config, progress=progress)
     path = out / "gallery-db"

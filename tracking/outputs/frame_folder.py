@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.atomic_files import Part
 from tracking.errors import OutputError
 
 __all__ = ["FrameFolder"]
@@ -27,12 +27,11 @@ class FrameFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.completed = False
-        self._unfinished = path.with_name(f".{path.name}.part")
-        shutil.rmtree(self._unfinished, ignore_errors=True)
+        self._closed = False
         try:
-            self._unfinished.mkdir()
+            self._part = Part(path, folder=True)
         except OSError as error:
-            raise OutputError(f"cannot create {self._unfinished}: {error.strerror}.") from error
+            raise OutputError(f"cannot create the folder {path}: {error.strerror}.") from error
 
     def write(self, frame: int, image: NDArray[np.uint8]) -> None:
         """Save one frame, (H, W, 3) uint8 BGR.
@@ -42,7 +41,7 @@ class FrameFolder:
         """
         import cv2
 
-        path = self._unfinished / f"{frame:06d}.jpg"
+        path = self._part.path / f"{frame:06d}.jpg"
         ok, data = cv2.imencode(".jpg", image)
         try:
             if not ok:
@@ -55,12 +54,21 @@ class FrameFolder:
 
     def discard(self) -> None:
         """Remove the frames of this run; those of an earlier run stay."""
-        shutil.rmtree(self._unfinished, ignore_errors=True)
+        self._closed = True
+        self._part.discard()
 
     def close(self) -> None:
-        """Replace the frames of an earlier run by those of this run."""
-        if not self._unfinished.exists():
+        """Replace the frames of an earlier run by those of this run.
+
+        Raises:
+            OutputError: They cannot get their final name; they are removed.
+        """
+        if self._closed:
             return
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._unfinished.replace(self.path)
+        self._closed = True
+        try:
+            self._part.finish()
+        except OSError as error:
+            self._part.discard()
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}.") from error
         self.completed = True

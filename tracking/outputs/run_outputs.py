@@ -7,7 +7,7 @@ the video and the folder of frames are completed up to the last frame done.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class RunOutputs:
     """All outputs of a run, opened together and completed together.
 
     Args:
-        options: What to save, and where.
+        options: What to save, and where; the run folder is locked by the caller, see `locked_folder`.
         header: Every top-level key of track-v1 but ``frames``.
         video: The input, for its name.
         width, height: Size of its frames in pixels.
@@ -63,11 +63,8 @@ class RunOutputs:
         self._frames: FrameFolder | None = None
         self._video: VideoWriter | None = None
         self._display: Display | None = None
-        is_new = options.saves and not options.run_dir(video).exists()
         self.paths = options.paths(video)
         with ExitStack() as undo:
-            if is_new and self.paths.run_dir is not None:
-                undo.callback(_remove_if_empty, self.paths.run_dir)
             if self.paths.video_path is not None:
                 self._video = VideoWriter(
                     self.paths.video_path, width=width, height=height, fps=fps, fourcc=options.fourcc
@@ -153,8 +150,3 @@ class RunOutputs:
         finally:
             if not output.completed:
                 self.paths = replace(self.paths, **{name: None})
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()

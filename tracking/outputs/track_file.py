@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import orjson
 
-from gallery_db.atomic_files import atomic_path
+from gallery_db.atomic_files import Part, atomic_path
 from tracking.errors import OutputError
 
 __all__ = ["TrackFile"]
@@ -38,7 +38,7 @@ class TrackFile:
 
     def __init__(self, header: Mapping[str, Any], path: Path | None) -> None:
         self.path = path
-        self._unfinished: Path | None = None
+        self._part: Part | None = None
         self._file: IO[bytes]
         # Whole frames are collected here, and the file itself has no buffer: after a failed write, the file is cut
         # back to whole frames and completed.
@@ -54,9 +54,11 @@ class TrackFile:
             if path is None:
                 self._file = tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES)  # noqa: SIM115
             else:
-                self._unfinished = path.with_name(f".{path.name}.part")
-                self._file = self._unfinished.open("w+b", buffering=0)
+                self._part = Part(path)
+                self._file = self._part.path.open("w+b", buffering=0)
         except OSError as error:
+            if self._part is not None:
+                self._part.discard()
             raise self._write_error(error) from error
         # A payload that is never read must not leave its temporary file open.
         weakref.finalize(self, _close_quietly, self._file)
@@ -114,9 +116,8 @@ class TrackFile:
 
     def _discard(self) -> None:
         _close_quietly(self._file)
-        if self._unfinished is not None:
-            with suppress(OSError):
-                self._unfinished.unlink(missing_ok=True)
+        if self._part is not None:
+            self._part.discard()
 
     def close(self) -> None:
         """Complete the file up to the last frame written, and give it its name.
@@ -135,10 +136,9 @@ class TrackFile:
             except OSError as error:
                 failure = error
             self._write(_end(self.extra))
-            if self._unfinished is not None and self.path is not None:
-                os.fsync(self._file.fileno())
+            if self._part is not None:
                 self._file.close()
-                self._unfinished.replace(self.path)
+                self._part.finish()
                 self.completed = True
         except OSError as error:
             self._discard()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gallery_db.atomic_files import atomic_path
 from tracking.errors import WeightsError, error_line
 from tracking.reid.cache import cache_dir
 
@@ -74,23 +73,19 @@ def download_weights(name: str, url: str, *, models_dir: Path, progress: Progres
             written.
     """
     target = download_dir() / name
-    # Not `atomic_path`, whose temporary file keeps the suffix: an incomplete file would be taken for weights.
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if _is_google_drive(url):
-            _fetch_google_drive(url, temporary)
-        elif urlsplit(url).scheme in ("http", "https"):
-            _fetch(url, temporary, progress)
-        else:
-            raise OSError("expected an http or https address")
-        temporary.replace(target)
+        # With the suffix, an incomplete file would be taken for weights.
+        with atomic_path(target, keep_suffix=False) as temporary:
+            if _is_google_drive(url):
+                _fetch_google_drive(url, temporary)
+            elif urlsplit(url).scheme in ("http", "https"):
+                _fetch(url, temporary, progress)
+            else:
+                raise OSError("expected an http or https address")
     except (OSError, ValueError, urllib.error.URLError, http.client.HTTPException) as error:
         raise WeightsError(
             f"{name}: cannot be downloaded from {url}: {error}.",
             hint=f"Download it on another machine and place it in {models_dir}, or give its path.",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return target

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gallery_db.atomic_files import atomic_path
 from tracking.errors import OutputError, VideoError
 from tracking.synthetic.config import SceneConfig, cast_names
 from tracking.synthetic.gallery_crops import gallery_crops
@@ -76,34 +77,42 @@ def render_scene(
         for name, crop in gallery_crops(config):
             number = counts[name] = counts.get(name, 0) + 1
             _, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 92])
-            (scene.gallery / name / f"{name}-{number}.jpg").write_bytes(data.tobytes())
-        writer = cv2.VideoWriter(
-            str(scene.video), cv2.VideoWriter_fourcc(*"mp4v"), config.fps, (config.width, config.height)
-        )
-        try:
-            if not writer.isOpened():
-                raise VideoError(
-                    f"{scene.video}: OpenCV cannot open a video of format mp4v for writing.",
-                    hint="Check that the folder can be written, and that opencv-python was built with FFmpeg.",
-                )
-            with (
-                scene.detections.open("w", encoding="utf-8") as detections,
-                scene.truth.open("w", encoding="utf-8") as truth,
-            ):
-                detections.write(json.dumps(detections_header(config, scene.video.name))[:-1] + ', "frames": [')
-                truth.write(json.dumps({"known": known, "strangers": strangers})[:-1] + ', "frames": [')
-                for item in iter_scene(config):
-                    writer.write(item.image)
-                    separator = ",\n" if item.frame else "\n"
-                    detections.write(separator + json.dumps(frame_entry(item)))
-                    people = [{"name": t.name, "box": list(t.box), "visible": t.visible} for t in item.truth]
-                    truth.write(separator + json.dumps({"frame": item.frame, "people": people}))
-                    if progress is not None:
-                        progress(item.frame + 1, config.frames)
-                detections.write("\n]}\n")
-                truth.write("\n]}\n")
-        finally:
-            writer.release()
+            with atomic_path(scene.gallery / name / f"{name}-{number}.jpg", flush=False) as path:
+                path.write_bytes(data.tobytes())
+            with atomic_path(scene.gallery / name / f"{name}-{number}.jpg", flush=False) as crop_part:
+                crop_part.write_bytes(data.tobytes())
+        with (
+            atomic_path(scene.video) as video_part,
+            atomic_path(scene.detections) as detections_part,
+            atomic_path(scene.truth) as truth_part,
+        ):
+            writer = cv2.VideoWriter(
+                str(video_part), cv2.VideoWriter_fourcc(*"mp4v"), config.fps, (config.width, config.height)
+            )
+            try:
+                if not writer.isOpened():
+                    raise VideoError(
+                        f"{scene.video}: OpenCV cannot open a video of format mp4v for writing.",
+                        hint="Check that the folder can be written, and that opencv-python was built with FFmpeg.",
+                    )
+                with (
+                    detections_part.open("w", encoding="utf-8") as detections,
+                    truth_part.open("w", encoding="utf-8") as truth,
+                ):
+                    detections.write(json.dumps(detections_header(config, scene.video.name))[:-1] + ', "frames": [')
+                    truth.write(json.dumps({"known": known, "strangers": strangers})[:-1] + ', "frames": [')
+                    for item in iter_scene(config):
+                        writer.write(item.image)
+                        separator = ",\n" if item.frame else "\n"
+                        detections.write(separator + json.dumps(frame_entry(item)))
+                        people = [{"name": t.name, "box": list(t.box), "visible": t.visible} for t in item.truth]
+                        truth.write(separator + json.dumps({"frame": item.frame, "people": people}))
+                        if progress is not None:
+                            progress(item.frame + 1, config.frames)
+                    detections.write("\n]}\n")
+                    truth.write("\n]}\n")
+            finally:
+                writer.release()
     except OSError as error:
         raise OutputError(
             f"{folder}: the scene cannot be written there: {error.strerror or error}.", hint="Choose another folder."

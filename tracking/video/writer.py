@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.atomic_files import Part
 from tracking.errors import OutputError
 from tracking.video.reader import load_cv2
 
@@ -39,12 +40,15 @@ class VideoWriter:
         cv2 = load_cv2()
         self.path = path
         self._size = (width, height)
-        self._part = path.with_name(f".{path.stem}.part{path.suffix}")
         self.completed = False
-        self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*fourcc), fps, self._size)
+        try:
+            self._part = Part(path)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}.") from error
+        self._writer = cv2.VideoWriter(str(self._part.path), cv2.VideoWriter.fourcc(*fourcc), fps, self._size)
         if not self._writer.isOpened():
             self._writer.release()
-            self._part.unlink(missing_ok=True)
+            self._part.discard()
             raise OutputError(
                 f"cannot write {path}: OpenCV has no codec {fourcc!r} for {path.suffix or 'a file without suffix'}.",
                 hint='Use `fourcc="mp4v"` with .mp4, or `fourcc="MJPG"` with .avi.',
@@ -65,7 +69,7 @@ class VideoWriter:
 
     def _free_bytes(self) -> int:
         try:
-            return shutil.disk_usage(self._part.parent).free
+            return shutil.disk_usage(self._part.path.parent).free
         except OSError:
             return _MIN_FREE_BYTES
 
@@ -87,16 +91,16 @@ class VideoWriter:
                     f"cannot write {self.path}: {readable} of {self.frames} frames reached the file; is the disk full?",
                     hint="Free some space and run again.",
                 )
-            self._part.replace(self.path)
+            self._part.finish()
             self.completed = True
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}.") from error
         finally:
-            self._part.unlink(missing_ok=True)
+            self._part.discard()
 
     def _readable_frames(self) -> int:
         """Return the number of frames in the finished file, counted up to those that were written."""
-        capture = load_cv2().VideoCapture(str(self._part))
+        capture = load_cv2().VideoCapture(str(self._part.path))
         try:
             if not capture.isOpened() or not capture.grab():
                 return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import time
 import warnings
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.atomic_files import atomic_path, fsync_folder
+from gallery_db.atomic_files import Part, atomic_path, fsync_folder
 from gallery_db.distribution import gtrack_version
 from gallery_db.errors import GtrackError
 from tracking.errors import ExportError, OutputError, error_line
@@ -242,13 +241,14 @@ def export_reid(
     folder = options.out_dir / (options.run_name or weights.stem)
     report_progress = notify or (lambda text: None)
     run = _ExportRun(weights, folder, options, device)
-    scratch = folder / f".export-{secrets.token_hex(4)}"
     try:
-        scratch.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        workplace = Part(folder / "export", folder=True)  # for what is being written; it gets no name of its own
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written: {error.strerror or error}.", hint="Choose another folder with `out_dir`."
         ) from error
+    scratch = workplace.path
     report = ExportReport(
         folder, folder / META, weights, run.original.runtime, None, run.crops_from, run.clock, exports=()
     )
@@ -289,7 +289,7 @@ def export_reid(
             rates, made = run.time(made)
             report = write_meta(made, rates)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        workplace.discard()
         with suppress(OSError):
             folder.rmdir()  # It is empty if the export was stopped before the first result.
         run.original.close()
