@@ -9,7 +9,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Embedder", "EmbeddingModel"]
+__all__ = ["Embedder", "EmbeddingModel", "model_problem"]
+
+_MAX_DIMENSION = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,16 @@ class EmbeddingModel:
 
     def __str__(self) -> str:
         return f"{self.name} (sha256 {self.sha256[:12]}, {self.dimension}-d)"
+
+
+def model_problem(model: EmbeddingModel) -> str | None:
+    """Return why a model, as a file describes it, is none that a gallery can have; None if it is one."""
+    texts = (model.name, model.sha256, model.preprocessing, model.metric, model.path or "")
+    if not all(isinstance(text, str) for text in texts):
+        return "expected text as its name, sha256, preprocessing, metric and path"
+    if type(model.dimension) is not int or not 1 <= model.dimension <= _MAX_DIMENSION:
+        return f"expected a dimension >= 1 and at most {_MAX_DIMENSION}, found {str(model.dimension)[:60]}"
+    return None if model.metric == "cosine" else f"expected the metric cosine, found {model.metric[:60]!r}"
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Intersection over union of boxes."""
+"""Intersection over union of boxes, and the numbers that they can have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["iou", "pairwise_iou"]
+__all__ = ["LARGEST_NUMBER", "iou", "pairwise_iou"]
+
+LARGEST_NUMBER = 1e10
+"""Largest absolute coordinate, score or other number that is read from tracks and ground truth: far beyond any meaning,
+and small enough that areas and sums are finite."""
 
 _TINY = 1e-9
 

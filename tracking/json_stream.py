@@ -38,7 +38,10 @@ class JsonStreamError(Exception):
 
 def show(value: object) -> str:
     """Return a value as text for a message, with at most 60 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits
+        text = f"a very large {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

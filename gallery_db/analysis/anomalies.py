@@ -190,9 +190,10 @@ def find_anomalies(
     mislabelled: list[MislabelledEntry] = []
     mixed: list[MixedIdentity] = []
     duplicates: list[DuplicateEntries] = []
-    folded = np.asarray([name.casefold() for name in view.identity_classes], dtype=object)
+    folded = [name.casefold() for name in view.identity_classes]
     for class_name in sorted(set(folded)):
-        compared = ClassComparison(view, np.flatnonzero(folded == class_name))
+        columns = [column for column, name in enumerate(folded) if name == class_name]
+        compared = ClassComparison(view, np.array(columns, np.intp))
         similar += _similar_identities(compared, similar_slack)
         mislabelled += _mislabelled_entries(compared, mislabelled_margin)
         mixed += _mixed_identities(compared, mixed_share)

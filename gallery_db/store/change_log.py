@@ -14,7 +14,7 @@ from gallery_db.entry import Entry
 from gallery_db.noted_lock import user_at_host
 from gallery_db.store.changes import RESTORED, Change, LoggedChange, Operation, RecentChange
 from gallery_db.store.database import Database
-from gallery_db.store.entry_rows import entry_from_facts, vector_matrix
+from gallery_db.store.entry_rows import decoding, entry_from_facts, vector_matrix
 from gallery_db.times import utc_now
 
 if TYPE_CHECKING:
@@ -187,7 +187,8 @@ class ChangeLog:
             "SELECT seq, at, who, action, entry_id, detail FROM changes WHERE collection = ? ORDER BY seq DESC LIMIT ?",
             (collection, limit),
         )
-        return [Change(row[0], row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows]
+        with decoding(self._database.path):
+            return [Change(row[0], row[1], row[2], row[3], row[4], dict(json.loads(row[5]))) for row in rows]
 
     def changes_from(self, collection: int, operation: int) -> Iterator[LoggedChange]:
         """Yield the changes of an operation and of all later ones, the newest first."""
@@ -199,8 +200,10 @@ class ChangeLog:
                 (collection, before, operation),
             )
             for seq, entry_id, detail, has_vector, entry_seq in rows:
-                facts = json.loads(detail)
-                yield LoggedChange(seq, entry_id, facts.get("before"), facts.get("after"), bool(has_vector), entry_seq)
+                with decoding(self._database.path):
+                    facts = json.loads(detail)
+                    before, after = facts.get("before"), facts.get("after")
+                yield LoggedChange(seq, entry_id, before, after, bool(has_vector), entry_seq)
             if len(rows) < 2000:
                 return
             before = rows[-1][0]
@@ -217,7 +220,10 @@ class ChangeLog:
             "ORDER BY seq DESC LIMIT 1",
             (collection, id_),
         )
-        return None if row is None else (entry_from_facts(json.loads(row[0])["before"]), row[1])
+        if row is None:
+            return None
+        with decoding(self._database.path):
+            return entry_from_facts(json.loads(row[0])["before"]), row[1]
 
     def last_change(self, collection: int) -> int:
         """Return the number of the collection's newest change; 0 if there was none."""

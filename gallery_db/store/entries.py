@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from gallery_db.errors import EntryExistsError, EntryNotFoundError, GalleryError
 from gallery_db.store.change_log import ChangeLog
 from gallery_db.store.changes import LogLine
 from gallery_db.store.database import Database
-from gallery_db.store.entry_rows import ENTRY_COLUMNS, entry_from_row, row_of, vector_blob, vector_matrix
+from gallery_db.store.entry_rows import ENTRY_COLUMNS, decoding, entry_from_row, row_of, vector_blob, vector_matrix
 from gallery_db.times import utc_now
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class EntryStore:
                 (collection, after, *values),
             )
             for row in rows:
-                yield entry_from_row(row)
+                yield self._entry(row)
             if len(rows) < _PAGE:
                 return
             after = rows[-1][-1]
@@ -121,7 +121,7 @@ class EntryStore:
         rows = self._database.among(
             f"SELECT {ENTRY_COLUMNS} FROM entries WHERE collection = ? AND id IN ({{}})", (collection,), ids
         )
-        return {row[0]: entry_from_row(row) for row in rows}
+        return {row[0]: self._entry(row) for row in rows}
 
     def with_vectors(
         self, collection: int, ids: Sequence[str], dimension: int
@@ -133,7 +133,7 @@ class EntryStore:
             (collection,),
             ids,
         )
-        found: dict[str, tuple[Entry, bytes]] = {row[0]: (entry_from_row(row), row[-1]) for row in rows}
+        found: dict[str, tuple[Entry, bytes]] = {row[0]: (self._entry(row), row[-1]) for row in rows}
         present = [found[id_] for id_ in ids if id_ in found]
         return [entry for entry, _ in present], self._matrix([blob for _, blob in present], dimension)
 
@@ -144,7 +144,7 @@ class EntryStore:
             (collection,),
             content_hashes,
         )
-        return {row[5]: entry_from_row(row) for row in rows}
+        return {row[5]: self._entry(row) for row in rows}
 
     def pages(
         self, collection: int, dimension: int, size: int = _PAGE
@@ -159,7 +159,10 @@ class EntryStore:
             )
             if not rows:
                 return
-            yield [entry_from_row(row) for row in rows], self._matrix([row[-1] for row in rows], dimension)
+            yield (
+                [self._entry(row) for row in rows],
+                self._matrix([row[-1] for row in rows], dimension),
+            )
             after = rows[-1][-2]
 
     # -- reading for views -----------------------------------------------------------------------------------
@@ -188,6 +191,9 @@ class EntryStore:
         if not rows:
             return ViewRows(generation, change, [], [], [], [], np.empty((0, dimension), np.float32))
         ids, identities, class_names, origins, blobs = (list(column) for column in zip(*rows, strict=True))
+        if not {type(text) for column in (ids, identities, class_names, origins) for text in column} <= {str}:
+            with decoding(self._database.path):
+                raise TypeError("an entry's id, identity, class or origin is not text")
         return ViewRows(generation, change, ids, identities, class_names, origins, self._matrix(blobs, dimension))
 
     def rejections(self, collection: int, dimension: int) -> tuple[list[tuple[str, ...]], NDArray[np.float32]]:
@@ -197,7 +203,8 @@ class EntryStore:
             "WHERE collection = ? AND instr(extra, '\"not\": [') ORDER BY seq",
             (collection,),
         )
-        names = [tuple(map(str, json.loads(row[0]).get("not", ()))) for row in rows]
+        with decoding(self._database.path):
+            names = [tuple(map(str, json.loads(row[0]).get("not", ()))) for row in rows]
         return names, self._matrix([row[1] for row in rows], dimension)
 
     # -- statistics ------------------------------------------------------------------------------------------
@@ -345,7 +352,7 @@ class EntryStore:
             ids,
         )
         found: dict[str, tuple[int, Entry, bytes | None]] = {
-            row[0]: (row[-2], entry_from_row(row), row[-1]) for row in rows
+            row[0]: (row[-2], self._entry(row), row[-1]) for row in rows
         }
         for id_ in ids:
             if id_ not in found:
@@ -366,6 +373,9 @@ class EntryStore:
         if entries:
             self._database.execute("UPDATE collections SET generation = generation + 1 WHERE id = ?", (collection,))
         self._log.pass_on(action, collection, entries, vectors)
+
+    def _entry(self, row: Sequence[Any]) -> Entry:
+        return entry_from_row(row, self._database.path)
 
     def _matrix(self, blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
         return vector_matrix(blobs, dimension, self._database.path)

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from gallery_db.atomic_files import fsync_folder
 from gallery_db.errors import GalleryError
-from gallery_db.model import EmbeddingModel
+from gallery_db.model import EmbeddingModel, model_problem
 from gallery_db.names import unknown_number
 from gallery_db.store.change_log import ChangeLog
 from gallery_db.store.database import Database, connect, sqlite_errors
 from gallery_db.store.entries import EntryStore
+from gallery_db.store.entry_rows import decoding
 from gallery_db.store.ingested_files import IngestedFiles
 from gallery_db.store.schema import APPLICATION_ID, check_format, migrate
 from gallery_db.store.server_tables import ServerTables
@@ -180,7 +181,8 @@ class Record:
     def last_unknown_number(self, collection: int) -> int:
         """Return the highest number of an unknown identity that is used in a collection or reserved; 0 for none."""
         numbers = (unknown_number(identity) or 0 for identity, _, _, _ in self.entries.counts(collection))
-        return max(int(self.meta("reserved_numbers") or 0), max(numbers, default=0))
+        with decoding(self.path):
+            return max(int(self.meta("reserved_numbers") or 0), max(numbers, default=0))
 
     # -- collections -----------------------------------------------------------------------------------------
 
@@ -190,7 +192,15 @@ class Record:
             "SELECT id, name, model_name, sha256, dimension, preprocessing, metric, weights_path, created_at, "
             "generation, applied_seq FROM collections ORDER BY id"
         )
-        return [CollectionRow(row[0], row[1], EmbeddingModel(*row[2:8]), row[8], row[9], row[10]) for row in rows]
+        found = [CollectionRow(row[0], row[1], EmbeddingModel(*row[2:8]), row[8], row[9], row[10]) for row in rows]
+        with decoding(self.path):
+            for row in found:
+                problem = model_problem(row.model)
+                if problem is not None or {type(row.name), type(row.created_at)} != {str}:
+                    raise ValueError(f"its collection {str(row.name)[:60]!r}: {problem or 'expected text'}")
+                if {type(row.generation), type(row.applied_seq)} != {int}:
+                    raise ValueError(f"its collection {row.name[:60]!r}: expected whole numbers as its counters")
+        return found
 
     def add_collection(self, name: str, model: EmbeddingModel) -> None:
         """Add an empty collection for a further model."""

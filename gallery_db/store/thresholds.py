@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import orjson
+
 from gallery_db.errors import GalleryError
 from gallery_db.store.record import Record
 
@@ -79,17 +81,38 @@ def load_thresholds(record: Record, collection: int) -> dict[str, StoredThreshol
     if not text:
         return {}
     try:
-        document = json.loads(text)
+        document = orjson.loads(text)
         if document["version"] > _VERSION:
             raise GalleryError(
                 f"The thresholds of {record.place} were stored by a newer gtrack.", hint="Upgrade gtrack."
             )
-        return {name: StoredThreshold(**facts) for name, facts in document["classes"].items()}
-    except (ValueError, TypeError, KeyError) as error:
+        return {name: _checked(StoredThreshold(**facts)) for name, facts in document["classes"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise GalleryError(
-            f"The thresholds stored in {record.place} cannot be read: {error!r}.",
+            f"The thresholds stored in {record.place} cannot be read: {type(error).__name__}: {str(error)[:200]}.",
             hint="Remove them with `gtrack gallery calibrate --reset`, and calibrate again.",
         ) from error
+
+
+def _checked(stored: StoredThreshold) -> StoredThreshold:
+    """Return a stored threshold whose values have the types and ranges that gtrack writes.
+
+    Raises:
+        TypeError, ValueError: One has not.
+    """
+    for name in ("class_name", "by", "at", "who"):
+        if type(getattr(stored, name)) is not str:
+            raise TypeError(f"expected text as {name}")
+    for name in ("entries", "identities", "generation", "change", "changed"):
+        if type(getattr(stored, name)) is not int:
+            raise TypeError(f"expected a whole number as {name}")
+    if type(stored.threshold) not in (int, float) or not 0.0 <= stored.threshold <= 2.0:
+        raise ValueError("expected a threshold from 0 to 2")
+    if not isinstance(stored.settings, dict) or (
+        stored.by != "hand" and type(stored.settings.get("far")) not in (int, float)
+    ):
+        raise ValueError("expected settings with the false accept rate (far) of a calibration")
+    return stored
 
 
 def save_thresholds(record: Record, collection: int, thresholds: Mapping[str, StoredThreshold]) -> None:
@@ -123,7 +146,7 @@ def for_others(text: str, record: Record, collection: int) -> str:
 def _for_each(text: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
     """Return the stored text with each class's threshold changed; text that cannot be read is returned as it is."""
     try:
-        document = json.loads(text)
+        document = orjson.loads(text)
         if document["version"] > _VERSION:
             return text
         classes = {name: change(stored) for name, stored in document["classes"].items()}

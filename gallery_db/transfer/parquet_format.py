@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
+
 from gallery_db.errors import EmbeddingError, GalleryFormatError
-from gallery_db.model import EmbeddingModel
+from gallery_db.model import EmbeddingModel, model_problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,11 +117,11 @@ def parse_header(path: Path, schema: pa.Schema, rows: int) -> ParquetHeader:
             hint="pandas and polars drop it on saving; docs/reference/gallery-parquet.md shows how to keep it.",
         )
     try:
-        facts = json.loads(raw)
+        facts = orjson.loads(raw)
         version = facts["version"]
         if facts["format"] != _FORMAT_NAME or type(version) is not int:
             raise ValueError(f"expected the format {_FORMAT_NAME!r} and a whole number as its version")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise GalleryFormatError(
             f"{path}: the metadata 'gtrack' is not that of a gallery: {error}.", hint="Export the gallery again."
         ) from error
@@ -131,15 +133,16 @@ def parse_header(path: Path, schema: pa.Schema, rows: int) -> ParquetHeader:
         )
     try:
         model = EmbeddingModel(**facts["model"])
-        texts = (model.name, model.sha256, model.preprocessing, model.metric, facts["collection"])
+        texts = (model.name, model.sha256, model.preprocessing, model.metric, model.path or "", facts["collection"])
         if type(model.dimension) is not int or not all(isinstance(text, str) for text in texts):
             raise ValueError("a field has a wrong type")
     except (ValueError, KeyError, TypeError) as error:
         raise GalleryFormatError(
             f"{path}: the metadata 'gtrack' describes no model: {error}.", hint="Export the gallery again."
         ) from error
-    if model.dimension < 1 or model.metric != "cosine":
-        raise EmbeddingError(f"{path}: expected a model of dimension >= 1 and cosine metric, found {model!r}.")
+    problem = model_problem(model)
+    if problem is not None:
+        raise EmbeddingError(f"{path}: the metadata 'gtrack' describes no model: {problem}.")
     _check_columns(path, schema, model)
     return ParquetHeader(version, model, facts["collection"], rows, CROP_COLUMN in schema.names)
 

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.errors import MotTextError, error_line
+from tracking.geometry import LARGEST_NUMBER
+from tracking.json_stream import show
 
 __all__ = ["MAX_FRAME", "MotRows", "MotSequence", "find_mot_sequence", "read_mot"]
 
@@ -117,7 +119,7 @@ def find_mot_sequence(path: str | os.PathLike[str], part: str) -> MotSequence:
         except ValueError:
             value = math.nan
         if not 0 < value < MAX_FRAME:
-            raise MotTextError(f"{folder / 'seqinfo.ini'}: expected {key} above 0, found {facts[key]!r}.")
+            raise MotTextError(f"{folder / 'seqinfo.ini'}: expected {key} above 0, found {show(facts[key])}.")
         return value
 
     length, width, height = (number(key) for key in ("seqlength", "imwidth", "imheight"))
@@ -228,14 +230,14 @@ def _parse_row(line: str, file: Path, number: int) -> list[float]:
             value = float(word)
         except ValueError:
             fail(f"expected a number as {name}, found {word[:40]!r}")
-        if not math.isfinite(value):
-            fail(f"expected a finite number as {name}, found {word!r}")
+        if not abs(value) <= LARGEST_NUMBER:  # not NaN either
+            fail(f"expected a finite number as {name}, at most {LARGEST_NUMBER:g}, found {show(word)}")
         row.append(value)
     if row[0] != int(row[0]) or not 1 <= row[0] <= MAX_FRAME:
         hint = "MOTChallenge counts frames from 1; add 1 to every frame." if row[0] == 0 else None
-        fail(f"expected an integer frame number of at least 1, found {words[0]}", hint)
+        fail(f"expected an integer frame number of at least 1, found {words[0][:40]}", hint)
     if row[1] != int(row[1]) or abs(row[1]) > MAX_FRAME:
-        fail(f"expected an integer id, found {words[1]}")
+        fail(f"expected an integer id, found {words[1][:40]}")
     if row[4] < 0 or row[5] < 0:
-        fail(f"expected a width and a height of at least 0, found {words[4]} and {words[5]}")
+        fail(f"expected a width and a height of at least 0, found {words[4][:40]} and {words[5][:40]}")
     return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, Family, St
 from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import decode, recognise
 from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
+from tracking.json_stream import show
 from tracking.reid.devices import default_threads, parse_device
 from tracking.reid.onnx_embedder import choose_providers, open_session
 
@@ -22,6 +24,10 @@ __all__ = ["OnnxDetector"]
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _PADDING_GREY = 114
 _DEFAULT_SIZE = 640
+# What a model's file states about itself is checked: a stranger's file can state anything.
+_MAX_LITERAL = 100_000
+_MAX_CLASS_ID = 2**31 - 1
+_MAX_INPUT_PIXELS = 32_000_000
 _MAX_COORDINATE = 1e5
 _TASKS_WITH_BOXES = frozenset({"segment", "pose"})
 """Tasks whose outputs have columns after those of the boxes: mask coefficients, keypoints."""
@@ -38,9 +44,14 @@ class _Letterbox(NamedTuple):
 
 def _literal(text: str | None) -> Any:
     """Return a value that Ultralytics wrote to the metadata as a Python literal; None if it is not a literal."""
+    if text is None or len(text) > _MAX_LITERAL:
+        return None
     try:
-        return None if text is None else ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
 
 
@@ -102,10 +113,7 @@ class OnnxDetector:
         metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._size = self._input_size(shape[2], shape[3], _literal(metadata.get("imgsz")))
         self._check_task(metadata.get("task"))
-        names = _literal(metadata.get("names"))
-        if isinstance(names, (list, tuple)):
-            names = dict(enumerate(names))
-        stated = {int(k): str(v) for k, v in names.items()} if isinstance(names, dict) else {}
+        stated = self._stated_names(_literal(metadata.get("names")))
         sample = self._run(np.full((self._fixed_batch or 1, 3, *self._size), _PADDING_GREY / 255, self._dtype))
         self.layout = recognise(
             sample,
@@ -129,17 +137,58 @@ class OnnxDetector:
         """Return the size of the input: the model's fixed size, else the option's, else the metadata's, else 640."""
         requested = self._options.image_size
         if height and width:
+            self._check_pixels(height, width)
             if requested is not None and (requested, requested) != (height, width):
                 self.notices.append(
                     f"`image_size` has no effect on {self._weights.name}: its input is {height} x {width} pixels."
                 )
             return height, width
-        if requested is None and isinstance(stated, (list, tuple)) and len(stated) == 2:
-            return int(stated[0]), int(stated[1])
-        side = requested or (stated if isinstance(stated, int) else _DEFAULT_SIZE)
-        # The grid of a network has whole cells of 32 pixels.
-        side = -(-side // 32) * 32
-        return height or side, width or side
+        if requested is not None:
+            sides: Sequence[object] = (requested, requested)
+        elif stated is None:
+            sides = (_DEFAULT_SIZE, _DEFAULT_SIZE)
+        else:
+            sides = stated if isinstance(stated, (list, tuple)) else (stated, stated)
+        whole = [side for side in sides if type(side) is int and side > 0]
+        if len(whole) != 2 or len(sides) != 2:
+            raise DetectorError(
+                f"{self._weights}: expected its metadata imgsz to be one or two sizes in pixels, found {show(stated)}.",
+                hint="Export the model again, or give its input's side with `image_size`.",
+            )
+        if isinstance(stated, (list, tuple)) and requested is None:
+            size = (height or whole[0], width or whole[1])
+        else:
+            # The grid of a network has whole cells of 32 pixels.
+            side = -(-whole[0] // 32) * 32
+            size = (height or side, width or side)
+        if requested is None:
+            self._check_pixels(*size)
+        return size
+
+    def _check_pixels(self, height: int, width: int) -> None:
+        """Check that the input that the file states can be held in memory."""
+        batch = self._fixed_batch or 1
+        if batch * height * width > _MAX_INPUT_PIXELS:
+            raise DetectorError(
+                f"{self._weights}: its input is {batch} x {height} x {width} pixels; "
+                f"the limit is {_MAX_INPUT_PIXELS:,} pixels.",
+                hint="Export the model for a smaller input or batch.",
+            )
+
+    def _stated_names(self, names: object) -> dict[int, str]:
+        """Return the class names of the metadata; none where it has none."""
+        if isinstance(names, (list, tuple)):
+            names = dict(enumerate(names))
+        if not isinstance(names, dict):
+            return {}
+        for key, name in names.items():
+            if type(key) is not int or not 0 <= key <= _MAX_CLASS_ID or not isinstance(name, str):
+                raise DetectorError(
+                    f"{self._weights}: expected its metadata names to be class ids with names, such as "
+                    f"{{0: 'person'}}, found {show({key: name})}.",
+                    hint="Export the model again.",
+                )
+        return names
 
     def _family(self, metadata: Mapping[str, str]) -> Family:
         """Return the family that was asked for; for ``auto``, ``end2end`` if the metadata states that NMS is inside."""
@@ -154,7 +203,7 @@ class OnnxDetector:
         if task in _TASKS_WITH_BOXES:
             self.notices.append(f"{self._weights.name} is a {task} model; only its boxes are used.")
         elif task not in (None, "detect"):
-            raise DetectorError(f"{self._weights}: expected a model that detects, found one for {task!r}.")
+            raise DetectorError(f"{self._weights}: expected a model that detects, found one for {show(task)}.")
 
     def _check_classes(self) -> None:
         """Check that the model has the classes that were asked for."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from tracking.detections.mot_text import find_mot_sequence, read_mot
 from tracking.errors import EvaluationError
 from tracking.evaluation.track_table import FrameRange, in_range
+from tracking.geometry import LARGEST_NUMBER
+from tracking.json_stream import show
 
 __all__ = ["Truth", "read_people", "read_truth", "scene_truth"]
 
@@ -136,8 +138,9 @@ def read_people(path: str | os.PathLike[str]) -> dict[int, str]:
             reader = csv.DictReader(stream, skipinitialspace=True)
             columns = [name.strip() for name in reader.fieldnames or ()]
             if not {"gt_id", "person"} <= set(columns):
+                found = ", ".join(columns)[:60] or "nothing"
                 raise EvaluationError(
-                    f"{file}, line 1: expected the columns gt_id and person, found {', '.join(columns) or 'nothing'}.",
+                    f"{file}, line 1: expected the columns gt_id and person, found {found}.",
                     hint="Example: gt_id,person and below it 1,alice and 2,bob.",
                 )
             reader.fieldnames = columns
@@ -148,11 +151,11 @@ def read_people(path: str | os.PathLike[str]) -> dict[int, str]:
                 try:
                     id_ = int(number)
                 except ValueError:
-                    raise EvaluationError(f"{place}: expected a whole number as gt_id, found {number!r}.") from None
+                    raise EvaluationError(f"{place}: expected a whole number as gt_id, found {show(number)}.") from None
                 if not person:
                     raise EvaluationError(f"{place}: expected a person for gt_id {id_}, found nothing.")
                 if who.setdefault(id_, person) != person:
-                    raise EvaluationError(f"{place}: gt_id {id_} is {who[id_]!r} already, found {person!r}.")
+                    raise EvaluationError(f"{place}: gt_id {id_} is {show(who[id_])} already, found {show(person)}.")
     except (UnicodeDecodeError, csv.Error) as error:
         raise EvaluationError(f"{file}: expected a CSV file in UTF-8: {error}.") from error
     except OSError as error:
@@ -189,7 +192,7 @@ def read_truth(path: str | os.PathLike[str], people: str | os.PathLike[str] | No
         if people is not None:
             raise EvaluationError(f"{place} already names the person of each id.", hint=f"Omit {people}.")
         try:
-            document = json.loads(place.read_bytes())
+            document = orjson.loads(place.read_bytes().removeprefix(b"\xef\xbb\xbf"))
         except ValueError as error:
             raise EvaluationError(f"{place}: not JSON: {error}.") from error
         return scene_truth(document, path=str(place))
@@ -242,11 +245,17 @@ def scene_truth(document: Mapping[str, Any], *, path: str = "the ground truth") 
         ]
         array = np.asarray(rows, np.float64).reshape(-1, 7)
         last_listed = max((int(frame["frame"]) for frame in document["frames"]), default=-1)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise EvaluationError(
-            f"{path}: not the ground truth of a scene ({type(error).__name__}: {error}).",
+            f"{path}: not the ground truth of a scene ({type(error).__name__}: {show(str(error))}).",
             hint="Expected known, strangers and frames with people, as truth.json of gtrack demo has them.",
         ) from error
+    if not (np.abs(array) <= LARGEST_NUMBER).all() or (array[:, 0] < 0).any():
+        at = int(np.argmin((np.abs(array) <= LARGEST_NUMBER).all(axis=1) & (array[:, 0] >= 0)))
+        raise EvaluationError(
+            f"{path}: expected finite numbers up to {LARGEST_NUMBER:g} for each person of a frame, "
+            f"found {array[at].tolist()}."
+        )
     array = array[np.argsort(array[:, 0], kind="stable")]
     frames, persons, xyxy = array[:, 0].astype(np.int64), array[:, 1].astype(np.int64), array[:, 2:6]
     ids = np.zeros(len(array), np.int64)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.model import EmbeddingModel
-from tracking.errors import EmbedderError
+from tracking.errors import EmbedderError, WeightsError
 from tracking.reid.crop_batch import CropBatch
-from tracking.reid.input_spec import Preprocessing
+from tracking.reid.input_spec import MAX_INPUT_SIDE, Preprocessing
 from tracking.reid.model_description import weights_identity
 
 __all__ = ["CPU_BATCH", "GPU_BATCH", "NetworkEmbedder", "unit_rows"]
@@ -23,6 +23,8 @@ __all__ = ["CPU_BATCH", "GPU_BATCH", "NetworkEmbedder", "unit_rows"]
 # more than 16 are not, and 32 no longer fit into the CPU's caches. A frame rarely shows more people.
 CPU_BATCH = 8
 GPU_BATCH = 64
+_MAX_FIXED_PIXELS = CPU_BATCH * MAX_INPUT_SIDE**2
+"""Pixels of an input with a fixed batch at most: 400 MB of them. A stranger's file can state any number."""
 
 
 def unit_rows(vectors: NDArray[np.float32], first: int = 0) -> NDArray[np.float32]:
@@ -85,6 +87,12 @@ class NetworkEmbedder(ABC):
         self._half = half
         self._preprocessing = preprocessing
         self._fixed_batch = fixed_batch
+        if (fixed_batch or 0) * preprocessing.height * preprocessing.width > _MAX_FIXED_PIXELS:
+            raise WeightsError(
+                f"{weights}: its input is fixed to {fixed_batch} crops of "
+                f"{preprocessing.height} x {preprocessing.width} pixels; the limit is {_MAX_FIXED_PIXELS:,} pixels.",
+                hint="Export the model for a smaller batch.",
+            )
         self._batch_size = fixed_batch or batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH)
         self._batch = CropBatch(preprocessing, self._batch_size)
         self._lock = threading.Lock()

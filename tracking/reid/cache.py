@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 
+import orjson
+
 from gallery_db.atomic_files import atomic_path
 from tracking.errors import WeightsError
 
@@ -49,7 +51,7 @@ def _files_of_model(path: Path) -> list[Path]:
 
 def _read_index(index: Path) -> dict[str, list[object]]:
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = orjson.loads(index.read_bytes())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "INTERPOLATIONS", "Preprocessing", "default_preprocessing"]
+from tracking.json_stream import show
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "INTERPOLATIONS",
+    "MAX_INPUT_SIDE",
+    "Preprocessing",
+    "default_preprocessing",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("nearest", "linear", "cubic", "area")
+MAX_INPUT_SIDE = 2048
+"""Largest height and width of a ReID network's input, in pixels. Known networks have up to 518; a batch of 8 crops of
+this size takes 400 MB."""
 _COLORS = ("rgb", "bgr")
 _RESIZES = ("stretch", "pad")
 _TALL_INPUTS = ("lmbn", "csl_tinyvit", "mobilenetv4", "hi_afa")
 _VEHICLE_DATASETS = ("veri", "vehicleid")
+# Pixel values, means and deviations stand in float32; within these limits their arithmetic is finite.
+_SMALLEST, _LARGEST = 1e-9, 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +37,8 @@ class Preprocessing:
     ``(v * scale - mean[c]) / std[c]``.
 
     Attributes:
-        height: Height of the input in pixels, at least 1.
-        width: Width of the input in pixels, at least 1.
+        height: Height of the input in pixels, 1 to `MAX_INPUT_SIDE`.
+        width: Width of the input in pixels, 1 to `MAX_INPUT_SIDE`.
         color: Order of the channels: ``"rgb"`` or ``"bgr"``.
         scale: Factor for the pixel values from 0 to 255; 1/255 maps them to [0, 1].
         mean: Three values in the order of `color`, after `scale`.
@@ -49,17 +62,22 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}")
+            side = getattr(self, name)
+            if type(side) is not int or not 1 <= side <= MAX_INPUT_SIDE:
+                raise ValueError(f"{name}: expected whole pixels, 1 to {MAX_INPUT_SIDE}, found {show(side)}")
         for name, allowed in (("color", _COLORS), ("interpolation", INTERPOLATIONS), ("resize", _RESIZES)):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, found {getattr(self, name)!r}")
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise ValueError(f"scale: expected a positive number, found {self.scale}")
-        if len(self.mean) != 3 or not all(map(math.isfinite, self.mean)):
-            raise ValueError(f"mean: expected three numbers, found {self.mean}")
-        if len(self.std) != 3 or not all(math.isfinite(value) and value > 0 for value in self.std):
-            raise ValueError(f"std: expected three positive numbers, found {self.std}")
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, found {show(getattr(self, name))}")
+        if not _SMALLEST <= self.scale <= _LARGEST:
+            raise ValueError(
+                f"scale: expected a positive number, {_SMALLEST:g} to {_LARGEST:g}, found {show(self.scale)}"
+            )
+        if len(self.mean) != 3 or not all(abs(value) <= _LARGEST for value in self.mean):
+            raise ValueError(f"mean: expected three numbers up to {_LARGEST:g}, found {show(self.mean)}")
+        if len(self.std) != 3 or not all(_SMALLEST <= value <= _LARGEST for value in self.std):
+            raise ValueError(
+                f"std: expected three positive numbers, {_SMALLEST:g} to {_LARGEST:g}, found {show(self.std)}"
+            )
 
     def __str__(self) -> str:
         """Return the canonical text, which is stored with a gallery's model: equal texts mean equal preprocessing."""

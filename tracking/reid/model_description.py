@@ -38,7 +38,7 @@ class ModelDescription:
             fixed_size: (height, width) if the model's input has a fixed size.
 
         Raises:
-            WeightsError: The sidecar contradicts the fixed input size.
+            WeightsError: The sidecar contradicts the fixed input size, or no input can have that size.
         """
         sidecar, weights = self.sidecar, self.weights
         fields = sidecar.fields if sidecar else {}
@@ -56,7 +56,10 @@ class ModelDescription:
                     f"found {fields[key]}.",
                     hint=f"Remove {key} from the sidecar, or export the model for that size.",
                 )
-        return replace(defaults, **{**fields, "height": fixed_size[0], "width": fixed_size[1]})
+        try:
+            return replace(defaults, **{**fields, "height": fixed_size[0], "width": fixed_size[1]})
+        except ValueError as error:
+            raise WeightsError(f"{weights}: the input of the model: {error}.") from None
 
 
 def describe_model(weights: Path) -> ModelDescription:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from tracking.errors import WeightsError
+from tracking.json_stream import show
 from tracking.reid.input_spec import Preprocessing
 
-__all__ = ["Sidecar", "read_sidecar", "sidecar_path"]
+__all__ = ["PREPROCESSING_PARSERS", "Sidecar", "read_sidecar", "sidecar_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,10 @@ def _integer(value: Any) -> int:
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("expected a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("expected a number that fits into 64 bits") from None
 
 
 def _three_numbers(value: Any) -> tuple[float, float, float]:
@@ -59,7 +64,7 @@ def _text(value: Any) -> str:
     return value
 
 
-_PARSERS: dict[str, Callable[[Any], Any]] = {
+PREPROCESSING_PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "height": _integer,
     "width": _integer,
     "color": _text,
@@ -68,8 +73,9 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "std": _three_numbers,
     "interpolation": _text,
     "resize": _text,
-    "arch": _text,
 }
+"""Functions that check the JSON values of the fields of `Preprocessing`, and raise ValueError."""
+_PARSERS = {**PREPROCESSING_PARSERS, "arch": _text}
 
 
 def read_sidecar(weights: Path) -> Sidecar | None:
@@ -83,10 +89,10 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     """
     path = sidecar_path(weights)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = orjson.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # orjson's errors say line and column; nested too deeply is one of them
         raise WeightsError(f"{path}: cannot be read as JSON: {error}.") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: expected a JSON object, found {type(content).__name__}.")
@@ -95,11 +101,11 @@ def read_sidecar(weights: Path) -> Sidecar | None:
         if key == "export":  # The export stamp, which `tracking.reid.stamp` reads.
             continue
         if key not in _PARSERS:
-            raise WeightsError(f"{path}: unknown key {key!r}.", hint=f"Known keys: {', '.join(_PARSERS)}.")
+            raise WeightsError(f"{path}: unknown key {show(key)}.", hint=f"Known keys: {', '.join(_PARSERS)}.")
         try:
             fields[key] = _PARSERS[key](value)
         except ValueError as error:
-            raise WeightsError(f"{path}: {key}: {error}, found {json.dumps(value)}.") from None
+            raise WeightsError(f"{path}: {key}: {error}, found {show(value)}.") from None
     arch = fields.pop("arch", None)
     try:
         Preprocessing(**fields)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import math
 import re
 import zipfile
 import zlib
@@ -26,7 +27,7 @@ from gallery_db.atomic_files import atomic_path
 from tracking.errors import WeightsError
 from tracking.reid.cache import openvino_xml, weights_sha256
 from tracking.reid.input_spec import Preprocessing
-from tracking.reid.sidecar import sidecar_path
+from tracking.reid.sidecar import PREPROCESSING_PARSERS, sidecar_path
 
 __all__ = ["OPENVINO_EMPTY", "OPENVINO_KEYS", "STAMP_KEY", "Stamp", "read_stamp", "write_stamp"]
 
@@ -85,21 +86,23 @@ def _parse(content: Any) -> tuple[Stamp, dict[str, Any]] | None:
     if not isinstance(content, dict) or content.get("version") != _VERSION:
         return None
     try:
-        size = dict(content["preprocessing"])
+        fields = {key: PREPROCESSING_PARSERS[key](value) for key, value in content["preprocessing"].items()}
         stamp = Stamp(
             source=str(content["source"]),
             source_sha256=str(content["source_sha256"]),
             same_space=content["same_space"] is True,
             cosine_min=float(content["cosine_min"]),
             dimension=int(content["dimension"]),
-            preprocessing=Preprocessing(**{**size, "mean": tuple(size["mean"]), "std": tuple(size["std"])}),
+            preprocessing=Preprocessing(**fields),
             precision=str(content["precision"]),
             gtrack=str(content["gtrack"]),
             batch=int(content["batch"]) if content.get("batch") else None,
         )
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
-    return (stamp, content) if re.fullmatch("[0-9a-f]{64}", stamp.source_sha256) else None
+    if not math.isfinite(stamp.cosine_min) or not re.fullmatch("[0-9a-f]{64}", stamp.source_sha256):
+        return None
+    return stamp, content
 
 
 def _sha256(path: Path, size: int | None = None) -> str:
@@ -246,7 +249,7 @@ def write_stamp(path: Path, stamp: Stamp) -> None:
 def read_stamp(weights: Path) -> Stamp | None:
     """Read the stamp of a weights file or an OpenVINO folder. Return None if it has none that can be read."""
     # If the file is damaged, its loader reports that with a better message.
-    with suppress(OSError, ValueError, zipfile.BadZipFile, zlib.error, WeightsError):
+    with suppress(OSError, ValueError, RecursionError, zipfile.BadZipFile, zlib.error, WeightsError):
         path = openvino_xml(weights)
         suffix = path.suffix.lower()
         if suffix == ".onnx":

@@ -22,6 +22,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from gallery_db.address import state_dir
 from gallery_db.atomic_files import atomic_path
 from gallery_db.logs import get_logger
@@ -68,7 +70,7 @@ def _read_list() -> dict[str, Any]:
             if os.name == "posix" and (status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid())):
                 _log.warning("%s is ignored: other users may write to it", trust_list_path())
                 return {}
-            content = json.load(stream)
+            content = orjson.loads(stream.read())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

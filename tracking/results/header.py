@@ -58,4 +58,7 @@ def positive_number(value: Any) -> float | None:
 
 def is_finite_number(value: Any) -> bool:
     """Return whether a value is an int or a float (bool excluded), and finite."""
-    return type(value) in (int, float) and math.isfinite(value)
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # an int of hundreds of digits
+        return False

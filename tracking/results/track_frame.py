@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.geometry import LARGEST_NUMBER
 from tracking.json_stream import show
 from tracking.results.header import is_finite_number
 
@@ -95,6 +96,8 @@ class FrameParser:
             box = item.get("bbox", item.get("xyxy"))
             if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(is_finite_number, box)):
                 self._reject(number, index, "bbox as four finite numbers [x1, y1, x2, y2]", box)
+            if max(map(abs, box)) > LARGEST_NUMBER:
+                self._reject(number, index, "bbox near the video's pixels", box)
             if box[2] < box[0] or box[3] < box[1]:
                 self._reject(number, index, "bbox with x2 >= x1 and y2 >= y1", box)
             track_id, gallery_id = item.get("track_id"), item.get("gallery_id")
@@ -116,6 +119,8 @@ class FrameParser:
             class_ids.append(class_id)
             class_names.append(None if class_name is None else self._text(number, index, "class_name", class_name))
             det_ind = item.get("det_ind", index)
+            if type(det_ind) is int and abs(det_ind) > _MAX_FRAME:
+                self._reject(number, index, f"det_ind up to {_MAX_FRAME}", det_ind)
             det_inds.append(det_ind if type(det_ind) is int else index)
             track_ids.append(track_id)
             gallery_ids.append(gallery_id)
@@ -152,7 +157,7 @@ class FrameParser:
     def _number(self, frame: int, index: int, key: str, value: Any) -> float:
         if value is None:
             return math.nan
-        if not is_finite_number(value):
+        if not is_finite_number(value) or abs(value) > LARGEST_NUMBER:
             self._reject(frame, index, f"{key} as a number", value)
         return float(value)
 

@@ -150,7 +150,24 @@ def test_which_copies_of_a_gallery_have_the_threshold(filled: Path, tmp_path: Pa
         assert stored_thresholds(gallery) == {}, "distances of another model"
 
 
-@pytest.mark.parametrize("text", ["nonsense", '{"classes": {}}', '{"version": 1, "classes": {"person": {"x": 1}}}'])
+_STORED = (
+    '{"version": 2, "classes": {"person": {"class_name": "person", "threshold": THRESHOLD, "by": "calibration", '
+    '"at": "2026-01-02", "who": "me", "entries": 1, "identities": 1, "generation": 1, "change": 1, "settings": FACTS}}}'
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        '{"classes": {}}',
+        '{"version": 1, "classes": {"person": {"x": 1}}}',
+        _STORED.replace("THRESHOLD", "1e999").replace("FACTS", '{"far": 0.1}'),
+        _STORED.replace("THRESHOLD", '"0.3"').replace("FACTS", '{"far": 0.1}'),
+        _STORED.replace("THRESHOLD", "0.3").replace("FACTS", "1.5"),
+        _STORED.replace("THRESHOLD", "0.3").replace("FACTS", "[" * 100_000),
+    ],
+)
 def test_damaged_thresholds_are_reported_and_can_be_reset(filled: Path | str, text: str) -> None:
     with Gallery.open(filled, write=True) as gallery:
         gallery.record.set_meta(f"thresholds:{gallery.collection_key}", text)

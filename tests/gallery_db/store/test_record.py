@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -444,3 +445,33 @@ def test_a_view_sees_what_another_process_added(tmp_path: Path) -> None:
         assert view.refresh()
         assert len(view) == len(gallery) == 15
         assert not view.refresh()
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("UPDATE entries SET box = ?", "[1, 2, 3]"),
+        ("UPDATE entries SET box = ?", "[" * 100_000),
+        ("UPDATE entries SET extra = ?", "[1]"),
+        ("UPDATE entries SET identity = ?", b"\xff"),
+        ("UPDATE entries SET frame = ?", 1.5),
+        ("UPDATE vectors SET vector = ?", "text"),
+        ("UPDATE changes SET detail = ?", "[" * 100_000),
+        ("UPDATE collections SET dimension = ?", 10**9),
+        ("UPDATE collections SET metric = ?", "l2"),
+    ],
+)
+def test_values_that_gtrack_does_not_write_are_reported(tmp_path: Path, statement: str, value: object) -> None:
+    place = filled(tmp_path / "g")
+    with closing(sqlite3.connect(place / "gallery.sqlite3")) as database:
+        database.execute(statement, (value,))
+        database.commit()
+
+    def read() -> None:
+        with Gallery.open(place) as gallery:
+            list(gallery.entries())
+            gallery.view()
+            gallery.history()
+
+    with pytest.raises(GalleryFormatError, match=r"gallery.sqlite3 holds"):
+        read()

@@ -229,6 +229,8 @@ BAD_TABLES = [
     pytest.param(change("embedding", 24, None), GalleryFormatError, "row 24.*'embedding', found null", id="no vector"),
     pytest.param(metadata(model={"dimension": 32}), EmbeddingError, "dimension 32.*found 16", id="dimension"),
     pytest.param(metadata(model={"dimension": 0}), EmbeddingError, "dimension >= 1", id="dimension 0"),
+    pytest.param(metadata(model={"dimension": 10**9}), EmbeddingError, "at most 65536, found 1000000000", id="huge"),
+    pytest.param(raw_metadata(b"[" * 100_000), GalleryFormatError, "not that of a gallery", id="nested deeply"),
     pytest.param(metadata(model={"metric": "l2"}), EmbeddingError, "cosine", id="metric"),
     pytest.param(metadata(model={"dimension": "16"}), GalleryFormatError, "describes no model", id="dimension text"),
     pytest.param(metadata(model={"other": 1}), GalleryFormatError, "describes no model", id="unknown field"),

@@ -225,6 +225,27 @@ def test_sizes_that_the_model_leaves_open(tmp_path: Path) -> None:
     assert "`half` has no effect" in notices[1]
 
 
+@pytest.mark.parametrize(
+    ("size", "metadata", "words"),
+    [
+        (("h", "w"), {"names": "{'a': 'b'}"}, r"metadata names .*found \{'a': 'b'\}"),
+        (("h", "w"), {"names": "{0: 1}"}, "metadata names"),
+        (("h", "w"), {"imgsz": "[-1, 64]"}, "metadata imgsz"),
+        (("h", "w"), {"imgsz": "[1e999, 2]"}, "metadata imgsz"),
+        (("h", "w"), {"imgsz": "[100000, 100000]"}, "1 x 100000 x 100000 pixels; the limit is 32,000,000"),
+        ((10**9, 10**9), {}, "the limit is 32,000,000 pixels"),
+        (("h", "w"), {"task": "x" * 100_000}, r"found one for 'x+\.\.\."),
+    ],
+)
+def test_impossible_statements_of_a_file_are_refused(
+    tmp_path: Path, size: tuple[int | str, int | str], metadata: dict[str, str], words: str
+) -> None:
+    path = make_fixed_detector(tmp_path / "m.onnx", yolov8().T, size=size, metadata=metadata)
+    with pytest.raises(DetectorError, match=words) as caught:
+        load_detector(DetectorOptions(path))
+    assert str(path) in str(caught.value)
+
+
 def test_coco_names_for_80_classes(tmp_path: Path) -> None:
     assert len(COCO_NAMES) == 80
     assert (COCO_NAMES[0], COCO_NAMES[2], COCO_NAMES[79]) == ("person", "car", "toothbrush")

@@ -284,6 +284,13 @@ def test_the_ground_truth_of_a_scene_names_the_known_people(tmp_path: Path) -> N
     assert [(a.person, a.first) for a in found.sightings] == [("ann", 0), ("stranger-1", 0), ("ann", 3)]
     with pytest.raises(EvaluationError, match="not the ground truth of a scene"):
         scene_truth({"known": ["ann"], "frames": []})
+    document["frames"][0]["people"][0]["box"] = [0, 0, 1e308, 1e308]
+    with pytest.raises(EvaluationError, match="expected finite numbers"):
+        scene_truth(document)
+    file = tmp_path / "truth.json"
+    file.write_text('{"known": ' + "[" * 100_000)
+    with pytest.raises(EvaluationError, match=r"truth.json: not JSON"):
+        read_truth(file)
 
 
 def test_reports_missing_names_and_galleries(tmp_path: Path) -> None:

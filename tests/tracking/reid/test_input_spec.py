@@ -97,7 +97,12 @@ def test_reads_the_sidecar_file(tmp_path: Path) -> None:
         pytest.param('{"mean": [1, 2]}', "mean: expected a list of three", id="two-of-three"),
         pytest.param('{"std": [1, 2, "3"]}', "std: expected a number", id="text-in-list"),
         pytest.param('{"arch": 5}', "arch: expected a string that is not empty", id="arch"),
-        pytest.param('{"height": -3}', "height: expected at least 1", id="range"),
+        pytest.param('{"height": -3}', "height: expected whole pixels, 1 to 2048", id="range"),
+        pytest.param('{"height": 1000000000}', "whole pixels, 1 to 2048, found 1000000000", id="a billion pixels"),
+        pytest.param('{"scale": 1%s}' % ("0" * 400), "cannot be read as JSON", id="beyond floats"),
+        pytest.param('{"std": [1e-300, 1, 1]}', "std: expected three positive numbers, 1e-09", id="underflow"),
+        pytest.param('{"scale": %s}' % ("[" * 100_000), "cannot be read as JSON", id="deep"),
+        pytest.param('{"color": "%s"}' % ("x" * 100_000), r"found 'xxx+\.\.\.", id="long"),
         pytest.param('{"resize": "crop"}', "resize: expected one of stretch, pad", id="choice"),
     ],
 )

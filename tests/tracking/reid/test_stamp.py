@@ -211,6 +211,31 @@ def test_returns_none_for_invalid_stamps(tmp_path: Path, text: str) -> None:
     assert read_stamp(archive) is None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cosine_min": "1e999"},
+        {"dimension": "1e999"},
+        {"scale": "1" + "0" * 400},
+        {"height": "1000000000"},
+        {"height": '"64"'},
+        {"mean": "[" * 5000},
+        {"preprocessing": '["a"]'},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_impossible_stamp_is_none(tmp_path: Path, change: dict[str, str]) -> None:
+    weights = _engine(tmp_path)
+    write_stamp(weights, STAMP)
+    sidecar = weights.with_name(weights.name + ".gtrack.json")
+    key, value = next(iter(change.items()))
+    text = json.dumps(json.loads(sidecar.read_text()))
+    start = text.index(f'"{key}": ') + len(key) + 4
+    end = json.JSONDecoder().raw_decode(text, start)[1]
+    sidecar.write_text(text[:start] + value + text[end:])
+    assert read_stamp(weights) is None
+
+
 def test_formats_without_a_stamp(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     path.write_bytes(b"no zip")
