@@ -484,8 +484,8 @@ class Gallery:
             where: Only entries with these values; keys are ``class`` (in upper or lower case), ``identity``,
                 ``origin`` and ``source``.
             search: ``"hnsw"`` asks Chroma, approximately, and repairs the index first if needed; ``"exact"``
-                compares with every entry; ``"auto"`` takes hnsw if the index can be used now, else exact, and
-                says so in `notices`.
+                compares with every entry; ``"auto"`` is exact in a folder; of a large served gallery it takes
+                hnsw if the index can be used now, else exact, and says so in `notices`.
 
         Returns:
             P lists of at most `top_k` matches, the nearest first.

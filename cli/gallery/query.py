@@ -58,7 +58,7 @@ def query(
         SearchChoice,
         typer.Option(
             "--search",
-            help="hnsw: Chroma's index, approximate. exact: compare with every entry. auto: hnsw if it is up to date.",
+            help="hnsw: Chroma's index, approximate. exact: compare with every entry. auto: hnsw of a served gallery.",
         ),
     ] = SearchChoice.auto,
     as_json: AsJson = False,

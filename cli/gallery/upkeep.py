@@ -37,6 +37,7 @@ def verify(
             print_notices(target)
             with progress_bar("verifying", "entries", no_progress) as progress:
                 report = target.verify(progress=progress)
+            target.close(sync=False)  # the next use repairs what is wrong; the other collections are to be seen first
         intact = intact and report.ok
         if as_json:
             print_json_lines([_report_document(name, report)])

@@ -26,7 +26,7 @@ from gallery_db.index.chroma_client import REBUILD_HINT, chroma_errors, close_cl
 from gallery_db.index.hnsw_check import find_size_damage
 from gallery_db.model import EmbeddingModel
 
-__all__ = ["BATCH_SIZE", "ChromaIndex", "IndexDifferences", "model_metadata", "remove_folder"]
+__all__ = ["BATCH_SIZE", "ChromaIndex", "CollectionMissingError", "IndexDifferences", "model_metadata", "remove_folder"]
 
 BATCH_SIZE = 2000
 """Entries in one call of Chroma: below its limit of 5,461, and few enough to show progress."""
@@ -47,6 +47,10 @@ _EMBEDDED_LOCK = threading.RLock()
 """Held by each call of an embedded client: unlike a server, these take one request at a time."""
 
 _OPEN_INDEXES: weakref.WeakSet[ChromaIndex] = weakref.WeakSet()
+
+
+class CollectionMissingError(GalleryIndexError):
+    """Chroma's folder has no collection of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ class ChromaIndex:
         if self.name in [collection.name for collection in self._client.list_collections()]:
             return self._client.get_collection(self.name, embedding_function=None)
         if not create:
-            raise GalleryIndexError(
+            raise CollectionMissingError(
                 f"The Chroma index {self.location} has no collection {self.name!r}.",
                 hint=REBUILD_HINT,
             )

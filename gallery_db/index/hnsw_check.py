@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["find_damage", "find_size_damage"]
+__all__ = ["element_files", "find_damage", "find_size_damage"]
 
 _HEADER_FORMAT = struct.Struct("<i6QiI3QdQ")
 _VERSION = 1
@@ -86,8 +86,25 @@ def find_size_damage(folder: Path) -> list[str]:
     return list(_damage(folder, deep=False))
 
 
+def element_files(folder: Path) -> list[Path]:
+    """Return the files of a Chroma folder from which Chroma loads HNSW elements, sorted."""
+    found = []
+    for segment in _segments(folder):
+        header = segment / _HEADER_FILE
+        data = header.read_bytes() if header.is_file() else b""
+        # Of a new index, Chroma loads nothing but the header, and writes rubbish into the others when it is searched.
+        empty = len(data) == _HEADER_FORMAT.size and not _HEADER_FORMAT.unpack(data)[3]
+        names = (_HEADER_FILE,) if empty else (_HEADER_FILE, _DATA_FILE, _LENGTHS_FILE, _LINKS_FILE, _IDS_FILE)
+        found += [segment / name for name in names if (segment / name).is_file()]
+    return sorted(found)
+
+
+def _segments(folder: Path) -> list[Path]:
+    return sorted({path.parent for path in folder.glob("*/*") if path.name in (_HEADER_FILE, _DATA_FILE)})
+
+
 def _damage(folder: Path, *, deep: bool) -> Iterator[str]:
-    for segment in sorted({path.parent for path in folder.glob("*/*") if path.name in (_HEADER_FILE, _DATA_FILE)}):
+    for segment in _segments(folder):
         try:
             header = _read_header(segment)
             if deep and header.elements:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from gallery_db.index.base import Progress, VerifyReport
 from gallery_db.index.changes import add_from_record, pending_changes, update_from_record
 from gallery_db.index.chroma_client import chroma_version
 from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex, IndexDifferences, remove_folder
+from gallery_db.index.probe import compare_apart
+from gallery_db.index.seal import find_broken_seal, seal
 from gallery_db.index.verification import compare_with_record, raise_on_damage, verify_index
 from gallery_db.logs import get_logger
 
@@ -33,6 +36,9 @@ class IndexMaintenance:
 
     Before Chroma is opened for writing, ``index_dirty`` is set in the record. It is cleared after the client was closed
     and its files are on the disk. If it is set when a gallery is opened, a writer was killed while it wrote.
+
+    An index is trusted where it was closed properly and its files are those that its last writer sealed, see
+    `gallery_db.index.seal`. Any other is opened in a child process first, see `gallery_db.index.probe`.
 
     Args:
         gallery: The gallery's folder.
@@ -61,14 +67,17 @@ class IndexMaintenance:
         self._forget_logs = forget_logs
         self._opened: ChromaIndex | None = None
         self._opened_stamp: tuple[str, str | None] | None = None
+        self._checked_stamp: str | None = None  # the index that was compared with its seal, or written here
 
     # -- state -----------------------------------------------------------------------------------------------
 
     def is_clean(self, record: Record) -> bool:
-        """Return whether the index exists, if there is anything to index, and its last writer closed it properly."""
+        """Return whether the index exists, if there is anything to index, and its last writer closed and sealed it."""
         if record.meta("index_dirty") == "1":
             return False
-        return self._has_database() or all(not row.applied_seq for row in record.collections())
+        if self._has_database():
+            return record.meta("index_seal") is not None
+        return all(not row.applied_seq for row in record.collections())
 
     @staticmethod
     def is_current(record: Record, row: CollectionRow) -> bool:
@@ -78,6 +87,28 @@ class IndexMaintenance:
     def mark_unclean(self, record: Record) -> None:
         """Note in the record that the index is not reliable, so that its next use compares it with the record."""
         record.set_meta("index_dirty", "1")
+
+    def check(self, record: Record) -> None:
+        """Check the files of a clean index before it is opened for the first time, or after another process wrote it.
+
+        Raises:
+            GalleryIndexError: A file is damaged, or is not as its last writer left it.
+        """
+        stamp = record.meta("index_stamp")
+        if not self._has_database() or stamp == self._checked_stamp:
+            return
+        raise_on_damage(self.folder)
+        if broken := find_broken_seal(self.folder, record.meta("index_seal") or "{}"):
+            raise GalleryIndexError(broken)
+        self._checked_stamp = stamp
+
+    def ensure_sound(self, record: Record, progress: Progress | None = None) -> None:
+        """Check the files of a clean index, and build a new one in the place of a damaged one."""
+        try:
+            self.check(record)
+        except GalleryIndexError as error:
+            self._notices.append(f"{error.message} The index is rebuilt.")
+            self.rebuild(record, progress)
 
     def _has_database(self) -> bool:
         return (self.folder / "chroma.sqlite3").is_file()
@@ -100,24 +131,28 @@ class IndexMaintenance:
             with suppress(GalleryIndexError):
                 ChromaIndex.close_all(self.folder)
                 ChromaIndex.close_all(self._new_folder)
+        stamp = str(int(record.meta("index_stamp") or 0) + 1)
+        sealed = _seal(self.folder)
         with record.transaction():
             for collection, seq in applied:
                 record.note_applied(collection, seq)
-            record.set_meta("index_stamp", str(int(record.meta("index_stamp") or 0) + 1))
+            record.set_meta("index_stamp", stamp)
+            record.set_meta("index_seal", sealed)
             record.set_meta("chromadb_version", chroma_version())
             record.set_meta("index_dirty", "0")
+        self._checked_stamp = stamp
 
     def sync(self, record: Record, row: CollectionRow, progress: Progress | None = None) -> None:
         """Bring the index up to date with a collection; repair or rebuild it where needed."""
         if not self.is_clean(record):
-            self._notices.append(
-                f"The index {self.folder} was not closed by its last writer; it is checked against the record."
-            )
+            why = "was not closed by its last writer" if record.meta("index_dirty") == "1" else "has no checksums"
+            self._notices.append(f"The index {self.folder} {why}; it is checked against the record.")
             self.repair(record, progress)
             return
         if self.is_current(record, row):
             return
         try:
+            self.check(record)
             self._apply_changes(record, row, progress)
         except GalleryIndexError as error:
             self._notices.append(f"{error.message} The index is rebuilt.")
@@ -144,15 +179,21 @@ class IndexMaintenance:
             removed,
         )
 
-    def repair(self, record: Record, progress: Progress | None = None) -> None:
-        """Compare the index of all collections with the record and correct the differences, or rebuild it."""
+    def repair(self, record: Record, progress: Progress | None = None, *, trusted: bool = False) -> None:
+        """Compare the index of all collections with the record and correct the differences, or rebuild it.
+
+        Args:
+            record: The record.
+            progress: Called with (entries done, entries in all).
+            trusted: Whether the index was closed properly, so that no child process needs to open it first.
+        """
         rows = record.collections()
         last_changes = [(row.id, record.log.last_change(row.id)) for row in rows]
         try:
             self.close()
             record.set_meta("index_dirty", "1")
             raise_on_damage(self.folder)
-            repairs = self._find_repairs(record, rows)
+            repairs = self._find_repairs(record, rows, trusted=trusted)
             with self._writing(record, last_changes):
                 for row, differences in repairs:
                     self._repair_collection(record, row, differences, progress)
@@ -163,7 +204,7 @@ class IndexMaintenance:
             self.rebuild(record, progress)
 
     def _find_repairs(
-        self, record: Record, rows: Sequence[CollectionRow]
+        self, record: Record, rows: Sequence[CollectionRow], *, trusted: bool
     ) -> list[tuple[CollectionRow, IndexDifferences]]:
         """Return the collections that differ from the record, with their differences.
 
@@ -171,8 +212,9 @@ class IndexMaintenance:
             GalleryIndexError: A rebuild is needed, or faster.
         """
         repairs = []
+        compare = compare_with_record if trusted or not self._has_database() else compare_apart
         for row in rows:
-            differences, problems = compare_with_record(self.folder, record, row, None, create=True)
+            differences, problems = compare(self.folder, record, row, None, create=True)
             if differences.unreadable or problems:
                 raise GalleryIndexError(problems[0] if problems else "Chroma cannot read its vectors.")
             if differences.count > max(_MAX_REPAIRED_SHARE * record.entries.count(row.id), BATCH_SIZE):
@@ -241,6 +283,7 @@ class IndexMaintenance:
         if self._opened is None or not self._opened.is_open or self._opened_stamp != stamp:
             # A client that was open before does not see the new vectors of another process.
             ChromaIndex.close_all(self.folder)
+            self.check(record)
             self._opened = ChromaIndex(self.folder, row.name, row.model)
             self._opened_stamp = stamp
         return self._opened
@@ -258,9 +301,26 @@ class IndexMaintenance:
 
     def verify(self, record: Record, row: CollectionRow, progress: Progress | None = None) -> VerifyReport:
         """Compare every id and every vector of a collection with the record."""
-        if self._has_database():
-            self.close()
-        return verify_index(self.folder, record, row, progress)
+        if not self._has_database():
+            return verify_index(self.folder, record, row, progress)
+        self.close()
+        broken: tuple[str, ...] = ()
+        trusted = self.is_clean(record)
+        if trusted:
+            self._checked_stamp = None  # this is the command that looks at the files in any case
+            try:
+                self.check(record)
+            except GalleryIndexError as error:
+                trusted, broken = False, (error.message,)
+        compare = compare_with_record if trusted else compare_apart
+        return verify_index(self.folder, record, row, progress, compare=compare, problems=broken)
+
+
+def _seal(folder: Path) -> str:
+    try:
+        return seal(folder)
+    except (OSError, sqlite3.Error) as error:
+        raise GalleryIndexError(f"The files of the Chroma index {folder} cannot be read: {error}.") from error
 
 
 def _flush_files(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gallery_db.errors import GalleryIndexError
 from gallery_db.index.base import Progress, VerifyReport
-from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex, IndexDifferences
+from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex, CollectionMissingError, IndexDifferences
 from gallery_db.index.hnsw_check import find_damage
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["compare_with_record", "raise_on_damage", "verify_index"]
 
 _SAMPLES = 32
+
+
+Comparison = Callable[["Path", "Record", "CollectionRow", "Progress | None"], tuple[IndexDifferences, list[str]]]
+"""Compares a collection with the record as `compare_with_record` does."""
 
 
 def raise_on_damage(folder: Path) -> None:
@@ -76,7 +80,15 @@ def compare_with_record(
         index.close()
 
 
-def verify_index(folder: Path, record: Record, row: CollectionRow, progress: Progress | None) -> VerifyReport:
+def verify_index(
+    folder: Path,
+    record: Record,
+    row: CollectionRow,
+    progress: Progress | None,
+    *,
+    compare: Comparison = compare_with_record,
+    problems: Sequence[str] = (),
+) -> VerifyReport:
     """Compare every id and every vector of a collection with the record; nothing is repaired.
 
     Args:
@@ -84,9 +96,11 @@ def verify_index(folder: Path, record: Record, row: CollectionRow, progress: Pro
         record: The record.
         row: The collection.
         progress: Called after each batch.
+        compare: How index and record are compared: here, or in a child process.
+        problems: What is known to be wrong already.
     """
     record_damage = record.check_integrity()
-    problems = [f"The record is damaged: {line}." for line in record_damage]
+    problems = [*(f"The record is damaged: {line}." for line in record_damage), *problems]
     total = record.entries.count(row.id)
     differences = IndexDifferences((), (), (), False)
     if not (folder / "chroma.sqlite3").is_file():
@@ -96,10 +110,14 @@ def verify_index(folder: Path, record: Record, row: CollectionRow, progress: Pro
     else:
         try:
             raise_on_damage(folder)
-            differences, found = compare_with_record(folder, record, row, progress)
+            differences, found = compare(folder, record, row, progress)
             problems += found
+        except CollectionMissingError as error:
+            if total:  # a writer that was killed before it made the collection has lost nothing of an empty one
+                problems.append(error.message)
         except GalleryIndexError as error:
-            problems.append(error.message)
+            if error.message not in problems:
+                problems.append(error.message)
     if differences.unreadable and not problems:
         problems.append("Chroma cannot read vectors that the index should have.")
     return VerifyReport(

@@ -111,6 +111,7 @@ class GalleryServer:
         self._keeper.recover_served_log(self._record)
         for row in self._record.collections():
             self._keeper.sync(self._record, row, progress)
+        self._keeper.ensure_sound(self._record, progress)
         self._record.set_meta("served_open", "1")
         prepare_logs(self._keeper.folder, self._record)
         self._tell()
@@ -260,9 +261,9 @@ class GalleryServer:
                 if self._child is not None and self._child.poll() is None:
                     self._tail()
             self._forget()
-            self._kill()
+            ended_well = self._kill()
             self._keeper.recover_served_log(self._record, killed=False)
-            self._keeper.repair(self._record, progress)
+            self._keeper.repair(self._record, progress, trusted=ended_well)
             self._tell()
         finally:
             self._kill()
@@ -270,16 +271,19 @@ class GalleryServer:
             self._record.close()
             self._lock.release()
 
-    def _kill(self) -> None:
+    def _kill(self) -> bool:
+        """End Chroma's server; return whether it ended as asked, and so has closed its files."""
         child, self._child = self._child, None
         if child is None or child.poll() is not None:
-            return
+            return False
         child.terminate()
         try:
             child.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+            return False
+        return True
 
     @property
     def server_pid(self) -> int | None:
