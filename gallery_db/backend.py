@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gallery_db.index.embedded import EmbeddedIndex
+from gallery_db.media.staged_pictures import STAGED_KEY, place_staged, remove_staged
 from gallery_db.statistics import CollectionInfo, list_collections
+from gallery_db.store.folder import remove_leftovers
 
 if TYPE_CHECKING:
     from gallery_db.index.base import SearchIndex
@@ -104,7 +106,22 @@ class FolderBackend:
         self.notices = notices
         self.writable = lock is not None
         if self.writable:
+            remove_leftovers(folder)
+            self._recover_pictures()
             index.recover()
+
+    def _recover_pictures(self) -> None:
+        """Place the pictures of entries whose import was killed, and remove those that have no entries."""
+        if name := self.record.meta(STAGED_KEY):
+            try:
+                place_staged(self.folder, name)
+            except OSError as error:
+                self.notices.append(
+                    f"Pictures of an import that was killed cannot be put in place: {error.strerror or error}."
+                )
+                return
+            self.record.set_meta(STAGED_KEY, "")
+        remove_staged(self.folder)
 
     def collections(self) -> tuple[CollectionInfo, ...]:
         """See `Backend`."""

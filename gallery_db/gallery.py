@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gallery_db.content import CollectionContent
 from gallery_db.errors import GalleryError, GalleryReadOnlyError
+from gallery_db.media.entry_pictures import has_picture
 from gallery_db.opening import create_backend, open_backend, open_or_create_backend
 from gallery_db.search.nearest import Search
 from gallery_db.search.query import CollectionSearch
@@ -432,6 +433,15 @@ class Gallery:
         """
         self._check_open()
         return self._backend.index.verify(progress)
+
+    def without_picture(self) -> tuple[str, ...]:
+        """Return the ids of entries that name a picture, as their crop or source, that is not on this machine."""
+        self._check_open()
+        return tuple(
+            entry.id
+            for entry in self.entries()
+            if (entry.source or entry.extra.get("crop")) and not has_picture(self.path, entry)
+        )
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Make a new index of all collections from the record. After a kill on the way, the old one stays.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from gallery_db.errors import (
     GalleryReadOnlyError,
     ModelMismatchError,
 )
+from gallery_db.media.staged_pictures import STAGED_KEY
 from gallery_db.store.folder import check_holds_gallery, check_is_empty, holds_chroma_files, holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
 from gallery_db.store.record import CollectionRow, Record
@@ -122,6 +124,10 @@ def open_backend(
     try:
         record = Record.open(folder / RECORD_NAME, write=write)
         try:
+            if not write and record.meta(STAGED_KEY):
+                # An import was killed before its pictures were in place, or another process is about to place them.
+                with suppress(GalleryError):
+                    open_backend(folder, write=True, lock_timeout=0.0).close()
             row = _select(folder, record.collections(), model, collection)
             if write and model is not None and model.path is not None and model.path != row.model.path:
                 record.note_weights_path(row.id, model.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,8 @@ def verify(
     Example: gtrack gallery verify --gallery gallery
 
     All collections are compared, or the one that is named. The exit code is 1 if an index differs; `gtrack gallery
-    rebuild` then rebuilds all of them from the record.
+    rebuild` then rebuilds all of them from the record. Pictures of entries that are missing are counted, and do not
+    change the exit code: no search needs them.
     """
     from gallery_db import Gallery
 
@@ -37,10 +39,11 @@ def verify(
             print_notices(target)
             with progress_bar("verifying", "entries", no_progress) as progress:
                 report = target.verify(progress=progress)
+            missing = target.without_picture() if report.record_ok else ()
             target.close(sync=False)  # the next use repairs what is wrong; the other collections are to be seen first
         intact = intact and report.ok
         if as_json:
-            print_json_lines([_report_document(name, report)])
+            print_json_lines([_report_document(name, report, missing)])
         else:
             print(
                 f"{name}: {report.entries} entries; in the index {len(report.missing)} are missing, "
@@ -49,12 +52,17 @@ def verify(
             )
             for problem in report.problems:
                 print(problem)
+            if missing:
+                print(
+                    f"{name}: the pictures of {count_entries(len(missing))} are not on this machine, such as that of "
+                    f"{missing[0]!r}"
+                )
     if not intact:
         say(f"repair it with: gtrack gallery rebuild --gallery {gallery}")
         raise typer.Exit(1)
 
 
-def _report_document(collection: str, report: VerifyReport) -> dict[str, Any]:
+def _report_document(collection: str, report: VerifyReport, missing_pictures: Sequence[str]) -> dict[str, Any]:
     return {
         "collection": collection,
         "ok": report.ok,
@@ -64,6 +72,7 @@ def _report_document(collection: str, report: VerifyReport) -> dict[str, Any]:
         "different": len(report.different),
         "record_ok": report.record_ok,
         "problems": list(report.problems),
+        "missing_pictures": len(missing_pictures),
     }
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "crop_path",
     "detect_image_suffix",
     "find_picture",
+    "has_picture",
     "imported_picture_path",
     "is_hashed_image",
     "needs_video_frame",
@@ -154,6 +155,20 @@ def find_picture(folder: Path, entry: Entry) -> EntryPicture:
             whole = entry.origin == "image" and not crop
             return EntryPicture(*found, entry.box if whole else None)
     raise ImageError(f"{reason[0].upper()}{reason[1:]}.", hint="Put the file back where it was.")
+
+
+def has_picture(folder: Path, entry: Entry) -> bool:
+    """Return whether the file is there that `find_picture`, or a reader of videos, would read; it is not opened.
+
+    Args:
+        folder: The gallery's folder.
+        entry: The entry.
+    """
+    crop = entry.extra.get("crop")
+    paths = [folder / crop if isinstance(crop, str) and crop else Path(entry.source)]
+    suffixes = dict.fromkeys([".jpg", ".png", *(suffix for _, suffix in _MAGIC), ".webp", ".avif"])
+    paths += [imported_picture_path(folder, entry, suffix) for suffix in suffixes]
+    return any("\0" not in str(path) and path.is_file() for path in paths)
 
 
 def read_entry_picture(folder: Path, entry: Entry, frames: ReadFrame | None = None) -> NDArray[np.uint8]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from gallery_db.atomic_files import remove_stale_parts
 from gallery_db.errors import GalleryFormatError, GalleryNotFoundError
 from gallery_db.store.lock import LOCK_NAME
 from gallery_db.store.schema import RECORD_NAME
 
-__all__ = ["check_holds_gallery", "check_is_empty", "holds_chroma_files", "holds_gallery"]
+__all__ = ["check_holds_gallery", "check_is_empty", "holds_chroma_files", "holds_gallery", "remove_leftovers"]
 
 _CHROMA_FILE = "chroma.sqlite3"
 _OWN_FILES_WITHOUT_RECORD = (LOCK_NAME, LOCK_NAME + ".json", RECORD_NAME + ".new", RECORD_NAME + ".new-journal")
@@ -49,6 +51,19 @@ def check_holds_gallery(folder: Path) -> None:
         f"{folder} holds no gallery: there is no {RECORD_NAME} in it.",
         hint="`gtrack gallery ingest` makes a gallery from folders of images.",
     )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left in a gallery's folder and the folders in it; needs the writer lock."""
+    for name in (RECORD_NAME + ".new", f".{RECORD_NAME}.restored"):
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with suppress(OSError):
+                (folder / (name + suffix)).unlink(missing_ok=True)
+    remove_stale_parts(folder)
+    with suppress(OSError), os.scandir(folder) as items:
+        for item in items:
+            if item.is_dir(follow_symlinks=False):
+                remove_stale_parts(folder / item.name)
 
 
 def check_is_empty(folder: Path) -> None:

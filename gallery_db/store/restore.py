@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from gallery_db.atomic_files import fsync_folder
+from gallery_db.atomic_files import atomic_path, fsync_folder
 from gallery_db.errors import GalleryFormatError, GalleryReadOnlyError
 from gallery_db.noted_lock import user_at_host
 from gallery_db.store.changes import RESTORED
@@ -101,7 +101,8 @@ def _replace_file(folder: Path, prepared: Path, name: str) -> str | None:
     if record.exists():
         lost = f"{SNAPSHOT_FOLDER}/{free_name(folder, 'damaged-' + name_of_now(), '.damaged')}"
         # A copy, so that there is a record under its name at every moment.
-        shutil.copyfile(record, folder / lost)
+        with atomic_path(folder / lost) as part:
+            shutil.copyfile(record, part)
         for suffix in ("-wal", "-journal"):
             if (beside := record.with_name(record.name + suffix)).exists():
                 shutil.copyfile(beside, folder / (lost + suffix))

@@ -13,7 +13,8 @@ from gallery_db.address import location_of
 from gallery_db.entry import Entry
 from gallery_db.errors import EntryExistsError, GalleryError, GalleryFormatError, ModelMismatchError
 from gallery_db.gallery import Gallery
-from gallery_db.media.entry_pictures import crop_path, detect_image_suffix, imported_picture_path, sha256_hex
+from gallery_db.media.entry_pictures import crop_path, detect_image_suffix, imported_picture_path
+from gallery_db.media.staged_pictures import STAGED_KEY, StagedPictures
 from gallery_db.opening import is_gallery
 from gallery_db.transfer.parquet_reader import ParquetReader, ParquetRows
 
@@ -143,10 +144,11 @@ class _Import:
         self._replace = replace
         self._counts = {"added": 0, "unchanged": 0, "replaced": 0}
         self._conflicts: list[str] = []  # ids of entries with other content
-        self._pending_pictures: dict[Path, Path] = {}  # final path to temporary path
+        self._pictures = StagedPictures(gallery.path)
 
     def run(self, created: bool, progress: Progress | None) -> ImportReport:
         """Write all rows in one transaction, then put the pictures in place."""
+        stored = False
         try:
             with self._gallery.delivered_together():
                 with self._gallery.transaction():
@@ -154,21 +156,25 @@ class _Import:
                         self._import_rows(rows)
                     if self._conflicts:
                         self._refuse_conflicts()
+                    if self._pictures:
+                        self._gallery.record.set_meta(STAGED_KEY, self._pictures.seal())
+                stored = True
                 # Only after the commit, so that a rollback leaves the pictures that were there before.
-                for target, temporary in self._pending_pictures.items():
-                    temporary.replace(target)
+                if self._pictures:
+                    self._pictures.place()
+                    self._gallery.record.set_meta(STAGED_KEY, "")
         except OSError as error:
             raise GalleryError(
                 f"A picture cannot be written to {self._gallery.location}: {error.strerror or error}.",
                 hint="Check the folder's permissions and the free space on the disk.",
             ) from error
         finally:
-            for temporary in self._pending_pictures.values():
-                temporary.unlink(missing_ok=True)
+            if not stored:
+                self._pictures.discard()
         return ImportReport(
             found=sum(self._counts.values()),
             **self._counts,
-            pictures=len(self._pending_pictures),
+            pictures=len(self._pictures),
             collection=self._gallery.collection,
             created=created,
         )
@@ -213,12 +219,12 @@ class _Import:
         self._counts["replaced"] += len(replaced)
 
     def _write_picture(self, entry: Entry, data: bytes, row: int, *, is_new: bool, is_replaced: bool) -> None:
-        """Write an entry's picture to a temporary file beside its final path, unless it is there already."""
+        """Stage an entry's picture, unless it is at its path already."""
         target = crop_path(self._gallery.path, entry)
         has_own_path = target is not None
         if target is None:
             target = imported_picture_path(self._gallery.path, entry, detect_image_suffix(data) or ".jpg")
-        if target in self._pending_pictures:
+        if target in self._pictures:
             return
         if target.is_file():
             if not (is_new or is_replaced) or target.read_bytes() == data:
@@ -228,10 +234,7 @@ class _Import:
                     f"{self._reader.position(row, entry.id)}: the gallery has another picture at {target}.",
                     hint="Use `replace=True` to replace it with the picture in the file.",
                 )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{sha256_hex(target.name)[:16]}.part{target.suffix}")
-        self._pending_pictures[target] = temporary
-        temporary.write_bytes(data)
+        self._pictures.add(target, data)
 
     def _refuse_conflicts(self) -> None:
         count = len(self._conflicts)

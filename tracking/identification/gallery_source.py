@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gallery_db import Gallery, GalleryNotFoundError, is_gallery
 from gallery_db.address import location_of
-from gallery_db.errors import GalleryError, GalleryFormatError
+from gallery_db.errors import GalleryError, GalleryFormatError, GalleryLockedError
 from gallery_db.model import Embedder
 from gallery_db.opening import is_image_tree
 from tracking.progress import progress_bar
@@ -26,6 +26,10 @@ __all__ = ["EmbedderOptions", "GallerySource", "cached_gallery_path", "open_gall
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int], None]
+
+
+_CACHE_SECONDS = 3600.0
+"""Seconds to wait for another run that embeds the images of a folder; a killed one does not keep it locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,19 @@ def cached_gallery_path(folder: Path, class_name: str) -> Path:
     return cache_dir() / "galleries" / f"{folder.resolve().name or 'root'}-{key}"
 
 
+def _open_cached(cached: Path, folder: Path, embedder: Embedder, report: Notify) -> Gallery:
+    """Open the cached gallery of a folder for writing; wait where another run is making it.
+
+    Raises:
+        GalleryLockedError: It took longer than `_CACHE_SECONDS`.
+    """
+    try:
+        return Gallery.open_or_create(cached, embedder.model, new_collection=True, lock_timeout=0.0)
+    except GalleryLockedError as error:
+        report(f"gallery {folder}: waiting until its images are embedded. {error.message}")
+    return Gallery.open_or_create(cached, embedder.model, new_collection=True, lock_timeout=_CACHE_SECONDS)
+
+
 def open_gallery_source(
     path: str | Path,
     options: EmbedderOptions,
@@ -131,7 +148,7 @@ def open_gallery_source(
         cached.parent.mkdir(parents=True, exist_ok=True)
         from gallery_db import ingest_folder
 
-        with Gallery.open_or_create(cached, embedder.model, new_collection=True) as writable:
+        with _open_cached(cached, path, embedder, report) as writable:
             ingested = ingest_folder(writable, path, embedder, class_name=class_name, prune=True, progress=progress)
         if ingested.skipped:
             first, reason = ingested.skipped[0]
