@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.options import NoProgress
-from cli.output import print_table, say
+from cli.output import print_line, print_table, say
 
 __all__ = ["demo"]
 
@@ -54,19 +54,19 @@ def demo(
     known = [p for p in report.people if p.known]
     unknown = [p for p in report.people if not p.known]
     frames = max(1, sum(p.frames for p in known))
-    print(
+    print_line(
         f"known people: right name in {sum(p.right for p in known) / frames:.1%} of their frames, wrong name in "
         f"{sum(p.wrong for p in known) / frames:.1%}; unknown people: a name in "
         f"{sum(p.wrong for p in unknown) / max(1, sum(p.frames for p in unknown)):.1%} of their frames"
     )
-    print(f"clip:            {report.scene.video}")
-    print(f"detections:      {report.scene.detections}")
-    print(f"gallery images:  {report.scene.gallery}")
-    print(f"gallery:         {report.gallery}")
-    print(f"annotated video: {report.result.paths.video_path}")
-    print(f"tracks (JSON):   {report.result.paths.json_path}")
-    print(f"contact sheet:   {report.contact_sheet}")
-    print(
+    print_line(f"clip:            {report.scene.video}")
+    print_line(f"detections:      {report.scene.detections}")
+    print_line(f"gallery images:  {report.scene.gallery}")
+    print_line(f"gallery:         {report.gallery}")
+    print_line(f"annotated video: {report.result.paths.video_path}")
+    print_line(f"tracks (JSON):   {report.result.paths.json_path}")
+    print_line(f"contact sheet:   {report.contact_sheet}")
+    print_line(
         "Next step, with your own video: gtrack run VIDEO --dets-json FILE --gallery FOLDER "
         "--json --save-video named.mp4"
     )

@@ -24,7 +24,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import say
+from cli.output import print_line, say
 from cli.run import read_class_ids
 
 if TYPE_CHECKING:
@@ -39,18 +39,18 @@ def _print_result(result: DetectResult) -> None:
     found = ", ".join(f"{count} {result.class_names.get(kind, f'class {kind}')}" for kind, count in kinds[:5])
     more = f", {sum(count for _, count in kinds[5:])} others" if len(kinds) > 5 else ""
     speed = result.frames / result.seconds if result.seconds > 0 else 0.0
-    print(
+    print_line(
         f"{result.frames} frames, {sum(result.detections.values())} detections ({found or 'none'}{more}); "
         f"{result.seconds:.1f} s, {speed:.1f} frames/s"
     )
     if result.dropped or result.reconnects:
-        print(f"live: {result.dropped} frames dropped, {result.reconnects} reconnects")
+        print_line(f"live: {result.dropped} frames dropped, {result.reconnects} reconnects")
     total = sum(result.cpu_seconds.values())
     if total > 0:
         shares = ", ".join(f"{name} {100 * cost / total:.0f}%" for name, cost in result.cpu_seconds.items())
-        print(f"CPU time: {total:.1f} s ({shares})")
+        print_line(f"CPU time: {total:.1f} s ({shares})")
     if result.path is not None:
-        print(f"detections: {result.path}")
+        print_line(f"detections: {result.path}")
 
 
 def detect(

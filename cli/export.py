@@ -11,7 +11,7 @@ import typer
 from cli.export_reid import reid
 from cli.help_text import help_text
 from cli.options import NoProgress
-from cli.output import print_json_lines, print_table, say
+from cli.output import print_json_lines, print_line, print_table, say
 from cli.run import read_class_ids
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def tracks(
     for one in written:
         what = "rows" if one.format in ("timeline", "html") else "boxes"
         sidecars = f", with {', '.join(map(str, one.sidecars))}" if one.sidecars else ""
-        print(f"{one.format}: {one.rows} {what}, written to {one.path}{sidecars}")
+        print_line(f"{one.format}: {one.rows} {what}, written to {one.path}{sidecars}")
 
 
 def _print_timeline(timeline: Timeline, as_json: bool) -> None:
@@ -197,7 +197,7 @@ def _print_timeline(timeline: Timeline, as_json: bool) -> None:
     )
     if timeline.issues:
         print_table("Issues to check", ["issue", "description"], [(i.kind, i.text) for i in timeline.issues])
-    print(
+    print_line(
         f"{timeline.frames} frames, {timeline.detections} detections, {timeline.tracked} of them in {timeline.tracks} "
         f"tracks, {timeline.named} with a name"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import Download, ModelsDir, NoProgress
-from cli.output import print_error, print_json_lines, print_table, progress_bar, say
+from cli.output import print_error, print_json_lines, print_line, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from tracking.reid.export.report import ExportReport
@@ -228,7 +228,8 @@ def _print(report: ExportReport) -> None:
                 *rates(item.crops_per_second),
             ]
         )
-    print(f"Compared on {report.crops}; speed in crops per {seconds}, in batches of {', '.join(map(str, BATCHES))}.")
+    batches = ", ".join(map(str, BATCHES))
+    print_line(f"Compared on {report.crops}; speed in crops per {seconds}, in batches of {batches}.")
     print_table(
         None,
         [
@@ -244,5 +245,5 @@ def _print(report: ExportReport) -> None:
     )
     for item in report.exports:
         if item.path is not None:
-            print(item.path)
-    print(report.meta)
+            print_line(item.path)
+    print_line(report.meta)

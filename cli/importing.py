@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.help_text import help_text
+from cli.output import print_line
 
 __all__ = ["app", "mot"]
 
@@ -51,7 +52,7 @@ def mot(
     )
     write_detections(document, output)
     count = sum(len(frame["detections"]) for frame in document["frames"])
-    print(f"{count} detections in {len(document['frames'])} frames, written to {output}")
+    print_line(f"{count} detections in {len(document['frames'])} frames, written to {output}")
 
 
 app.command("mot", help=help_text(mot))(mot)

@@ -1,5 +1,7 @@
 """The `gtrack` command: its verbs, and what becomes of errors.
 
+Whatever comes through, comes to the user as one line, with the details in a file (`cli.last_handler`).
+
 Exit codes: 0 done; 1 failed; 2 wrong usage; 130 stopped by Ctrl-C (or SIGTERM).
 """
 
@@ -17,6 +19,7 @@ from cli import demo, detect, export, importing, listing, run, schema
 from cli.evaluate.app import app as evaluate_app
 from cli.gallery.app import app as gallery_app
 from cli.help_text import help_text
+from cli.last_handler import RootGroup, report_system_error, report_unexpected, show_tracebacks
 from cli.output import print_error
 from gallery_db import logs
 from gallery_db.errors import GtrackError
@@ -25,6 +28,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="gtrack",
+    cls=RootGroup,
     help="Track people (or other things) in a video, and name the tracks from a gallery of known identities.",
     epilog="First steps: gtrack demo. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped.",
     no_args_is_help=True,
@@ -52,8 +56,17 @@ def _root(
             "--verbose", "-v", count=True, help="Print the main steps on stderr; -vv: also details. Before the command."
         ),
     ] = 0,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            envvar="GTRACK_DEBUG",
+            help="Print the traceback of an unexpected error, too. Before the command.",
+        ),
+    ] = False,
 ) -> None:
     logs.configure(verbose)
+    show_tracebacks(debug)
 
 
 app.command("run", help=help_text(run.run))(run.run)
@@ -79,7 +92,12 @@ def main() -> None:
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        try:
+            app()
+        finally:
+            # A full disk or a closed pipe is noticed here, and not when Python ends.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except OptionError as error:
         print_error(error.message, error.hint)
         sys.exit(2)
@@ -90,6 +108,13 @@ def main() -> None:
         # The reader of the output, such as head, has ended. That is not an error.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        # Of the system's, and not of gtrack's making: a name that is too long, a full disk.
+        report_system_error(error)
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 the last handler
+        report_unexpected(error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

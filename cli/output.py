@@ -1,4 +1,8 @@
-"""Printing: results go to stdout, everything else to stderr."""
+"""Printing: results go to stdout, everything else to stderr.
+
+All text of others (names, paths, messages of files) passes through these functions, so that none of it acts on the
+terminal; other modules of `cli` do not print.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +14,63 @@ from typing import Any
 
 from cli.option_names import with_option_names
 from gallery_db.masking import mask_addresses
+from gallery_db.visible_text import json_visible, visible
 
-__all__ = ["print_error", "print_json_lines", "print_table", "progress_bar", "say"]
+__all__ = [
+    "ask",
+    "print_details",
+    "print_error",
+    "print_json",
+    "print_json_lines",
+    "print_line",
+    "print_table",
+    "progress_bar",
+    "say",
+]
+
+
+def print_line(text: object = "") -> None:
+    """Print a line of a result on stdout, at once: another program may wait for it."""
+    print(visible(str(text)), flush=True)
 
 
 def say(message: str) -> None:
     """Print a line for the user on stderr; options that it names are the command line's."""
-    print(f"gtrack: {with_option_names(mask_addresses(message))}", file=sys.stderr)
+    print(f"gtrack: {_for_user(message)}", file=sys.stderr)
+
+
+def ask(question: str) -> str:
+    """Print a question on stderr, as stdout is for results, and return the answer."""
+    print(f"{_for_user(question)} ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
 
 
 def print_error(message: str, hint: str | None) -> None:
     """Print an error and what to do about it on stderr; options that it names are the command line's."""
-    print(f"error: {with_option_names(mask_addresses(message))}", file=sys.stderr)
+    print(f"error: {_for_user(message)}", file=sys.stderr)
     if hint:
-        print(f"  hint: {with_option_names(mask_addresses(hint))}", file=sys.stderr)
+        print(f"  hint: {_for_user(hint)}", file=sys.stderr)
+
+
+def print_details(text: str) -> None:
+    """Print lines for developers on stderr."""
+    print(visible(mask_addresses(text), keep="\n"), file=sys.stderr)
 
 
 def print_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print one JSON object a line, on stdout."""
     for row in rows:
-        print(json.dumps(row, ensure_ascii=False, allow_nan=False))
+        print_json(row)
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print a value as JSON on stdout; where stdout is not Unicode, as ASCII."""
+    unicode = (getattr(sys.stdout, "encoding", "") or "").lower().replace("-", "").startswith("utf")
+    print(json_visible(json.dumps(value, ensure_ascii=not unicode, allow_nan=False, indent=indent)))
+
+
+def _for_user(message: str) -> str:
+    return visible(with_option_names(mask_addresses(message)))
 
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -40,13 +81,18 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
     from rich.text import Text
 
     rows = list(rows)
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(
+        title=None if title is None else Text(visible(title)),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
     for i, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         # Text and not str: an identity named [bold] is a name, not markup.
-        table.add_row(*(Text(f"{v:.4f}" if isinstance(v, float) else str(v)) for v in row))
+        table.add_row(*(Text(f"{v:.4f}" if isinstance(v, float) else visible(str(v))) for v in row))
     console = Console()
     if not console.is_terminal:
         # Into a file or a pipe, Rich would fold at 80 columns; paths stay whole.

@@ -31,7 +31,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import print_table, say
+from cli.output import print_line, print_table, say
 
 if TYPE_CHECKING:
     from tracking.outputs.result import TrackResult
@@ -101,20 +101,20 @@ def print_result(result: TrackResult) -> None:
             [(s.identity, s.frames, clock(s.first), clock(s.last), s.tracks) for s in result.sightings],
         )
     stats = result.stats
-    print(
+    print_line(
         f"{stats['frames']:.0f} frames, {stats['detections']:.0f} detections, {stats['tracked']:.0f} tracked in "
         f"{stats['tracks']:.0f} tracks, {stats['named']:.0f} named as {stats['identities']:.0f} identities; "
         f"{stats['crops']:.0f} crops embedded; {stats['seconds']:.1f} s, {stats['fps']:.0f} frames/s"
     )
     if "dropped" in stats:
-        print(f"live: {stats['dropped']:.0f} frames dropped, {stats['reconnects']:.0f} reconnects")
+        print_line(f"live: {stats['dropped']:.0f} frames dropped, {stats['reconnects']:.0f} reconnects")
     counts = result.enrolment
     if counts is not None:
         new = f" ({counts.identities} as new identities)" if counts.identities else ""
         rest = [f"{counts.too_short} too short", f"{counts.too_poor} too poor"]
         rest += [f"{counts.unsure} like an identity, but not certain"] if counts.unsure else []
         rest += [f"{counts.redundant} like entries that the identity has"] if counts.redundant else []
-        print(f"{counts.enrolled} enrolled{new}, {', '.join(rest)}")
+        print_line(f"{counts.enrolled} enrolled{new}, {', '.join(rest)}")
     for name, path in (
         ("tracks", result.paths.json_path),
         ("video", result.paths.video_path),
@@ -122,7 +122,7 @@ def print_result(result: TrackResult) -> None:
         ("explanations", result.paths.explain_path),
     ):
         if path is not None:
-            print(f"{name}: {path}")
+            print_line(f"{name}: {path}")
 
 
 def run(

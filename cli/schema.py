@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
+
+from cli.output import print_json
 
 __all__ = ["schema"]
 
@@ -22,4 +23,4 @@ def schema(
 
     if name not in schema_names():
         raise OptionError(f"unknown schema {name!r}; expected one of {', '.join(schema_names())}.")
-    print(json.dumps(load_schema(name), indent=2, ensure_ascii=False))
+    print_json(load_schema(name), indent=2)

@@ -44,11 +44,13 @@ class Part:
         path: Where to write.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be made; or `target` is a folder, a device or a pipe, and the part a file.
     """
 
     def __init__(self, target: str | os.PathLike[str], *, folder: bool = False, keep_suffix: bool = True) -> None:
         self.target = Path(target)
+        if not folder:
+            _check_is_for_a_file(self.target)
         self._is_folder = folder
         self._lock: int | None = None
         parent = self.target.parent
@@ -151,6 +153,8 @@ def atomic_path(path: str | os.PathLike[str], *, keep_suffix: bool = True, flush
     Ctrl-C included, it is removed, and `path` is unchanged. After a kill, the next writer in the folder removes it.
 
     Raises:
+        FileExistsError: There is a device or a pipe of that name.
+        IsADirectoryError: There is a folder of that name.
         FileNotFoundError: The block wrote no file.
     """
     part = Part(path, keep_suffix=keep_suffix)
@@ -180,6 +184,14 @@ def remove_stale_parts(folder: Path) -> int:
             with suppress(OSError):
                 removed += _remove_if_stale(folder / name)
     return removed
+
+
+def _check_is_for_a_file(target: Path) -> None:
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder; a file was expected", str(target))
+    if target.exists() and not target.is_file():
+        # To rename a file over /dev/null would take it away from all other programs.
+        raise FileExistsError(errno.EEXIST, "it is a device or a pipe; a file was expected", str(target))
 
 
 def _remove_if_stale(path: Path) -> bool:

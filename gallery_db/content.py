@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry
 from gallery_db.errors import EntryNotFoundError, GalleryError
+from gallery_db.names import name_problem, normal_name, validate_identity_name
+from gallery_db.visible_text import is_text
 
 if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
@@ -40,6 +43,8 @@ class CollectionContent:
     def entries(self, identity: str | None, class_name: str | None) -> Iterator[Entry]:
         """Yield the entries in the order of their arrival."""
         where = {}
+        if identity is not None and not is_text(identity):
+            return iter(())  # SQLite refuses to compare with it
         if identity is not None:
             where["identity"] = identity
         if class_name is not None:
@@ -67,19 +72,23 @@ class CollectionContent:
 
     def add(self, entries: Sequence[Entry], embeddings: Any) -> None:
         """Add entries, all or none."""
-        checked = validate_entries(entries)
+        checked = validate_entries(entries, self._holds)
         vectors = unit_rows(embeddings, self._dimension, count=len(checked), what="embeddings")
         self._record.entries.insert(self._key, checked, vectors)
 
     def replace(self, entries: Sequence[Entry], embeddings: Any) -> None:
         """Replace descriptions and embeddings of entries, all or none."""
-        checked = validate_entries(entries)
+        checked = validate_entries(entries, self._holds)
         vectors = unit_rows(embeddings, self._dimension, count=len(checked), what="embeddings")
         self._record.entries.replace(self._key, checked, vectors)
 
     def update(self, entries: Sequence[Entry]) -> int:
         """Change descriptions of entries, all or none; return how many really changed."""
-        return self._record.entries.update(self._key, validate_entries(entries))
+        return self._record.entries.update(self._key, validate_entries(entries, self._holds))
+
+    def _holds(self, identity: str) -> bool:
+        """Return whether the collection has an identity of that name."""
+        return next(self._record.entries.all(self._key, {"identity": identity}), None) is not None
 
     def remove(self, ids: Sequence[str]) -> int:
         """Remove entries, all or none; return how many."""
@@ -107,15 +116,20 @@ class CollectionContent:
         return len(entries)
 
 
-def validate_entries(entries: Sequence[Entry]) -> list[Entry]:
-    """Return entries as a list, after a check that the record can store them.
+def validate_entries(entries: Sequence[Entry], is_stored: Callable[[str], bool] = lambda name: False) -> list[Entry]:
+    """Return entries as a list, after a check that the record can store them; names become normal.
+
+    Args:
+        entries: The entries.
+        is_stored: Whether the collection has an identity of that name. A name that it has stays as it is, although it
+            may be older than today's rules.
 
     Raises:
         GalleryError: A field cannot be stored, or an id occurs twice.
     """
-    checked = list(entries)
+    checked: list[Entry] = []
     seen: set[str] = set()
-    for entry in checked:
+    for entry in entries:
         for field in ("id", "identity", "class_name", "origin"):
             value = getattr(entry, field)
             if not isinstance(value, str) or not value.strip():
@@ -123,21 +137,33 @@ def validate_entries(entries: Sequence[Entry]) -> list[Entry]:
         if entry.id in seen:
             raise GalleryError(f"The entry id {entry.id!r} occurs twice.", hint="Give each entry once.")
         seen.add(entry.id)
-        for field in ("id", "identity", "class_name", "origin", "source"):
-            try:
-                getattr(entry, field).encode("utf-8")
-            except UnicodeEncodeError:
+        for field in ("id", "class_name", "origin", "source"):
+            if not is_text(getattr(entry, field)):
                 raise GalleryError(
                     f"Entry {entry.id!r}: {field} is not valid Unicode text: {getattr(entry, field)!r}.",
                     hint="Rename the file or folder that it comes from.",
-                ) from None
+                )
         if entry.box is not None and (len(entry.box) != 4 or not np.isfinite(entry.box).all()):
             raise GalleryError(f"Entry {entry.id!r}: expected a box of four finite numbers, found {entry.box!r}.")
         if entry.extra:
             try:
-                json.dumps(dict(entry.extra), allow_nan=False).encode("utf-8")
+                json.dumps(dict(entry.extra), allow_nan=False, ensure_ascii=False).encode("utf-8")
             except (TypeError, ValueError) as error:
                 raise GalleryError(
                     f"Entry {entry.id!r}: extra is not of JSON type: {error}.", hint="Use plain str, int, float, list."
                 ) from error
+        checked.append(_with_valid_name(entry, is_stored))
     return checked
+
+
+def _with_valid_name(entry: Entry, is_stored: Callable[[str], bool]) -> Entry:
+    """Return an entry with a valid name of its identity; a name that is stored already stays."""
+    name = entry.identity
+    if name_problem(name) is None and name == normal_name(name):
+        return entry
+    if is_text(name) and is_stored(name):
+        return entry
+    try:
+        return replace(entry, identity=validate_identity_name(name))
+    except GalleryError as error:
+        raise GalleryError(f"Entry {entry.id!r}: {error.message}", hint=error.hint) from None

@@ -17,10 +17,11 @@ from gallery_db.errors import (
     IdentityNotFoundError,
     UndoError,
 )
-from gallery_db.names import unknown_name, validate_identity_name
+from gallery_db.names import normal_name, unknown_name, validate_identity_name
 from gallery_db.rejections import NOT, rejected_names
 from gallery_db.store.undo import undo_operations
 from gallery_db.times import parse_age, parse_time
+from gallery_db.visible_text import visible
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
@@ -66,6 +67,7 @@ class Curator:
             IdentityNotFoundError: There is no such identity.
             GalleryError: There are identities of that name of several classes, and `class_name` is not given.
         """
+        name = self._stored(name)
         found = list(self._gallery.entries(identity=name, class_name=class_name))
         classes = sorted({entry.class_name.casefold() for entry in found})
         if not found:
@@ -83,6 +85,14 @@ class Curator:
                 f"There are identities {name!r} of several classes: {', '.join(classes)}.", hint="Give the class."
             )
         return found
+
+    def _stored(self, name: str) -> str:
+        """Return a name as the gallery has it, where it was typed in another form, or as a table shows it."""
+        if next(self._gallery.entries(identity=name), None) is not None:
+            return name
+        present = sorted({one.identity for one in self._gallery.identities()})
+        normal = normal_name(name)
+        return next((one for one in present if normal in {one, visible(one)} or normal == normal_name(one)), name)
 
     def by_ids(self, ids: Iterable[str]) -> list[Entry]:
         """Return entries by their ids, each entry once.
@@ -121,6 +131,7 @@ class Curator:
         """
         name = validate_identity_name(new)
         with self._gallery.transaction():
+            old = self._stored(old)
             entries = self.entries(old, class_name)
             if name == old:
                 raise GalleryError(f"{old!r} already has that name.", hint="Give another name.")
@@ -147,7 +158,7 @@ class Curator:
         """
         target = validate_identity_name(into)
         with self._gallery.transaction():
-            parts = [name for name in dict.fromkeys(names) if name != target]
+            parts = [name for name in dict.fromkeys(map(self._stored, names)) if name != target]
             if not parts:
                 raise GalleryError(f"There is nothing to merge into {target!r}.", hint="Name further identities.")
             entries = [entry for name in parts for entry in self.entries(name, class_name)]
@@ -175,6 +186,7 @@ class Curator:
         """
         target = validate_identity_name(new)
         with self._gallery.transaction():
+            name = self._stored(name)
             chosen = self.by_ids(ids)
             for entry in chosen:
                 if entry.identity != name:
@@ -239,6 +251,7 @@ class Curator:
             GalleryError: No entry of the identity would be left.
         """
         with self._gallery.transaction():
+            name = self._stored(name)
             chosen = self.by_ids(ids)
             for class_name in sorted({entry.class_name for entry in chosen}):
                 own = self.entries(name, class_name)
@@ -282,7 +295,8 @@ class Curator:
             IdentityNotFoundError: There is no such identity.
         """
         with self._gallery.transaction():
-            return self._remove("remove", f"remove the identity {name!r}", self.entries(name, class_name))
+            entries = self.entries(name, class_name)
+            return self._remove("remove", f"remove the identity {entries[0].identity!r}", entries)
 
     def older_than(self, time: datetime, origin: str | None = "track") -> list[Entry]:
         """Return the entries that were made before a time.

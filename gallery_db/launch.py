@@ -10,6 +10,7 @@ from importlib import import_module
 
 from gallery_db.distribution import check_packages
 from gallery_db.errors import GtrackError
+from gallery_db.visible_text import visible
 
 __all__ = ["main"]
 
@@ -19,6 +20,6 @@ def main() -> None:
     try:
         check_packages()
     except GtrackError as error:
-        print(f"error: {error.message}\n  hint: {error.hint}", file=sys.stderr)
+        print(visible(f"error: {error.message}\n  hint: {error.hint}", keep="\n"), file=sys.stderr)
         sys.exit(1)
     import_module("cli.main").main()

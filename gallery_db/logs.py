@@ -11,6 +11,7 @@ import logging
 import sys
 
 from gallery_db.masking import mask_addresses
+from gallery_db.visible_text import visible
 
 __all__ = ["configure", "get_logger"]
 
@@ -27,7 +28,9 @@ class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record; a closed stderr loses it, and stops nobody's work."""
         with contextlib.suppress(OSError, ValueError):
-            print(mask_addresses(self.format(record)), file=sys.stderr)
+            # A traceback has lines of its own.
+            keep = "\n" if record.exc_info or record.stack_info else ""
+            print(visible(mask_addresses(self.format(record)), keep=keep), file=sys.stderr)
 
 
 def get_logger(area: str) -> logging.Logger:

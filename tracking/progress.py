@@ -21,7 +21,7 @@ def progress_bar(title: str, unit: str, *, enabled: bool = True) -> Iterator[Cal
     Yields:
         A function to call with (done, total); total may be None.
     """
-    if not enabled or not sys.stderr.isatty():
+    if not enabled or sys.stderr is None or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.console import Console

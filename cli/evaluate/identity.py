@@ -9,7 +9,7 @@ import typer
 
 from cli.evaluate.common import ClassName, People, Range, Result, TruthPath, read_result_and_truth
 from cli.options import AsJson
-from cli.output import print_json_lines, print_table, say
+from cli.output import print_json_lines, print_line, print_table, say
 
 if TYPE_CHECKING:
     from tracking.evaluation import IdentityReport, Truth
@@ -243,24 +243,24 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
     print_table(None, ["people", "person-frames", "right", "wrong", "no name"], rows)
     shared = sum(p.shared for p in report.people)
     if shared:
-        print(f"person-frames that are not covered because their box covers another person: {shared}")
+        print_line(f"person-frames that are not covered because their box covers another person: {shared}")
     _print_sightings(report)
     covered = sum(p.frames for p in report.strangers)
     named = sum(p.by_name for p in report.strangers)
-    print(f"strangers named by mistake: {named} of {covered} person-frames ({_percent(named, covered)})")
+    print_line(f"strangers named by mistake: {named} of {covered} person-frames ({_percent(named, covered)})")
     if report.owners:
         owners = ", ".join(f"{name} = {owner or 'no person'}" for name, owner in sorted(report.owners.items()))
-        print(f"unknown identities:         {owners}")
+        print_line(f"unknown identities:         {owners}")
     if report.name_changes is None:
-        print("name changes in tracks:     - (no tracks)")
+        print_line("name changes in tracks:     - (no tracks)")
     else:
         first = ", ".join(f"track {c.track_id} in frame {c.frame}" for c in report.name_changes[:3])
-        print(f"name changes in tracks:     {len(report.name_changes)}{f' ({first})' if first else ''}")
+        print_line(f"name changes in tracks:     {len(report.name_changes)}{f' ({first})' if first else ''}")
         swapped = sum(change.swapped for change in report.name_changes)
         if swapped:
-            print(f"  due to tracking errors:   {swapped} (the track itself moved to another person)")
-    print(f"same name twice in a frame: {len(report.duplicates)}")
-    print(f"names without a person:     {report.named_elsewhere}")
+            print_line(f"  due to tracking errors:   {swapped} (the track itself moved to another person)")
+    print_line(f"same name twice in a frame: {len(report.duplicates)}")
+    print_line(f"names without a person:     {report.named_elsewhere}")
     _print_wait(report)
     _print_curve(report)
 
@@ -290,21 +290,22 @@ def _print_wait(report: IdentityReport) -> None:
     if not total:
         return
     if not waits:
-        print(f"first right name:           never, in {total} sightings")
+        print_line(f"first right name:           never, in {total} sightings")
         return
     covered = report.waits(covered=True)
     seconds = f" ({median(waits) / report.fps:.1f} s)" if report.fps else ""
     never = f"; never in {total - len(waits)} of {total} sightings"
-    print(f"first right name:           after {median(waits):g} frames{seconds} (median), at most {waits[-1]}{never}")
-    print(f"  from the first covered:   after {median(covered):g} frames (median), at most {covered[-1]}")
+    words = f"after {median(waits):g} frames{seconds} (median), at most {waits[-1]}{never}"
+    print_line(f"first right name:           {words}")
+    print_line(f"  from the first covered:   after {median(covered):g} frames (median), at most {covered[-1]}")
 
 
 def _print_curve(report: IdentityReport) -> None:
     if not report.curve:
-        print(f"stricter thresholds:        {report.curve_note}")
+        print_line(f"stricter thresholds:        {report.curve_note}")
         return
     strangers = sum(p.frames for p in report.strangers)
-    print(f"stricter thresholds:        {report.curve_note}")
+    print_line(f"stricter thresholds:        {report.curve_note}")
     # A dozen rows are enough here; --json and --plot have all of them.
     step = -(-len(report.curve) // 12)
     points = report.curve[::-1][::step][::-1]

@@ -20,7 +20,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import print_json_lines, print_table, progress_bar, say
+from cli.output import print_json_lines, print_line, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from tracking.evaluation import ReidReport
@@ -120,7 +120,7 @@ def _print_reid(report: ReidReport, target: Path) -> None:
             for search, scores in report.scores.items()
         ],
     )
-    print(
+    print_line(
         f"{report.queries - report.unanswerable} queries ({report.unanswerable} more have no right entry), "
         f"{report.entries} entries of {report.identities} identities in {report.cameras} cameras, "
         f"{report.distractors} distractors, {report.ignored} junk images ignored, {len(report.skipped)} images skipped"

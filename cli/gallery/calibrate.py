@@ -11,7 +11,7 @@ import typer
 
 from cli.gallery.common import print_notices
 from cli.options import AsJson, Collection, GalleryPath
-from cli.output import print_json_lines, print_table, say
+from cli.output import print_json_lines, print_line, print_table, say
 
 if TYPE_CHECKING:
     from gallery_db import Calibration, Gallery
@@ -155,7 +155,7 @@ def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
             [(o.class_name, o.threshold, o.by, _settings(o), o.entries, o.identities, o.at, o.who) for o in kept],
         )
     else:
-        print(f"no threshold is stored; runs use the default, {DEFAULT_THRESHOLD}")
+        print_line(f"no threshold is stored; runs use the default, {DEFAULT_THRESHOLD}")
     for one in kept:
         if (old := describe_outdated(gallery, one)) is not None:
             say(f"warning: {old}")
@@ -180,7 +180,7 @@ def _per_cent(rate: Rate | float | None) -> str:
 
 def _print(one: Calibration) -> None:
     kind = "single observations" if one.mean is None else f"means of up to {one.probe_size} observations"
-    print(f"{one.class_name}: {one.entries} entries of {one.identities} identities; {_KINDS[one.separation]}")
+    print_line(f"{one.class_name}: {one.entries} entries of {one.identities} identities; {_KINDS[one.separation]}")
     for curve in (one.single, one.mean):
         if curve is None:
             continue
@@ -188,7 +188,7 @@ def _print(one: Calibration) -> None:
         equal = "unknown"
         if curve.equal_error is not None:
             equal = f"{_per_cent(curve.equal_error)} at {curve.equal_error_threshold:.3f}"
-        print(
+        print_line(
             f"  {what}: {curve.probes} probes of {curve.identities} identities, {curve.known_probes} of them with a "
             f"further group of entries to match; equal error rate {equal}"
         )

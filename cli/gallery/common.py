@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import print_table, progress_bar, say
+from cli.output import ask, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from gallery_db import Entry, Gallery
@@ -66,12 +66,11 @@ def confirm(question: str, yes: bool) -> None:
 
     if yes:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise OptionError(
             f"this needs a confirmation, and there is no terminal to ask on: {question}", hint="Give --yes to confirm."
         )
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # stdout is for results
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if ask(f"{question} [y/N]").lower() not in ("y", "yes"):
         say("nothing was changed.")
         raise typer.Exit(1)
 

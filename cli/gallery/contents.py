@@ -10,7 +10,7 @@ import typer
 
 from cli.gallery.common import ClassName, entry_document, print_entries
 from cli.options import AsJson, Collection, GalleryPath
-from cli.output import print_json_lines, print_table, say
+from cli.output import print_json_lines, print_line, print_table, say
 
 __all__ = ["list_identities", "log", "show", "stats"]
 
@@ -141,7 +141,7 @@ def _list_anomalies(gallery: str, collection: str | None, as_json: bool) -> None
             [(d.entry_id, d.identity, d.other_id, d.other, d.class_name, d.distance) for d in found.duplicates],
         )
     if not found:
-        print("no anomalies found")
+        print_line("no anomalies found")
 
 
 def show(

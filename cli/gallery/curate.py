@@ -9,7 +9,7 @@ import typer
 
 from cli.gallery.common import ClassName, EntryIds, Yes, changing, confirm, count_entries
 from cli.options import Collection, GalleryPath, ModelsDir, NoProgress, ReidWeights, TrustWeights
-from cli.output import say
+from cli.output import print_line, say
 
 __all__ = ["clear", "merge", "move", "purge", "reject", "remove", "rename", "split", "undo"]
 
@@ -39,7 +39,7 @@ def rename(
             confirm(f"{name!r} exists. Merge {old!r} ({count_entries(len(entries))}) into it?", yes)
         count = people.rename(old, name, merge=merging, class_name=class_name)
     done = "merged {!r} into {!r}" if merging else "renamed {!r} to {!r}"
-    print(f"{done.format(old, name)}: {count_entries(count)}")
+    print_line(f"{done.format(old, name)}: {count_entries(count)}")
     if any(Path(entry.source).parent.name == old for entry in entries if entry.origin == "image"):
         say(f"rename the image folder {old!r} as well; new images in it would be ingested as {old!r} again.")
 
@@ -70,7 +70,7 @@ def merge(
         if parts:
             confirm(f"Merge {', '.join(map(repr, parts))} ({count_entries(total)}) into {name!r}?", yes)
         count = people.merge(names, name, class_name=class_name)
-    print(f"merged {', '.join(map(repr, parts))} into {name!r}: {count_entries(count)}")
+    print_line(f"merged {', '.join(map(repr, parts))} into {name!r}: {count_entries(count)}")
 
 
 def split(
@@ -89,7 +89,7 @@ def split(
 
     with changing(gallery, collection, no_progress) as target:
         count = Curator(target).split(identity, ids, new)
-    print(f"split {count_entries(count)} from {identity!r} as {new!r}")
+    print_line(f"split {count_entries(count)} from {identity!r} as {new!r}")
 
 
 def move(
@@ -108,7 +108,7 @@ def move(
 
     with changing(gallery, collection, no_progress) as target:
         count = Curator(target).move(ids, to, new=new)
-    print(f"moved {count_entries(count)} to {to!r}")
+    print_line(f"moved {count_entries(count)} to {to!r}")
 
 
 def reject(
@@ -153,7 +153,7 @@ def reject(
                 ids += [e.id for e in people.entries(word)] if people.exists(word) else [people.by_ids([word])[0].id]
             count, leaves = people.reject(ids, name)
             left = f"; entries that were {name!r} are now {leaves!r}" if leaves else ""
-            print(f"not {name!r}: {count_entries(count)}{left}")
+            print_line(f"not {name!r}: {count_entries(count)}{left}")
             return
         from tracking.identification.gallery_source import EmbedderOptions
         from tracking.results.header import run_video
@@ -167,7 +167,7 @@ def reject(
         )
         done = reject_track(target, reader, str(track), name, source, embedder)
     what = "stored for the track" if done.made else "of the track"
-    print(f"not {name!r}: {count_entries(len(done.entries))} {what}, as {done.identity!r}")
+    print_line(f"not {name!r}: {count_entries(len(done.entries))} {what}, as {done.identity!r}")
 
 
 def remove(
@@ -192,7 +192,7 @@ def remove(
     with changing(gallery, collection, no_progress) as target:
         people = Curator(target)
         count = people.remove(ids or []) if identity is None else people.remove_identity(identity, class_name)
-    print(f"removed {count_entries(count)}")
+    print_line(f"removed {count_entries(count)}")
 
 
 def purge(
@@ -230,7 +230,7 @@ def purge(
                 yes,
             )
         count = people.purge(moment, origin)
-    print(f"removed {count_entries(count)}")
+    print_line(f"removed {count_entries(count)}")
 
 
 def clear(
@@ -248,7 +248,7 @@ def clear(
     with changing(gallery, collection, no_progress) as target:
         confirm(f"Remove all entries ({len(target)}) of the collection {target.collection}?", yes)
         count = Curator(target).clear()
-    print(f"removed {count_entries(count)}")
+    print_line(f"removed {count_entries(count)}")
 
 
 def undo(
@@ -268,5 +268,6 @@ def undo(
     with changing(gallery, collection, no_progress) as target:
         operations, changed = Curator(target).undo(count)
     for operation in operations:
-        print(f"undone: {operation.seq} {operation.words}")
-    print(f"{count_entries(changed)} changed" if changed else "nothing changed: these operations cancel each other")
+        print_line(f"undone: {operation.seq} {operation.words}")
+    nothing = "nothing changed: these operations cancel each other"
+    print_line(f"{count_entries(changed)} changed" if changed else nothing)

@@ -20,7 +20,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import print_table, progress_bar, say
+from cli.output import print_line, print_table, progress_bar, say
 
 __all__ = ["ingest"]
 
@@ -103,7 +103,7 @@ def ingest(
     print_notices(target, printed)
     if report.skipped:
         print_table("Not ingested", ["image", "reason"], report.skipped)
-    print(
+    print_line(
         f"{report.added} added, {report.unchanged} unchanged, {report.moved} moved, {report.replaced} replaced, "
         f"{report.duplicates} duplicates, {report.pruned} removed, {len(report.skipped)} not ingested; "
         f"{gallery} now holds {total} entries of the model {embedder.model.name}"

@@ -24,7 +24,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import print_json_lines, print_table, say
+from cli.output import print_json_lines, print_line, print_table, say
 
 if TYPE_CHECKING:
     from gallery_db import Entry, Match
@@ -185,7 +185,7 @@ def _print_answers(
                 ]
             print_table(title, columns, rows)
         else:
-            print(f"{title}: no entries found")
+            print_line(f"{title}: no entries found")
 
 
 def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options import AsJson, NoProgress
-from cli.output import print_json_lines, print_table, progress_bar, say
+from cli.output import print_json_lines, print_line, print_table, progress_bar, say
 
 __all__ = ["flush", "serve"]
 
@@ -50,14 +50,14 @@ def serve(
     with progress_bar("indexing", "entries", no_progress) as progress:
         server = GalleryServer(gallery, host=host, port=port, notify=say, progress=progress)
     try:
-        print(f"serving {gallery} at {server.address}", flush=True)
+        print_line(f"serving {gallery} at {server.address}")
         with contextlib.suppress(KeyboardInterrupt):
             server.run(threading.Event())
     finally:
         say("stopping: storing the last changes and checking the index.")
         with progress_bar("checking", "entries", no_progress) as progress:
             server.close(progress)
-    print(f"{gallery} is no longer served")
+    print_line(f"{gallery} is no longer served")
 
 
 def flush(
@@ -90,6 +90,6 @@ def flush(
     elif rows:
         print_table(None, ["server", "collection", "sent", "waiting", "problem"], rows)
     else:
-        print("no changes are waiting")
+        print_line("no changes are waiting")
     if any(one.left for one in flushed):
         raise typer.Exit(1)

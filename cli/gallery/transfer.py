@@ -22,7 +22,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import print_table, progress_bar
+from cli.output import print_line, print_table, progress_bar
 
 __all__ = ["export", "import_", "reembed"]
 
@@ -80,7 +80,7 @@ def export(
             report = export_parquet(source, target, pictures=crops, progress=progress)
     if folders:
         _print_missing("Not written", tree.missing)
-        print(
+        print_line(
             f"{tree.written} images of {tree.identities} identities written to {tree.folder}, "
             f"{len(tree.missing)} not written"
         )
@@ -89,7 +89,7 @@ def export(
         return
     _print_missing("Without a picture", report.missing)
     shown = f", {report.pictures} of them with a picture" if crops else ""
-    print(f"{report.entries} entries{shown}, written to {report.path}")
+    print_line(f"{report.entries} entries{shown}, written to {report.path}")
 
 
 def import_(
@@ -137,7 +137,7 @@ def import_(
             progress=progress,
             index_progress=index_progress,
         )
-    print(
+    print_line(
         f"{report.added} added, {report.unchanged} unchanged, {report.replaced} replaced, "
         f"{report.pictures} pictures stored; in the collection {report.collection} of "
         f"{gallery}{' (new)' if report.created else ''}"
@@ -192,7 +192,7 @@ def reembed(
             index_progress=index_progress,
         )
     _print_missing("Not embedded", report.missing)
-    print(
+    print_line(
         f"{report.added} embedded, {report.present} unchanged, {len(report.missing)} not embedded; from "
         f"{report.source} into {report.collection or 'no collection'} of {gallery}, model {embedder.model.name}"
     )

@@ -10,7 +10,7 @@ import typer
 
 from cli.gallery.common import Yes, confirm, count_entries, print_notices
 from cli.options import AsJson, Collection, GalleryPath, NoProgress
-from cli.output import print_json_lines, print_table, progress_bar, say
+from cli.output import print_json_lines, print_line, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from gallery_db.index.base import VerifyReport
@@ -45,15 +45,15 @@ def verify(
         if as_json:
             print_json_lines([_report_document(name, report, missing)])
         else:
-            print(
+            print_line(
                 f"{name}: {report.entries} entries; in the index {len(report.missing)} are missing, "
                 f"{len(report.extra)} are extra and {len(report.different)} have another vector: "
                 f"{'intact' if report.ok else 'NOT INTACT'}"
             )
             for problem in report.problems:
-                print(problem)
+                print_line(problem)
             if missing:
-                print(
+                print_line(
                     f"{name}: the pictures of {count_entries(len(missing))} are not on this machine, such as that of "
                     f"{missing[0]!r}"
                 )
@@ -88,7 +88,7 @@ def rebuild(gallery: GalleryPath, no_progress: NoProgress = False) -> None:
         with progress_bar("rebuilding", "entries", no_progress) as progress:
             target.rebuild(progress=progress)
         count = len(target)
-    print(f"rebuilt the index of {gallery}: {count} entries")
+    print_line(f"rebuilt the index of {gallery}: {count} entries")
 
 
 def snapshot(
@@ -126,7 +126,7 @@ def snapshot(
         rows = [(s.name, s.taken_at, s.size, "DAMAGED" if s.entries is None else s.entries) for s in found]
         print_table(None, ["name", "time", "bytes", "entries"], rows)
     else:
-        print(f"snapshot {found[0].name}: {count_entries(found[0].entries or 0)}, {found[0].path}")
+        print_line(f"snapshot {found[0].name}: {count_entries(found[0].entries or 0)}, {found[0].path}")
 
 
 def restore(
@@ -149,4 +149,4 @@ def restore(
         if restored.kept_as is None
         else f"the state before it is saved as {restored.kept_as}"
     )
-    print(f"restored {restored.name}: {count_entries(restored.entries)}; {kept}")
+    print_line(f"restored {restored.name}: {count_entries(restored.entries)}; {kept}")

@@ -16,6 +16,7 @@ from gallery_db.entry import Entry, Match
 from gallery_db.errors import GalleryError, GtrackError, ImageError
 from gallery_db.media.entry_pictures import read_entry_picture
 from gallery_db.media.images import read_image
+from gallery_db.visible_text import visible
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +32,7 @@ _TEXT = (32, 33, 36)
 _MUTED_TEXT = (120, 122, 128)
 _NOTES_WIDTH = 560
 _GRID_COLUMNS = 10
+_MAX_TEXT = 400  # characters of a line
 _MAX_ROWS = 200  # 200 rows are 52,000 pixels high; JPEG ends at 65,535
 
 
@@ -213,7 +215,9 @@ def _draw_text(draw: Any, corner: tuple[int, int], text: str, colour: tuple[int,
     from PIL import ImageFont
 
     font = ImageFont.load_default(size=13)
-    line = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
+    if len(text) > _MAX_TEXT:  # measuring takes time
+        text = text[: _MAX_TEXT // 2] + text[-_MAX_TEXT // 2 :]
+    line = visible(" ".join(text.split()))
     if draw.textlength(line, font=font) > width:
         # Shortened in the middle: names of files often differ at their end.
         head, tail = line[: len(line) // 2], line[len(line) // 2 :]

@@ -163,7 +163,7 @@ def _bootstrap_bar(record: Record, row: CollectionRow) -> Iterator[Progress | No
     """How far the first reading of a large gallery is, on a stderr that somebody looks at."""
     import sys
 
-    if record.entries.count(row.id) or not sys.stderr.isatty():
+    if record.entries.count(row.id) or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     last = 0.0

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ChangeLog"]
 
+_MAX_ROWS = 2**62  # SQLite's numbers have 64 bits
+
 
 class ChangeLog:
     """The tables ``changes`` and ``operations``.
@@ -175,7 +177,7 @@ class ChangeLog:
             "(SELECT COUNT(DISTINCT entry_id) FROM changes WHERE operation = o.seq) "
             "FROM operations AS o WHERE collection = ? "
             "AND (action = ? OR EXISTS (SELECT 1 FROM changes WHERE operation = o.seq)) ORDER BY seq DESC LIMIT ?",
-            (collection, RESTORED, limit),
+            (collection, RESTORED, min(limit, _MAX_ROWS)),
         )
         return [Operation(*row) for row in rows]
 
@@ -185,7 +187,7 @@ class ChangeLog:
         """Return the last changes, the newest first."""
         rows = self._database.all(
             "SELECT seq, at, who, action, entry_id, detail FROM changes WHERE collection = ? ORDER BY seq DESC LIMIT ?",
-            (collection, limit),
+            (collection, min(limit, _MAX_ROWS)),
         )
         with decoding(self._database.path):
             return [Change(row[0], row[1], row[2], row[3], row[4], dict(json.loads(row[5]))) for row in rows]

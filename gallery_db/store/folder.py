@@ -19,12 +19,13 @@ _OWN_FILES_WITHOUT_RECORD = (LOCK_NAME, LOCK_NAME + ".json", RECORD_NAME + ".new
 
 def holds_gallery(folder: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds a gallery, intact or damaged."""
-    return (Path(folder) / RECORD_NAME).is_file()
+    # os.path and not pathlib, which raises an error for a name that is too long.
+    return os.path.isfile(Path(folder) / RECORD_NAME)  # noqa: PTH113
 
 
 def holds_chroma_files(folder: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds the files of a Chroma database, which alone are no gallery."""
-    return (Path(folder) / _CHROMA_FILE).exists()
+    return os.path.exists(Path(folder) / _CHROMA_FILE)  # noqa: PTH110
 
 
 def check_holds_gallery(folder: Path) -> None:
@@ -36,7 +37,7 @@ def check_holds_gallery(folder: Path) -> None:
     """
     if holds_gallery(folder):
         return
-    if not folder.exists():
+    if not os.path.exists(folder):  # noqa: PTH110
         raise GalleryNotFoundError(
             f"There is no gallery at {folder}.", hint="`gtrack gallery ingest` makes one from folders of images."
         )

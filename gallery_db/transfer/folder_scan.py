@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gallery_db.media.images import IMAGE_SUFFIXES
+from gallery_db.names import name_problem, normal_name
 
 __all__ = ["FolderScan", "ImageFile", "scan_folder"]
 
@@ -18,7 +19,7 @@ class ImageFile:
 
     Attributes:
         path: The file.
-        identity: Name of the sub-folder that it is in.
+        identity: Name of the sub-folder that it is in, in its normal form.
         size: Size in bytes.
         mtime_ns: Time of the last modification, in nanoseconds.
     """
@@ -54,8 +55,12 @@ def scan_folder(root: str) -> FolderScan:
         parents.add((facts.st_dev, facts.st_ino))
     for item in _list_folder(root, scan):
         if _is_folder(item):
+            problem = name_problem(item.name)
+            if problem is not None:
+                scan.skipped.append((item.path, f"cannot be an identity's name: {problem}"))
+                continue
             # Each identity has its own set of visited folders: two may link to the same one.
-            _scan_identity(item, item.name, set(parents), scan)
+            _scan_identity(item, normal_name(item.name), set(parents), scan)
         elif _is_image_name(item.name):
             scan.skipped.append((item.path, "is not in an identity's folder"))
     return scan

@@ -18,6 +18,7 @@ from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Box, Entry
 from gallery_db.errors import EmbeddingError, GalleryError, GalleryFormatError
 from gallery_db.media.entry_pictures import detect_image_suffix, is_hashed_image, sha256_hex
+from gallery_db.names import validate_identity_name
 from gallery_db.transfer.parquet_format import (
     BOX_COLUMNS,
     COLUMNS,
@@ -182,6 +183,13 @@ class ParquetReader:
         for name in ("id", "identity", "class_name", "origin"):
             if not values[name].strip():
                 refuse(f"some text in the column {name!r}", values[name])
+        try:
+            identity = validate_identity_name(values["identity"])
+        except GalleryError as error:
+            raise GalleryFormatError(
+                f"{self.position(row, values['id'])}: {error.message}",
+                hint="Rename the identity in the gallery that the file comes from, and export that again.",
+            ) from None
         frame = values["frame"]
         if isinstance(frame, float):  # pandas turns whole numbers into floats where one of them is missing
             if not frame.is_integer():
@@ -207,7 +215,7 @@ class ParquetReader:
                 refuse("a JSON object in the column 'extra'", values["extra"][:80])
         return Entry(
             id=values["id"],
-            identity=values["identity"],
+            identity=identity,
             class_name=values["class_name"],
             origin=values["origin"],
             source=values["source"],

@@ -11,10 +11,17 @@ from support.gallery import model_named, save_picture, unit_vectors
 __all__ = ["MISSING_PICTURES", "list_files", "make_gallery", "make_pictured_gallery"]
 
 
-def make_gallery(path: Path, entries: list[Entry], model: str = "tiny.pt", seed: int = 0) -> Path:
-    """Create a gallery of entries with random embeddings, without an index."""
+def make_gallery(path: Path, entries: list[Entry], model: str = "tiny.pt", seed: int = 0, old: bool = False) -> Path:
+    """Create a gallery of entries with random embeddings, without an index.
+
+    With `old` as earlier versions did it, with names that are refused today.
+    """
     gallery = Gallery.create(path, model_named(model))
-    gallery.add(entries, unit_vectors(len(entries), seed=seed))
+    vectors = unit_vectors(len(entries), seed=seed)
+    if old:
+        gallery.record.entries.insert(gallery.collection_key, entries, vectors)
+    else:
+        gallery.add(entries, vectors)
     gallery.close(sync=False)
     return path
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gallery_db.distribution import require_package
+from gallery_db.visible_text import visible
 from tracking.errors import OutputError
 from tracking.evaluation.identity_report import RIGHT, UNCOVERED, UNNAMED, WRONG, IdentityReport
 from tracking.results.sinks import atomic_output
@@ -48,10 +49,14 @@ def plot_identity(report: IdentityReport, path: str | os.PathLike[str], *, title
     _draw_timeline(timeline, report)
     _draw_curve(curve, report)
     if title:
-        # A dollar sign in a name starts no formula.
-        figure.suptitle(title.replace("$", r"\$"), fontsize=11)
+        figure.suptitle(_shown(title), fontsize=11)
     with atomic_output(target) as temporary:
         figure.savefig(temporary, format=suffix, dpi=120)
+
+
+def _shown(name: str) -> str:
+    """Return a name for Matplotlib, where a dollar sign starts no formula."""
+    return visible(name).replace("$", r"\$")
 
 
 def _draw_timeline(axes: Any, report: IdentityReport) -> None:
@@ -67,7 +72,7 @@ def _draw_timeline(axes: Any, report: IdentityReport) -> None:
             axes.broken_barh(spans, (row - 0.36, 0.72), color=colour, linewidth=0)
         if not person.known:
             axes.annotate("stranger", (1.005, row), xycoords=("axes fraction", "data"), fontsize=7, va="center")
-    axes.set_yticks(range(len(report.people)), [p.name.replace("$", r"\$") for p in report.people], fontsize=8)
+    axes.set_yticks(range(len(report.people)), [_shown(p.name) for p in report.people], fontsize=8)
     axes.set_ylim(len(report.people) - 0.4, -0.6)
     axes.set_xlim(report.frames[0] - 0.5, report.frames[1] + 0.5)
     axes.set_xlabel("frame")

@@ -13,6 +13,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from gallery_db.errors import GalleryError
+from gallery_db.names import normal_name, validate_identity_name
+from gallery_db.visible_text import from_csv_cell
 from tracking.detections.mot_text import find_mot_sequence, read_mot
 from tracking.errors import EvaluationError
 from tracking.evaluation.track_table import FrameRange, in_range
@@ -154,6 +157,7 @@ def read_people(path: str | os.PathLike[str]) -> dict[int, str]:
                     raise EvaluationError(f"{place}: expected a whole number as gt_id, found {show(number)}.") from None
                 if not person:
                     raise EvaluationError(f"{place}: expected a person for gt_id {id_}, found nothing.")
+                person = _name(from_csv_cell(person), place)
                 if who.setdefault(id_, person) != person:
                     raise EvaluationError(f"{place}: gt_id {id_} is {show(who[id_])} already, found {show(person)}.")
     except (UnicodeDecodeError, csv.Error) as error:
@@ -164,6 +168,13 @@ def read_people(path: str | os.PathLike[str]) -> dict[int, str]:
             hint="Expected a CSV file with the columns gt_id and person.",
         ) from error
     return who
+
+
+def _name(name: str, place: str) -> str:
+    try:
+        return validate_identity_name(name)
+    except GalleryError as error:
+        raise EvaluationError(f"{place}: {error.message}", hint=error.hint) from None
 
 
 def read_truth(path: str | os.PathLike[str], people: str | os.PathLike[str] | None = None) -> Truth:
@@ -235,11 +246,16 @@ def scene_truth(document: Mapping[str, Any], *, path: str = "the ground truth") 
         EvaluationError: It is not of that form.
     """
     try:
-        known, strangers = [str(n) for n in document["known"]], [str(n) for n in document["strangers"]]
+        known, strangers = ([_name(str(n), path) for n in document[key]] for key in ("known", "strangers"))
         people = (*known, *strangers)
         column = {name: code for code, name in enumerate(people)}
         rows = [
-            (int(frame["frame"]), column[person["name"]], *map(float, person["box"]), float(person["visible"]))
+            (
+                int(frame["frame"]),
+                column[normal_name(person["name"])],
+                *map(float, person["box"]),
+                float(person["visible"]),
+            )
             for frame in document["frames"]
             for person in frame["people"]
         ]

@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.visible_text import shorten, visible
+
 __all__ = ["annotate", "colour_of"]
 
 _GREY = (150, 150, 150)
+_MAX_NAME = 60  # characters in a label
 
 
 @lru_cache(maxsize=4096)
 def colour_of(key: str) -> tuple[int, int, int]:
     """Return a stable, clearly visible BGR colour for a name or a track id."""
-    hue = (zlib.crc32(key.encode()) * 0.618033988749895) % 1.0
+    hue = (zlib.crc32(key.encode("utf-8", "replace")) * 0.618033988749895) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
     return int(blue * 255), int(green * 255), int(red * 255)
 
@@ -79,11 +82,11 @@ def annotate(
         colour = colour_of(f"id:{identity}" if identity is not None else f"track:{track_id}")
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness + (identity is not None))
         class_name = detection.get("class_name") or (class_names or {}).get(int(detection["class_id"]), "")
-        text = f"#{track_id} {class_name}".strip()
+        text = f"#{track_id} {_shown(class_name)}".strip()
         if identity is not None:
             distance = detection.get("gallery_distance")
             similarity = "" if distance is None else f" {1.0 - float(distance):.2f}"
-            text = f"{identity}{similarity} #{track_id}"
+            text = f"{_shown(identity)}{similarity} #{track_id}"
         label = _label(text, colour, size)
         label_height, label_width = label.shape[:2]
         left = int(np.clip(x1, 0, max(0, width - label_width)))
@@ -94,6 +97,11 @@ def annotate(
         patch = canvas[top : top + label_height, left : left + label_width]
         patch[:] = label[: patch.shape[0], : patch.shape[1]]
     return canvas
+
+
+def _shown(name: str) -> str:
+    """Return a name as a label has it; a long one would cover the picture."""
+    return shorten(visible(shorten(name, _MAX_NAME)), _MAX_NAME)
 
 
 def _overlaps_any(taken: Sequence[tuple[int, int, int, int]], left: int, top: int, width: int, height: int) -> bool:

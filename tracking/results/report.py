@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gallery_db.distribution import gtrack_version
+from gallery_db.visible_text import visible
 from tracking.errors import OptionError
 from tracking.results.best_crops import BestCrops, CropCandidate
 from tracking.results.confidence import NEAR_LIMIT_SHARE, confidence_legend
@@ -227,11 +228,18 @@ def _issue_cards(issues: Sequence[Issue]) -> list[list[Issue]]:
     return sorted(ordered, key=lambda card: (_ISSUE_ORDER[card[0].kind] >= _MINOR_FROM, card[0].frame))
 
 
+def _shown(value: object) -> object:
+    """Return a value as the report shows it; the style sheet and the script are marked as safe, and no plain text."""
+    return visible(value) if type(value) is str else value
+
+
 def _render(context: Mapping[str, Any]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     assets = resources.files("tracking.results") / "assets"
     html, css, js = ((assets / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html.j2", "css", "js"))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
     template = environment.from_string(html)
     return template.render(**context, css=css, js=js)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gallery_db.distribution import require_package
+from gallery_db.visible_text import csv_cell
 from tracking.results.sinks import ExportedFile, atomic_output
 from tracking.results.timeline import Timeline
 from tracking.results.track_frame import TrackFrame
@@ -85,6 +86,8 @@ class TableSink:
 def csv_sink(path: Path, timeline: Timeline, *, untracked: bool = False) -> Iterator[TableSink]:
     """Open a sink for CSV (UTF-8, with a header line; unknown values are empty).
 
+    A text that a spreadsheet would take for a formula has an apostrophe before it.
+
     Args:
         path: The file to write.
         timeline: The timeline of the same document.
@@ -93,7 +96,7 @@ def csv_sink(path: Path, timeline: Timeline, *, untracked: bool = False) -> Iter
     with atomic_output(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        yield TableSink(path, "csv", timeline, writer, untracked=untracked)
+        yield TableSink(path, "csv", timeline, _SafeCells(writer), untracked=untracked)
 
 
 @contextmanager
@@ -113,6 +116,16 @@ def parquet_sink(path: Path, timeline: Timeline, *, untracked: bool = False) -> 
         groups = _RowGroups(writer, schema)
         yield TableSink(path, "parquet", timeline, groups, untracked=untracked)
         groups.flush()
+
+
+class _SafeCells:
+    """Writes rows of CSV in which no spreadsheet takes a text for a formula."""
+
+    def __init__(self, writer: _RowWriter) -> None:
+        self._writer = writer
+
+    def writerow(self, row: list[Any], /) -> None:
+        self._writer.writerow([csv_cell(value) if isinstance(value, str) else value for value in row])
 
 
 class _RowGroups:

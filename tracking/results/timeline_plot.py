@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gallery_db.distribution import require_package
+from gallery_db.visible_text import visible
 from tracking.errors import OptionError
 from tracking.results.confidence import confidence_legend, confidence_level
 from tracking.results.header import video_name
@@ -172,5 +173,5 @@ def _format_seconds(seconds: float, position: object) -> str:
 
 def _shorten(text: str, length: int = _LABEL_LENGTH) -> str:
     """Cut a long text in its middle: names may differ at their beginnings as well as at their ends."""
-    line = " ".join(text.split())
+    line = visible(" ".join(text.split()))
     return line if len(line) <= length else f"{line[: length // 2]}…{line[-(length - length // 2 - 1) :]}"

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.errors import GalleryError
+from gallery_db.names import validate_identity_name
 from tracking.geometry import LARGEST_NUMBER
 from tracking.json_stream import show
 from tracking.results.header import is_finite_number
@@ -110,7 +112,7 @@ class FrameParser:
                     )
                 used_track_ids.add(track_id)
             if gallery_id is not None:
-                gallery_id = self._text(number, index, "gallery_id", gallery_id)
+                gallery_id = self._name(number, index, self._text(number, index, "gallery_id", gallery_id))
                 if track_id is None:
                     self._reject(number, index, f"a track_id beside gallery_id {show(gallery_id)}", None)
             class_name = item.get("class_name")
@@ -165,3 +167,9 @@ class FrameParser:
         if not isinstance(value, str) or not value:
             self._reject(frame, index, f"{key} as text that is not empty", value)
         return value
+
+    def _name(self, frame: int, index: int, name: str) -> str:
+        try:
+            return validate_identity_name(name)
+        except GalleryError as error:
+            self._fail(f"frame {frame}, detection {index}: gallery_id: {error.message.rstrip('.')}")

@@ -58,7 +58,7 @@ def test_missing_pictures_are_reported(tmp_path: Path) -> None:
 )
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, identity: str, folder: str) -> None:
     picture = save_picture(tmp_path / "p.png", 1)
-    make_gallery(tmp_path / "g", [Entry(id="x", identity=identity, source=str(picture))])
+    make_gallery(tmp_path / "g", [Entry(id="x", identity=identity, source=str(picture))], old=True)
     with Gallery.open(tmp_path / "g") as gallery:
         assert export_folders(gallery, tmp_path / "deep" / "out").written == 1
     assert list_files(tmp_path / "deep") == [f"out/{folder}/p.png"]

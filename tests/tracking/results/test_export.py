@@ -256,11 +256,11 @@ def test_exports_csv(tmp_path: Path) -> None:
     assert lines[1] == "0,0.0,10,zoe,0.2,100.0,20.0,150.0,60.0,0.5,0,person,0"
     assert lines[3] == "4,0.4,2,,,10.0,20.0,30.5,60.125,,0,person,0"
     assert len(lines) == 7
-    odd = make_document({0: [make_detection("1", 'a,"b"\nü', 0.1)]}, fps=None)
+    odd = make_document({0: [make_detection("1", 'a,"b"ü', 0.1, class_name='a,"b"\nü')]}, fps=None)
     export_tracks(odd, tmp_path / "b.csv")
     with (tmp_path / "b.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert (row["gallery_id"], row["time_s"]) == ('a,"b"\nü', "")
+    assert (row["gallery_id"], row["class_name"], row["time_s"]) == ('a,"b"ü', 'a,"b"\nü', "")
 
 
 def test_exports_parquet(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
