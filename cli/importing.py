@@ -30,7 +30,7 @@ def mot(
         ),
     ] = None,
     class_name: Annotated[str, typer.Option("--class-name", help="Class of all detections.")] = "person",
-    class_id: Annotated[int, typer.Option("--class-id", help="Id of that class.")] = 0,
+    class_id: Annotated[int, typer.Option("--class-id", min=-(2**31) + 1, max=2**31 - 1, help="Id of that class.")] = 0,
     rescale_scores: Annotated[
         bool,
         typer.Option(

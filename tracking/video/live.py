@@ -27,6 +27,7 @@ from tracking.video.stream_diagnosis import StreamProblem, diagnose_stream
 __all__ = ["LiveOptions", "LiveReader", "open_stream"]
 
 _OPEN_TIMEOUT_MS = 10_000
+_MAX_CAMERA_DIGITS = 4
 _QUEUE_SIZE = 2
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.5, 10.0
 _FALLBACK_FPS = 25.0
@@ -85,6 +86,11 @@ def open_stream(source: str | Path) -> VideoReader:
     Raises:
         VideoError: It cannot be opened; says why, where its server answers.
     """
+    if str(source).isdecimal() and len(str(source)) > _MAX_CAMERA_DIGITS:
+        raise VideoError(
+            f"expected the index of a camera, such as 0, found {len(str(source))} digits.",
+            hint="Give an index of at most 4 digits, an address, or a file.",
+        )
     capture = _open_capture(str(source))
     if not capture.isOpened() and (problem := _diagnose(source)):
         raise VideoError(f"video {public_name(source)} cannot be opened: {problem.description}.", hint=problem.hint)
