@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ __all__ = ["locked_folder"]
 
 _LOCK_NAME = ".gtrack-run.lock"
 _TRIES = 100
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -57,10 +59,10 @@ def _lock(folder: Path, what: str, option: str) -> NotedLock:
         except FileNotFoundError:  # another run has just removed the folder that it made
             continue
         except NotImplementedError:
-            raise OutputError(
-                f"the file system of the {what} {folder} cannot lock files.", hint="Use a local disk."
-            ) from None
+            return lock  # not held: on a file system without locks, runs have to keep apart by themselves
         except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return lock
             raise OutputError(
                 f"the {what} {folder} cannot be written: {error.strerror or error}.", hint=hint
             ) from error
