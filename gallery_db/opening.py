@@ -21,6 +21,7 @@ from gallery_db.errors import (
 from gallery_db.media.staged_pictures import STAGED_KEY
 from gallery_db.store.folder import check_holds_gallery, check_is_empty, holds_chroma_files, holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
+from gallery_db.store.picture_sources import mark_made_here
 from gallery_db.store.record import CollectionRow, Record
 from gallery_db.store.schema import RECORD_NAME
 
@@ -94,6 +95,7 @@ def create_backend(
         if holds_gallery(folder):
             raise GalleryError(f"{folder} holds a gallery already.", hint="Open it instead.")
         record = Record.create(folder / RECORD_NAME, name, model)
+        mark_made_here(record)
         return _folder_backend(folder, record, record.collections()[0], lock)
     except BaseException:
         lock.release()

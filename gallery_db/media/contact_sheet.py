@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,20 @@ from numpy.typing import NDArray
 from gallery_db.atomic_files import atomic_path
 from gallery_db.entry import Entry, Match
 from gallery_db.errors import GalleryError, GtrackError, ImageError
+from gallery_db.limits import shorten_drawn
 from gallery_db.media.entry_pictures import read_entry_picture
 from gallery_db.media.images import read_image
+from gallery_db.store.folder import holds_gallery
+from gallery_db.store.record import Record
+from gallery_db.store.schema import RECORD_NAME
 from gallery_db.visible_text import visible
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["ContactRow", "write_contact_sheet", "write_entry_sheet"]
+
+_EntryPicture = Callable[[Entry], "NDArray[np.uint8] | str"]
 
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
 _TILE = (128, 192)  # width and height of a picture in pixels
@@ -32,7 +39,6 @@ _TEXT = (32, 33, 36)
 _MUTED_TEXT = (120, 122, 128)
 _NOTES_WIDTH = 560
 _GRID_COLUMNS = 10
-_MAX_TEXT = 400  # characters of a line
 _MAX_ROWS = 200  # 200 rows are 52,000 pixels high; JPEG ends at 65,535
 
 
@@ -67,7 +73,8 @@ def write_contact_sheet(
     Args:
         path: File to write: .jpg, .png, .webp, .bmp or .tif. It is replaced only when the sheet is complete.
         rows: 1 to 200 rows.
-        gallery: Folder of the gallery of the matches; without it, only crops with absolute paths are found.
+        gallery: Folder of the gallery of the matches. Their pictures are read in it, and where its images were ingested
+            on this machine. Without it, the paths in the entries are read as they are.
 
     Returns:
         The path.
@@ -79,7 +86,9 @@ def write_contact_sheet(
     content = list(rows)
     if not 1 <= len(content) <= _MAX_ROWS:
         raise GalleryError(f"Expected 1 to {_MAX_ROWS} rows on a contact sheet, found {len(content)}.")
-    return _save(_draw_rows(content, _folder(gallery)), target, pillow_format)
+    with _gallery_pictures(gallery) as pictures:
+        sheet = _draw_rows(content, pictures)
+    return _save(sheet, target, pillow_format)
 
 
 def write_entry_sheet(
@@ -103,11 +112,21 @@ def write_entry_sheet(
         raise GalleryError(
             f"Expected 1 to {_MAX_ROWS * _GRID_COLUMNS} entries on a contact sheet, found {len(entries)}."
         )
-    return _save(_draw_grid(entries, _folder(gallery)), target, pillow_format)
+    with _gallery_pictures(gallery) as pictures:
+        sheet = _draw_grid(entries, pictures)
+    return _save(sheet, target, pillow_format)
 
 
-def _folder(gallery: str | os.PathLike[str] | None) -> Path:
-    return Path(gallery) if gallery is not None else Path()
+@contextmanager
+def _gallery_pictures(gallery: str | os.PathLike[str] | None) -> Iterator[_EntryPicture]:
+    """Yield a function that returns the picture of an entry of a gallery, or words for its tile."""
+    folder = Path(gallery) if gallery is not None else Path()
+    record = Record.open(folder / RECORD_NAME, write=False) if holds_gallery(folder) else None
+    try:
+        yield lambda entry: _read_entry_picture(entry, folder, record)
+    finally:
+        if record is not None:
+            record.close()
 
 
 def _target(path: str | os.PathLike[str]) -> tuple[Path, str]:
@@ -135,7 +154,7 @@ def _save(sheet: Image, target: Path, pillow_format: str) -> Path:
     return target
 
 
-def _draw_grid(entries: Sequence[Entry], folder: Path) -> Image:
+def _draw_grid(entries: Sequence[Entry], pictures: _EntryPicture) -> Image:
     from PIL import Image, ImageDraw
 
     width, height = _TILE
@@ -147,11 +166,11 @@ def _draw_grid(entries: Sequence[Entry], folder: Path) -> Image:
     for number, entry in enumerate(entries):
         corner = (_GAP + number % columns * step_x, _GAP + number // columns * step_y)
         captions = [(entry.identity, _TEXT), (_source_name(entry), _MUTED_TEXT), (entry.id, _MUTED_TEXT)]
-        _draw_tile(sheet, draw, corner, _entry_picture(entry, folder), captions)
+        _draw_tile(sheet, draw, corner, pictures(entry), captions)
     return sheet
 
 
-def _draw_rows(rows: list[ContactRow], folder: Path) -> Image:
+def _draw_rows(rows: list[ContactRow], pictures: _EntryPicture) -> Image:
     from PIL import Image, ImageDraw
 
     probes = 1 + max(len(row.more_pictures) for row in rows)
@@ -179,7 +198,7 @@ def _draw_rows(rows: list[ContactRow], folder: Path) -> Image:
                 (_source_name(match.entry), _MUTED_TEXT),
             ]
             x = 2 * _GAP + column * step_x
-            _draw_tile(sheet, draw, (x, y), _entry_picture(match.entry, folder), captions)
+            _draw_tile(sheet, draw, (x, y), pictures(match.entry), captions)
         if not row.matches:
             _draw_text(draw, (2 * _GAP + probes * step_x, y), "no match", _MUTED_TEXT, width)
     return sheet
@@ -215,9 +234,8 @@ def _draw_text(draw: Any, corner: tuple[int, int], text: str, colour: tuple[int,
     from PIL import ImageFont
 
     font = ImageFont.load_default(size=13)
-    if len(text) > _MAX_TEXT:  # measuring takes time
-        text = text[: _MAX_TEXT // 2] + text[-_MAX_TEXT // 2 :]
-    line = visible(" ".join(text.split()))
+    # Cut before it is measured: a name can have any length, and each measurement reads all of it.
+    line = visible(" ".join(shorten_drawn(text).split()))
     if draw.textlength(line, font=font) > width:
         # Shortened in the middle: names of files often differ at their end.
         head, tail = line[: len(line) // 2], line[len(line) // 2 :]
@@ -246,9 +264,9 @@ def _probe_picture(row: ContactRow) -> NDArray[np.uint8] | str:
     return _read_picture(str(os.fspath(row.probe)))
 
 
-def _entry_picture(entry: Entry, folder: Path) -> NDArray[np.uint8] | str:
+def _read_entry_picture(entry: Entry, folder: Path, record: Record | None) -> NDArray[np.uint8] | str:
     try:
-        return read_entry_picture(folder, entry)
+        return read_entry_picture(folder, entry, record=record)
     except GtrackError:
         if not entry.extra.get("crop") and (entry.frame is not None or entry.origin != "image"):
             return "from a video,\nno stored crop"

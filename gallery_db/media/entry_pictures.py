@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from gallery_db.entry import Box, Entry
 from gallery_db.errors import ImageError
+from gallery_db.limits import IMAGE_BYTES
 from gallery_db.media.images import IMAGE_SUFFIXES, read_image_bytes
+from gallery_db.regular_files import open_regular
+from gallery_db.store.folder import holds_gallery
+from gallery_db.store.picture_sources import is_own_source
+from gallery_db.store.record import Record
+from gallery_db.store.schema import RECORD_NAME
 
 __all__ = [
     "PICTURES_FOLDER",
@@ -117,12 +123,16 @@ def needs_video_frame(entry: Entry) -> bool:
     return entry.frame is not None and not entry.extra.get("crop")
 
 
-def find_picture(folder: Path, entry: Entry) -> EntryPicture:
+def find_picture(folder: Path, entry: Entry, record: Record | None = None) -> EntryPicture:
     """Return the stored crop of an entry, else its source image, else the picture that was imported with it.
 
+    Crops and imported pictures are read inside the gallery's folder only, and source images only where
+    `gallery_db.store.picture_sources` allows it: entries may come from strangers, who could name any file.
+
     Args:
-        folder: The gallery's folder.
+        folder: The gallery's folder. If it holds no gallery, the paths are the caller's own, and are read as they are.
         entry: The entry.
+        record: The gallery's record; None to open it for each entry.
 
     Raises:
         ImageError: There is no picture; the message says why.
@@ -130,14 +140,14 @@ def find_picture(folder: Path, entry: Entry) -> EntryPicture:
     crop = entry.extra.get("crop")
     reason = "it has no stored crop"
     if isinstance(crop, str) and crop:
-        found = _image_bytes(folder / crop)
+        found = _crop_bytes(folder, entry, crop)
         if not isinstance(found, str):
             return EntryPicture(*found, None)
         reason = f"its crop {crop} {found}"
     elif entry.origin == "image" and entry.frame is None:
         reason = "it has no source"
         if entry.source:
-            found = _image_bytes(Path(entry.source))
+            found = _source_bytes(folder, entry, record)
             if isinstance(found, str):
                 reason = f"its source {entry.source} {found}"
             elif entry.content_hash not in (None, sha256_hex(found[0])):
@@ -146,7 +156,7 @@ def find_picture(folder: Path, entry: Entry) -> EntryPicture:
                 return EntryPicture(*found, entry.box)
     for suffix in (".jpg", ".png", *sorted({suffix for _, suffix in _MAGIC} | {".webp", ".avif"})):
         path = imported_picture_path(folder, entry, suffix)
-        if path.is_file():
+        if path.is_file() and _is_inside(folder, path):
             found = _image_bytes(path)
             if isinstance(found, str):
                 continue
@@ -171,13 +181,16 @@ def has_picture(folder: Path, entry: Entry) -> bool:
     return any("\0" not in str(path) and path.is_file() for path in paths)
 
 
-def read_entry_picture(folder: Path, entry: Entry, frames: ReadFrame | None = None) -> NDArray[np.uint8]:
+def read_entry_picture(
+    folder: Path, entry: Entry, frames: ReadFrame | None = None, record: Record | None = None
+) -> NDArray[np.uint8]:
     """Read the picture of an entry.
 
     Args:
         folder: The gallery's folder.
         entry: The entry.
         frames: Reads frames of videos, for entries without a stored crop.
+        record: See `find_picture`.
 
     Returns:
         (H, W, 3) uint8 BGR, the entry's box only.
@@ -186,7 +199,7 @@ def read_entry_picture(folder: Path, entry: Entry, frames: ReadFrame | None = No
         GtrackError: There is no picture, or it cannot be read; the message says why.
     """
     try:
-        found = find_picture(folder, entry)
+        found = find_picture(folder, entry, record)
     except ImageError as error:
         if not needs_video_frame(entry):
             raise
@@ -226,18 +239,50 @@ def crop_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     return image[y1:y2, x1:x2]
 
 
+def _is_inside(folder: Path, path: Path) -> bool:
+    """Return whether a path, links resolved, is inside a folder."""
+    return Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
+
+
+def _crop_bytes(folder: Path, entry: Entry, crop: str) -> tuple[bytes, str] | str:
+    """Return what `_image_bytes` does, for the crop of an entry."""
+    if not holds_gallery(folder):
+        return _image_bytes(folder / crop)
+    path = crop_path(folder, entry)
+    if path is None and "\0" not in crop and Path(crop).is_absolute() and _is_inside(folder, Path(crop)):
+        inside = os.path.relpath(os.path.realpath(crop), os.path.realpath(folder))
+        path = crop_path(folder, replace(entry, extra={"crop": inside}))
+    return "is not an image in the gallery's folder" if path is None else _image_bytes(path)
+
+
+def _source_bytes(folder: Path, entry: Entry, record: Record | None) -> tuple[bytes, str] | str:
+    """Return what `_image_bytes` does, for the source of an entry."""
+    if record is None and holds_gallery(folder):
+        record = Record.open(folder / RECORD_NAME, write=False)
+        try:
+            return _source_bytes(folder, entry, record)
+        finally:
+            record.close()
+    if record is not None and not _is_inside(folder, Path(entry.source)) and not is_own_source(record, entry):
+        return "was not ingested on this machine"
+    return _image_bytes(Path(entry.source))
+
+
 def _image_bytes(path: Path) -> tuple[bytes, str] | str:
     """Return an image file's bytes and suffix, or the reason why there are none, such as ``"is gone"``.
 
     The first bytes are checked before the rest is read, so that a long video is not read as a whole.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(32)
             suffix = detect_image_suffix(start)
             if suffix is None:
                 return "is not an image"
-            return start + file.read(), suffix
+            size = os.fstat(file.fileno()).st_size
+            if size > IMAGE_BYTES.value:
+                return f"has {size:,} bytes; {IMAGE_BYTES.describe()}"
+            return start + file.read(IMAGE_BYTES.value), suffix
     except FileNotFoundError:
         return "is gone"
     except (OSError, ValueError) as error:

@@ -227,6 +227,17 @@ class ChangeLog:
         with decoding(self._database.path):
             return entry_from_facts(json.loads(row[0])["before"]), row[1]
 
+    def was_changed_by(self, action: str, collection: int, id_: str) -> bool:
+        """Return whether an operation of that action ever changed an entry."""
+        if not self._has_operations:
+            return False
+        row = self._database.one(
+            "SELECT 1 FROM changes AS c JOIN operations AS o ON o.seq = c.operation "
+            "WHERE c.collection = ? AND c.entry_id = ? AND o.action = ? LIMIT 1",
+            (collection, id_, action),
+        )
+        return row is not None
+
     def last_change(self, collection: int) -> int:
         """Return the number of the collection's newest change; 0 if there was none."""
         row = self._database.one("SELECT COALESCE(MAX(seq), 0) FROM changes WHERE collection = ?", (collection,))

@@ -102,7 +102,7 @@ def _write_folders(gallery: Gallery, root: Path, progress: Progress | None) -> F
         name = folder_names.name_for(entry.identity, _safe_name(entry.identity))
         identity_folder = root / name
         try:
-            data, suffix = _picture_file(gallery.path, entry)
+            data, suffix = _picture_file(gallery, entry)
         except ImageError as error:
             missing.append((entry.id, error.message))
         else:
@@ -126,9 +126,9 @@ def _write_file(target: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def _picture_file(folder: Path, entry: Entry) -> tuple[bytes, str]:
+def _picture_file(gallery: Gallery, entry: Entry) -> tuple[bytes, str]:
     """Return the image file of an entry's picture, and its suffix; a part of an image becomes a PNG."""
-    found = find_picture(folder, entry)
+    found = find_picture(gallery.path, entry, gallery.record)
     if found.box is None:
         return found.data, found.suffix
     import io
@@ -150,14 +150,17 @@ class _UniqueNames:
 
     _names: dict[str, str] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
+    _next: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def name_for(self, key: str, wanted: str, suffix: str = "") -> str:
         """Return the name of a key: at first `wanted` with the suffix, with a number if that is taken."""
         if key in self._names:
             return self._names[key]
-        name, number = wanted + suffix, 2
+        # Numbers below the last one are taken: many names alike would else be tried from the first on, each time.
+        name, number = wanted + suffix, self._next.get((wanted, suffix), 2)
         while _folded(name) in self._taken:
             name, number = f"{wanted}-{number}{suffix}", number + 1
+        self._next[wanted, suffix] = number
         self._taken.add(_folded(name))
         self._names[key] = name
         return name

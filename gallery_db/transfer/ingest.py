@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryFormatError, ImageError, ModelMismatchError
-from gallery_db.media.images import read_image_bytes
+from gallery_db.media.images import read_image_bytes, read_image_file
 from gallery_db.store.ingested_files import FileRow
 from gallery_db.transfer.folder_scan import ImageFile, scan_folder
 from gallery_db.transfer.ingest_batch import BatchWriter, IngestBatch
@@ -205,7 +205,7 @@ class _Ingest:
     def _plan_file(self, file: ImageFile) -> None:
         """Read a file that is new or changed, and add what to do about it to the batch."""
         try:
-            data = Path(file.path).read_bytes()
+            data = read_image_file(file.path)
         except OSError as error:
             self._skipped.append((file.path, f"cannot be read: {error.strerror or error}"))
             return
@@ -304,6 +304,6 @@ class _Ingest:
 
 def _hash_file(path: str) -> str | None:
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return hashlib.sha256(read_image_file(path)).hexdigest()
     except OSError:
         return None

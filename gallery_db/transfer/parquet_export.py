@@ -177,7 +177,7 @@ class _Export:
 
     def _read_picture(self, entry: Entry) -> bytes | None:
         try:
-            data = find_picture(self._gallery.path, entry).data
+            data = find_picture(self._gallery.path, entry, self._gallery.record).data
         except ImageError as error:
             self._missing.append((entry.id, error.message))
             return None

@@ -16,6 +16,7 @@ from gallery_db.gallery import Gallery
 from gallery_db.media.entry_pictures import crop_path, detect_image_suffix, imported_picture_path
 from gallery_db.media.staged_pictures import STAGED_KEY, StagedPictures
 from gallery_db.opening import is_gallery
+from gallery_db.store.picture_sources import IMPORT
 from gallery_db.transfer.parquet_reader import ParquetReader, ParquetRows
 
 __all__ = ["ImportReport", "import_parquet"]
@@ -150,7 +151,11 @@ class _Import:
         """Write all rows in one transaction, then put the pictures in place."""
         stored = False
         try:
-            with self._gallery.delivered_together():
+            # As an import, so that the record can tell these entries, and the paths in them, from this machine's own.
+            with (
+                self._gallery.operation(IMPORT, f"import {self._reader.path}"),
+                self._gallery.delivered_together(),
+            ):
                 with self._gallery.transaction():
                     for rows in self._reader.rows(progress):
                         self._import_rows(rows)

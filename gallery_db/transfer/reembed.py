@@ -146,7 +146,7 @@ class _Reembed:
         self._report_progress()
         for entry in self._entries_to_embed():
             try:
-                crop = read_entry_picture(self._source.path, entry, self._frames)
+                crop = read_entry_picture(self._source.path, entry, self._frames, self._source.record)
             except GtrackError as error:
                 self._missing.append((entry.id, error.message))
                 continue

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.limits import shorten_drawn
 from gallery_db.visible_text import shorten, visible
 
 __all__ = ["annotate", "colour_of"]
@@ -87,7 +88,7 @@ def annotate(
             distance = detection.get("gallery_distance")
             similarity = "" if distance is None else f" {1.0 - float(distance):.2f}"
             text = f"{_shown(identity)}{similarity} #{track_id}"
-        label = _label(text, colour, size)
+        label = _label(shorten_drawn(text), colour, size)
         label_height, label_width = label.shape[:2]
         left = int(np.clip(x1, 0, max(0, width - label_width)))
         # Above the box, else in it, else under it: the first of these that hides no other label.
