@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from gallery_db.logs import get_logger
 from gallery_db.model import EmbeddingModel
 from tracking.errors import EmbedderError, OptionError, WeightsError
 from tracking.reid.builtin import BUILTIN_NAME, BUILTIN_SHA256, BuiltinEmbedder
+from tracking.reid.claims import settle_claim
 from tracking.reid.devices import Device, parse_device, torch_device
 from tracking.reid.download import Progress
 from tracking.reid.trust import (
@@ -218,7 +219,8 @@ def load_embedder(
         download: Whether published weights may be downloaded.
         gallery_model: Model of the gallery for which the embeddings are.
         trust_weights: Whether the file that `weights` names may run code, as TorchScript and TensorRT engines can (see
-            `tracking.reid.trust`). It is remembered for that file.
+            `tracking.reid.trust`), and whether it counts as the model of which it says that it is an export, although
+            another machine made it (see `tracking.reid.claims`). It is remembered for that file.
         notify: Called with one-line messages for the user.
         progress: Called during a download with the bytes received and the total (None if unknown).
 
@@ -254,7 +256,15 @@ def load_embedder(
             hint=f"Supported: {', '.join(WEIGHTS_SUFFIXES)}, or an OpenVINO folder named *_openvino_model.",
         )
     check_trust(path, executable_format(path), consent=trust_weights and names_file(weights, path))
-    embedder = _load_network(path, _Settings(device, half, runtime, threads, batch_size))
+    settings = _Settings(device, half, runtime, threads, batch_size)
+    settle_claim(
+        path,
+        consent=trust_weights and names_file(weights, path),
+        models_dir=folder,
+        load=lambda file: _load_network(file, replace(settings, runtime="auto")),
+        notify=lambda notice: _notify(notify, notice),
+    )
+    embedder = _load_network(path, settings)
     for notice in embedder.notices:
         _notify(notify, notice)
     _log.info("ReID model: %s on %s, %d values per embedding", path, embedder.device, embedder.model.dimension)

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tracking.errors import WeightsError
-from tracking.reid.cache import weights_sha256
+from tracking.reid.cache import openvino_xml, weights_sha256
 from tracking.reid.input_spec import Preprocessing, default_preprocessing
 from tracking.reid.sidecar import Sidecar, read_sidecar
 from tracking.reid.stamp import Stamp, read_stamp
+from tracking.reid.trust import is_trusted
 
-__all__ = ["ModelDescription", "describe_model", "resolve_preprocessing", "weights_identity"]
+__all__ = ["ModelDescription", "describe_model", "resolve_preprocessing", "stamp_counts", "weights_identity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +81,24 @@ def resolve_preprocessing(weights: Path, fixed_size: tuple[int, int] | None = No
     return describe_model(weights).preprocessing(fixed_size)
 
 
+def stamp_counts(weights: Path, stamp: Stamp) -> bool:
+    """Return whether a model counts as the one that its stamp names.
+
+    The stamp must be intact and say that the embeddings are those of the source, and this machine must have made it or
+    trust the file.
+    """
+    return stamp.sealed and stamp.same_space and (stamp.own or is_trusted(openvino_xml(weights)))
+
+
 def weights_identity(weights: Path) -> str:
     """Return the SHA-256 under which galleries know a model.
 
-    It is the hash of the source's weights for an export whose stamp is intact and says that its embeddings are those
-    of the source, and the file's own hash for any other file.
+    It is the hash of the source's weights for an export whose stamp counts, and the file's own hash for any other file.
 
     Raises:
         WeightsError: The file cannot be read.
     """
     stamp = read_stamp(weights)
-    if stamp is not None and stamp.sealed and stamp.same_space:
+    if stamp is not None and stamp_counts(weights, stamp):
         return stamp.source_sha256
     return weights_sha256(weights)

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from gallery_db.limits import MAX_SIDECAR_BYTES
+from gallery_db.regular_files import read_regular
 from tracking.errors import WeightsError
 from tracking.json_stream import show
 from tracking.reid.input_spec import Preprocessing
@@ -89,7 +91,7 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     """
     path = sidecar_path(weights)
     try:
-        content = orjson.loads(path.read_bytes())
+        content = orjson.loads(read_regular(path, MAX_SIDECAR_BYTES))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # orjson's errors say line and column; nested too deeply is one of them

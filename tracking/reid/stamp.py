@@ -7,6 +7,9 @@ TFLite models, into the sidecar. An export with a valid stamp counts as its sour
 
 Other tools change a model and keep its metadata (ONNX Runtime's quantisation does). A stamp is therefore sealed with a
 hash of everything else in the file. A file that was changed after its comparison is a model of its own.
+
+Everybody can write a stamp for any model. A stamp therefore also carries the seal of the machine that made it
+(`gallery_db.machine_key`); `tracking.reid.claims` says what becomes of stamps from other machines.
 """
 
 from __future__ import annotations
@@ -15,15 +18,19 @@ import hashlib
 import html
 import json
 import math
+import os
 import re
 import zipfile
 import zlib
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gallery_db.atomic_files import atomic_path
+from gallery_db.limits import MAX_SIDECAR_BYTES, MAX_STAMP_BYTES, MAX_TEXT_BYTES
+from gallery_db.machine_key import is_sealed_here, seal
+from gallery_db.regular_files import open_regular, read_regular_text
 from tracking.errors import WeightsError
 from tracking.reid.cache import openvino_xml, weights_sha256
 from tracking.reid.input_spec import Preprocessing
@@ -39,8 +46,9 @@ OPENVINO_EMPTY = "none"
 """The value at that path in a model that is saved but not stamped yet."""
 
 _VERSION = 1
-_TAIL_BYTES = 1 << 16
-"""Bytes at the end of an ONNX file in which the stamp is looked for."""
+_PURPOSE = "reid-export"
+_MACHINE = "machine"
+"""Key of the machine's seal in a stamp."""
 _CHUNK = 1 << 20
 _STAMPED_BY_SIDECAR = (".engine", ".tflite")
 _STAMP_IN_XML = re.compile(r'(<gtrack>\s*<export value=")([^"]*)("\s*/>\s*</gtrack>)')
@@ -61,6 +69,7 @@ class Stamp:
         gtrack: Version of gtrack that made it.
         batch: Its fixed batch size, where the file itself does not state it; None if it accepts any.
         sealed: Whether the file is unchanged since the stamp was written.
+        own: Whether this machine wrote the stamp.
     """
 
     source: str
@@ -73,12 +82,21 @@ class Stamp:
     gtrack: str
     batch: int | None = None
     sealed: bool = False
+    own: bool = field(default=False, compare=False)
 
 
-def _serialise(stamp: Stamp, **seal: Any) -> str:
-    fields = {"version": _VERSION, **asdict(stamp), **seal}
-    del fields["sealed"]
+def _serialise(stamp: Stamp, **facts: Any) -> str:
+    fields = {"version": _VERSION, **asdict(stamp), **facts}
+    del fields["sealed"], fields["own"]
+    machine = seal(_PURPOSE, _canonical(fields))
+    if machine is not None:
+        fields[_MACHINE] = machine
     return json.dumps(fields, allow_nan=False)
+
+
+def _canonical(fields: dict[str, Any]) -> str:
+    """Return what the machine's seal is made of: the stamp and the hash of the model, without that seal."""
+    return json.dumps({key: value for key, value in fields.items() if key != _MACHINE}, sort_keys=True)
 
 
 def _parse(content: Any) -> tuple[Stamp, dict[str, Any]] | None:
@@ -97,6 +115,7 @@ def _parse(content: Any) -> tuple[Stamp, dict[str, Any]] | None:
             precision=str(content["precision"]),
             gtrack=str(content["gtrack"]),
             batch=int(content["batch"]) if content.get("batch") else None,
+            own=is_sealed_here(_PURPOSE, _canonical(content), content.get(_MACHINE)),
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
@@ -108,8 +127,8 @@ def _parse(content: Any) -> tuple[Stamp, dict[str, Any]] | None:
 def _sha256(path: Path, size: int | None = None) -> str:
     """Return the SHA-256 of a file, or of its first `size` bytes."""
     digest = hashlib.sha256()
-    left = path.stat().st_size if size is None else size
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
+        left = os.fstat(stream.fileno()).st_size if size is None else size
         while left > 0 and (block := stream.read(min(_CHUNK, left))):
             digest.update(block)
             left -= len(block)
@@ -141,9 +160,9 @@ def _write_onnx(path: Path, stamp: Stamp) -> None:
 
 
 def _read_onnx(path: Path) -> Stamp | None:
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        stream.seek(max(0, size - _TAIL_BYTES))
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        stream.seek(max(0, size - MAX_STAMP_BYTES))
         tail = stream.read()
     start = tail.rfind(_protobuf_field(0x0A, STAMP_KEY.encode()))
     brace = tail.find(b"{", start)
@@ -176,9 +195,11 @@ def _write_torchscript(path: Path, stamp: Stamp) -> None:
 
 
 def _read_torchscript(path: Path) -> Stamp | None:
-    with zipfile.ZipFile(path) as archive:
+    with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
         names = [name for name in archive.namelist() if name.endswith(f"/extra/{STAMP_KEY}")]
-        found = _parse(json.loads(archive.read(names[0]))) if len(names) == 1 else None
+        if len(names) != 1 or archive.getinfo(names[0]).file_size > MAX_STAMP_BYTES:
+            return None
+        found = _parse(json.loads(archive.read(names[0])))
         return replace(found[0], sealed=found[1].get("sha256") == _archive_sha256(archive)) if found else None
 
 
@@ -202,7 +223,7 @@ def _write_openvino(path: Path, stamp: Stamp) -> None:
 
 
 def _read_openvino(path: Path) -> Stamp | None:
-    xml = path.read_text(encoding="utf-8")
+    xml = read_regular_text(path, MAX_TEXT_BYTES)
     match = _STAMP_IN_XML.search(xml)
     found = _parse(json.loads(html.unescape(match[2]))) if match else None
     if found is None:
@@ -220,7 +241,7 @@ def _write_sidecar(path: Path, stamp: Stamp) -> None:
 
 
 def _read_sidecar(path: Path) -> Stamp | None:
-    content = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+    content = json.loads(read_regular_text(sidecar_path(path), MAX_SIDECAR_BYTES))
     found = _parse(content.get("export")) if isinstance(content, dict) else None
     return replace(found[0], sealed=found[1].get("sha256") == weights_sha256(path)) if found else None
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gallery_db.media.images import IMAGE_SUFFIXES, read_image
 from gallery_db.model import Embedder
 from tracking.errors import ExportError
+from tracking.reid.drawn_crops import drawn_crops
 
 __all__ = ["BATCHES", "MAX_CROPS", "Comparison", "compare", "crops_per_second", "drawn_crops", "read_crops"]
 
@@ -66,14 +67,6 @@ def read_crops(folder: Path, limit: int = MAX_CROPS) -> list[NDArray[np.uint8]]:
     if len(files) > limit:
         files = [files[index] for index in np.linspace(0, len(files) - 1, limit).round().astype(int)]
     return [read_image(file) for file in files]
-
-
-def drawn_crops() -> list[NDArray[np.uint8]]:
-    """Return 144 drawn crops of 24 people, (H, W, 3) uint8 BGR; always the same ones."""
-    from tracking.synthetic.config import SceneConfig
-    from tracking.synthetic.gallery_crops import gallery_crops
-
-    return [image for seed in (7, 8) for _, image in gallery_crops(SceneConfig(people=12, seed=seed))]
 
 
 def compare(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Comparison:

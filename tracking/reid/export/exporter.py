@@ -28,8 +28,9 @@ from tracking.reid.export.formats import ExportFormat, Source
 from tracking.reid.export.options import CHECKPOINT_SUFFIXES, ExportOptions, check_machine, check_options, check_source
 from tracking.reid.export.report import META, Exported, ExportReport, earlier_exports, meta_document
 from tracking.reid.loader import load_embedder, load_own_export
+from tracking.reid.model_description import stamp_counts
 from tracking.reid.sidecar import sidecar_path
-from tracking.reid.stamp import Stamp, write_stamp
+from tracking.reid.stamp import Stamp, read_stamp, write_stamp
 from tracking.reid.trust import executable_format, remember_trust
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ class _ExportRun:
         same_space = self._accept(item, comparison)
         stamp = replace(stamp, same_space=same_space, cosine_min=comparison.cosine_min)
         path = self._stage(raw, scratch / f"{item.name}-final", stamp)
+        # Without a machine's seal (the state folder cannot be written), it would count as a model of its own.
+        written = read_stamp(path)
+        same_space = same_space and written is not None and stamp_counts(path, written)
         with self._load_export(path) as embedder:
             if embedder.model.same_space(model) is not same_space:
                 raise ExportError(f"loaded again, it is known as {embedder.model}; its source is {model}.")
