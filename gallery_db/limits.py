@@ -15,12 +15,14 @@ from gallery_db.errors import GalleryError
 __all__ = [
     "IMAGE_BYTES",
     "IMAGE_PIXELS",
+    "MAX_DECODE_SECONDS",
     "MAX_DRAWN_CHARACTERS",
     "MAX_FPS",
     "MAX_SIDECAR_BYTES",
     "MAX_STAMP_BYTES",
     "MAX_TEXT_BYTES",
     "MIN_FPS",
+    "MOT_TEXT_BYTES",
     "Limit",
     "shorten_drawn",
 ]
@@ -68,15 +70,20 @@ IMAGE_PIXELS = Limit("GTRACK_MAX_IMAGE_PIXELS", 50_000_000, "pixels")
 IMAGE_BYTES = Limit("GTRACK_MAX_IMAGE_BYTES", 128 * 1024 * 1024, "bytes")
 """Bytes of an image file, which is read as a whole. Nearly uncompressed images of that many pixels are smaller."""
 
+MOT_TEXT_BYTES = Limit("GTRACK_MAX_TEXT_BYTES", 256 * 1024 * 1024, "bytes")
+"""Bytes of MOTChallenge text, which is read as a whole. An hour of a crowd of 100 has 200 MB."""
+
 MAX_TEXT_BYTES = 64 * 1024 * 1024
-"""Bytes of a file of text or JSON that is read as a whole: ground truth, MOTChallenge text, an OpenVINO model's XML.
-An hour of a crowd in MOTChallenge text has 40 MB."""
+"""Bytes of other files of text or JSON that are read as a whole: the truth of a scene, an OpenVINO model's XML."""
 
 MAX_SIDECAR_BYTES = 1024 * 1024
 """Bytes of the sidecar of a model; one with a stamp has 1 KB."""
 
 MAX_STAMP_BYTES = 64 * 1024
 """Bytes of the stamp in an exported model; it has 600."""
+
+MAX_DECODE_SECONDS = 60
+"""Seconds that the decoding of one image may take in an ingest; the largest allowed one takes 5."""
 
 MAX_DRAWN_CHARACTERS = 200
 """Characters of a name that is drawn into a picture; more are left out in its middle before the text is measured."""

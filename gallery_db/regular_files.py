@@ -75,12 +75,14 @@ def read_regular(path: str | os.PathLike[str], most: int, limit: str | None = No
         return data
 
 
-def read_regular_text(path: str | os.PathLike[str], most: int, encoding: str = "utf-8") -> str:
+def read_regular_text(
+    path: str | os.PathLike[str], most: int, encoding: str = "utf-8", limit: str | None = None
+) -> str:
     """Read a regular file of at most `most` bytes as text, with any line ends as newlines.
 
     Raises:
         OSError: See `read_regular`.
         UnicodeDecodeError: It is not text in that encoding.
     """
-    text = read_regular(Path(path), most).decode(encoding)
+    text = read_regular(path, most, limit).decode(encoding)
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryFormatError, ImageError, ModelMismatchError
-from gallery_db.media.images import read_image_bytes, read_image_file
+from gallery_db.media.image_process import decode_apart
+from gallery_db.media.images import read_image_file
 from gallery_db.store.ingested_files import FileRow
 from gallery_db.transfer.folder_scan import ImageFile, scan_folder
 from gallery_db.transfer.ingest_batch import BatchWriter, IngestBatch
@@ -221,7 +222,7 @@ class _Ingest:
                 self._note_replaced(former, content_hash)
             return
         try:
-            crop = read_image_bytes(data, name=file.path)
+            crop = decode_apart(data, name=file.path)
         except ImageError as error:
             self._skipped.append((file.path, error.message.removeprefix(f"{file.path} ").rstrip(".")))
             return

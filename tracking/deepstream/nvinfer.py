@@ -6,6 +6,8 @@ import configparser
 import hashlib
 from pathlib import Path
 
+from gallery_db.limits import IMAGE_BYTES, MAX_SIDECAR_BYTES
+from gallery_db.regular_files import read_regular, read_regular_text
 from tracking.errors import OptionError
 
 __all__ = ["nvinfer_preprocessing"]
@@ -30,7 +32,7 @@ def nvinfer_preprocessing(config: str | Path) -> str:
     path = Path(config)
     parser = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=("#",))
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
+        parser.read_string(read_regular_text(path, MAX_SIDECAR_BYTES))
         found = parser["property"]
     except OSError as error:
         raise OptionError(f"{path}: the nvinfer configuration cannot be read: {error.strerror or error}.") from error
@@ -61,7 +63,7 @@ def nvinfer_preprocessing(config: str | Path) -> str:
     elif "mean-file" in found:
         file = path.parent / found["mean-file"].strip()
         try:
-            mean = "file:" + hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+            mean = "file:" + hashlib.sha256(read_regular(file, IMAGE_BYTES.value)).hexdigest()[:16]
         except OSError as error:
             raise OptionError(f"{path}: the mean-file {file} cannot be read: {error.strerror or error}.") from error
     padded = found.get("maintain-aspect-ratio", "0").strip() == "1"

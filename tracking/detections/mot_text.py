@@ -16,6 +16,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.limits import MAX_SIDECAR_BYTES, MOT_TEXT_BYTES
+from gallery_db.regular_files import read_regular_text
 from tracking.errors import MotTextError, error_line
 from tracking.geometry import LARGEST_NUMBER
 from tracking.json_stream import show
@@ -139,7 +141,7 @@ def _sequence_facts(file: Path) -> dict[str, str]:
         return {}
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(file.read_text(encoding="utf-8-sig"))
+        parser.read_string(read_regular_text(file, MAX_SIDECAR_BYTES, "utf-8-sig"))
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
         raise MotTextError(f"{file}: cannot be read: {error_line(error)}.", hint="Correct it, or remove it.") from error
     return dict(parser["Sequence"]) if parser.has_section("Sequence") else {}
@@ -160,7 +162,7 @@ def read_mot(path: str | os.PathLike[str], *, unique_ids: bool = True) -> MotRow
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular_text(file, MOT_TEXT_BYTES.value, "utf-8-sig", MOT_TEXT_BYTES.describe())
     except UnicodeDecodeError as error:
         raise MotTextError(f"{file}: expected MOTChallenge text, found binary data.") from error
     except OSError as error:

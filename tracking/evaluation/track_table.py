@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.regular_files import open_regular
 from tracking.detections.mot_text import read_mot
 from tracking.errors import EvaluationError
 from tracking.results.reading import TrackReader, read_tracks
@@ -140,7 +141,7 @@ def read_track_table(
 def _is_json(path: Path) -> bool:
     """Return whether a file starts as a JSON object, and is not MOTChallenge text."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
     except FileNotFoundError as error:
         raise EvaluationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from gallery_db.errors import GalleryError
 from gallery_db.names import normal_name, validate_identity_name
 from gallery_db.visible_text import from_csv_cell
+from gallery_db.limits import MAX_TEXT_BYTES
+from gallery_db.regular_files import open_regular, read_regular, read_regular_text
 from tracking.detections.mot_text import find_mot_sequence, read_mot
 from tracking.errors import EvaluationError
 from tracking.evaluation.track_table import FrameRange, in_range
@@ -137,7 +140,7 @@ def read_people(path: str | os.PathLike[str]) -> dict[int, str]:
     """
     file = Path(path)
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
+        with io.StringIO(read_regular_text(file, MAX_TEXT_BYTES, "utf-8-sig")) as stream:
             reader = csv.DictReader(stream, skipinitialspace=True)
             columns = [name.strip() for name in reader.fieldnames or ()]
             if not {"gt_id", "person"} <= set(columns):
@@ -192,7 +195,7 @@ def read_truth(path: str | os.PathLike[str], people: str | os.PathLike[str] | No
     try:
         head = b""
         if not place.is_dir():
-            with place.open("rb") as file:
+            with open_regular(place) as file:
                 head = file.read(4096)
     except OSError as error:
         raise EvaluationError(
@@ -203,7 +206,9 @@ def read_truth(path: str | os.PathLike[str], people: str | os.PathLike[str] | No
         if people is not None:
             raise EvaluationError(f"{place} already names the person of each id.", hint=f"Omit {people}.")
         try:
-            document = orjson.loads(place.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+            document = orjson.loads(read_regular(place, MAX_TEXT_BYTES).removeprefix(b"\xef\xbb\xbf"))
+        except OSError as error:
+            raise EvaluationError(f"{place}: cannot be read: {error.strerror or error}.") from error
         except ValueError as error:
             raise EvaluationError(f"{place}: not JSON: {error}.") from error
         return scene_truth(document, path=str(place))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.regular_files import open_regular
 from tracking.boxmot_adapter import BoxmotBackend, missing_backend_requirement
 from tracking.errors import EmbedderError, WeightsError
 from tracking.reid.base import NetworkEmbedder
@@ -26,7 +27,7 @@ def check_tflite(path: Path) -> None:
         WeightsError: It is another kind of file, or cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             head = stream.read(8)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error

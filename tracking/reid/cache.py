@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 
 from gallery_db.atomic_files import atomic_path
+from gallery_db.regular_files import open_regular
 from tracking.errors import WeightsError
 
 __all__ = ["cache_dir", "openvino_xml", "remembered_weights", "weights_sha256"]
@@ -90,7 +91,7 @@ def weights_sha256(path: Path) -> str:
             return known[-1]
         digest = hashlib.sha256()
         for part in parts:
-            with part.open("rb") as stream:
+            with open_regular(part) as stream:
                 while block := stream.read(_CHUNK):
                     digest.update(block)
     except OSError as error:

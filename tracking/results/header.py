@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gallery_db.limits import MAX_FPS, MIN_FPS
+
 __all__ = [
     "is_finite_number",
     "mapping_or_empty",
@@ -29,10 +31,15 @@ def run_video(header: Mapping[str, Any]) -> str | None:
 
 
 def run_fps(header: Mapping[str, Any]) -> float | None:
-    """Return the frames per second of the video that a run read, with the same precedence; None where unknown."""
-    return positive_number(tracker_config(header).get("video_fps")) or positive_number(
-        mapping_or_empty(header.get("video")).get("fps")
-    )
+    """Return the frames per second of the video that a run read, with the same precedence; None where unknown.
+
+    A rate that no video has counts as unknown: times of frames would be thousands of years long.
+    """
+    for value in (tracker_config(header).get("video_fps"), mapping_or_empty(header.get("video")).get("fps")):
+        rate = positive_number(value)
+        if rate is not None and MIN_FPS <= rate <= MAX_FPS:
+            return rate
+    return None
 
 
 def video_name(header: Mapping[str, Any]) -> str | None:

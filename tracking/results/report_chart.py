@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,9 @@ class TimeAxis:
         """Yield round times, at most ten, with their text."""
         unit = self.fps or 1.0
         steps = _SECONDS_PER_TICK if self.fps else [base * 10**power for power in range(9) for base in (1, 2, 5)]
-        step = next((s for s in steps if (self.last - self.first) / unit <= 9 * s), 3600.0 * 24)
+        length = (self.last - self.first) / unit
+        day = 24 * 3600.0
+        step = next((s for s in steps if length <= 9 * s), day * math.ceil(length / (9 * day)))
         number = -(-self.first // (step * unit))
         while number * step * unit <= self.last:
             frame = number * step * unit

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gallery_db.regular_files import open_regular
 from tracking.errors import TracksError
 from tracking.json_stream import JsonStream, JsonStreamError, show
 
@@ -129,7 +130,7 @@ class TrackFile(TrackDocument):
     def _open(self) -> Iterator[JsonStream]:
         assert self.path is not None
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 yield JsonStream(file, document="track-v1 JSON", chunk_bytes=_CHUNK_BYTES)
         except JsonStreamError as error:
             raise TracksError(f"{self.name}: {error}.", hint=_JSON_HINTS.get(error.kind)) from error

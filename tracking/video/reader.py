@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.limits import MAX_FPS, MIN_FPS
 from gallery_db.logs import get_logger
 from tracking.errors import VideoError
 
@@ -117,7 +118,7 @@ class VideoReader:
         if not self._capture.isOpened():
             raise VideoError(f"video {self._name} cannot be opened: {problem}.", hint=hint)
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps: float | None = fps if np.isfinite(fps) and 0 < fps < 1e4 else None
+        self.fps: float | None = fps if MIN_FPS <= fps <= MAX_FPS else None
         count = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.frame_count: int | None = int(count) if np.isfinite(count) and 0 < count < 1e9 else None
         self.frame = -1

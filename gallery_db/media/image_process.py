@@ -1,0 +1,219 @@
+"""Decode images in a process of its own, so that a crash of a decoder costs one image and not the ingest.
+
+Decoders are C code that reads what strangers wrote. Here a decoder that crashes, asks for too much memory or does not
+end takes down a child process, which has limits set by the operating system and may write no files; the image is
+refused, and the next one gets a new child. The child is started for the first image, answers one image after the other
+through its standard streams, and ends by itself when it has nothing to do. Where no child can be started, images are
+decoded in this process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_db.errors import ImageError
+from gallery_db.limits import IMAGE_BYTES, IMAGE_PIXELS, MAX_DECODE_SECONDS
+from gallery_db.logs import get_logger
+from gallery_db.media.images import SMALLEST_SIDE, read_image_bytes
+
+__all__ = ["ImageProcess", "decode_apart", "serve_images"]
+
+_log = get_logger("media")
+
+_IDLE_SECONDS = 10.0
+"""After so long without an image the child ends; an ingest embeds a batch in less time."""
+_START = (
+    "import json, sys\n"
+    "sys.path[:] = json.loads(sys.argv[1])\n"
+    "from gallery_db.media.image_process import serve_images\n"
+    "serve_images()\n"
+)
+_READY = b"ready\n"
+
+
+class ImageProcess:
+    """A child process that decodes images, started when it is needed; threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._works = True
+        self._limits: tuple[int, int] | None = None  # which the child was started with
+
+    def decode(self, data: bytes, *, name: str, smallest_side: int = SMALLEST_SIDE) -> NDArray[np.uint8]:
+        """Decode the bytes of an image file; see `read_image_bytes`.
+
+        Raises:
+            ImageError: As `read_image_bytes`; also if the decoder crashed, or did not end in time.
+        """
+        with self._lock:
+            child = self._started()
+            if child is None:
+                return read_image_bytes(data, name=name, smallest_side=smallest_side)
+            answer = self._ask(child, data, name, smallest_side)
+            if answer is None and child.poll() == 0:  # it had just ended by itself, as it had nothing to do
+                child = self._started()
+                answer = None if child is None else self._ask(child, data, name, smallest_side)
+        if isinstance(answer, str):
+            raise ImageError(f"{name} {answer}.", hint="Copy or export it again, or leave it out.")
+        if answer is None:
+            return read_image_bytes(data, name=name, smallest_side=smallest_side)
+        return answer
+
+    def close(self) -> None:
+        """End the child; a later image starts another one."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            _close_pipes(child)
+            child.wait()
+
+    def _started(self) -> subprocess.Popen[bytes] | None:
+        """Return the running child, which is started if there is none; None where that is not possible."""
+        child = self._child
+        limits = (IMAGE_PIXELS.value, IMAGE_BYTES.value)
+        if child is not None and child.poll() is None and self._limits == limits:
+            return child
+        self.close()
+        if not self._works:
+            return None
+        threads = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-c", _START, json.dumps(sys.path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **threads},
+            )
+        except OSError as error:
+            _log.warning("images are decoded in this process: %s", error)
+            self._works = False
+            return None
+        self._child, self._limits = child, limits
+        assert child.stdout is not None
+        if child.stdout.readline() != _READY:
+            _log.warning("images are decoded in this process: no other one can be started with %s", sys.executable)
+            self._works = False
+            self.close()
+            return None
+        return child
+
+    def _ask(
+        self, child: subprocess.Popen[bytes], data: bytes, name: str, smallest_side: int
+    ) -> NDArray[np.uint8] | str | None:
+        """Return what a child answers: the image, or why there is none; None if the child ended by itself."""
+        assert child.stdin is not None
+        assert child.stdout is not None
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            child.kill()
+
+        timer = threading.Timer(MAX_DECODE_SECONDS, end)
+        timer.start()
+        try:
+            request = {"name": name, "bytes": len(data), "smallest_side": smallest_side}
+            child.stdin.write(json.dumps(request).encode() + b"\n")
+            child.stdin.write(data)
+            child.stdin.flush()
+            answer = json.loads(child.stdout.readline() or b"null")
+            if answer is not None and "shape" in answer:
+                image = np.empty(answer["shape"], np.uint8)
+                if child.stdout.readinto(image.reshape(-1)) == image.size:
+                    return image
+                answer = None
+        except (OSError, ValueError):
+            answer = None
+        finally:
+            timer.cancel()
+            timer.join()
+        if answer is not None:
+            raise ImageError(answer["message"], hint=answer["hint"])
+        code = child.wait()
+        if late.is_set():
+            return f"takes longer than {MAX_DECODE_SECONDS} s to decode"
+        return None if code == 0 else f"cannot be decoded: its decoder crashed ({_reason(code)})"
+
+
+def _reason(code: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+def _close_pipes(child: subprocess.Popen[bytes]) -> None:
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+
+
+_process = ImageProcess()
+atexit.register(_process.close)
+
+
+def decode_apart(data: bytes, *, name: str) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file in the child that this process shares; see `ImageProcess.decode`."""
+    return _process.decode(data, name=name)
+
+
+def serve_images() -> None:
+    """Decode images for the parent process until it ends, or sends none for a while."""
+    with suppress(ValueError, OSError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    from PIL import Image
+
+    Image.init()
+    _limit_this_process()
+    answers.write(_READY)
+    answers.flush()
+    while _has_request(requests) and (line := requests.readline()):
+        request: dict[str, Any] = json.loads(line)
+        data = requests.read(request["bytes"])
+        try:
+            image = read_image_bytes(data, name=request["name"], smallest_side=request["smallest_side"])
+        except ImageError as error:
+            answers.write(json.dumps({"message": error.message, "hint": error.hint}).encode() + b"\n")
+        else:
+            answers.write(json.dumps({"shape": image.shape}).encode() + b"\n")
+            answers.write(image.data)
+        answers.flush()
+
+
+def _has_request(requests: IO[bytes]) -> bool:
+    """Wait for a request; return False if none comes."""
+    if os.name != "posix":
+        return True
+    import select
+
+    return bool(select.select([requests], [], [], _IDLE_SECONDS)[0])
+
+
+def _limit_this_process() -> None:
+    """Limit memory, and forbid to write files and to dump memory, where the operating system can."""
+    try:
+        import resource
+    except ImportError:
+        return
+    memory = 2 * 1024**3 + 16 * IMAGE_PIXELS.value  # what the libraries map, and twice what decoding takes
+    for what, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(what, (most, most))
