@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -116,19 +117,16 @@ class ImageProcess:
         """Return what a child answers: the image, or why there is none; None if the child ended by itself."""
         assert child.stdin is not None
         assert child.stdout is not None
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            child.kill()
-
-        timer = threading.Timer(MAX_DECODE_SECONDS, end)
-        timer.start()
         try:
             request = {"name": name, "bytes": len(data), "smallest_side": smallest_side}
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.write(data)
             child.stdin.flush()
+            # It has read the image as a whole before it decodes, so that nothing but the decoding can take long.
+            if not _is_ready(child.stdout, MAX_DECODE_SECONDS):
+                child.kill()
+                child.wait()
+                return f"takes longer than {MAX_DECODE_SECONDS} s to decode"
             answer = json.loads(child.stdout.readline() or b"null")
             if answer is not None and "shape" in answer:
                 image = np.empty(answer["shape"], np.uint8)
@@ -137,14 +135,9 @@ class ImageProcess:
                 answer = None
         except (OSError, ValueError):
             answer = None
-        finally:
-            timer.cancel()
-            timer.join()
         if answer is not None:
             raise ImageError(answer["message"], hint=answer["hint"])
         code = child.wait()
-        if late.is_set():
-            return f"takes longer than {MAX_DECODE_SECONDS} s to decode"
         return None if code == 0 else f"cannot be decoded: its decoder crashed ({_reason(code)})"
 
 
@@ -181,7 +174,7 @@ def serve_images() -> None:
     _limit_this_process()
     answers.write(_READY)
     answers.flush()
-    while _has_request(requests) and (line := requests.readline()):
+    while _is_ready(requests, _IDLE_SECONDS) and (line := requests.readline()):
         request: dict[str, Any] = json.loads(line)
         data = requests.read(request["bytes"])
         try:
@@ -194,13 +187,13 @@ def serve_images() -> None:
         answers.flush()
 
 
-def _has_request(requests: IO[bytes]) -> bool:
-    """Wait for a request; return False if none comes."""
-    if os.name != "posix":
+def _is_ready(stream: IO[bytes], seconds: float) -> bool:
+    """Wait until a pipe can be read or has ended; return False if that takes too long."""
+    if os.name != "posix":  # where only sockets can be waited for
         return True
-    import select
-
-    return bool(select.select([requests], [], [], _IDLE_SECONDS)[0])
+    with selectors.DefaultSelector() as waiting:  # `select` alone knows no descriptor above 1023
+        waiting.register(stream, selectors.EVENT_READ)
+        return bool(waiting.select(seconds))
 
 
 def _limit_this_process() -> None:
