@@ -119,7 +119,7 @@ TrustWeights = Annotated[
     typer.Option(
         "--trust-weights",
         help="Allow the weights file named in this command to run code, as TorchScript, TensorRT and Ultralytics' .pt "
-        "files can; remembered for that file.",
+        "files can, and to count as the model of which it is an export; remembered for that file.",
         rich_help_panel=_MODEL,
     ),
 ]

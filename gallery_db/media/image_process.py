@@ -18,7 +18,8 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import IO, Any
+from io import BufferedReader
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +131,7 @@ class ImageProcess:
             answer = json.loads(child.stdout.readline() or b"null")
             if answer is not None and "shape" in answer:
                 image = np.empty(answer["shape"], np.uint8)
-                if child.stdout.readinto(image.reshape(-1)) == image.size:
+                if cast(BufferedReader, child.stdout).readinto(image.reshape(-1)) == image.size:
                     return image
                 answer = None
         except (OSError, ValueError):
