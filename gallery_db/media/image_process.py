@@ -131,7 +131,7 @@ class ImageProcess:
             answer = json.loads(child.stdout.readline() or b"null")
             if answer is not None and "shape" in answer:
                 image = np.empty(answer["shape"], np.uint8)
-                if cast(BufferedReader, child.stdout).readinto(image.reshape(-1)) == image.size:
+                if cast(BufferedReader, child.stdout).readinto(image.reshape(-1).data) == image.size:
                     return image
                 answer = None
         except (OSError, ValueError):
