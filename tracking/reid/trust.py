@@ -113,7 +113,7 @@ def remember_trust(path: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target) as part:
-            part.touch(mode=0o600)
+            part.chmod(0o600)
             trusted[digest] = {"path": str(path.resolve()), "trusted_at": utc_now()}
             part.write_text(json.dumps(trusted, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
