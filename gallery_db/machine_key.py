@@ -1,7 +1,7 @@
 """Seals that say: this was made on this machine, by this user.
 
 A seal is an HMAC-SHA256 with a random key in the user's state folder, which nobody else may read. Galleries and
-exported models carry their seals along. Everybody can copy a seal, but only this machine can make one for other
+exported models carry their seals along. Anyone can copy a seal, but only this machine can make one for other
 content, and only this machine can check one: elsewhere, and after the key is lost, what is sealed counts as foreign.
 """
 

@@ -1,6 +1,6 @@
 """Open and read files whose paths come from elsewhere: regular files only, and no more of them than a limit.
 
-Whoever opens a named pipe waits for its writer, for ever if there is none; a device or a socket may never end. The
+Opening a named pipe means to wait for its writer, for ever if there is none; a device or a socket may never end. The
 errors are `OSError`s, so that callers report them as they report a file that cannot be read.
 """
 

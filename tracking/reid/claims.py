@@ -1,6 +1,6 @@
 """Whether an export may count as the model that its stamp names.
 
-Everybody can write a stamp. It is believed where this machine made it (it carries the seal of
+Anyone can write a stamp. It is believed where this machine made it (it carries the seal of
 `gallery_db.machine_key`), or where the file is on the list of trusted weights of `tracking.reid.trust`. An export from
 another machine gets on that list in two ways: a person names the file with ``trust_weights=True``, or the original
 weights are at hand, and both give the same embeddings. Any other export is a model of its own.
@@ -24,12 +24,12 @@ from tracking.reid.weights import find_weights_by_hash
 if TYPE_CHECKING:
     from tracking.reid.base import NetworkEmbedder
 
-__all__ = ["settle_claim"]
+__all__ = ["decide_claim"]
 
 _log = get_logger("reid")
 
 
-def settle_claim(
+def decide_claim(
     path: Path,
     *,
     consent: bool,

@@ -11,7 +11,7 @@ from gallery_db.logs import get_logger
 from gallery_db.model import EmbeddingModel
 from tracking.errors import EmbedderError, OptionError, WeightsError
 from tracking.reid.builtin import BUILTIN_NAME, BUILTIN_SHA256, BuiltinEmbedder
-from tracking.reid.claims import settle_claim
+from tracking.reid.claims import decide_claim
 from tracking.reid.devices import Device, parse_device, torch_device
 from tracking.reid.download import Progress
 from tracking.reid.trust import (
@@ -257,7 +257,7 @@ def load_embedder(
         )
     check_trust(path, executable_format(path), consent=trust_weights and names_file(weights, path))
     settings = _Settings(device, half, runtime, threads, batch_size)
-    settle_claim(
+    decide_claim(
         path,
         consent=trust_weights and names_file(weights, path),
         models_dir=folder,

@@ -8,7 +8,7 @@ TFLite models, into the sidecar. An export with a valid stamp counts as its sour
 Other tools change a model and keep its metadata (ONNX Runtime's quantisation does). A stamp is therefore sealed with a
 hash of everything else in the file. A file that was changed after its comparison is a model of its own.
 
-Everybody can write a stamp for any model. A stamp therefore also carries the seal of the machine that made it
+Anyone can write a stamp for any model. A stamp therefore also carries the seal of the machine that made it
 (`gallery_db.machine_key`); `tracking.reid.claims` says what becomes of stamps from other machines.
 """
 

@@ -95,7 +95,7 @@ def test_what_this_machine_ingested_is_read(tmp_path: Path, monkeypatch: pytest.
         ingested, own = gallery.entries()
         for entry in (ingested, own):
             assert find_picture(tmp_path / "a", entry, gallery.record).data == picture.read_bytes()
-    # Somebody else gets the folder, who has another key.
+    # Another person, with another key, gets the folder.
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
     monkeypatch.setenv("GTRACK_STATE_DIR", str(tmp_path / "other state"))
     assert find_picture(tmp_path / "copy", ingested).data == picture.read_bytes(), "its path and hash are known"
