@@ -151,7 +151,7 @@ class _Import:
         """Write all rows in one transaction, then put the pictures in place."""
         stored = False
         try:
-            # As an import, so that the record can distinguish these entries, and the paths in them, from this machine's own.
+            # As an import, so that the record can distinguish these entries and their paths from this machine's own.
             with (
                 self._gallery.operation(IMPORT, f"import {self._reader.path}"),
                 self._gallery.delivered_together(),
