@@ -15,10 +15,10 @@ import orjson
 from numpy.typing import NDArray
 
 from gallery_db.errors import GalleryError
-from gallery_db.names import normal_name, validate_identity_name
-from gallery_db.visible_text import from_csv_cell
 from gallery_db.limits import MAX_TEXT_BYTES
+from gallery_db.names import normal_name, validate_identity_name
 from gallery_db.regular_files import open_regular, read_regular, read_regular_text
+from gallery_db.visible_text import from_csv_cell
 from tracking.detections.mot_text import find_mot_sequence, read_mot
 from tracking.errors import EvaluationError
 from tracking.evaluation.track_table import FrameRange, in_range
