@@ -71,7 +71,7 @@ class NotedLock:
                 self._lock.acquire(timeout=max(0.0, deadline - time.monotonic()), poll_interval=_POLL_SECONDS)
             except filelock.Timeout:
                 return False
-            # Its last holder, or somebody who tidies up, may have removed the file after it was opened here; the lock
+            # Its last holder, or a person who tidies up, may have removed the file after it was opened here; the lock
             # on a removed file keeps nobody out.
             if self._is_at_its_path():
                 break

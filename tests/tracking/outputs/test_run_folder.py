@@ -94,7 +94,7 @@ def test_a_folder_made_for_nothing_is_removed(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_a_removed_file_keeps_nobody_out(tmp_path: Path) -> None:
-    """Somebody tidies the folder up during a run: the next run takes a lock of its own."""
+    """A person tidies the folder up during a run: the next run takes a lock of its own."""
     with locked_folder(tmp_path / "a"):
         for path in (tmp_path / "a").iterdir():
             path.unlink()
