@@ -14,12 +14,13 @@ from typing import Any, BinaryIO, Literal, NoReturn
 import numpy as np
 import orjson
 
-__all__ = ["JsonStream", "JsonStreamError", "Problem", "is_plain", "parse", "plain", "show"]
+__all__ = ["JsonStream", "JsonStreamError", "Problem", "is_nested_deeply", "is_plain", "parse", "plain", "show"]
 
 Problem = tuple[str, str, str]
 """A part of a value that JSON cannot express: the reason, its path in the value, and what was found there."""
 
 _NOT_FINITE = "NaN or infinity replaced by null"
+_MAX_LEVELS = 100
 _NOT_TEXT = "unpaired surrogate in a string replaced"
 
 
@@ -43,6 +44,21 @@ def show(value: object) -> str:
     except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits
         text = f"a very large {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def is_nested_deeply(value: Any) -> bool:
+    """Whether a JSON value has more than a hundred levels. Such values can be read, but not everywhere be written."""
+    level = [value]
+    for _ in range(_MAX_LEVELS):
+        level = [
+            item
+            for one in level
+            if isinstance(one, (dict, list))
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def is_plain(value: Any) -> bool:

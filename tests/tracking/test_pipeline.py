@@ -19,7 +19,7 @@ import pytest
 from gallery_db import Gallery, GalleryError, GalleryNotFoundError, ModelMismatchError, ingest_folder
 from gallery_db.errors import GtrackError
 from tracking import TrackingRun, available_trackers, load_embedder, track_video
-from tracking.errors import DetectionsError, OptionError, VideoError
+from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
 from tracking.options import RunOptions, parse_range
 from tracking.outputs.options import OutputOptions
 from tracking.schemas import load_schema
@@ -606,3 +606,13 @@ def test_names_keep_to_their_class(scene: Scene, gallery: Path, tmp_path: Path, 
     assert any("gallery_id" in d for n, d in tracked if n < 60)
     assert not [d for n, d in tracked if n >= 60 and "gallery_id" in d]
     assert all(isinstance(d.get("gallery_distance", 0.0), float) for _, d in tracked)
+
+
+def test_values_that_are_nested_too_deeply_to_write(scene: Scene) -> None:
+    content = document(scene)
+    content["frames"][3]["detections"][0]["more"] = json.loads("[" * 400 + "]" * 400)
+    with pytest.raises(OutputError, match="frame 3 has a value of the detections file that cannot be written"):
+        run(scene, dets_json=content)
+    content = {**document(scene), "more": json.loads("[" * 400 + "]" * 400)}
+    with pytest.raises(DetectionsError, match="expected 'more' to be nested by at most a hundred levels"):
+        run(scene, dets_json=content)

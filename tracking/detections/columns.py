@@ -27,7 +27,7 @@ from tracking.detections.validation import (
     lookup,
 )
 from tracking.errors import DetectionsError
-from tracking.json_stream import Problem, show
+from tracking.json_stream import Problem, is_nested_deeply, show
 
 __all__ = ["ColumnBuilder", "Columns", "Fix"]
 
@@ -196,7 +196,7 @@ class ColumnBuilder:
             _, path, found = problems[0]
             raise DetectionsError(
                 f"{self.name}: {location}: expected plain JSON values, found {found}"
-                + (f" in {path}." if path else "."),
+                + (f" in {path[:100]}." if path else "."),
                 hint=REPAIR_HINT,
             )
         self.warnings.update(reason for reason, _, _ in problems)
@@ -204,6 +204,12 @@ class ColumnBuilder:
     def check_header(self, header: dict[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
         """Check the top-level keys without ``frames``. Return them, repaired where needed."""
         check_version(header, self.name)
+        deep = next((key for key, value in header.items() if is_nested_deeply(value)), None)
+        if deep is not None:
+            raise DetectionsError(
+                f"{self.name}: expected {show(deep)} to be nested by at most a hundred levels.",
+                hint="Remove it; gtrack needs schema_version and frames only.",
+            )
         if problems:
             self._reject_problems(problems, "the header")
         if header.get("video") is None:

@@ -250,6 +250,11 @@ def scene_truth(document: Mapping[str, Any], *, path: str = "the ground truth") 
     Raises:
         EvaluationError: It is not of that form.
     """
+    if not all(isinstance(document.get(key), list) for key in ("known", "strangers", "frames")):
+        raise EvaluationError(
+            f"{path}: not the ground truth of a scene: expected lists as known, strangers and frames.",
+            hint="truth.json of gtrack demo has them.",
+        )
     try:
         known, strangers = ([_name(str(n), path) for n in document[key]] for key in ("known", "strangers"))
         people = (*known, *strangers)

@@ -63,10 +63,13 @@ class TrackFile:
         # A payload that is never read must not leave its temporary file open.
         weakref.finalize(self, _close_quietly, self._file)
         try:
-            self._write(orjson.dumps(dict(header))[:-1] + b', "frames": [')
+            self._write(self._json(dict(header), "the header")[:-1] + b', "frames": [')
         except OSError as error:
             self._discard()
             raise self._write_error(error) from error
+        except OutputError:
+            self._discard()
+            raise
 
     def _write_error(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write {self.path or 'the temporary results'}: {error.strerror or error}.")
@@ -77,7 +80,7 @@ class TrackFile:
         Raises:
             OutputError: The disk is full or gone.
         """
-        text = (b",\n" if self._frames else b"\n") + orjson.dumps(frame)
+        text = (b",\n" if self._frames else b"\n") + self._json(frame, f"frame {frame.get('frame')}")
         self._frames += 1
         self._pending.append(text)
         self._pending_bytes += len(text)
@@ -86,6 +89,16 @@ class TrackFile:
                 self._flush()
             except OSError as error:
                 raise self._write_error(error) from error
+
+    def _json(self, value: Mapping[str, Any], what: str) -> bytes:
+        try:
+            return orjson.dumps(value)
+        except TypeError as error:  # orjson reads values that are nested more deeply than it writes
+            raise OutputError(
+                f"cannot write {self.path or 'the temporary results'}: {what} has a value of the detections file that "
+                f"cannot be written as JSON: {error}.",
+                hint="Detections may hold further values, but not nested by hundreds of levels; remove them.",
+            ) from error
 
     def _flush(self) -> None:
         """Write the pending frames, as many whole ones as there is room for."""

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import orjson
 
-from tracking.results.header import video_name
+from tracking.results.header import positive_number, text_or_none, video_name
 from tracking.results.numbering import By, Numbering
 from tracking.results.sinks import ExportedFile, atomic_output
 from tracking.results.timeline import Timeline
@@ -99,7 +99,7 @@ def coco_sink(path: Path, timeline: Timeline, *, by: By | None = None) -> Iterat
         head = {
             "info": {
                 "description": f"Tracks of {video['name']}, made by gtrack.",
-                "date_created": timeline.header.get("created_at_utc"),
+                "date_created": text_or_none(timeline.header.get("created_at_utc")),
                 "track_id_by": numbering.by,
             },
             "licenses": [],
@@ -121,8 +121,9 @@ def _video(timeline: Timeline) -> dict[str, Any]:
     name = video_name(timeline.header) or Path(timeline.name).stem
     video: dict[str, Any] = {"id": _VIDEO_ID, "name": name}
     for key in ("width", "height"):
-        if isinstance(facts.get(key), (int, float)) and facts[key] > 0:
-            video[key] = round(facts[key])
+        side = positive_number(facts.get(key))
+        if side is not None:
+            video[key] = round(side)
     if timeline.fps:
         video["fps"] = timeline.fps
     return video

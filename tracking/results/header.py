@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gallery_db.limits import MAX_FPS, MIN_FPS
+from tracking.geometry import LARGEST_NUMBER
 
 __all__ = [
     "is_finite_number",
@@ -15,6 +16,7 @@ __all__ = [
     "positive_number",
     "run_fps",
     "run_video",
+    "text_or_none",
     "tracker_config",
     "video_name",
 ]
@@ -59,8 +61,13 @@ def mapping_or_empty(value: Any) -> Mapping[str, Any]:
 
 
 def positive_number(value: Any) -> float | None:
-    """Return a value that is a finite number above 0, else None."""
-    return float(value) if is_finite_number(value) and value > 0 else None
+    """Return a value that is a number above 0, and not beyond any meaning, else None."""
+    return float(value) if is_finite_number(value) and 0 < value <= LARGEST_NUMBER else None
+
+
+def text_or_none(value: Any) -> str | None:
+    """Return a value that is text, else None."""
+    return value if isinstance(value, str) else None
 
 
 def is_finite_number(value: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from gallery_db.regular_files import open_regular
 from tracking.errors import TracksError
-from tracking.json_stream import JsonStream, JsonStreamError, show
+from tracking.json_stream import JsonStream, JsonStreamError, is_nested_deeply, show
 
 __all__ = ["REMAKE_HINT", "TrackDocument", "TrackFile", "TrackMapping"]
 
@@ -55,6 +55,12 @@ class TrackDocument(ABC):
         """Raise an error that names the document."""
         raise TracksError(f"{self.name}: {problem}.", hint=hint)
 
+    def check_depth(self) -> None:
+        """Raise an error if a value of the header is nested so deeply that exports could not write it."""
+        for key, value in self.header.items():
+            if is_nested_deeply(value):
+                self.fail(f"expected {show(key)} to be nested by at most a hundred levels")
+
     def check_version(self, version: Any) -> None:
         """Raise an error if ``schema_version`` is another one."""
         if version == "track-v1":
@@ -73,6 +79,7 @@ class TrackMapping(TrackDocument):
     def __init__(self, name: str, payload: Mapping[str, Any]) -> None:
         super().__init__(name, None)
         self.header = {str(key): value for key, value in payload.items() if key != "frames"}
+        self.check_depth()
         self.check_version(self.header.get("schema_version"))
         frames = payload.get("frames")
         if not isinstance(frames, (list, tuple)):
@@ -104,7 +111,8 @@ class TrackFile(TrackDocument):
                     entry, problems = stream.parse(blob, offset)
                     if problems:
                         reason, part, found = problems[0]
-                        self.fail(f"byte {offset}: {part or 'the frame'}: expected JSON, found {found} ({reason})")
+                        place = part[:100] or "the frame"
+                        self.fail(f"byte {offset}: {place}: expected JSON, found {found} ({reason})")
                     yield entry, f"byte {offset}"
 
     def _read_header(self) -> None:
@@ -113,6 +121,7 @@ class TrackFile(TrackDocument):
             for key in stream.members():
                 if key != "frames":
                     self.header[key] = stream.parse(*stream.value(f"the value of {json.dumps(key)}"))[0]
+                    self.check_depth()
                     if key == "schema_version":
                         # Before any other complaint about a file that is something else.
                         self.check_version(self.header[key])

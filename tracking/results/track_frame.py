@@ -19,6 +19,8 @@ from tracking.results.header import is_finite_number
 __all__ = ["FrameParser", "TrackFrame"]
 
 _MAX_FRAME = 2**31 - 1
+_LARGEST_DISTANCE = 10.0
+"""Cosine distances are 0 to 2; other programs may write others, but no curve is drawn over thousands of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +128,9 @@ class FrameParser:
             det_inds.append(det_ind if type(det_ind) is int else index)
             track_ids.append(track_id)
             gallery_ids.append(gallery_id)
-            distances.append(self._number(number, index, "gallery_distance", item.get("gallery_distance")))
+            distances.append(
+                self._number(number, index, "gallery_distance", item.get("gallery_distance"), _LARGEST_DISTANCE)
+            )
         file = entry.get("file")
         return TrackFrame(
             frame=number,
@@ -156,10 +160,10 @@ class FrameParser:
     def _reject(self, frame: int, index: int, expected: str, found: Any) -> NoReturn:
         self._fail(f"frame {frame}, detection {index}: expected {expected}, found {show(found)}")
 
-    def _number(self, frame: int, index: int, key: str, value: Any) -> float:
+    def _number(self, frame: int, index: int, key: str, value: Any, largest: float = LARGEST_NUMBER) -> float:
         if value is None:
             return math.nan
-        if not is_finite_number(value) or abs(value) > LARGEST_NUMBER:
+        if not is_finite_number(value) or abs(value) > largest:
             self._reject(frame, index, f"{key} as a number", value)
         return float(value)
 

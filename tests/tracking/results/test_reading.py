@@ -137,6 +137,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "box of three": (detection(bbox=[1, 2, 3]), r"frame 2, detection 1: expected bbox .*found \[1, 2, 3\]"),
     "box of text": (detection(bbox=["1", 2, 3, 4]), "frame 2, detection 1: expected bbox"),
     "box turned around": (detection(bbox=[9, 2, 3, 4]), "x2 >= x1"),
+    "header nested deeply": (
+        make_document({}, more=json.loads("[" * 300 + "]" * 300)),
+        "expected 'more' to be nested by at most a hundred levels",
+    ),
     "score is text": (detection(score="high"), "score as a number, found 'high'"),
     "score beyond meaning": (detection(score=1e308), "score as a number, found 1e\\+308"),
     "box beyond meaning": (detection(bbox=[0, 0, 1e300, 1e300]), "bbox near the video's pixels"),
@@ -146,6 +150,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "empty track": (detection(track_id=""), "track_id as text that is not empty, found ''"),
     "name is a number": (detection(gallery_id=7), "gallery_id as text that is not empty, found 7"),
     "name without a track": (detection(track_id=None), "a track_id beside gallery_id 'ann'"),
+    "distance beyond meaning": (detection(gallery_distance=1e9), "gallery_distance as a number"),
     "distance is text": (detection(gallery_distance="near"), "gallery_distance as a number"),
     "twice a track": (
         detection(track_id="3"),
