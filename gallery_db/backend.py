@@ -105,6 +105,7 @@ class FolderBackend:
         self.index: SearchIndex = index
         self.notices = notices
         self.writable = lock is not None
+        record.entries.notices = notices
         if self.writable:
             remove_leftovers(folder)
             self._recover_pictures()

@@ -59,6 +59,7 @@ class CollectionContent:
         """Return an entry with its embedding (D,)."""
         entries, vectors = self._record.entries.with_vectors(self._key, [id_], self._dimension)
         if not entries:
+            self._record.entries.check_intact(id_)
             raise EntryNotFoundError(
                 f"The gallery {self._location} holds no entry {id_!r}.",
                 hint="`gtrack gallery list --entries` shows the entries.",

@@ -71,6 +71,7 @@ def _report_document(collection: str, report: VerifyReport, missing_pictures: Se
         "extra": len(report.extra),
         "different": len(report.different),
         "record_ok": report.record_ok,
+        "damaged": list(report.damaged),
         "problems": list(report.problems),
         "missing_pictures": len(missing_pictures),
     }
@@ -80,13 +81,17 @@ def rebuild(gallery: GalleryPath, no_progress: NoProgress = False) -> None:
     """Rebuild the Chroma index of a gallery from its record.
 
     Example: gtrack gallery rebuild --gallery gallery
+
+    Entries that are damaged in the record are mended first, from the snapshots, the log and the old index.
     """
     from gallery_db import Gallery
 
     with Gallery.open(gallery, write=True) as target:
         print_notices(target)
+        printed = len(target.notices)
         with progress_bar("rebuilding", "entries", no_progress) as progress:
             target.rebuild(progress=progress)
+        print_notices(target, printed)
         count = len(target)
     print_line(f"rebuilt the index of {gallery}: {count} entries")
 

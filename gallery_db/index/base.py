@@ -27,6 +27,7 @@ class VerifyReport:
         different: Ids whose vector in the index differs from the record's.
         problems: Other faults, a sentence each.
         record_ok: Whether the record itself, which cannot be rebuilt, is intact.
+        damaged: Ids of the record's entries that do not fit their checksums, or whose vector is not of unit length.
     """
 
     collection: str
@@ -36,6 +37,7 @@ class VerifyReport:
     different: tuple[str, ...]
     problems: tuple[str, ...]
     record_ok: bool
+    damaged: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,7 +242,12 @@ class ChromaIndex:
             return dict(zip(page["ids"], array, strict=True))
 
     def compare(
-        self, batches: Iterator[tuple[Sequence[str], NDArray[np.float32]]], *, progress: Progress | None, total: int
+        self,
+        batches: Iterator[tuple[Sequence[str], NDArray[np.float32]]],
+        *,
+        progress: Progress | None,
+        total: int,
+        damaged: Collection[str] = (),
     ) -> IndexDifferences:
         """Compare the index with the record's vectors.
 
@@ -253,6 +258,7 @@ class ChromaIndex:
             batches: The record's ids and vectors (n, D), at most `BATCH_SIZE` at a time.
             progress: Called after each batch.
             total: Number of all entries, for `progress`.
+            damaged: Entries of the record that cannot be compared, known after the last batch.
         """
         missing: list[str] = []
         different: list[str] = []
@@ -285,7 +291,7 @@ class ChromaIndex:
             done += len(ids)
             if progress is not None:
                 progress(done, total)
-        extra = tuple(id_ for id_ in self.ids() if id_ not in known)
+        extra = tuple(id_ for id_ in self.ids() if id_ not in known and id_ not in damaged)
         return IndexDifferences(tuple(missing), extra, tuple(different), failed > 0)
 
     # -- writing ---------------------------------------------------------------------------------------------

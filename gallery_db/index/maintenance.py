@@ -6,8 +6,12 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gallery_db.atomic_files import fsync_folder
 from gallery_db.errors import GalleryError, GalleryIndexError
@@ -19,6 +23,8 @@ from gallery_db.index.probe import compare_apart
 from gallery_db.index.seal import find_broken_seal, seal
 from gallery_db.index.verification import compare_with_record, raise_on_damage, verify_index
 from gallery_db.logs import get_logger
+from gallery_db.store.intact_entries import damage_in_words
+from gallery_db.store.mending import mend_entries
 
 if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
@@ -234,6 +240,32 @@ class IndexMaintenance:
         if left.count or problems:
             raise GalleryIndexError(f"The collection {row.name!r} still differs from the record.")
         self._notices.append(f"The index of {row.name!r} was repaired.")
+
+    def mend(self, record: Record) -> None:
+        """Mend damaged entries of the record from snapshots, the log, and vectors of the index where that is intact."""
+        for row in record.collections():
+            mended, left = mend_entries(record, row, partial(self._copies, record, row))
+            if mended:
+                self._notices.append(
+                    f"{len(mended)} damaged entries of {row.name!r} were mended: {damage_in_words(mended)}."
+                )
+            if left:
+                self._notices.append(
+                    f"{len(left)} damaged entries of {row.name!r} cannot be mended: {damage_in_words(left)}. Restore a "
+                    "snapshot, or remove them and add them again."
+                )
+
+    def _copies(self, record: Record, row: CollectionRow, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return the vectors that an intact and current index has of entries, by id."""
+        if not self._has_database() or not self.is_clean(record) or not self.is_current(record, row):
+            return {}
+        found: dict[str, NDArray[np.float32]] = {}
+        with suppress(GalleryIndexError):
+            index = self.open(record, row)
+            for start in range(0, len(ids), BATCH_SIZE):
+                found.update(index.vectors(ids[start : start + BATCH_SIZE]))
+        self.close()
+        return found
 
     def rebuild(self, record: Record, progress: Progress | None = None) -> None:
         """Build a new index of all collections beside the old one, then replace the old one by it."""

@@ -13,6 +13,7 @@ from gallery_db.errors import GalleryIndexError
 from gallery_db.index.base import Progress, VerifyReport
 from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex, CollectionMissingError, IndexDifferences
 from gallery_db.index.hnsw_check import find_damage
+from gallery_db.store.intact_entries import damage_in_words
 
 if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
@@ -59,13 +60,15 @@ def compare_with_record(
     def batches() -> Iterator[tuple[Sequence[str], NDArray[np.float32]]]:
         for start in range(0, len(ids), BATCH_SIZE):
             part = ids[start : start + BATCH_SIZE]
-            yield part, record.entries.with_vectors(row.id, part, row.model.dimension)[1]
+            entries, vectors = record.entries.with_vectors(row.id, part, row.model.dimension)
+            yield [entry.id for entry in entries], vectors
 
     index = ChromaIndex(folder, row.name, row.model, create=create)
     try:
-        differences = index.compare(batches(), progress=progress, total=len(ids))
+        damaged = record.entries.damaged
+        differences = index.compare(batches(), progress=progress, total=len(ids), damaged=damaged)
         problems = []
-        absent = {*differences.missing, *differences.different}
+        absent = {*differences.missing, *differences.different, *damaged}
         sample = [id_ for id_ in ids[:: max(1, len(ids) // _SAMPLES)] if id_ not in absent]
         if sample:
             # All vectors may be there and the HNSW graph over them still be broken.
@@ -100,7 +103,10 @@ def verify_index(
         problems: What is known to be wrong already.
     """
     record_damage = record.check_integrity()
+    damaged = record.entries.find_damaged(row.id, row.model.dimension)
     problems = [*(f"The record is damaged: {line}." for line in record_damage), *problems]
+    if damaged:
+        problems.append(f"{len(damaged)} entries of the record are damaged: {damage_in_words(damaged)}.")
     total = record.entries.count(row.id)
     differences = IndexDifferences((), (), (), False)
     if not (folder / "chroma.sqlite3").is_file():
@@ -127,5 +133,6 @@ def verify_index(
         differences.extra,
         differences.different,
         tuple(problems),
-        not record_damage,
+        not record_damage and not damaged,
+        tuple(one.id for one in damaged),
     )

@@ -12,6 +12,7 @@ from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry, Match
 from gallery_db.errors import (
     GalleryError,
+    GalleryFormatError,
     GalleryIndexError,
     GalleryLockedError,
     GalleryReadOnlyError,
@@ -154,7 +155,13 @@ class CollectionSearch:
         for start in range(0, len(probes), _PROBES_AT_ONCE):
             found, distances = view.nearest_of(probes[start : start + _PROBES_AT_ONCE], top_k, rows)
             ids = [[view.entry_ids[row] for row in some] for some in found]
-            entries = self._record.entries.by_ids(self._key, list({id_ for some in ids for id_ in some}))
+            wanted = {id_ for some in ids for id_ in some}
+            entries = self._record.entries.by_ids(self._key, list(wanted))
+            if len(entries) < len(wanted) and self._record.generation(self._key) == view.generation:
+                raise GalleryFormatError(
+                    f"The gallery's record {self._record.path} is damaged: entries are not found by their ids.",
+                    hint="Restore a snapshot: `gtrack gallery snapshot --list` shows them.",
+                )
             matches += [
                 [Match(entries[id_], float(d)) for id_, d in zip(some, near, strict=True) if id_ in entries]
                 for some, near in zip(ids, distances, strict=True)

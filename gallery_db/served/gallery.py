@@ -36,6 +36,7 @@ from gallery_db.served.replicas import (
     waiting_in,
 )
 from gallery_db.statistics import CollectionInfo
+from gallery_db.store.intact_entries import damage_in_words
 from gallery_db.store.record import CollectionRow, Record
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ class ServedBackend:
         self.row = row
         self.index: SearchIndex = ServedIndex(link, replica, row, notices)
         self.notices = notices
+        self.record.entries.notices = notices
         self.writable = write
         self.link = link
 
@@ -318,7 +320,10 @@ class ServedIndex:
         """See `SearchIndex`."""
         self._link.pull()
         damage = self._record.check_integrity()
+        damaged = self._record.entries.find_damaged(self._row.id, self._row.model.dimension)
         problems = [f"The replica is damaged: {line}." for line in damage]
+        if damaged:
+            problems.append(f"{len(damaged)} entries of the replica are damaged: {damage_in_words(damaged)}.")
         ids = self._record.entries.ids(self._row.id)
         rows, position = self._link.head()
         if rows != position:
@@ -337,14 +342,25 @@ class ServedIndex:
         different: tuple[str, ...] = ()
         try:
             self._wait(len(ids))
-            found = self._link.index().compare(batches(), progress=progress, total=len(ids))
+            found = self._link.index().compare(
+                batches(), progress=progress, total=len(ids), damaged=[one.id for one in damaged]
+            )
             missing, extra, different = found.missing, found.extra, found.different
         except GalleryIndexError as error:
             if ids:
                 problems.append(error.message)
             else:
                 missing = ()
-        return VerifyReport(self._row.name, len(ids), missing, extra, different, tuple(problems), not damage)
+        return VerifyReport(
+            self._row.name,
+            len(ids),
+            missing,
+            extra,
+            different,
+            tuple(problems),
+            not damage and not damaged,
+            tuple(one.id for one in damaged),
+        )
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """See `SearchIndex`; of this collection."""

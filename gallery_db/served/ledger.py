@@ -380,7 +380,9 @@ class Ledger:
         pending = {} if alone else self._pending(wanted)
         found, found_vectors = self._record.entries.with_vectors(self._key, wanted, self._dimension)
         there = {entry.id: (entry, vector) for entry, vector in zip(found, found_vectors, strict=True)}
-        out = [id_ for id_ in row.ids if id_ in there and not (id_ in pending and pending[id_].whole)]
+        damaged = {id_ for id_ in wanted if id_ in self._record.entries.damaged}
+        held = there.keys() | damaged
+        out = [id_ for id_ in row.ids if id_ in held and not (id_ in pending and pending[id_].whole)]
         new: list[tuple[Entry, NDArray[np.float32]]] = []
         other: list[tuple[Entry, NDArray[np.float32]]] = []
         said: list[Entry] = []
@@ -393,7 +395,9 @@ class Ledger:
                 entry = waits.entry or entry
                 vector = waits.vector if waits.vector is not None else vector
             if entry.id not in there:
-                if row.action == "add" and vector is not None:
+                if entry.id in damaged and vector is not None:
+                    other.append((entry, vector))
+                elif row.action == "add" and vector is not None:
                     new.append((entry, vector))
                 continue
             known, known_vector = there[entry.id]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
+from gallery_db.errors import GalleryFormatError
 from gallery_db.noted_lock import user_at_host
 from gallery_db.store.changes import RESTORED, Change, LoggedChange, Operation, RecentChange
+from gallery_db.store.checksums import text_checksum, vector_checksum
 from gallery_db.store.database import Database
 from gallery_db.store.entry_rows import decoding, entry_from_facts, vector_matrix
 from gallery_db.times import utc_now
@@ -39,6 +41,8 @@ class ChangeLog:
         self.feed: ChangeFeed | None = None
         self._database = database
         self._has_operations = format_version >= 2
+        # What to select as the checksums of a change's detail and of its vector.
+        self._sums = ("checksum", "vector_checksum") if format_version >= 3 else ("NULL", "NULL")
         self._who = user_at_host()
         self._current: tuple[str, str] | None = None  # action and words of the operation that is open
         self._numbers: dict[int, int] = {}  # collection -> number of the operation that its changes belong to
@@ -127,8 +131,8 @@ class ChangeLog:
     def write(self, action: str, collection: int, lines: Iterable[LogLine]) -> None:
         """Log changes of entries; an operation is stored only if there is a change."""
         self._database.execute_many(
-            "INSERT INTO changes (at, who, action, collection, entry_id, detail, vector, entry_seq, operation) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO changes (at, who, action, collection, entry_id, detail, vector, entry_seq, operation, "
+            "checksum, vector_checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     self._foreign[2] if self._foreign else line.at,
@@ -136,10 +140,12 @@ class ChangeLog:
                     action,
                     collection,
                     line.entry_id,
-                    line.detail,
+                    detail := line.detail,
                     line.vector,
                     line.entry_seq,
                     self.operation_of(collection, action),
+                    text_checksum(detail),
+                    None if line.vector is None else vector_checksum(0, line.vector),
                 )
                 for line in lines
             ),
@@ -197,35 +203,73 @@ class ChangeLog:
         before = 1 << 62
         while True:
             rows = self._database.all(
-                "SELECT seq, entry_id, detail, vector IS NOT NULL, entry_seq FROM changes "
+                f"SELECT seq, entry_id, detail, vector IS NOT NULL, entry_seq, {self._sums[0]} FROM changes "
                 "WHERE collection = ? AND seq < ? AND operation >= ? ORDER BY seq DESC LIMIT 2000",
                 (collection, before, operation),
             )
-            for seq, entry_id, detail, has_vector, entry_seq in rows:
-                with decoding(self._database.path):
-                    facts = json.loads(detail)
-                    before, after = facts.get("before"), facts.get("after")
-                yield LoggedChange(seq, entry_id, before, after, bool(has_vector), entry_seq)
+            for seq, entry_id, detail, has_vector, entry_seq, checksum in rows:
+                facts = self._facts(seq, detail, checksum)
+                yield LoggedChange(seq, entry_id, facts.get("before"), facts.get("after"), bool(has_vector), entry_seq)
             if len(rows) < 2000:
                 return
             before = rows[-1][0]
 
     def vectors_before(self, changes: Sequence[int], dimension: int) -> NDArray[np.float32]:
         """Return the vectors (N, D) that entries had before changes, in the order of the changes' numbers given."""
-        found = dict(self._database.among("SELECT seq, vector FROM changes WHERE seq IN ({})", (), changes))
+        rows = self._database.among(
+            f"SELECT seq, vector, {self._sums[1]} FROM changes WHERE seq IN ({{}})", (), changes
+        )
+        found = {seq: self._vector(seq, vector, checksum) for seq, vector, checksum in rows}
         return vector_matrix([found[seq] for seq in changes], dimension, self._database.path)
 
     def last_removed(self, collection: int, id_: str) -> tuple[Entry, bytes] | None:
         """Return an entry as it was last removed, with its stored vector; None if it never was."""
         row = self._database.one(
-            "SELECT detail, vector FROM changes WHERE collection = ? AND entry_id = ? AND action = 'remove' "
-            "ORDER BY seq DESC LIMIT 1",
+            f"SELECT seq, detail, {self._sums[0]}, vector, {self._sums[1]} FROM changes "
+            "WHERE collection = ? AND entry_id = ? AND action = 'remove' ORDER BY seq DESC LIMIT 1",
             (collection, id_),
         )
         if row is None:
             return None
         with decoding(self._database.path):
-            return entry_from_facts(json.loads(row[0])["before"]), row[1]
+            return entry_from_facts(self._facts(*row[:3])["before"]), self._vector(row[0], row[3], row[4])
+
+    def descriptions(self, collection: int) -> Iterator[Entry]:
+        """Yield each entry as it was after a change, the newest change first, as far as the log is intact."""
+        below = 1 << 62
+        while True:
+            rows = self._database.all(
+                f"SELECT seq, detail, {self._sums[0]} FROM changes WHERE collection = ? AND seq < ? "
+                "ORDER BY seq DESC LIMIT 2000",
+                (collection, below),
+            )
+            for row in rows:
+                with suppress(GalleryFormatError), decoding(self._database.path):
+                    facts = self._facts(*row).get("after")
+                    if facts is not None:
+                        yield entry_from_facts(facts)
+            if len(rows) < 2000:
+                return
+            below = rows[-1][0]
+
+    def _facts(self, seq: int, detail: str, checksum: int | None) -> dict[str, Any]:
+        """Return the facts of a change, after a comparison with their checksum where there is one."""
+        with decoding(self._database.path):
+            if checksum is not None and checksum != text_checksum(detail):
+                raise self._damage(seq)
+            return dict(json.loads(detail))
+
+    def _vector(self, seq: int, vector: bytes | None, checksum: int | None) -> bytes:
+        """Return the vector that a change keeps, after a comparison with its checksum where there is one."""
+        if not isinstance(vector, bytes) or (checksum is not None and checksum != vector_checksum(0, vector)):
+            raise self._damage(seq)
+        return vector
+
+    def _damage(self, seq: int) -> GalleryFormatError:
+        return GalleryFormatError(
+            f"The change {seq} in the log of {self._database.place} is damaged, or was made of a damaged entry.",
+            hint="It cannot be taken back. Restore a snapshot: `gtrack gallery snapshot --list` shows them.",
+        )
 
     def was_changed_by(self, action: str, collection: int, id_: str) -> bool:
         """Return whether an operation of that action ever changed an entry."""

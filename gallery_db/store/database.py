@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryLockedError, GalleryReadOnlyError
 
-__all__ = ["Database", "TransactionListener", "connect", "sqlite_errors"]
+__all__ = ["Database", "TransactionListener", "connect", "fetch_all", "sqlite_errors"]
 
 _MAX_VARIABLES = 500
 """Values in one IN list. SQLite's own limit is higher, but differs from build to build."""
@@ -58,10 +58,16 @@ def sqlite_errors(path: Path) -> Iterator[None]:
                 f"The gallery's record {path} cannot be read or written: {error}.",
                 hint="Check the disk and the permissions of the folder.",
             ) from error
-        raise GalleryFormatError(
-            f"The gallery's record {path} is damaged, or is not a gtrack gallery: {error}.",
-            hint="Restore it from a backup, or ingest the images into a new gallery.",
-        ) from error
+        raise _damaged(path, str(error)) from error
+    except UnicodeDecodeError as error:  # the message of an error, which quotes what is damaged
+        raise _damaged(path, "its schema is not readable") from error
+
+
+def _damaged(path: Path, what: str) -> GalleryFormatError:
+    return GalleryFormatError(
+        f"The gallery's record {path} is damaged, or is not a gtrack gallery: {what}.",
+        hint="Restore it from a backup, or ingest the images into a new gallery.",
+    )
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
@@ -110,6 +116,17 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def fetch_all(connection: sqlite3.Connection, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    """Run a statement, and return all its rows; of damaged text, what is readable: its checksum shows the damage."""
+    try:
+        return connection.execute(statement, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "decode to utf-8" not in str(error).lower():
+            raise
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
+        return connection.execute(statement, values).fetchall()
 
 
 class Database:
@@ -220,7 +237,7 @@ class Database:
         """Run a statement, and return all its rows."""
         # Without `connection`, whose own context costs as much as a small statement.
         with self._turn, sqlite_errors(self.path):
-            return self._checked_connection().execute(statement, values).fetchall()
+            return fetch_all(self._checked_connection(), statement, values)
 
     def one(self, statement: str, values: Sequence[Any] = ()) -> Any:
         """Run a statement, and return its first row; None for no row."""

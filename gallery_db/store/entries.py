@@ -2,77 +2,41 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
-from gallery_db.errors import EntryExistsError, EntryNotFoundError, GalleryError
+from gallery_db.errors import EntryExistsError, EntryNotFoundError, GalleryError, GalleryFormatError
 from gallery_db.store.change_log import ChangeLog
 from gallery_db.store.changes import LogLine
+from gallery_db.store.checksums import find_damage
 from gallery_db.store.database import Database
-from gallery_db.store.entry_rows import ENTRY_COLUMNS, decoding, entry_from_row, row_of, vector_blob, vector_matrix
+from gallery_db.store.entry_rows import ENTRY_COLUMNS, entry_from_row, row_of, vector_blob
+from gallery_db.store.intact_entries import IntactEntries
 from gallery_db.times import utc_now
 
 if TYPE_CHECKING:
     from gallery_db.store.ingested_files import IngestedFiles
 
-__all__ = ["EntryStore", "ViewRows"]
+__all__ = ["EntryStore"]
 
 _WHERE_COLUMNS = {"class": "class_name", "identity": "identity", "origin": "origin", "source": "source"}
 _UPDATE = "UPDATE entries SET " + ", ".join(f"{column} = ?" for column in ENTRY_COLUMNS.split(", ")) + " WHERE seq = ?"
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ViewRows:
-    """All vectors of a collection at one moment, with what a view needs beside them.
-
-    Attributes:
-        generation: Generation of the collection at that moment.
-        change: Number of its last change at that moment; 0 for none.
-        ids: N entry ids.
-        identities: N identity names.
-        class_names: N class names.
-        origins: N origins.
-        vectors: (N, D) float32.
-    """
-
-    generation: int
-    change: int
-    ids: list[str]
-    identities: list[str]
-    class_names: list[str]
-    origins: list[str]
-    vectors: NDArray[np.float32]
-
-    def without(self, ids: Collection[str]) -> ViewRows:
-        """Return the rows but for the entries of these ids."""
-        kept = [row for row, id_ in enumerate(self.ids) if id_ not in ids]
-        return ViewRows(
-            self.generation,
-            self.change,
-            [self.ids[row] for row in kept],
-            [self.identities[row] for row in kept],
-            [self.class_names[row] for row in kept],
-            [self.origins[row] for row in kept],
-            self.vectors[kept],
-        )
-
-
-class EntryStore:
+class EntryStore(IntactEntries):
     """The tables ``entries`` and ``vectors``. Each change is logged, in the same transaction.
 
     A `where` selects entries by the values of ``class`` (in upper or lower case), ``identity``, ``origin`` and
     ``source``; any other key raises GalleryError.
     """
 
-    def __init__(self, database: Database, log: ChangeLog, files: IngestedFiles) -> None:
-        self._database = database
+    def __init__(self, database: Database, log: ChangeLog, files: IngestedFiles, format_version: int) -> None:
+        super().__init__(database, format_version)
         self._log = log
         self._files = files
 
@@ -123,20 +87,6 @@ class EntryStore:
         )
         return {row[0]: self._entry(row) for row in rows}
 
-    def with_vectors(
-        self, collection: int, ids: Sequence[str], dimension: int
-    ) -> tuple[list[Entry], NDArray[np.float32]]:
-        """Return those of the entries that there are, with their vectors (N, D), in the order of `ids`."""
-        rows = self._database.among(
-            f"SELECT {ENTRY_COLUMNS}, v.vector FROM entries JOIN vectors AS v USING (seq) "
-            "WHERE collection = ? AND id IN ({})",
-            (collection,),
-            ids,
-        )
-        found: dict[str, tuple[Entry, bytes]] = {row[0]: (self._entry(row), row[-1]) for row in rows}
-        present = [found[id_] for id_ in ids if id_ in found]
-        return [entry for entry, _ in present], self._matrix([blob for _, blob in present], dimension)
-
     def by_hash(self, collection: int, content_hashes: Sequence[str]) -> dict[str, Entry]:
         """Return the entries of known contents, by content hash; the oldest where several have the same content."""
         rows = self._database.among(
@@ -145,67 +95,6 @@ class EntryStore:
             content_hashes,
         )
         return {row[5]: self._entry(row) for row in rows}
-
-    def pages(
-        self, collection: int, dimension: int, size: int = _PAGE
-    ) -> Iterator[tuple[list[Entry], NDArray[np.float32]]]:
-        """Yield the entries in the order of their arrival with their vectors (N, D), N <= `size` at a time."""
-        after = 0
-        while True:
-            rows = self._database.all(
-                f"SELECT {ENTRY_COLUMNS}, seq, vector FROM entries JOIN vectors USING (seq) "
-                "WHERE collection = ? AND seq > ? ORDER BY seq LIMIT ?",
-                (collection, after, size),
-            )
-            if not rows:
-                return
-            yield (
-                [self._entry(row) for row in rows],
-                self._matrix([row[-1] for row in rows], dimension),
-            )
-            after = rows[-1][-2]
-
-    # -- reading for views -----------------------------------------------------------------------------------
-
-    def view_rows(self, collection: int, dimension: int) -> ViewRows:
-        """Return all vectors of a collection with their identities, as of one moment."""
-        with self._database.connection() as connection:
-            alone = not connection.in_transaction
-            if alone:
-                connection.execute("BEGIN")
-            try:
-                generation = connection.execute(
-                    "SELECT generation FROM collections WHERE id = ?", (collection,)
-                ).fetchone()[0]
-                change = connection.execute(
-                    "SELECT COALESCE(MAX(seq), 0) FROM changes WHERE collection = ?", (collection,)
-                ).fetchone()[0]
-                rows = connection.execute(
-                    "SELECT id, identity, class_name, origin, vector FROM entries JOIN vectors USING (seq) "
-                    "WHERE collection = ? ORDER BY seq",
-                    (collection,),
-                ).fetchall()
-            finally:
-                if alone:
-                    connection.execute("COMMIT")
-        if not rows:
-            return ViewRows(generation, change, [], [], [], [], np.empty((0, dimension), np.float32))
-        ids, identities, class_names, origins, blobs = (list(column) for column in zip(*rows, strict=True))
-        if not {type(text) for column in (ids, identities, class_names, origins) for text in column} <= {str}:
-            with decoding(self._database.path):
-                raise TypeError("an entry's id, identity, class or origin is not text")
-        return ViewRows(generation, change, ids, identities, class_names, origins, self._matrix(blobs, dimension))
-
-    def rejections(self, collection: int, dimension: int) -> tuple[list[tuple[str, ...]], NDArray[np.float32]]:
-        """Return the rejected identities of each of the R entries that reject any, and (R, D) their vectors."""
-        rows = self._database.all(
-            "SELECT extra, vector FROM entries JOIN vectors USING (seq) "
-            "WHERE collection = ? AND instr(extra, '\"not\": [') ORDER BY seq",
-            (collection,),
-        )
-        with decoding(self._database.path):
-            names = [tuple(map(str, json.loads(row[0]).get("not", ()))) for row in rows]
-        return names, self._matrix([row[1] for row in rows], dimension)
 
     # -- statistics ------------------------------------------------------------------------------------------
 
@@ -262,10 +151,9 @@ class EntryStore:
                 f"INSERT INTO entries (seq, collection, {ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 ((seq, collection, *row_of(entry)) for seq, entry in zip(rows, entries, strict=True)),
             )
-            self._database.execute_many(
-                "INSERT INTO vectors VALUES (?, ?)",
-                ((seq, vector_blob(vector)) for seq, vector in zip(rows, vectors, strict=True)),
-            )
+            blobs = [vector_blob(vector) for vector in vectors]
+            self._database.execute_many("INSERT INTO vectors VALUES (?, ?)", zip(rows, blobs, strict=True))
+            self._seal(collection, list(zip(rows, entries, strict=True)), blobs)
             self._log.write("add", collection, (LogLine(at, entry.id, after=entry) for entry in entries))
             self._finish("add", collection, entries, vectors)
 
@@ -285,10 +173,13 @@ class EntryStore:
             )
             self._database.execute_many("DELETE FROM vectors WHERE seq = ?", [(seq,) for seq, _, _ in old])
             self._database.execute_many("DELETE FROM entries WHERE seq = ?", [(seq,) for seq, _, _ in old])
+            self._database.execute_many("DELETE FROM checksums WHERE seq = ?", [(seq,) for seq, _, _ in old])
             # Their files are forgotten, so that a later ingest adds them again if they are still there.
             files = self._files.of_entries(collection, [entry.id for _, entry, _ in old])
             self._files.forget(collection, [file.path for file in files])
             entries = [entry for _, entry, _ in old]
+            for entry in entries:
+                self.damaged.pop(entry.id, None)
             self._finish("remove", collection, entries, None)
             return entries
 
@@ -299,11 +190,12 @@ class EntryStore:
             EntryNotFoundError: There is no entry of that id; then none is changed.
         """
         with self._database.transaction():
-            old = self._stored(collection, [entry.id for entry in entries], vectors=False)
+            old = self._stored(collection, [entry.id for entry in entries], intact=True)
             pairs = [(seq, was, now) for (seq, was, _), now in zip(old, entries, strict=True) if was != now]
             at = utc_now()
             self._log.write("update", collection, (LogLine(at, now.id, was, now) for _, was, now in pairs))
             self._database.execute_many(_UPDATE, [(*row_of(now), seq) for seq, _, now in pairs])
+            self._seal(collection, [(seq, now) for seq, _, now in pairs], None)
             self._finish("update", collection, [now for _, _, now in pairs], None)
             return len(pairs)
 
@@ -324,10 +216,12 @@ class EntryStore:
             self._database.execute_many(
                 _UPDATE, [(*row_of(now), seq) for (seq, _, _), now in zip(old, entries, strict=True)]
             )
-            self._database.execute_many(
-                "UPDATE vectors SET vector = ? WHERE seq = ?",
-                ((vector_blob(vector), seq) for (seq, _, _), vector in zip(old, vectors, strict=True)),
-            )
+            seqs = [seq for seq, _, _ in old]
+            blobs = [vector_blob(vector) for vector in vectors]
+            self._database.execute_many("INSERT OR REPLACE INTO vectors VALUES (?, ?)", zip(seqs, blobs, strict=True))
+            self._seal(collection, list(zip(seqs, entries, strict=True)), blobs)
+            for entry in entries:
+                self.damaged.pop(entry.id, None)
             self._finish("replace", collection, entries, vectors)
 
     # -- helpers ---------------------------------------------------------------------------------------------
@@ -342,18 +236,42 @@ class EntryStore:
             )
 
     def _stored(
-        self, collection: int, ids: Sequence[str], *, vectors: bool = True
+        self, collection: int, ids: Sequence[str], *, intact: bool = False
     ) -> list[tuple[int, Entry, bytes | None]]:
-        """Return (row number, entry, stored vector or None) of entries that must be there."""
-        vector, join = ("v.vector", "JOIN vectors AS v USING (seq) ") if vectors else ("NULL", "")
-        rows = self._database.among(
-            f"SELECT {ENTRY_COLUMNS}, seq, {vector} FROM entries {join}WHERE collection = ? AND id IN ({{}})",
-            (collection,),
-            ids,
+        """Return (row number, entry, stored vector) of entries that must be there.
+
+        The vector of a damaged entry is None: it does not get into the log, from where an undo would bring it back as
+        if it were intact.
+
+        Args:
+            collection: The collection.
+            ids: The entries.
+            intact: Refuse entries whose description is damaged, as a change of it would be made of what is damaged.
+        """
+        rows = list(
+            self._database.among(
+                f"SELECT {self._stored_columns}, {ENTRY_COLUMNS} FROM {self._stored_tables} "
+                "WHERE entries.collection = ? AND id IN ({})",
+                (collection,),
+                ids,
+            )
         )
-        found: dict[str, tuple[int, Entry, bytes | None]] = {
-            row[0]: (row[-2], self._entry(row), row[-1]) for row in rows
-        }
+        width = max((len(row[6]) for row in rows if isinstance(row[6], bytes)), default=4)
+        damaged = {one.seq: one for one in find_damage(collection, rows, width // 4, sealed=self._sealed)[0]}
+        found: dict[str, tuple[int, Entry, bytes | None]] = {}
+        for row in rows:
+            one = damaged.get(row[0])
+            if intact and one is not None and one.description:
+                self.damaged[row[1]] = one
+                self.check_intact(row[1])
+            try:
+                entry = self._entry(row[9:])
+            except GalleryFormatError:
+                if one is None:
+                    raise
+                id_, identity, class_name, origin = map(str, row[1:5])
+                entry = Entry(id_, identity, class_name, origin)  # enough to remove or replace it
+            found[row[1]] = (row[0], entry, None if one is not None and one.vector else row[6])
         for id_ in ids:
             if id_ not in found:
                 raise EntryNotFoundError(
@@ -376,9 +294,6 @@ class EntryStore:
 
     def _entry(self, row: Sequence[Any]) -> Entry:
         return entry_from_row(row, self._database.path)
-
-    def _matrix(self, blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
-        return vector_matrix(blobs, dimension, self._database.path)
 
 
 def _condition(where: Mapping[str, str] | None) -> tuple[str, tuple[str, ...]]:

@@ -74,7 +74,7 @@ class Record:
         self._database = Database(path, connection, writable=writable)
         self.log = ChangeLog(self._database, self.format_version)
         self.files = IngestedFiles(self._database, self.log)
-        self.entries = EntryStore(self._database, self.log, self.files)
+        self.entries = EntryStore(self._database, self.log, self.files, self.format_version)
         self.server = ServerTables(self._database)
 
     # -- opening and closing ---------------------------------------------------------------------------------
@@ -260,7 +260,9 @@ class Record:
             missing = self._database.one(
                 "SELECT COUNT(*) FROM entries LEFT JOIN vectors USING (seq) WHERE vector IS NULL"
             )[0]
-            return (f"{missing} entries without a vector",) if missing else ()
+            lost = sum(self.entries.count_lost(row.id) for row in self.collections())
+            counted = ((missing, "entries without a vector"), (lost, "entries that are lost"))
+            return tuple(f"{count} {what}" for count, what in counted if count)
         return tuple(rows)
 
 

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from gallery_db.errors import GalleryFormatError
+from gallery_db.store.checksums import add_functions
 
 __all__ = ["APPLICATION_ID", "FORMAT_VERSION", "MIGRATIONS", "RECORD_NAME", "check_format", "migrate"]
 
@@ -107,6 +108,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX file_changes_by_operation ON file_changes (operation)",
     ),
+    # 3: checksums, see `gallery_db.store.checksums`. What was damaged before has a checksum that fits.
+    (
+        # Apart from the entries, so that a damaged page of these does not take them along.
+        """CREATE TABLE checksums (
+            seq INTEGER PRIMARY KEY,
+            collection INTEGER NOT NULL,
+            description INTEGER NOT NULL,
+            vector INTEGER NOT NULL
+        )""",
+        """INSERT INTO checksums
+            SELECT seq, collection, entry_checksum(seq, collection, id, identity, class_name, origin, extra),
+                vector_checksum(seq, vector)
+            FROM entries JOIN vectors USING (seq)""",
+        # Of `detail`, and of the vector that an entry had before; none for changes of before checksums were kept.
+        "ALTER TABLE changes ADD COLUMN checksum INTEGER",
+        "ALTER TABLE changes ADD COLUMN vector_checksum INTEGER",
+    ),
 )
 
 FORMAT_VERSION = len(MIGRATIONS)
@@ -137,7 +155,8 @@ def check_format(path: Path, connection: sqlite3.Connection) -> int:
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
     """Bring a record from a format version to the newest one, each step in a transaction of its own."""
-    # Formats only grow: a reader of an older one finds all that it needs but the operations.
+    # Formats only grow: a reader of an older one finds all that it needs but operations and checksums.
+    add_functions(connection)
     for number in range(version, FORMAT_VERSION):
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -197,9 +197,9 @@ class _Import:
         replaced: list[int] = []
         for number, entry in enumerate(rows.entries):
             present = known.get(entry.id)
-            if present is None:
+            if present is None and entry.id not in gallery.record.entries.damaged:
                 new.append(number)
-            elif present[0] == entry and present[1] == rows.vectors[number].tobytes():
+            elif present is not None and present[0] == entry and present[1] == rows.vectors[number].tobytes():
                 self._counts["unchanged"] += 1
             elif self._replace:
                 replaced.append(number)

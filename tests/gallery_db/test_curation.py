@@ -572,7 +572,7 @@ def test_a_gallery_of_format_1_is_upgraded_and_its_operations_can_be_undone(firs
     with Gallery.open(first_format) as gallery:
         held = list(gallery.entries())
     with Gallery.open(first_format, write=True) as gallery:
-        assert gallery.stats().format_version == FORMAT_VERSION == 2
+        assert gallery.stats().format_version == FORMAT_VERSION == 3
         assert list(gallery.entries()) == held
         assert [(o.seq, o.action, o.entries, o.at[11:19]) for o in gallery.operations()] == [
             (26, "remove", 2, "10:00:02"),
@@ -591,7 +591,7 @@ def test_a_gallery_of_format_1_is_upgraded_and_its_operations_can_be_undone(firs
         assert len(gallery) == 0
         # What was not noted then: files of entries that are gone are forgotten, so that an ingest brings them back.
         assert state(gallery)["files"] == []
-    assert version_of(first_format) == 2
+    assert version_of(first_format) == 3
 
 
 def test_an_upgrade_that_fails_leaves_format_1(first_format: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -606,7 +606,7 @@ def test_an_upgrade_that_fails_leaves_format_1(first_format: Path, monkeypatch: 
         assert len(gallery) == 18
     assert len((first_format / "gallery.sqlite3").read_bytes()) == len(before)
     Gallery.open(first_format, write=True).close(sync=False)
-    assert version_of(first_format) == 2
+    assert version_of(first_format) == 3
 
 
 # -- kills ------------------------------------------------------------------------------------------------------
