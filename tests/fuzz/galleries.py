@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 from support.gallery import entries_named, model_named, unit_vectors
 
+from cli.gallery.app import app as gallery_app
 from fuzz.mutation import HOSTILE_TEXTS, changed_bytes, changed_json, hostile_values
 from fuzz.watch import Target
 from gallery_db import Curator, Entry, Gallery, import_parquet, match_threshold, set_threshold
@@ -223,6 +224,13 @@ def _check_name(case: tuple[str, str], folder: Path) -> None:
             gallery.close(sync=False)
     with Gallery.open(place) as gallery:
         _use(gallery)
+    for words in (["list", "-g", str(place)], ["list", "-g", str(place), "--json"], ["log", "-g", str(place)]):
+        shown = io.StringIO()
+        with redirect_stdout(shown):
+            gallery_app(words, standalone_mode=False)
+        text = shown.getvalue()
+        text.encode()
+        assert not any((letter < " " and letter not in "\n\t") or "\x7f" <= letter <= "\x9f" for letter in text), words
 
 
 _HASHES = {"/models/a.pt": [100, 123456789, "ab" * 32]}
