@@ -282,3 +282,13 @@ def timeline_counts(report: Path) -> dict[str, int]:
 def test_the_timeline_and_the_report_agree(report: Path, result: TrackResult) -> None:
     timeline = build_timeline(result)
     assert [row["data-label"] for row in Page(report).all("div", "row")] == [p.label for p in timeline.rows]
+
+
+@pytest.mark.parametrize("fps", [1e-6, 0.001, 10_000.0, 1e9])
+def test_a_frame_rate_that_no_video_has_costs_no_time(fps: float, tmp_path: Path) -> None:
+    """The time axis had a mark for every day of the thousands of years that the rate made of the frames."""
+    frames = {number: [make_detection("1", "ann", 0.1)] for number in (0, 2**31 - 2)}
+    content = make_document(frames, fps=fps)
+    export_tracks(content, tmp_path / "r.html")
+    assert (tmp_path / "r.html").stat().st_size < 200_000
+    assert build_timeline(content).fps == (fps if 0.001 <= fps <= 10_000 else None)
