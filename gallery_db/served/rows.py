@@ -16,6 +16,7 @@ from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, GalleryFormatError
 from gallery_db.media.entry_pictures import crop_path, detect_image_suffix
+from gallery_db.regular_files import read_regular
 from gallery_db.store.entry_rows import entry_from_facts, facts_of
 
 __all__ = [
@@ -184,8 +185,7 @@ def pictures_of(folder: Path, entries: Sequence[Entry]) -> dict[str, bytes]:
         if place is None:
             continue
         try:
-            if place.stat().st_size <= MOST_PICTURE:
-                found[str(entry.extra["crop"])] = place.read_bytes()
+            found[str(entry.extra["crop"])] = read_regular(place, MOST_PICTURE)
         except OSError:
             continue  # an entry without its picture is better than none
     return found
