@@ -14,6 +14,7 @@ from tracking.enrolment.base import EnrolMode
 from tracking.enrolment.enrolment_gallery import check_enrolment_gallery
 from tracking.errors import OptionError
 from tracking.identification.gallery_source import EmbedderOptions
+from tracking.json_stream import show
 from tracking.outputs.options import OutputOptions
 from tracking.trackers.registry import available_trackers
 from tracking.trackers.temporal import TemporalOptions
@@ -274,11 +275,18 @@ def check_range(video: str | Path, frame_range: FrameRange, live: LiveOptions) -
         )
 
 
+_MAX_FRAME_DIGITS = 10
+
+
 def _check_bounds(frame_range: FrameRange) -> None:
     start, stop = frame_range
-    if (start is not None and start < 0) or (stop is not None and stop <= (start or 0)):
+    if (
+        (start is not None and start < 0)
+        or (stop is not None and stop <= (start or 0))
+        or max(start or 0, stop or 0) >= 2**31
+    ):
         raise OptionError(
-            f"`frame_range` must be A and B with 0 <= A < B, found {start} and {stop}.", field="frame_range"
+            f"`frame_range` must be A and B with 0 <= A < B < 2^31, found {start} and {stop}.", field="frame_range"
         )
 
 
@@ -297,9 +305,10 @@ def parse_range(text: str | None) -> tuple[int | None, int | None]:
     if text is None:
         return None, None
     parts = text.split(":")
-    if len(parts) != 2 or not all(p == "" or p.isdecimal() for p in parts):
+    if len(parts) != 2 or not all(p == "" or (p.isdecimal() and len(p) <= _MAX_FRAME_DIGITS) for p in parts):
         raise OptionError(
-            f"a range of frames must be A:B (frames A up to, not including, B), such as 400: or 0:400, found {text!r}.",
+            f"a range of frames must be A:B (frames A up to, not including, B), such as 400: or 0:400, "
+            f"found {show(text)}.",
             field="frame_range",
         )
     start, stop = (int(p) if p else None for p in parts)

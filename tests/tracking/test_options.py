@@ -12,7 +12,7 @@ import pytest
 from tracking import DetectorOptions, LiveOptions, track_video
 from tracking.errors import OptionError
 from tracking.identification.gallery_source import EmbedderOptions
-from tracking.options import RunOptions, detector_options, flat_arguments
+from tracking.options import RunOptions, detector_options, flat_arguments, parse_range
 from tracking.outputs.options import OutputOptions
 from tracking.trackers.temporal import TemporalOptions
 
@@ -119,3 +119,10 @@ def test_an_error_names_the_field_and_speaks_python(options: dict[str, Any], fie
         RunOptions.from_arguments(options).validate()
     assert caught.value.field == field
     assert "--" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [":" + "9" * 30, "9" * 5000 + ":", "9" * 5000, "a:b"], ids=len)
+def test_odd_ranges(text: str) -> None:
+    with pytest.raises(OptionError, match="must be A:B") as caught:
+        parse_range(text)
+    assert len(caught.value.message) < 300

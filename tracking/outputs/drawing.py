@@ -82,12 +82,13 @@ def annotate(
             continue
         colour = colour_of(f"id:{identity}" if identity is not None else f"track:{track_id}")
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness + (identity is not None))
+        shown_id = _shown(str(track_id))
         class_name = detection.get("class_name") or (class_names or {}).get(int(detection["class_id"]), "")
-        text = f"#{track_id} {_shown(class_name)}".strip()
+        text = f"#{shown_id} {_shown(class_name)}".strip()
         if identity is not None:
             distance = detection.get("gallery_distance")
             similarity = "" if distance is None else f" {1.0 - float(distance):.2f}"
-            text = f"{_shown(identity)}{similarity} #{track_id}"
+            text = f"{_shown(identity)}{similarity} #{shown_id}"
         label = _label(shorten_drawn(text), colour, size)
         label_height, label_width = label.shape[:2]
         left = int(np.clip(x1, 0, max(0, width - label_width)))

@@ -263,6 +263,15 @@ def test_exports_csv(tmp_path: Path) -> None:
     assert (row["gallery_id"], row["class_name"], row["time_s"]) == ('a,"b"ü', 'a,"b"\nü', "")
 
 
+def test_csv_has_no_formulas(tmp_path: Path) -> None:
+    document = make_document({0: [make_detection("-1", "=1+1", 0.1, class_name="@SUM(A1)")]})
+    export_tracks(document, [tmp_path / "a.csv", tmp_path / "a.parquet"])
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["track_id"], row["gallery_id"], row["class_name"]) == ("-1", "'=1+1", "'@SUM(A1)")
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist()[0]["gallery_id"] == "=1+1"
+
+
 def test_exports_parquet(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tracking.results.tables._ROW_GROUP", 100)
     done = export_tracks(tracked, [tmp_path / "a.parquet", tmp_path / "a.csv"])
