@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from gallery_db.masking import mask_addresses
 from gallery_db.times import utc_now
 
@@ -123,7 +125,7 @@ class NotedLock:
     def read_note(self) -> dict[str, Any]:
         """Return what is noted about the holder; empty if it cannot be read."""
         try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
+            note = orjson.loads(self._note.read_bytes())
         except (OSError, ValueError):  # just released, half written, or another user's
             return {}
         return note if isinstance(note, dict) else {}

@@ -16,6 +16,8 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
+import orjson
+
 from gallery_db.index.hnsw_check import element_files
 
 __all__ = ["find_broken_seal", "seal"]
@@ -43,7 +45,9 @@ def seal(folder: Path) -> str:
 def find_broken_seal(folder: Path, text: str) -> str | None:
     """Return a sentence about the first file that differs from its seal; None for none."""
     try:
-        sealed = json.loads(text)
+        sealed = orjson.loads(text)
+        if not isinstance(sealed, dict):
+            raise ValueError("expected an object")
         found = _checksums(folder)
     except (OSError, sqlite3.Error, ValueError) as error:
         return f"{folder}: its files cannot be compared with their checksums: {error}."

@@ -9,6 +9,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from gallery_db.address import Address, state_dir
 from gallery_db.atomic_files import atomic_path
 from gallery_db.errors import GalleryError, GalleryLockedError, GalleryReadOnlyError
@@ -138,7 +140,7 @@ def note_address(gallery: str, address: Address) -> None:
 def _last(folder: Path) -> dict[str, str]:
     """Which gallery a folder is of, and where that was served last."""
     try:
-        facts = json.loads((folder / _ADDRESS).read_text(encoding="utf-8"))
+        facts = orjson.loads((folder / _ADDRESS).read_bytes())
     except (OSError, ValueError):
         return {}
     return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from gallery_db.store.change_log import ChangeLog
 from gallery_db.store.database import Database
+from gallery_db.store.entry_rows import decoding
 
 __all__ = ["FileRow", "IngestedFiles"]
 
@@ -75,7 +76,8 @@ class IngestedFiles:
             "SELECT path, before FROM file_changes WHERE collection = ? AND operation >= ? ORDER BY seq DESC",
             (collection, operation),
         )
-        return {path: None if before is None else FileRow(path, *json.loads(before)) for path, before in rows}
+        with decoding(self._database.path):
+            return {path: None if before is None else FileRow(path, *json.loads(before)) for path, before in rows}
 
     def put(self, collection: int, files: Sequence[FileRow]) -> None:
         """Store files, each in place of an earlier row of its path."""

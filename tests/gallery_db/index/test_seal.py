@@ -187,3 +187,8 @@ def test_an_empty_collection_that_chroma_does_not_have_is_intact(tmp_path: Path)
     with Gallery.open(tmp_path / "g") as gallery:
         report = gallery.verify()
         assert report.ok, report
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "1e999", "not JSON"])
+def test_a_seal_that_is_none_is_broken(tmp_path: Path, text: str) -> None:
+    assert "cannot be compared" in (find_broken_seal(tmp_path, text) or "")

@@ -160,3 +160,19 @@ def test_importing_and_running_loads_only_what_is_needed(tmp_path: Path) -> None
         "assert 'torch' not in sys.modules and 'boxmot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "words"),
+    [
+        ((10**9, 10**9), "batch", "height: expected whole pixels, 1 to 2048, found 1000000000"),
+        ((64, 32), 10**9, "its input is fixed to 1000000000 crops of 64 x 32 pixels; the limit is"),
+    ],
+)
+def test_an_input_of_impossible_size_is_refused(
+    tmp_path: Path, size: tuple[int, int], batch: int | str, words: str
+) -> None:
+    path = make_onnx(tmp_path / "huge.onnx", batch, size)
+    with pytest.raises(WeightsError, match=words) as caught:
+        OnnxEmbedder(path, device="cpu")
+    assert str(path) in str(caught.value)

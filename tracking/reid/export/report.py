@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,6 +10,8 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from gallery_db.distribution import gtrack_version
 from gallery_db.model import EmbeddingModel
@@ -153,7 +154,7 @@ def earlier_exports(folder: Path, source: Path, names: Iterable[str]) -> list[di
     """Return the entries of an earlier export of the same source to other formats whose files are unchanged."""
     found = []
     with suppress(OSError, ValueError, KeyError, TypeError, WeightsError):
-        content = json.loads((folder / META).read_text(encoding="utf-8"))
+        content = orjson.loads((folder / META).read_bytes())
         if content["source"]["sha256"] == weights_sha256(source):
             for entry in content["exports"]:
                 path = folder / Path(entry["path"]).name if entry["ok"] else None
