@@ -188,7 +188,9 @@ class OnnxEmbedder(NetworkEmbedder):
                 [self._output], {self._input: batch.astype(self._dtype, copy=False)}
             )[0]
         except Exception as error:  # ONNX Runtime's errors have no common base.
-            raise EmbedderError(f"ONNX Runtime failed on {len(batch)} crops: {error_line(error)}.") from error
+            raise EmbedderError(
+                f"{self._name}: ONNX Runtime failed on {len(batch)} crops: {error_line(error)}."
+            ) from error
         return output
 
     def _release(self) -> None:

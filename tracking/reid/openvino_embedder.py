@@ -90,7 +90,9 @@ class OpenVinoEmbedder(NetworkEmbedder):
         try:
             output: NDArray[np.float32] = self._compiled(batch)[0]
         except Exception as error:  # as above
-            raise EmbedderError(f"OpenVINO failed on {len(batch)} crops: {error_line(error, last=True)}.") from error
+            raise EmbedderError(
+                f"{self._name}: OpenVINO failed on {len(batch)} crops: {error_line(error, last=True)}."
+            ) from error
         return output
 
     def _release(self) -> None:

@@ -95,7 +95,7 @@ class TorchEmbedder(NetworkEmbedder):
                 result: NDArray[np.float32] = output.float().cpu().numpy()
         except RuntimeError as error:
             raise EmbedderError(
-                f"torch failed on {len(batch)} crops: {error_line(error, last=True)}.",
+                f"{self._name}: torch failed on {len(batch)} crops: {error_line(error, last=True)}.",
                 hint="Out of memory: use a smaller batch size. Wrong shape: correct height and width in the sidecar.",
             ) from error
         return result
