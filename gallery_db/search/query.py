@@ -122,7 +122,7 @@ class CollectionSearch:
         # A filter inside Chroma costs far more than a few more neighbours.
         wanted = min(total, top_k if not where else max(_MIN_CANDIDATES, 10 * top_k))
         ids, distances = self._index.search(probes, wanted, repair=repair)
-        entries = self._record.entries.by_ids(self._key, list({id_ for some in ids for id_ in some}))
+        entries = self._entries({id_ for some in ids for id_ in some})
         if any(len(some) < wanted for some in ids) or any(id_ not in entries for some in ids for id_ in some):
             if self._record.generation(self._key) == generation:
                 _note_once(
@@ -156,8 +156,8 @@ class CollectionSearch:
             found, distances = view.nearest_of(probes[start : start + _PROBES_AT_ONCE], top_k, rows)
             ids = [[view.entry_ids[row] for row in some] for some in found]
             wanted = {id_ for some in ids for id_ in some}
-            entries = self._record.entries.by_ids(self._key, list(wanted))
-            if len(entries) < len(wanted) and self._record.generation(self._key) == view.generation:
+            entries = self._entries(wanted)
+            if not wanted <= entries.keys() and self._record.generation(self._key) == view.generation:
                 raise GalleryFormatError(
                     f"The gallery's record {self._record.path} is damaged: entries are not found by their ids.",
                     hint="Restore a snapshot: `gtrack gallery snapshot --list` shows them.",
@@ -167,6 +167,11 @@ class CollectionSearch:
                 for some, near in zip(ids, distances, strict=True)
             ]
         return matches
+
+    def _entries(self, ids: Collection[str]) -> dict[str, Entry]:
+        """Return entries by id, compared with their checksums: a damaged index of ids leads to another entry."""
+        found, _ = self._record.entries.with_vectors(self._key, list(ids), self._dimension)
+        return {entry.id: entry for entry in found}
 
     def _rows_of(self, view: GalleryView, where: Mapping[str, str]) -> NDArray[np.intp]:
         """Return the rows of the view that `where` selects, from the cache if possible."""

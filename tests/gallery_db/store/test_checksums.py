@@ -156,6 +156,15 @@ def test_a_change_is_not_made_of_a_damaged_description(path: Path) -> None:
         assert len(gallery.view()) == COUNT
 
 
+def test_an_index_of_ids_that_leads_elsewhere_is_said(path: Path) -> None:
+    """SQLite trusts its index: an id in it that leads to another row gave another name, silently."""
+    data = (path / RECORD_NAME).read_bytes()
+    assert b"e00003\x04" in data  # in an index: the id and the row number
+    (path / RECORD_NAME).write_bytes(data.replace(b"e00003\x04", b"e00003\x05"))
+    with Gallery.open(path) as gallery, pytest.raises(GalleryFormatError, match="not found by their ids"):
+        gallery.query(VECTORS, top_k=1)
+
+
 def test_lost_entries_are_said(path: Path) -> None:
     sql(path, "DELETE FROM entries WHERE seq = 4")
     with Gallery.open(path) as gallery:
