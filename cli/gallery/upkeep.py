@@ -82,7 +82,7 @@ def rebuild(gallery: GalleryPath, no_progress: NoProgress = False) -> None:
 
     Example: gtrack gallery rebuild --gallery gallery
 
-    Entries that are damaged in the record are mended first, from the snapshots, the log and the old index.
+    Entries that are damaged in the record are repaired first, from the snapshots, the log and the old index.
     """
     from gallery_db import Gallery
 

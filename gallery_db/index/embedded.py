@@ -78,7 +78,7 @@ class EmbeddedIndex:
     def rebuild(self, progress: Progress | None = None) -> None:
         """See `SearchIndex`; for all collections. If the process is killed, the old index stays."""
         with self._exclusive(), self._writing() as record:
-            self._maintenance.mend(record)
+            self._maintenance.repair_entries(record)
             self._maintenance.rebuild(record, progress)
 
     def prefers_exact(self, entries: int, *, loaded: bool) -> bool:

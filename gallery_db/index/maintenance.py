@@ -23,8 +23,8 @@ from gallery_db.index.probe import compare_apart
 from gallery_db.index.seal import find_broken_seal, seal
 from gallery_db.index.verification import compare_with_record, raise_on_damage, verify_index
 from gallery_db.logs import get_logger
+from gallery_db.store.entry_repair import repair_entries
 from gallery_db.store.intact_entries import damage_in_words
-from gallery_db.store.mending import mend_entries
 
 if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
@@ -241,18 +241,18 @@ class IndexMaintenance:
             raise GalleryIndexError(f"The collection {row.name!r} still differs from the record.")
         self._notices.append(f"The index of {row.name!r} was repaired.")
 
-    def mend(self, record: Record) -> None:
-        """Mend damaged entries of the record from snapshots, the log, and vectors of the index where that is intact."""
+    def repair_entries(self, record: Record) -> None:
+        """Repair damaged entries of the record from snapshots, the log, and the index where that is intact."""
         for row in record.collections():
-            mended, left = mend_entries(record, row, partial(self._copies, record, row))
-            if mended:
+            repaired, left = repair_entries(record, row, partial(self._copies, record, row))
+            if repaired:
                 self._notices.append(
-                    f"{len(mended)} damaged entries of {row.name!r} were mended: {damage_in_words(mended)}."
+                    f"{len(repaired)} damaged entries of {row.name!r} were repaired: {damage_in_words(repaired)}."
                 )
             if left:
                 self._notices.append(
-                    f"{len(left)} damaged entries of {row.name!r} cannot be mended: {damage_in_words(left)}. Restore a "
-                    "snapshot, or remove them and add them again."
+                    f"{len(left)} damaged entries of {row.name!r} cannot be repaired: {damage_in_words(left)}. "
+                    "Restore a snapshot, or remove them and add them again."
                 )
 
     def _copies(self, record: Record, row: CollectionRow, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:

@@ -268,7 +268,7 @@ class ChangeLog:
     def _damage(self, seq: int) -> GalleryFormatError:
         return GalleryFormatError(
             f"The change {seq} in the log of {self._database.place} is damaged, or was made of a damaged entry.",
-            hint="It cannot be taken back. Restore a snapshot: `gtrack gallery snapshot --list` shows them.",
+            hint="It cannot be undone. Restore a snapshot: `gtrack gallery snapshot --list` shows them.",
         )
 
     def was_changed_by(self, action: str, collection: int, id_: str) -> bool:

@@ -77,7 +77,7 @@ def add_functions(connection: sqlite3.Connection) -> None:
 def find_damage(
     collection: int, rows: Sequence[Sequence[Any]], dimension: int, *, sealed: bool
 ) -> tuple[list[DamagedEntry], list[int], NDArray[np.float32]]:
-    """Tell damaged rows from intact ones.
+    """Separate damaged rows from intact ones.
 
     Args:
         collection: Key of the collection.

@@ -199,7 +199,9 @@ class IntactEntries:
                 f"The gallery {self._database.place} holds the entry {id_!r} damaged.", hint=_ADVICE
             )
 
-    def mend(self, collection: int, one: DamagedEntry, entry: Entry | None, vector: NDArray[np.float32] | None) -> None:
+    def repair(
+        self, collection: int, one: DamagedEntry, entry: Entry | None, vector: NDArray[np.float32] | None
+    ) -> None:
         """Write what a damaged entry was, within a transaction.
 
         Args:
@@ -284,5 +286,5 @@ class IntactEntries:
 
 
 _ADVICE = (
-    "`gtrack gallery rebuild` mends what it can; else restore a snapshot, or remove the entries and add them again."
+    "`gtrack gallery rebuild` repairs what it can; else restore a snapshot, or remove the entries and add them again."
 )

@@ -1,4 +1,4 @@
-"""A damaged entry is left out with a warning, found by verify, and mended where what it was is known."""
+"""A damaged entry is left out with a warning, found by verify, and repaired where what it was is known."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_damaged_entry_is_left_out_with_a_warning_and_mended(path: Path, damag
         assert (report.ok, report.record_ok, report.damaged) == (False, False, ("e00003",))
         assert (report.missing, report.extra, report.different) == ((), (), ())
         gallery.rebuild()
-        assert any("mended" in notice for notice in gallery.notices)
+        assert any("repaired" in notice for notice in gallery.notices)
         assert gallery.verify().ok
     with Gallery.open(path) as gallery:
         entry, vector = gallery.get("e00003")
@@ -133,7 +133,7 @@ def test_what_cannot_be_mended_stays_out_and_can_be_replaced(path: Path) -> None
     shutil.rmtree(path / "chroma")
     done = gtrack("gallery", "verify", "-g", path, code=1)
     assert "'e00003' (vector)" in done.stdout
-    assert "cannot be mended: 'e00003'" in gtrack("gallery", "rebuild", "-g", path).stderr
+    assert "cannot be repaired: 'e00003'" in gtrack("gallery", "rebuild", "-g", path).stderr
     with Gallery.open(path, write=True) as gallery:
         assert len(gallery.view()) == COUNT - 1
         Curator(gallery).rename("who0000", "new name")  # its description is intact

@@ -1,4 +1,4 @@
-"""Mend damaged entries of a record: from its snapshots and its log, bit for bit, or from a copy of their vectors."""
+"""Repair damaged entries of a record: from its snapshots and its log, bit for bit, or from a copy of their vectors."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from gallery_db.store.snapshot_files import snapshots_in
 if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
 
-__all__ = ["mend_entries"]
+__all__ = ["repair_entries"]
 
 Copies = Callable[[Sequence[str]], dict[str, NDArray[np.float32]]]
 """Returns copies of the vectors (D,) of entries, by id, as far as there are any."""
 
 
-def mend_entries(record: Record, row: CollectionRow, copies: Copies) -> tuple[list[DamagedEntry], list[DamagedEntry]]:
-    """Mend the damaged entries of a collection where what they were is known.
+def repair_entries(record: Record, row: CollectionRow, copies: Copies) -> tuple[list[DamagedEntry], list[DamagedEntry]]:
+    """Repair the damaged entries of a collection where what they were is known.
 
     A description comes from a snapshot or from the log, a vector from a snapshot; both only if they fit the checksum
     that the entry has. Else the vector comes from `copies`, which are the same but for rounding, and gets a new
@@ -40,7 +40,7 @@ def mend_entries(record: Record, row: CollectionRow, copies: Copies) -> tuple[li
         copies: Gives copies of vectors, of a source that is intact and up to date.
 
     Returns:
-        The mended entries, and those that are left as they are.
+        The repaired entries, and those that are left as they are.
     """
     damaged = record.entries.find_damaged(row.id, row.model.dimension)
     if not damaged:
@@ -63,14 +63,14 @@ def mend_entries(record: Record, row: CollectionRow, copies: Copies) -> tuple[li
         if (one.seq in entries or not one.description) and (copy := found.get(ids[one.seq])) is not None:
             with suppress(GtrackError):
                 vectors[one.seq] = unit_rows(copy, row.model.dimension, count=1, what="embeddings")[0]
-    mended = [
+    repaired = [
         one for one in damaged if (not one.description or one.seq in entries) and (not one.vector or one.seq in vectors)
     ]
     with record.transaction():
-        for one in mended:
+        for one in repaired:
             entry = entries[one.seq] if one.description else None
-            record.entries.mend(row.id, one, entry, vectors[one.seq] if one.vector else None)
-    return mended, [one for one in damaged if one not in mended]
+            record.entries.repair(row.id, one, entry, vectors[one.seq] if one.vector else None)
+    return repaired, [one for one in damaged if one not in repaired]
 
 
 def _candidates(
