@@ -88,7 +88,7 @@ DAMAGE: list[Callable[[Path], None]] = [damage_vector, flip_sign, rename, drop_v
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_entry_is_left_out_with_a_warning_and_mended(path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_entry_is_left_out_with_a_warning_and_repaired(path: Path, damage: Callable[[Path], None]) -> None:
     damage(path)
     with Gallery.open(path) as gallery:
         found = gallery.query(VECTORS, top_k=1)
@@ -114,7 +114,7 @@ def test_a_damaged_entry_is_left_out_with_a_warning_and_mended(path: Path, damag
         assert gallery.notices == []
 
 
-def test_a_snapshot_mends_bit_for_bit(path: Path) -> None:
+def test_a_snapshot_repairs_bit_for_bit(path: Path) -> None:
     with Gallery.open(path) as gallery:
         before = gallery.get("e00003")
         take_snapshot(gallery, "before")
@@ -128,7 +128,7 @@ def test_a_snapshot_mends_bit_for_bit(path: Path) -> None:
     assert after[1].tobytes() == before[1].tobytes()
 
 
-def test_what_cannot_be_mended_stays_out_and_can_be_replaced(path: Path) -> None:
+def test_what_cannot_be_repaired_stays_out_and_can_be_replaced(path: Path) -> None:
     flip_sign(path)
     shutil.rmtree(path / "chroma")
     done = gtrack("gallery", "verify", "-g", path, code=1)
