@@ -21,7 +21,7 @@ from gallery_db.names import normal_name, unknown_name, validate_identity_name
 from gallery_db.rejections import NOT, rejected_names
 from gallery_db.store.undo import undo_operations
 from gallery_db.times import parse_age, parse_time
-from gallery_db.visible_text import visible
+from gallery_db.visible_text import shorten, visible
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
@@ -75,7 +75,7 @@ class Curator:
             of_class = f" of class {class_name!r}" if class_name is not None else ""
             near = difflib.get_close_matches(name, sorted({other.identity for other in others}), n=3)
             raise IdentityNotFoundError(
-                f"The gallery {self._gallery.location} holds no identity {name!r}{of_class}.",
+                f"The gallery {self._gallery.location} holds no identity {shorten(name, 300)!r}{of_class}.",
                 hint=f"Did you mean {' or '.join(map(repr, near))}?"
                 if near and not (name in near and class_name)
                 else "`gtrack gallery list` shows the identities.",

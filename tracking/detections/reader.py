@@ -119,7 +119,7 @@ def _read_file(path: Path, lenient: bool) -> DetectionSource:
             seen_frames = False
             for key in reader.members():
                 if key != "frames":
-                    header[key], problems = reader.parse(*reader.value(f"the value of {json.dumps(key)}"))
+                    header[key], problems = reader.parse(*reader.value(f"the value of {json.dumps(key[:60])}"))
                     header_problems += [(why, f"{key}.{at}" if at else key, found) for why, at, found in problems]
                     if key == "schema_version":
                         # At once, so that a file of another kind is reported as such, before any other error.

@@ -105,7 +105,7 @@ class TrackFile(TrackDocument):
         with self._open() as stream:
             for key in stream.members():
                 if key != "frames":
-                    stream.value(f"the value of {json.dumps(key)}")
+                    stream.value(f"the value of {json.dumps(key[:60])}")
                     continue
                 for blob, offset in self._frame_items(stream):
                     entry, problems = stream.parse(blob, offset)
@@ -120,7 +120,7 @@ class TrackFile(TrackDocument):
         with self._open() as stream:
             for key in stream.members():
                 if key != "frames":
-                    self.header[key] = stream.parse(*stream.value(f"the value of {json.dumps(key)}"))[0]
+                    self.header[key] = stream.parse(*stream.value(f"the value of {json.dumps(key[:60])}"))[0]
                     self.check_depth()
                     if key == "schema_version":
                         # Before any other complaint about a file that is something else.
