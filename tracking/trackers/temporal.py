@@ -1,4 +1,8 @@
-"""Temporal association: the same options for every BoxMOT tracker, any class id, one space of track ids."""
+"""Temporal association: the same options for every tracker, any class id, one space of track ids.
+
+ByteTrack and BoT-SORT by motion alone are gtrack's own (`tracking.trackers.motion`); the others are BoxMOT's, which is
+loaded for them only.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from numpy.typing import NDArray
 
 from tracking.boxmot_adapter import BoxmotTracker, temporal_trackers, tracker_parameters
 from tracking.errors import OptionError, TrackerError
+from tracking.trackers.motion.settings import known_options, motion_settings
+from tracking.trackers.motion.tracker import MotionTracker
 
 __all__ = ["DEFAULT_TEMPORAL", "TemporalOptions", "TemporalTracker", "available_temporal"]
 
@@ -27,7 +33,7 @@ _WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort"})
 
 
 def available_temporal() -> tuple[str, ...]:
-    """Return the names that `TemporalOptions` takes, the default first: gtrack's presets, then all BoxMOT trackers."""
+    """Return the names that `TemporalOptions` takes, the default first; loads no tracker."""
     return (*_PRESETS, *temporal_trackers())
 
 
@@ -36,8 +42,8 @@ class TemporalOptions:
     """Options of temporal association, with the same names for every tracker.
 
     Attributes:
-        name: One of `available_temporal`: a BoxMOT tracker, or ``"botsort_motion"``, which is BotSort without
-            embeddings and camera motion compensation, and with the detection score in its first matching.
+        name: One of `available_temporal`: ``"botsort_motion"`` is BoT-SORT without embeddings and camera motion
+            compensation, and with the detection score in its first matching.
         track_thresh: Score from which a detection may start a track, in [0, 1].
         match_thresh: Highest association cost (1 - IoU, fused with the score) that still links a
             detection to a track: higher accepts more. ByteTrack and BotSort have such a gate.
@@ -45,7 +51,7 @@ class TemporalOptions:
         frame_rate: Frames per second of the video, scales `track_buffer`.
         max_obs: Largest number of observations of a track.
         per_class: Track each class on its own, so that tracks never cross classes.
-        extra: Further keyword arguments of the tracker's own constructor.
+        extra: Further options of the tracker, under the names that they have in BoxMOT.
     """
 
     name: str = DEFAULT_TEMPORAL
@@ -93,13 +99,12 @@ class TemporalOptions:
         return _PRESETS[self.name][1] if self.name in _PRESETS else {}
 
     def constructor_arguments(self) -> dict[str, Any]:
-        """Return the arguments of the chosen tracker's constructor.
+        """Return the options of the chosen tracker, under the names that they have in BoxMOT.
 
         Raises:
             OptionError: `extra` names something that the tracker does not take.
         """
         name = self.boxmot_name
-        parameters = tracker_parameters(name)
         # A tracker without ByteTrack's buffer counts the age of a lost track in frames of this video.
         max_age = max(1, round(self.frame_rate / 30.0 * self.track_buffer))
         wanted: dict[str, dict[str, Any]] = {
@@ -129,13 +134,15 @@ class TemporalOptions:
                 "marginal_timeout": max_age,
             },
         }
-        unknown = sorted(set(self.extra) - set(parameters))
-        if unknown:
-            raise OptionError(
-                f"temporal tracker {self.name!r} has no option {', '.join(unknown)}; "
-                f"it takes {', '.join(sorted(parameters))}.",
-                field="temporal_options",
-            )
+        if not set(self.extra) <= known_options(name):
+            parameters = tracker_parameters(name)
+            unknown = sorted(set(self.extra) - set(parameters))
+            if unknown:
+                raise OptionError(
+                    f"temporal tracker {self.name!r} has no option {', '.join(unknown)}; "
+                    f"it takes {', '.join(sorted(parameters))}.",
+                    field="temporal_options",
+                )
         # BoxMOT needs more observations than max_age, and would warn at every start.
         return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[name], **self._preset, **self.extra}
 
@@ -156,10 +163,13 @@ class TemporalTracker:
     def __init__(self, options: TemporalOptions, *, have_embeddings: bool) -> None:
         options.validate()
         arguments = options.constructor_arguments()
-        if "use_embeddings" in tracker_parameters(options.boxmot_name):
+        settings = motion_settings(options.boxmot_name, arguments)
+        if settings is None and "use_embeddings" in tracker_parameters(options.boxmot_name):
             arguments.setdefault("use_embeddings", have_embeddings)
         self._options = options
-        self._make: Callable[[], BoxmotTracker] = lambda: BoxmotTracker(options.boxmot_name, arguments)
+        self._make: Callable[[], MotionTracker | BoxmotTracker] = lambda: (
+            BoxmotTracker(options.boxmot_name, arguments) if settings is None else MotionTracker(settings)
+        )
         first = self._make()
         self.uses_embeddings = first.uses_embeddings
         self.uses_frame = first.uses_frame
@@ -171,11 +181,11 @@ class TemporalTracker:
         self._threshold = np.float32(options.track_thresh)
         # BoxMOT refuses negative class ids, and its per-class mode has 80 classes: it gets consecutive codes.
         self._class_codes: dict[int, int] = {}
-        self._trackers: dict[int, BoxmotTracker] = {}
-        self._unused: BoxmotTracker | None = first
+        self._trackers: dict[int, MotionTracker | BoxmotTracker] = {}
+        self._unused: MotionTracker | BoxmotTracker | None = first
         self._ids: dict[tuple[int, int], int] = {}
 
-    def _tracker(self, group: int) -> BoxmotTracker:
+    def _tracker(self, group: int) -> MotionTracker | BoxmotTracker:
         if group not in self._trackers:
             self._trackers[group] = self._unused or self._make()
             self._unused = None
@@ -218,13 +228,13 @@ class TemporalTracker:
         indices: list[NDArray[np.int64]] = []
         smoothed: list[NDArray[np.float32]] = []
         for group, rows in groups.items():
-            track_ids, taken, track_boxes = self._tracker(group).update(
-                boxes[rows].astype(np.float32),
-                scores32[rows],
-                codes[rows],
-                image,
-                None if embeddings is None or not self.uses_embeddings else embeddings[rows],
-            )
+            tracker = self._tracker(group)
+            found = boxes[rows].astype(np.float32), scores32[rows]
+            if isinstance(tracker, MotionTracker):
+                track_ids, taken, track_boxes = tracker.update(*found)
+            else:
+                used = None if embeddings is None or not self.uses_embeddings else embeddings[rows]
+                track_ids, taken, track_boxes = tracker.update(*found, codes[rows], image, used)
             if self._options.per_class:
                 track_ids = np.array(
                     [self._ids.setdefault((group, int(t)), len(self._ids)) for t in track_ids], np.int64
