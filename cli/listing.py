@@ -46,7 +46,9 @@ def list_names(
         rows = [(name, "--tracker", about[name]) for name in available_trackers()]
         for name in available_temporal():
             if name == DEFAULT_TEMPORAL:
-                words = "for gallery_hybrid: BotSort by motion only (default)"
+                words = "for gallery_hybrid: gtrack's BoT-SORT by motion only (default)"
+            elif name == "bytetrack":
+                words = "for gallery_hybrid: gtrack's ByteTrack, by motion only"
             elif TemporalOptions(name=name).takes_embeddings:
                 words = "for gallery_hybrid: BoxMOT's, embeds every box"
             else:

@@ -110,8 +110,8 @@ def track_video(
         fourcc: Codec of the saved video.
         class_names: Names by class id, for detections without one: a mapping, a list, or a file.
         no_progress: No progress bar.
-        temporal: The BoxMOT tracker of ``gallery_hybrid``.
-        temporal_options: Further arguments of that tracker's constructor.
+        temporal: The temporal tracker of ``gallery_hybrid``.
+        temporal_options: Further options of that tracker, under their names in BoxMOT.
         frame_range: First frame and the one after the last.
         lenient: Leave unusable detections out, counted, instead of refusing the file.
         runtime: ``auto``, or ``torch`` to run ``.pt`` weights in torch on a CPU too.

@@ -70,7 +70,7 @@ def _import_boxmot(name: str) -> Any:
 
 
 def temporal_trackers() -> tuple[str, ...]:
-    """Return the names of the BoxMOT trackers that `gallery_hybrid` can use, ByteTrack first."""
+    """Return the names of the BoxMOT trackers that `gallery_hybrid` can use, ByteTrack first; does not load BoxMOT."""
     return tuple(_CLASS_NAMES)
 
 

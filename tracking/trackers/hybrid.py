@@ -22,7 +22,7 @@ __all__ = ["Hybrid"]
 
 
 class Hybrid:
-    """Temporal association by a BoxMOT tracker, and identities from observations spread over each track's life.
+    """Temporal association, and identities from observations spread over each track's life.
 
     Args:
         temporal: The temporal tracker.
