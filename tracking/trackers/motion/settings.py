@@ -14,6 +14,8 @@ __all__ = ["MotionSettings", "motion_settings"]
 
 # BoxMOT's constructors take it as well; it bounds what they keep for drawing.
 _WITHOUT_EFFECT = frozenset({"max_obs"})
+_FLAGS = frozenset({"fuse_first_associate"})
+_MAX_VALUE = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def motion_settings(name: str, options: Mapping[str, Any]) -> MotionSettings | N
         None for another tracker, and for options that ask for more than motion.
 
     Raises:
-        OptionError: A value of the wrong type.
+        OptionError: A value of the wrong type, or out of range.
     """
     if name not in _TRACKERS or not set(options) <= known_options(name):
         return None
@@ -130,11 +132,11 @@ def motion_settings(name: str, options: Mapping[str, Any]) -> MotionSettings | N
         return None
     chosen = {option: value for option, value in options.items() if option not in off | _WITHOUT_EFFECT}
     for option, value in chosen.items():
-        is_flag = option == "fuse_first_associate"
-        if not isinstance(value, (int, float)) or isinstance(value, bool) is not is_flag:
+        is_flag = option in _FLAGS
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MAX_VALUE
+        if not (isinstance(value, bool) if is_flag else is_number):
+            expected = "true or false" if is_flag else f"a number from 0 to {_MAX_VALUE}"
             raise OptionError(
-                f"temporal tracker {name!r} needs {'true or false' if is_flag else 'a number'} for {option}, "
-                f"found {value!r}.",
-                field="temporal_options",
+                f"temporal tracker {name!r} needs {expected} for {option}, found {value!r}.", field="temporal_options"
             )
     return make(**chosen)

@@ -49,13 +49,17 @@ def test_the_buffer_is_in_frames_of_30_per_second(frame_rate: int, frames: int) 
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        ({"track_low_thresh": "low"}, "a number for track_low_thresh, found 'low'"),
-        ({"track_low_thresh": True}, "a number for track_low_thresh, found True"),
+        ({"track_low_thresh": "low"}, "a number from 0 to 1000000000 for track_low_thresh, found 'low'"),
+        ({"track_low_thresh": True}, "a number from .* for track_low_thresh, found True"),
+        ({"track_buffer": float("inf")}, "a number from .* for track_buffer, found inf"),
+        ({"track_buffer": float("nan")}, "a number from .* for track_buffer, found nan"),
+        ({"frame_rate": 10**400}, "a number from .* for frame_rate"),
+        ({"second_match_thresh": -0.1}, "a number from .* for second_match_thresh, found -0.1"),
         ({"fuse_first_associate": 1}, "true or false for fuse_first_associate, found 1"),
     ],
     ids=str,
 )
-def test_rejects_values_of_the_wrong_type(extra: dict[str, Any], words: str) -> None:
+def test_rejects_unusable_values(extra: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         TemporalTracker(TemporalOptions(extra=extra), have_embeddings=False)
 
