@@ -1,7 +1,7 @@
 """Which track gets which detection: the assignment of the lowest total cost, computed from the boxes that overlap.
 
 Boxes that do not overlap have the cost 1 and are no candidates, so that crowds cost about as much as there are
-overlaps. Most candidates are settled at once, because nothing else could outweigh them; the Jonker-Volgenant algorithm
+overlaps. Most pairs are certain at once, because nothing else could outweigh them; the Jonker-Volgenant algorithm
 (of the package lapx) decides the rest.
 """
 
