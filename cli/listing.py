@@ -60,10 +60,10 @@ def list_names(
         columns = ["name", "what"]
         rows = list(available_detectors())
     elif what is What.reid_models:
-        from tracking.boxmot_adapter import reid_architectures
+        from tracking.reid.architectures import REID_ARCHITECTURES
 
         columns = ["name"]
-        rows = [(name,) for name in reid_architectures()]
+        rows = [(name,) for name in REID_ARCHITECTURES]
     else:
         from tracking.boxmot_adapter import known_reid_weights
         from tracking.reid.weights import local_weights

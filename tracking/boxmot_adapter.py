@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.distribution import DISTRIBUTION
+from gallery_db.errors import MissingPackageError
 from gallery_db.logs import get_logger
 from tracking.errors import EmbedderError, TrackerError, WeightsError
 
@@ -30,7 +32,6 @@ __all__ = [
     "build_backbone",
     "known_reid_weights",
     "missing_backend_requirement",
-    "reid_architectures",
     "temporal_trackers",
     "tracker_parameters",
 ]
@@ -60,7 +61,16 @@ def _import_boxmot(name: str) -> Any:
     Its first import prints its own log to stderr from level INFO on, where some trackers warn at every frame. Where
     gtrack is the one that imports it, only its errors are shown, unless gtrack's details are. A program that has
     imported BoxMOT itself keeps its settings.
+
+    Raises:
+        MissingPackageError: BoxMOT is not installed.
     """
+    if find_spec("boxmot") is None:
+        raise MissingPackageError(
+            "This needs BoxMOT, which is not installed: `.pt` weights, TensorRT and TFLite models, exports, published "
+            "weights by name, and the temporal trackers other than botsort_motion and bytetrack.",
+            hint=f"Run: pip install '{DISTRIBUTION}[boxmot]'; or use .onnx weights by their path.",
+        )
     is_first = "boxmot.utils" not in sys.modules
     if is_first:
         import_module("boxmot.utils")
@@ -169,14 +179,13 @@ class BoxmotTracker:
         )
 
 
-def reid_architectures() -> tuple[str, ...]:
-    """Return the names of the ReID architectures that `build_backbone` knows, sorted. Does not import torch."""
-    names: tuple[str, ...] = _import_boxmot("boxmot.reid.backbones").registered_backbone_names()
-    return tuple(sorted(names))
-
-
 def known_reid_weights() -> dict[str, str]:
-    """Return the file names of published ReID checkpoints and their addresses. Does not import torch."""
+    """Return the file names of published ReID checkpoints and their addresses. Does not import torch.
+
+    Without BoxMOT, none is known.
+    """
+    if find_spec("boxmot") is None:
+        return {}
     return dict(_import_boxmot("boxmot.reid.core.catalog").TRAINED_URLS)
 
 
@@ -184,7 +193,7 @@ def build_backbone(name: str) -> Any:
     """Build a ReID architecture with random weights; nothing is downloaded.
 
     Args:
-        name: One of `reid_architectures`.
+        name: One of `tracking.reid.architectures`.
 
     Returns:
         A torch module in evaluation mode; its classifier has one class and is not used.
@@ -258,8 +267,8 @@ class BoxmotBackend:
     """
 
     def __init__(self, weights: Path, device: str, half: bool) -> None:
-        torch = import_module("torch")
         runtime = _import_boxmot("boxmot.reid.core")
+        torch = import_module("torch")
         try:
             with _no_unpickling():
                 # A torch.device, because given a string BoxMOT hides every GPU from the whole process.

@@ -77,8 +77,8 @@ def test_boxmots_log(before: str, level: str) -> None:
     script = f"""
 import logging
 {before}
-from tracking.boxmot_adapter import reid_architectures
-reid_architectures()
+from tracking.boxmot_adapter import known_reid_weights
+known_reid_weights()
 print(logging.getLevelName(logging.getLogger("boxmot").level))
 """
     assert run(script).stdout.strip() == level

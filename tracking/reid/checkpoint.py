@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tracking.boxmot_adapter import build_backbone, reid_architectures
+from tracking.boxmot_adapter import build_backbone
 from tracking.errors import WeightsError, error_line
+from tracking.reid.architectures import REID_ARCHITECTURES
 from tracking.reid.sidecar import read_sidecar
 
 __all__ = ["architecture_of", "is_torchscript", "load_network", "read_state_dict"]
@@ -25,7 +26,7 @@ def architecture_of(weights: Path) -> str:
     Raises:
         WeightsError: No architecture is known.
     """
-    names = reid_architectures()
+    names = REID_ARCHITECTURES
     sidecar = read_sidecar(weights)
     if sidecar is not None and sidecar.arch is not None:
         if sidecar.arch not in names:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.atomic_files import atomic_path
+from gallery_db.distribution import require_package
 from tracking.errors import EmbedderError, WeightsError, error_line
 from tracking.reid.cache import cache_dir, weights_sha256
 from tracking.reid.checkpoint import architecture_of, load_network
@@ -147,10 +148,12 @@ def convert_checkpoint(weights: Path) -> Path:
     Raises:
         WeightsError: The checkpoint is unreadable, or does not match its architecture.
         EmbedderError: The conversion failed, or differs from the checkpoint. Torch can still run the checkpoint.
+        MissingPackageError: Torch or BoxMOT is not installed.
     """
     target = converted_path(weights)
     if target.is_file():
         return target
+    require_package("torch", "boxmot", f"The checkpoint {weights}")
     import torch
 
     torch.set_num_threads(default_threads())

@@ -7,8 +7,10 @@ import platform
 import re
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+from gallery_db.distribution import require_package
 from tracking.errors import EmbedderError, OptionError
 
 __all__ = ["Device", "accelerator_likely", "default_threads", "parse_device", "torch_device"]
@@ -72,9 +74,13 @@ def torch_device(device: Device) -> Device:
 
     Raises:
         EmbedderError: This machine, or the installed torch, does not have the device.
+        MissingPackageError: Torch is not installed.
     """
     if device.kind == "cpu" or (device.kind == "auto" and not accelerator_likely()):
         return Device("cpu")
+    if device.kind == "auto" and find_spec("torch") is None:
+        return Device("cpu")
+    require_package("torch", "boxmot", f"The device {device} for this model")
     import torch
 
     has_mps = bool(torch.backends.mps.is_available())

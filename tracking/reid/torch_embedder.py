@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.distribution import require_package
 from tracking.errors import EmbedderError, WeightsError, error_line
 from tracking.reid.base import NetworkEmbedder
 from tracking.reid.checkpoint import architecture_of, load_network
@@ -35,6 +36,7 @@ class TorchEmbedder(NetworkEmbedder):
     Raises:
         WeightsError: The checkpoint is unreadable, or does not match its architecture.
         EmbedderError: There is no such device.
+        MissingPackageError: Torch is not installed.
     """
 
     _runtime_name = "torch"
@@ -49,6 +51,7 @@ class TorchEmbedder(NetworkEmbedder):
         batch_size: int | None = None,
         notices: tuple[str, ...] = (),
     ) -> None:
+        require_package("torch", "boxmot", f"The model {weights}")
         preprocessing = resolve_preprocessing(weights)
         resolved = torch_device(parse_device(device))
         import torch

@@ -7,8 +7,9 @@ import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tracking.boxmot_adapter import known_reid_weights, reid_architectures
+from tracking.boxmot_adapter import known_reid_weights
 from tracking.errors import WeightsError
+from tracking.reid.architectures import REID_ARCHITECTURES
 from tracking.reid.cache import remembered_weights
 from tracking.reid.download import Progress, download_dir, download_weights
 from tracking.reid.model_description import weights_identity
@@ -160,9 +161,8 @@ def find_trained_weights(models_dir: str | Path, *, notify: Callable[[str], None
         for path in local_weights(Path(models_dir))
         if path.suffix.lower() in (".onnx", ".pt") and not any(other in path.name.lower() for other in _OTHER_DATASETS)
     ]
-    if found:  # To know the architectures, torch must be imported, which takes seconds.
-        architectures = tuple(f"{name}_" for name in reid_architectures())
-        found = [path for path in found if path.name.lower().startswith(architectures)]
+    architectures = tuple(f"{name}_" for name in REID_ARCHITECTURES)
+    found = [path for path in found if path.name.lower().startswith(architectures)]
     # Sorted, so that no file but the first that may be loaded is examined.
     for path in sorted(found, key=lambda path: path.suffix.lower() != ".onnx"):
         with contextlib.suppress(WeightsError):

@@ -1,0 +1,52 @@
+"""Names of the ReID architectures whose checkpoints gtrack reads; BoxMOT builds them."""
+
+from __future__ import annotations
+
+__all__ = ["REID_ARCHITECTURES"]
+
+REID_ARCHITECTURES = (
+    "csl_tinyvit_11m",
+    "csl_tinyvit_11m_lmbn",
+    "csl_tinyvit_11m_v20",
+    "csl_tinyvit_23m",
+    "csl_tinyvit_23m_lmbn",
+    "csl_tinyvit_7m",
+    "csl_tinyvit_7m_lmbn",
+    "csl_tinyvit_7m_v20",
+    "csl_tinyvit_large",
+    "csl_tinyvit_lmbn",
+    "csl_tinyvit_normal",
+    "csl_tinyvit_small",
+    "hacnn",
+    "hi_afa",
+    "lmbn_ain_n",
+    "lmbn_n",
+    "mlfn",
+    "mobilenetv2_x1_0",
+    "mobilenetv2_x1_4",
+    "mobilenetv4_conv_large",
+    "mobilenetv4_conv_medium",
+    "mobilenetv4_conv_medium_v20",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_hybrid_large",
+    "mobilenetv4_hybrid_medium",
+    "mobilenetv4_hybrid_medium_v20",
+    "osnet_ain_x0_25",
+    "osnet_ain_x0_5",
+    "osnet_ain_x0_75",
+    "osnet_ain_x1_0",
+    "osnet_ibn_x1_0",
+    "osnet_x0_25",
+    "osnet_x0_5",
+    "osnet_x0_75",
+    "osnet_x1_0",
+    "resnet101",
+    "resnet152",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet50_fc512",
+    "resnext101_32x8d",
+    "resnext50_32x4d",
+)
+"""Those of BoxMOT 25, sorted: known without importing it, and compared with it by a test."""
