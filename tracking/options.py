@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -192,13 +192,13 @@ class RunOptions:
         check_enrolment_gallery(location_of(self.gallery))
 
     @property
-    def run_embedder(self) -> EmbedderOptions:
-        """The options of the ReID model, with the number of threads that suits the run where none is given."""
-        is_hybrid = self.tracker == "gallery_hybrid"
-        if self.embedder.threads is None and is_hybrid and not self.temporal.takes_embeddings:
-            # Only one or two crops come at a time: a second thread would cost CPU time and gain nothing.
-            return replace(self.embedder, threads=1)
-        return self.embedder
+    def needs_all_images(self) -> bool:
+        """Whether the pixels of every frame are needed, and not only of those in which a track is observed."""
+        return (
+            self.tracker == "gallery_only"
+            or self.temporal.takes_embeddings
+            or (self.output.draws and not self.backfill)
+        )
 
     def source_id_for(self, video: Path) -> str:
         """Return the camera's name that enrolled tracks of a video get."""

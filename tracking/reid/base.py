@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -19,8 +21,8 @@ from tracking.reid.model_description import weights_identity
 
 __all__ = ["CPU_BATCH", "GPU_BATCH", "NetworkEmbedder", "unit_rows"]
 
-# Measured with OSNet x0.25 on ONNX Runtime: with one thread, more than 8 crops in a batch are not faster; with two,
-# more than 16 are not, and 32 no longer fit into the CPU's caches. A frame rarely shows more people.
+# Measured with OSNet x0.25 on ONNX Runtime with one thread: a crop costs the same in batches of 1 to 8, and more from
+# 12 on, which no longer fit into the core's caches.
 CPU_BATCH = 8
 GPU_BATCH = 64
 _MAX_FIXED_PIXELS = CPU_BATCH * MAX_INPUT_SIDE**2
@@ -52,7 +54,7 @@ def unit_rows(vectors: NDArray[np.float32], first: int = 0) -> NDArray[np.float3
 class NetworkEmbedder(ABC):
     """A ReID network, an implementation of `gallery_db.model.Embedder`. Subclasses for the runtimes implement `_infer`.
 
-    Calls from several threads run one after another.
+    Calls from several threads run one after another. The crops of one call are shared out among `workers` threads.
 
     Args:
         weights: The weights file as the user gave it. Its name and hash are the model's identity; for an export, the
@@ -63,6 +65,7 @@ class NetworkEmbedder(ABC):
         half: Whether the network computes in FP16.
         batch_size: Maximum number of crops per inference; None for the device's default.
         fixed_batch: The model's fixed batch size; None if it accepts any.
+        workers: Number of threads in which `_infer` may run at the same time, each with a batch of its own.
         notices: Sentences for the user.
 
     Attributes:
@@ -79,6 +82,7 @@ class NetworkEmbedder(ABC):
         half: bool = False,
         batch_size: int | None = None,
         fixed_batch: int | None = None,
+        workers: int = 1,
         notices: Sequence[str] = (),
     ) -> None:
         self._name = weights.name
@@ -94,13 +98,15 @@ class NetworkEmbedder(ABC):
                 hint="Export the model for a smaller batch.",
             )
         self._batch_size = fixed_batch or batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH)
-        self._batch = CropBatch(preprocessing, self._batch_size)
+        self._batches = [CropBatch(preprocessing, self._batch_size)]
+        self._workers = workers
+        self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._closed = False
         self.notices = list(notices)
         # One real inference: it gives the dimension, warms up, and shows whether the model can run.
         blank = np.full((preprocessing.height, preprocessing.width, 3), 127, dtype=np.uint8)
-        dimension = self._run([blank], 0).shape[1]
+        dimension = self._run([blank], 0, self._batches[0]).shape[1]
         self._model = EmbeddingModel(
             name=weights.name,
             sha256=weights_identity(weights),
@@ -147,11 +153,11 @@ class NetworkEmbedder(ABC):
     def _release(self) -> None:
         """Release the runtime's resources."""
 
-    def _run(self, crops: Sequence[NDArray[np.uint8]], first: int) -> NDArray[np.float32]:
+    def _run(self, crops: Sequence[NDArray[np.uint8]], first: int, buffer: CropBatch) -> NDArray[np.float32]:
         """Return the network's output (N, D) for one batch of crops, not scaled."""
-        batch = self._batch.fill(crops, first)
+        batch = buffer.fill(crops, first)
         if self._fixed_batch is not None and len(crops) < self._fixed_batch:
-            batch = self._batch.pad(len(crops), self._fixed_batch)
+            batch = buffer.pad(len(crops), self._fixed_batch)
         output = np.asarray(self._infer(batch))
         if output.ndim != 2 or output.shape[0] != len(batch) or output.shape[1] == 0:
             raise EmbedderError(
@@ -176,19 +182,56 @@ class NetworkEmbedder(ABC):
         result = np.empty((len(crops), self._model.dimension), dtype=np.float32)
         if self._closed:
             raise EmbedderError(f"{self._model.name}: this embedder is closed.")
-        # Nine crops are faster as 5 and 4 than as 8 and 1, unless the batch size is fixed.
-        parts = -(-len(crops) // self._batch_size)
-        step = self._fixed_batch or (-(-len(crops) // parts) if parts else 1)
+        parts = self._parts(len(crops))
         with self._lock:
-            for start in range(0, len(crops), step):
-                part = crops[start : start + step]
-                result[start : start + len(part)] = unit_rows(self._run(part, start), start)
+            shares = [parts[number :: self._workers] for number in range(min(self._workers, len(parts)))]
+            while len(self._batches) < len(shares):
+                self._batches.append(CropBatch(self._preprocessing, self._batch_size))
+            others = [
+                self._threads().submit(self._embed_parts, crops, share, buffer, result)
+                for share, buffer in zip(shares[1:], self._batches[1:], strict=False)
+            ]
+            try:
+                self._embed_parts(crops, shares[0] if shares else (), self._batches[0], result)
+            finally:
+                # Also after an error or Ctrl-C here: the next call uses their buffers.
+                wait(others)
+            for other in others:
+                other.result()
         return result
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """Return the threads beside the caller's own, started at their first use."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._workers - 1, thread_name_prefix="gtrack-embed")
+        return self._pool
+
+    def _parts(self, count: int) -> list[tuple[int, int]]:
+        """Return the first crop of each batch and the one after its last: as many batches of one size as workers."""
+        if self._fixed_batch is not None:
+            return [(first, min(first + self._fixed_batch, count)) for first in range(0, count, self._fixed_batch)]
+        batches = -(-count // self._batch_size)
+        batches = min(count, -(-batches // self._workers) * self._workers)
+        bounds = [count * number // batches for number in range(batches + 1)] if batches else []
+        return list(pairwise(bounds))
+
+    def _embed_parts(
+        self,
+        crops: Sequence[NDArray[np.uint8]],
+        parts: Sequence[tuple[int, int]],
+        buffer: CropBatch,
+        result: NDArray[np.float32],
+    ) -> None:
+        """Embed some of the crops batch by batch, into their rows of the result."""
+        for first, stop in parts:
+            result[first:stop] = unit_rows(self._run(crops[first:stop], first, buffer), first)
 
     def close(self) -> None:
         """Release the network. It may be closed more than once."""
         if not self._closed:
             self._closed = True
+            if self._pool is not None:
+                self._pool.shutdown()
             self._release()
 
     def __enter__(self) -> NetworkEmbedder:

@@ -104,7 +104,7 @@ def open_gallery(
     class_names = inputs.tracked_class_names()
     source = open_gallery_source(
         options.gallery,
-        options.run_embedder,
+        options.embedder,
         class_name=next(iter(class_names)) if len(class_names) == 1 else "person",
         search=options.search,
         notify=notify,
@@ -140,7 +140,7 @@ def _open_enrolment(options: RunOptions, inputs: RunInputs, notify: Notify) -> R
     class_names = inputs.tracked_class_names()
     return RunEnrolment(
         location_of(options.gallery),
-        options.run_embedder,
+        options.embedder,
         RunEnrolmentOptions(
             mode=options.enroll,
             source_id=options.source_id_for(inputs.video),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,22 @@ def test_every_batch_size_gives_the_same_embeddings(tmp_path: Path, batch: int |
     assert embedder.batch_size == step
     np.testing.assert_allclose(embedder.embed(images), expected, atol=1e-5)
     np.testing.assert_allclose(embedder.embed(images[:1]), expected[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", ["batch", 4], ids=["free", "four-filled-up"])
+def test_the_crops_of_a_call_are_shared_out_among_the_threads(tmp_path: Path, batch: int | str) -> None:
+    """Any number of threads gives the same embeddings, bit for bit, and none is left."""
+    path = make_onnx(tmp_path / "w.onnx", batch)
+    images = make_crops(27)
+    alone = OnnxEmbedder(path, device="cpu", threads=1)
+    with OnnxEmbedder(path, device="cpu", threads=3) as embedder:
+        for count in (0, 1, 2, 3, 9, 17, 27):
+            np.testing.assert_array_equal(embedder.embed(images[:count]), alone.embed(images[:count]))
+        assert sum(thread.name.startswith("gtrack-embed") for thread in threading.enumerate()) == 2
+        with pytest.raises(EmbedderError, match="crop 8: expected a"):
+            embedder.embed([*images[:8], np.zeros((3, 3), np.uint8), *images[:8]])
+        np.testing.assert_array_equal(embedder.embed(images), alone.embed(images))
+    assert not any(thread.name.startswith("gtrack-embed") for thread in threading.enumerate())
 
 
 def test_no_crops(tmp_path: Path) -> None:
