@@ -26,6 +26,7 @@ from gallery_db import (
 from gallery_db.distribution import DISTRIBUTION, require_package
 
 LAUNCH = "from gallery_db.launch import main; main()"
+BLAS = "OPENBLAS_NUM_THREADS"
 
 
 def launch(*path: Path) -> subprocess.CompletedProcess[str]:
@@ -120,3 +121,24 @@ def test_each_use_of_a_missing_extra_is_reported_and_leaves_no_file(
 
 def plot_of(gallery: Gallery, path: Path) -> None:
     plot_calibrations(path, calibrate_gallery(gallery))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({}, "1", id="nothing set"),
+        pytest.param({BLAS: "3"}, "3", id="set for numpy"),
+        pytest.param({"OMP_NUM_THREADS": "2"}, None, id="set for all libraries"),
+    ],
+)
+def test_the_command_lets_numpy_compute_in_one_thread(given: dict[str, str], expected: str | None) -> None:
+    script = (
+        "import os, sys, gallery_db.launch as launch\n"
+        "launch.import_module = lambda name: print(os.environ.get('OPENBLAS_NUM_THREADS'), 'numpy' in sys.modules)\n"
+        "try: launch.main()\n"
+        "except AttributeError: pass"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in (BLAS, "OMP_NUM_THREADS")}
+    environment |= {"PYTHONPATH": str(ROOT), **given}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(expected), "False"]
