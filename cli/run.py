@@ -386,8 +386,14 @@ def run(
         ),
     ] = None,
     fourcc: Annotated[
-        str, typer.Option("--fourcc", help="Codec of the saved video.", rich_help_panel=_SAVING)
-    ] = "mp4v",
+        str | None,
+        typer.Option(
+            "--fourcc",
+            help="Codec of the saved video, as OpenCV's four-character code, such as MJPG. Default: H.264.",
+            metavar="CODE",
+            rich_help_panel=_SAVING,
+        ),
+    ] = None,
     display: Annotated[bool, typer.Option("--display", help="Show the frames in a window; q ends the run.")] = False,
     no_progress: NoProgress = False,
 ) -> None:

@@ -48,7 +48,7 @@ def track_video(
     run_name: str | None = None,
     display: bool = False,
     save_fps: float | None = None,
-    fourcc: str = "mp4v",
+    fourcc: str | None = None,
     class_names: str | Path | Mapping[int, str] | Sequence[str] | None = None,
     no_progress: bool = False,
     temporal: str = DEFAULT_TEMPORAL,
@@ -107,7 +107,7 @@ def track_video(
         run_name: Name of the run folder; the video's stem if None.
         display: Show a live window.
         save_fps: Frames per second of the saved video.
-        fourcc: Codec of the saved video.
+        fourcc: Codec of the saved video, as a four-character code of OpenCV's; H.264 if None.
         class_names: Names by class id, for detections without one: a mapping, a list, or a file.
         no_progress: No progress bar.
         temporal: The temporal tracker of ``gallery_hybrid``.

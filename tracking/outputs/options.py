@@ -48,7 +48,8 @@ class OutputOptions:
         out_dir: Root of run folders.
         run_name: Name of the run folder; the video's stem if None.
         save_fps: Frames per second of the saved video; those of the input if None.
-        fourcc: Codec of the saved video.
+        fourcc: Codec of the saved video: a four-character code of OpenCV's; None for H.264, or ``mp4v`` in a container
+            that does not hold it.
         display: Show a live window.
     """
 
@@ -58,13 +59,18 @@ class OutputOptions:
     out_dir: Path = Path("out")
     run_name: str | None = None
     save_fps: float | None = None
-    fourcc: str = "mp4v"
+    fourcc: str | None = None
     display: bool = False
 
     @property
     def saves(self) -> bool:
         """Whether anything is saved."""
         return self.save_json or self.save_frames or self.save_video is not None
+
+    @property
+    def draws(self) -> bool:
+        """Whether frames are drawn, to be saved or shown."""
+        return self.save_frames or self.save_video is not None or self.display
 
     def validate(self) -> None:
         """Check names and values before a model is loaded.
@@ -82,7 +88,7 @@ class OutputOptions:
                     f"`save_video` needs a suffix that names its format, such as .mp4, found {self.save_video!r}.",
                     field="save_video",
                 )
-        if len(self.fourcc) != 4:
+        if self.fourcc is not None and len(self.fourcc) != 4:
             raise OptionError(f"`fourcc` must be four characters, found {self.fourcc!r}.", field="fourcc")
         if self.save_fps is not None and not 0 < self.save_fps < 1000:
             raise OptionError(f"`save_fps` must be above 0 and below 1000, found {self.save_fps}.", field="save_fps")

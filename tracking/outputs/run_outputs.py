@@ -19,8 +19,10 @@ from tracking.outputs.display import Display
 from tracking.outputs.drawing import annotate
 from tracking.outputs.frame_folder import FrameFolder
 from tracking.outputs.options import OutputOptions
+from tracking.outputs.picture_saver import PictureSaver
 from tracking.outputs.track_file import TrackFile
-from tracking.video.writer import VideoWriter
+from tracking.video.h264 import H264Writer
+from tracking.video.writer import VideoWriter, open_video_writer
 
 __all__ = ["RunOutputs"]
 
@@ -61,12 +63,12 @@ class RunOutputs:
         self._class_names = class_names
         self._deferred = deferred
         self._frames: FrameFolder | None = None
-        self._video: VideoWriter | None = None
+        self._video: VideoWriter | H264Writer | None = None
         self._display: Display | None = None
         self.paths = options.paths(video)
         with ExitStack() as undo:
             if self.paths.video_path is not None:
-                self._video = VideoWriter(
+                self._video = open_video_writer(
                     self.paths.video_path, width=width, height=height, fps=fps, fourcc=options.fourcc
                 )
                 undo.callback(self._video.close)
@@ -78,6 +80,7 @@ class RunOutputs:
                 undo.callback(self._display.close)
             self.tracks = TrackFile(header, self.paths.json_path)
             undo.pop_all()
+        self._pictures = PictureSaver(self._video, self._frames, class_names)
 
     @property
     def saves_pictures(self) -> bool:
@@ -105,10 +108,13 @@ class RunOutputs:
         self.tracks.write(document)
         if image is None:
             return True
+        if self._display is None:
+            self._pictures.save(document, image)
+            return True
         drawn = annotate(image, document["detections"], self._class_names)
-        if not self._deferred:
-            self._save(int(document["frame"]), drawn)
-        return self._display is None or self._display.show(drawn)
+        if self.saves_pictures and not self._deferred:
+            self._pictures.save(document, drawn, drawn=True)
+        return self._display.show(drawn)
 
     def save_picture(self, document: Mapping[str, Any], image: NDArray[np.uint8]) -> None:
         """Draw and save the picture of one frame in the second pass of a deferred run.
@@ -116,14 +122,11 @@ class RunOutputs:
         Args:
             document: Its corrected track-v1.
             image: (H, W, 3) uint8 BGR.
-        """
-        self._save(int(document["frame"]), annotate(image, document["detections"], self._class_names))
 
-    def _save(self, frame: int, drawn: NDArray[np.uint8]) -> None:
-        if self._video is not None:
-            self._video.write(drawn)
-        if self._frames is not None:
-            self._frames.write(frame, drawn)
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        self._pictures.save(document, image)
 
     def close(self) -> None:
         """Complete all outputs up to the last frame written, each also when another one fails.
@@ -143,8 +146,9 @@ class RunOutputs:
             ):
                 if output is not None:
                     stack.callback(self._complete, output, name)
+            stack.callback(self._pictures.finish)  # first
 
-    def _complete(self, output: FrameFolder | VideoWriter | TrackFile, name: str) -> None:
+    def _complete(self, output: FrameFolder | VideoWriter | H264Writer | TrackFile, name: str) -> None:
         try:
             output.close()
         finally:

@@ -10,13 +10,35 @@ from numpy.typing import NDArray
 
 from gallery_db.atomic_files import Part
 from tracking.errors import OutputError
+from tracking.video.h264 import H264_SUFFIXES, H264Writer
 from tracking.video.reader import load_cv2
 
-__all__ = ["VideoWriter"]
+__all__ = ["VideoWriter", "open_video_writer"]
 
+_FALLBACK_CODEC = "mp4v"
 _FRAMES_BETWEEN_CHECKS = 64
 _MIN_FREE_BYTES = 256 * 1024
 """Free disk space below which a video cannot be finished."""
+
+
+def open_video_writer(
+    path: Path, *, width: int, height: int, fps: float, fourcc: str | None = None
+) -> VideoWriter | H264Writer:
+    """Open a video for writing.
+
+    Args:
+        path: The final file; its suffix selects the container.
+        width, height: Pixels of every frame.
+        fps: Frames per second.
+        fourcc: The four-character code of a codec of OpenCV. None for H.264 where the container holds it (see
+            `H264_SUFFIXES`), else for ``mp4v``.
+
+    Raises:
+        OutputError: The file cannot be written, or not with that codec.
+    """
+    if fourcc is None and path.suffix.lower() in H264_SUFFIXES:
+        return H264Writer(path, width=width, height=height, fps=fps)
+    return VideoWriter(path, width=width, height=height, fps=fps, fourcc=fourcc or _FALLBACK_CODEC)
 
 
 class VideoWriter:
@@ -36,7 +58,7 @@ class VideoWriter:
         completed: Whether the video is complete and has its final name.
     """
 
-    def __init__(self, path: Path, *, width: int, height: int, fps: float, fourcc: str = "mp4v") -> None:
+    def __init__(self, path: Path, *, width: int, height: int, fps: float, fourcc: str = _FALLBACK_CODEC) -> None:
         cv2 = load_cv2()
         self.path = path
         self._size = (width, height)
@@ -51,7 +73,7 @@ class VideoWriter:
             self._part.discard()
             raise OutputError(
                 f"cannot write {path}: OpenCV has no codec {fourcc!r} for {path.suffix or 'a file without suffix'}.",
-                hint='Use `fourcc="mp4v"` with .mp4, or `fourcc="MJPG"` with .avi.',
+                hint='Leave `fourcc` out for H.264 in .mp4, or use `fourcc="MJPG"` with .avi.',
             )
         self.frames = 0
 
