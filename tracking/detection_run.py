@@ -17,9 +17,10 @@ from tracking.options import FrameRange, check_range
 from tracking.progress import progress_bar
 from tracking.run.inputs import read_ahead
 from tracking.video.addresses import public_name
+from tracking.video.ahead import AheadReader
 from tracking.video.live import LiveOptions, LiveReader
-from tracking.video.lookahead import LookaheadReader
 from tracking.video.opening import open_video
+from tracking.video.reader import FrameReader
 
 __all__ = ["DetectResult", "DetectionRun", "detect_video"]
 
@@ -34,8 +35,8 @@ class DetectResult:
         detections: Number of detections by class id.
         class_names: Names by class id.
         seconds: Wall-clock time of the frame loop.
-        cpu_seconds: CPU seconds of the frame loop by stage: ``decode``; ``pre``, ``inference`` and ``post`` of a
-            detector that measures them; ``rest`` (with batches, decoding ahead is part of it).
+        cpu_seconds: CPU seconds of the frame loop by stage: ``decode`` of a file; ``pre``, ``inference`` and ``post``
+            of a detector that measures them; ``rest`` (threads of the decoder's own are part of it).
         dropped: Frames of a live source that were dropped because they came faster than they could be processed.
         reconnects: How often a stream was lost and connected again.
     """
@@ -111,19 +112,17 @@ class DetectionRun:
                 raise VideoError(f"video {name} has {total} frames, and `frame_range` starts at {start}.")
             detector = self._detector
             if isinstance(detector, DetectorOptions):
-                detector = load_detector(detector, notify=self._notify)
+                detector = load_detector(detector, notify=self._notify, concurrent=not isinstance(source, LiveReader))
             if total is not None:
                 total = (total if stop is None else min(stop, total)) - start
-            reader = read_ahead(source, detector, stop)
+            reader = read_ahead(source, self._range, detector, stack=stack)
             feed = DetectorFeed(detector, reader, name=name, save=self._path)
-            clock = _Clock(detector)
+            clock = _Clock(detector, reader)
             started, done, note = time.perf_counter(), 0, "stopped before the end"
             try:
-                while (stop is None or reader.frame + 1 < stop) and clock.decode(reader.advance):
+                while (stop is None or reader.frame + 1 < stop) and reader.advance():
                     if reader.frame < start:
                         continue
-                    if reader.timestamp is None and not isinstance(reader, LookaheadReader):
-                        clock.decode(reader.image)
                     feed.at(reader.frame)
                     done += 1
                     if progress:
@@ -152,26 +151,21 @@ class DetectionRun:
 class _Clock:
     """Measures CPU seconds by stage."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, reader: FrameReader) -> None:
         self._stages: Any = getattr(detector, "seconds", None)
-        self._before = self._detector()
+        self._reader = reader
+        self._before = self._now()
         self._started = time.process_time()
-        self._decode = 0.0
 
-    def _detector(self) -> dict[str, float]:
-        return {name: float(getattr(self._stages, name, 0.0)) for name in ("pre", "inference", "post")}
-
-    def decode(self, work: Callable[[], Any]) -> Any:
-        """Do some work, and count its time as decoding."""
-        started = time.process_time()
-        value = work()
-        self._decode += time.process_time() - started
-        return value
+    def _now(self) -> dict[str, float]:
+        decode = self._reader.decode_seconds if isinstance(self._reader, AheadReader) else 0.0
+        return {"decode": decode} | {
+            name: float(getattr(self._stages, name, 0.0)) for name in ("pre", "inference", "post")
+        }
 
     def shares(self) -> dict[str, float]:
         """Return the seconds of each stage; see `DetectResult.cpu_seconds`."""
-        now = self._detector()
-        found = {"decode": self._decode} | {name: now[name] - self._before[name] for name in now}
+        found = {name: value - self._before[name] for name, value in self._now().items()}
         found["rest"] = max(0.0, time.process_time() - self._started - sum(found.values()))
         return {name: round(value, 3) for name, value in found.items()}
 

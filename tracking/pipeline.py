@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gallery_db.errors import GtrackError
 from gallery_db.logs import get_logger
+from tracking.detections.detector_feed import DetectorFeed
+from tracking.detections.source import DetectionSource
 from tracking.detections.video_check import check_against_video
 from tracking.outputs.result import Tally, TrackResult, frame_document
 from tracking.outputs.run_folder import locked_folder
 from tracking.outputs.run_outputs import RunOutputs
 from tracking.progress import progress_bar
+from tracking.reid.base import NetworkEmbedder
 from tracking.run.final_names import ExplainedTracklets, draw_explanations, finish_names
 from tracking.run.gallery import GalleryWatch, RunGallery, open_gallery
 from tracking.run.header import track_header
-from tracking.run.inputs import DetectionInput, RunInputs, check_inputs, open_sources, select_classes
+from tracking.run.inputs import DetectedFrame, DetectionInput, RunInputs, check_inputs, open_sources, select_classes
+from tracking.trackers.gallery_only import GalleryOnly
 from tracking.trackers.hybrid import Hybrid
 from tracking.trackers.registry import TrackerParts, build_tracker
 from tracking.video.addresses import short_name
+from tracking.video.ahead import AheadReader
 from tracking.video.live import LiveReader
 
 if TYPE_CHECKING:
@@ -110,6 +115,8 @@ class TrackingRun:
             for message in gallery.threshold.messages:
                 self._notify(message)
             embedder = gallery.embedder or self._load_association_model()
+            if isinstance(embedder, NetworkEmbedder):
+                last.callback(embedder.close)
             tracker = self._build_tracker(gallery, embedder)
             outputs = self._open_outputs(inputs, gallery, embedder)
             stack.callback(outputs.close)
@@ -166,7 +173,7 @@ class TrackingRun:
         """Load the ReID model of a run without a gallery, where the temporal tracker makes use of it."""
         options = self._options
         if options.temporal.takes_embeddings:
-            return options.run_embedder.load(None, self._notify)
+            return options.embedder.load(None, self._notify)
         if options.embedder.weights is not None:
             self._notify(
                 f"`reid_weights` has no use without a gallery: {options.temporal.name} does not use embeddings."
@@ -214,17 +221,26 @@ class TrackingRun:
         # With backfill, the unnamed detections are known only after the last frame.
         drop_unnamed = options.filter_gallery and not options.backfill
         total = inputs.total
-        for frame in inputs.frames():
-            watch.check(frame)
-            detections, rows = inputs.detections_at(frame)
-            tracks = tracker.update(frame, detections, inputs.class_names_of(detections), inputs.reader)
-            document = frame_document(frame, inputs.feed.raw(frame), rows, tracks, drop_unnamed=drop_unnamed)
-            goes_on = outputs.write(document, inputs.reader.image() if outputs.needs_image else None)
-            tally.add(frame, len(detections), tracks, temporal=has_tracks)
-            if progress:
-                progress(tally.frames, total)
-            if not goes_on:
-                break
+        with closing(self._detected_frames(inputs, tracker)) as frames:
+            for item in frames:
+                watch.check(item.number)
+                names = inputs.class_names_of(item.detections)
+                tracks = tracker.update(item.number, item.detections, names, item.pixels)
+                document = frame_document(item.number, item.raw, item.rows, tracks, drop_unnamed=drop_unnamed)
+                goes_on = outputs.write(document, item.pixels.image() if outputs.needs_image else None)
+                tally.add(item.number, len(item.detections), tracks, temporal=has_tracks)
+                if progress:
+                    progress(tally.frames, total)
+                if not goes_on:
+                    break
+
+    def _detected_frames(self, inputs: RunInputs, tracker: Tracker) -> Generator[DetectedFrame, None, None]:
+        """Return the frames; `gallery_only` embeds several of them together where nothing has to wait for the run."""
+        can_wait = isinstance(inputs.reader, AheadReader) and isinstance(inputs.feed, (DetectionSource, DetectorFeed))
+        # Saved detections end, after Ctrl-C, with the frame that was tracked last.
+        if isinstance(tracker, GalleryOnly) and can_wait and self._options.save_detections is None:
+            return tracker.embed_ahead(inputs.detected_frames())
+        return inputs.detected_frames()
 
     def _finish(self, state: _RunState, progress: FrameProgress | None, index_progress: CountProgress | None) -> None:
         """Enrol the tracks, draw the explanations and set `result`; nothing where no frame could be tracked."""

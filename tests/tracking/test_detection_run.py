@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,6 @@ from tracking.errors import DetectionsError, DetectorError, OptionError, OutputE
 from tracking.pipeline import TrackingRun
 from tracking.schemas import load_schema
 from tracking.synthetic.rendering import Scene
-from tracking.video.lookahead import LookaheadReader
 from tracking.video.reader import VideoReader
 from tracking.video.writer import VideoWriter
 
@@ -97,6 +97,55 @@ def test_detect(
     assert [p.name for p in tmp_path.iterdir()] == ["lamp.json"]
 
 
+def gtrack_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("gtrack-")]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_frames_in_several_threads_give_the_same_detections(
+    video: Path, weights: Path, tmp_path: Path, batch_size: int
+) -> None:
+    for threads in (1, 3):
+        options = DetectorOptions(weights, score_threshold=0.5, batch_size=batch_size, threads=threads)
+        path = tmp_path / f"{threads}.json"
+        detect_video(video=video, weights=options, json_path=path, frame_range=(2, None), no_progress=True)
+    assert read(tmp_path / "1.json") == read(tmp_path / "3.json")
+    assert gtrack_threads() == []
+
+
+class Concurrent:
+    """A detector for several threads that answers later frames sooner, and fails at one."""
+
+    class_names = {0: "lamp"}  # noqa: RUF012
+    facts = {"name": "concurrent"}  # noqa: RUF012
+    workers = 3
+
+    def __init__(self, fails_at: int) -> None:
+        self.fails_at = fails_at
+        self.seen: list[int] = []
+        self.together = threading.Barrier(2)
+
+    def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        column = int(frames[0][84, :, 1].astype(int).argmax()) // 8 * 8
+        self.seen.append(column)
+        if len(self.seen) <= 2:
+            self.together.wait(timeout=30)  # two frames are in the detector at the same time
+        if column >= 8 * (2 + self.fails_at // 2):
+            raise DetectorError("the lamp is too far to the right")
+        return [np.array([[column, 80, column + 8, 88, 0.9, 0]], np.float32)]
+
+
+def test_a_detector_that_fails_in_a_thread_ends_the_run_at_its_frame(video: Path, tmp_path: Path) -> None:
+    detector, path = Concurrent(fails_at=20), tmp_path / "lamp.json"
+    with pytest.raises(DetectorError, match="too far"):
+        detect_video(video=video, weights=detector, json_path=path, no_progress=True)
+    document = read(path)
+    assert document["note"] == f"stopped before the end: 20 of {FRAMES} frames were done"
+    assert [f["detections"][0]["bbox"][0] for f in document["frames"]] == [lamp_at(n)[0] for n in range(20)]
+    assert len(detector.seen) < FRAMES
+    assert gtrack_threads() == []
+
+
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_one_pass_equals_two(video: Path, weights: Path, tmp_path: Path, batch_size: int) -> None:
     """Detected in the run, or before it: the same detections, and the same tracks."""
@@ -149,22 +198,6 @@ def test_accepts_any_object_with_the_detector_protocol(video: Path, tmp_path: Pa
         track_video(video=video, detect=Wrong(), no_progress=True)
 
 
-def test_reading_ahead_does_not_change_the_result(video: Path) -> None:
-    plain, ahead = VideoReader(video), LookaheadReader(VideoReader(video), 4, 30)
-    seen = []
-    while plain.advance() and plain.frame < 30:
-        assert ahead.advance()
-        assert ahead.frame == plain.frame
-        if plain.frame >= 6:
-            if not seen:
-                seen = [n for n, _ in ahead.batch()]
-                assert seen == list(range(plain.frame, min(plain.frame + 4, 30)))
-            seen.pop(0)
-        np.testing.assert_array_equal(ahead.image(), plain.image())
-    plain.close()
-    ahead.close()
-
-
 # --- stopped, and failed ---------------------------------------------------------------------------
 
 
@@ -208,6 +241,7 @@ def test_a_stopped_run_keeps_its_detections(video: Path, weights: Path, tmp_path
         job.execute(progress=progress)
     assert len(read(path)["frames"]) == 9
     assert "9 of 40" in read(path)["note"]
+    assert gtrack_threads() == []
 
 
 @pytest.mark.parametrize(

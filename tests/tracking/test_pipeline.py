@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ import pytest
 from gallery_db import Gallery, GalleryError, GalleryNotFoundError, ModelMismatchError, ingest_folder
 from gallery_db.errors import GtrackError
 from tracking import TrackingRun, available_trackers, load_embedder, track_video
-from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
+from tracking.errors import DetectionsError, EmbedderError, OptionError, OutputError, VideoError
 from tracking.options import RunOptions, parse_range
 from tracking.outputs.options import OutputOptions
 from tracking.schemas import load_schema
@@ -148,6 +149,67 @@ def test_gallery_only(scene: Scene, gallery: Path) -> None:
             assert other["bbox"] == one["bbox"]
             assert other.get("track_id") == (str(one["det_ind"]) if one["class_id"] == 0 else None)
     assert sum(named.values()) > 50
+
+
+def test_gallery_only_embeds_ahead_and_gives_the_same_names(
+    scene: Scene, gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tracking.trackers.gallery_only import GalleryOnly
+
+    options: dict[str, Any] = {"gallery": gallery, "tracker": "gallery_only", "frame_range": (3, 50)}
+    ahead = run(scene, **options).payload
+    monkeypatch.setattr(GalleryOnly, "embed_ahead", lambda self, frames: frames)
+    assert [f["detections"] for f in ahead["frames"]] == [
+        f["detections"] for f in run(scene, **options).payload["frames"]
+    ]
+
+
+def test_gallery_only_stopped_by_an_error_keeps_the_frames_before_it(
+    scene: Scene, gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame that cannot be embedded is met at its turn, though it was given to the network before."""
+    from tracking.reid.builtin import BuiltinEmbedder
+
+    calls: list[int] = []
+    embed = BuiltinEmbedder.embed
+
+    def failing(self: BuiltinEmbedder, crops: Any) -> Any:
+        calls.append(len(crops))
+        if len(calls) > 4:
+            raise EmbedderError("no more")
+        return embed(self, crops)
+
+    job = TrackingRun(scene.detections, scene.video, RunOptions(gallery=gallery, tracker="gallery_only"))
+    monkeypatch.setattr(BuiltinEmbedder, "embed", failing)
+    with pytest.raises(EmbedderError, match="no more"):
+        job.execute()
+    assert job.result is not None
+    assert job.result.stats["frames"] == 16, "four groups of four frames"
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("gtrack-")]
+
+
+@pytest.mark.parametrize("tracker", ["gallery_hybrid", "gallery_only"])
+def test_every_thread_ends_with_a_run_that_is_stopped(
+    scene: Scene, gallery: Path, tmp_path: Path, tracker: str
+) -> None:
+    output = OutputOptions(save_video="v.mp4", save_frames=True, save_json=True, out_dir=tmp_path)
+    job = TrackingRun(scene.detections, scene.video, RunOptions(gallery=gallery, tracker=tracker, output=output))
+
+    def progress(done: int, total: int | None) -> None:
+        if done == 11:
+            assert "gtrack-reader" in {thread.name for thread in threading.enumerate()}
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job.execute(progress=progress)
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("gtrack-")]
+    run_dir = tmp_path / "scene"
+    assert len(json.loads((run_dir / "tracked.json").read_text())["frames"]) == 11
+    assert len(list((run_dir / "frames").iterdir())) == 11
+    from tracking.video.reader import VideoReader
+
+    with VideoReader(run_dir / "v.mp4") as reader:
+        assert reader.frame_count == 11
 
 
 def test_filter_gallery(scene: Scene, gallery: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,22 @@ from tracking.detections.base import FrameDetections
 from tracking.detections.frame_feed import FrameByFrameFeed
 from tracking.detections.writer import DetectionFile
 from tracking.detectors.base import Detector
-from tracking.video.lookahead import LookaheadReader
+from tracking.video.ahead import AheadReader
 from tracking.video.reader import FrameReader
 
-__all__ = ["DetectorFeed", "video_facts"]
+__all__ = ["DetectorFeed", "frames_ahead", "video_facts"]
+
+
+def frames_ahead(detector: Detector) -> int:
+    """Return the number of frames of a file that the detector may be given before the run needs their detections."""
+    batch_size, workers = _capacity(detector)
+    # One batch more than are computed, so that no thread waits for the run.
+    return batch_size * (workers + 1 if workers else 1)
+
+
+def _capacity(detector: Detector) -> tuple[int, int]:
+    """Return the number of frames in a batch, and the number of threads that call the detector; 0: the run's own."""
+    return max(1, int(getattr(detector, "batch_size", 1))), int(getattr(detector, "workers", 0))
 
 
 def video_facts(name: str, reader: FrameReader) -> dict[str, Any]:
@@ -32,14 +45,18 @@ def video_facts(name: str, reader: FrameReader) -> dict[str, Any]:
 
 
 class DetectorFeed(FrameByFrameFeed):
-    """Detections of a detector, which runs on each frame when the run reaches it.
+    """Detections of a detector, which runs on the frames as the run reaches them.
+
+    With an `AheadReader`, the detector gets frames in batches. One that has an attribute `workers`, a number of
+    threads, gets several batches at the same time, before the run needs them; the results come in order all the same.
+    An error is raised at its frame.
 
     Boxes are rounded to a hundredth of a pixel and scores to four digits, as detect-lib writes them, so that a run
     with the saved detections has the same result.
 
     Args:
         detector: The detector.
-        reader: The video; with a `LookaheadReader`, the detector gets several frames at once.
+        reader: The video.
         name: Name of the video in det-v1.
         save: Path of a det-v1 file to write as well; None for no file.
 
@@ -60,7 +77,13 @@ class DetectorFeed(FrameByFrameFeed):
         super().__init__(header, lenient=False)
         self._detector = detector
         self._reader = reader
-        self._pending: dict[int, NDArray[np.float32]] = {}
+        self._batch_size, workers = _capacity(detector)
+        self._ahead = frames_ahead(detector)
+        self._jobs: deque[tuple[tuple[int, ...], Future[list[NDArray[np.float32]]]]] = deque()
+        self._found: dict[int, NDArray[np.float32]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        if workers and isinstance(reader, AheadReader):
+            self._threads = ThreadPoolExecutor(workers, thread_name_prefix="gtrack-detect")
         self._file = None if save is None else DetectionFile(save, header)
         self._names = dict(detector.class_names)
         self.counts: Counter[int] = Counter()
@@ -84,20 +107,34 @@ class DetectorFeed(FrameByFrameFeed):
             DetectorError: The detector failed.
             OutputError: The file cannot be written.
         """
+        if frame not in self._found:
+            self._found = self._detect(frame)
         reader = self._reader
-        if frame not in self._pending:
-            batch = reader.batch() if isinstance(reader, LookaheadReader) else [(frame, reader.image())]
-            found = self._detector.detect([image for _, image in batch])
-            self._pending = {number: rows for (number, _), rows in zip(batch, found, strict=True)}
         entry: dict[str, Any] = {"frame": frame, "file": f"{frame:06d}.jpg"}
         if reader.timestamp is not None:
             entry["timestamp"] = round(reader.timestamp, 3)
-        entry["detections"] = self._detections(self._pending.pop(frame))
+        entry["detections"] = self._detections(self._found.pop(frame))
         detections = self._check_entry(entry)
         self.counts.update(detections.class_ids.tolist())
         if self._file is not None:
             self._file.write(entry)
         return detections
+
+    def _detect(self, frame: int) -> dict[int, NDArray[np.float32]]:
+        """Return the rows of the batch that begins with the current frame, by frame."""
+        reader = self._reader
+        if not isinstance(reader, AheadReader):
+            return {frame: self._detector.detect([reader.image()])[0]}
+        if self._threads is None:
+            numbers, images = zip(*reader.upcoming(self._batch_size), strict=True)
+            return dict(zip(numbers, self._detector.detect(images), strict=True))
+        given = self._jobs[-1][0][-1] if self._jobs else frame - 1
+        waiting = [item for item in reader.upcoming(self._ahead) if item[0] > given]
+        for first in range(0, len(waiting), self._batch_size):
+            numbers, images = zip(*waiting[first : first + self._batch_size], strict=True)
+            self._jobs.append((numbers, self._threads.submit(self._detector.detect, images)))
+        done, job = self._jobs.popleft()
+        return dict(zip(done, job.result(), strict=True))
 
     def _detections(self, rows: NDArray[np.float32]) -> list[dict[str, Any]]:
         """Return a detector's rows as det-v1 detections."""
@@ -115,6 +152,8 @@ class DetectorFeed(FrameByFrameFeed):
 
     def close(self, note: str | None = None) -> None:
         """See `DetectionFeed`. A run that ends early before its first frame leaves no file."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
         if self._file is None:
             return
         if note is not None and not self._file.frames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,12 @@ _MAX_CANDIDATES = 3000
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds objects in frames."""
+    """Finds objects in frames.
+
+    A detector may have two more attributes: ``batch_size``, the number of frames that it takes at once, and
+    ``workers``, the number of threads that may call `detect` at the same time. Without ``workers``, the run's own
+    thread calls it.
+    """
 
     @property
     def class_names(self) -> Mapping[int, str]:
@@ -74,7 +80,8 @@ class DetectorOptions:
         batch_size: Frames per inference, if the model allows it.
         image_size: Side of the network's square input in pixels, if the model does not fix it; for ``builtin``, the
             longer side of the scaled frame. None for the model's own size, else 640 (``builtin``: 1152).
-        threads: CPU threads; None for the number of cores, at most 4.
+        threads: CPU threads; None for the number of cores, at most 4. An ``.onnx`` model computes as many frames of a
+            file at the same time, and a frame of a live source with all of them.
         family: Family of an ONNX model's output, if ``auto`` does not recognise it.
         class_names: Class id to name, for a model without names.
         models_dir: Folder in which bare names are looked up.
@@ -119,26 +126,33 @@ class DetectorOptions:
 
 @dataclass(slots=True)
 class StageSeconds:
-    """CPU seconds spent in the stages of a detector so far, in all threads of the process.
+    """CPU seconds spent in the stages of a detector so far.
 
     Attributes:
         pre: Preparing the input.
         inference: Running the network.
         post: Decoding its output, and non-maximum suppression.
+        own_thread: Count the calling thread alone, for a detector that several threads call at the same time;
+            otherwise all threads of the process.
     """
 
     pre: float = 0.0
     inference: float = 0.0
     post: float = 0.0
+    own_thread: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
         """Add the CPU seconds of a ``with`` block to a stage."""
-        started = time.process_time()
+        clock = time.thread_time if self.own_thread else time.process_time
+        started = clock()
         try:
             yield
         finally:
-            setattr(self, stage, getattr(self, stage) + time.process_time() - started)
+            spent = clock() - started
+            with self._lock:
+                setattr(self, stage, getattr(self, stage) + spent)
 
 
 def suppress_overlaps(

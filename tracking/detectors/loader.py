@@ -30,12 +30,16 @@ def available_detectors() -> list[tuple[str, str]]:
     ]
 
 
-def load_detector(options: DetectorOptions, *, notify: Callable[[str], None] | None = None) -> Detector:
+def load_detector(
+    options: DetectorOptions, *, notify: Callable[[str], None] | None = None, concurrent: bool = False
+) -> Detector:
     """Load a detector.
 
     Args:
         options: The detector and its options.
         notify: Called with one-line messages for the user.
+        concurrent: Whether several threads may call `detect` at the same time. A detector that gains from it then has
+            an attribute `workers`: the number of threads.
 
     Raises:
         OptionError: An option is out of its range, or the model does not have a class that was asked for.
@@ -51,7 +55,7 @@ def load_detector(options: DetectorOptions, *, notify: Callable[[str], None] | N
     if path.suffix.lower() == ".onnx":
         from tracking.detectors.onnx_detector import OnnxDetector
 
-        onnx = OnnxDetector(path, options)
+        onnx = OnnxDetector(path, options, concurrent=concurrent)
         _forward(onnx.notices, notify)
         return onnx
     try:

@@ -64,6 +64,8 @@ class OnnxDetector:
     Args:
         weights: The file.
         options: Its options.
+        concurrent: Whether several threads will call `detect` at the same time. On the CPU, each call then computes in
+            its own thread alone.
 
     Raises:
         DetectorError: The file is not an ONNX model, the device does not exist, or an input or output has another form.
@@ -73,21 +75,24 @@ class OnnxDetector:
         seconds: CPU seconds of its stages so far.
         notices: Sentences for the user.
         layout: Layout of its output.
+        workers: Number of threads that should call `detect` at the same time; 0 without `concurrent`.
     """
 
-    def __init__(self, weights: Path, options: DetectorOptions) -> None:
+    def __init__(self, weights: Path, options: DetectorOptions, *, concurrent: bool = False) -> None:
         import onnxruntime
 
         self._options = options
         self._weights = weights
-        self.seconds = StageSeconds()
         self.notices: list[str] = []
         try:
             device, providers = choose_providers(parse_device(options.device), onnxruntime.get_available_providers())
         except EmbedderError as error:
             raise DetectorError(error.message, hint=error.hint) from error
+        threads = options.threads or default_threads()
+        self.workers = (threads if device.kind == "cpu" else 1) if concurrent else 0
+        self.seconds = StageSeconds(own_thread=concurrent)
         try:
-            self._session = open_session(weights, options.threads or default_threads(), providers)
+            self._session = open_session(weights, 1 if concurrent else threads, providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise DetectorError(
                 f"{weights}: ONNX Runtime cannot load it: {error_line(error)}.",
@@ -247,49 +252,54 @@ class OnnxDetector:
         for first in range(0, len(frames), step):
             part = frames[first : first + step]
             with self.seconds.measure("pre"):
-                # A fixed batch is filled up with black images.
-                batch = np.zeros((self._fixed_batch or len(part), 3, *self._size), np.float32)
-                letterboxes = [self._letterbox(frame, batch[i]) for i, frame in enumerate(part)]
-                blob = batch.astype(self._dtype, copy=False)
+                letterboxed = [self._letterbox(frame) for frame in part]
+                blob = self._blob([canvas for canvas, _ in letterboxed])
             with self.seconds.measure("inference"):
                 output = self._run(blob)
             with self.seconds.measure("post"):
                 found += [
-                    self._decode(output[i], frame, letterbox)
-                    for i, (frame, letterbox) in enumerate(zip(part, letterboxes, strict=True))
+                    self._decode(output[i], frame, place)
+                    for i, (frame, (_, place)) in enumerate(zip(part, letterboxed, strict=True))
                 ]
         return found
 
-    def _letterbox(self, frame: NDArray[np.uint8], target: NDArray[np.float32]) -> _Letterbox:
-        """Scale a frame into the network's input `target`, keeping its aspect ratio. Return its place there."""
+    def _letterbox(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], _Letterbox]:
+        """Scale a frame to the network's input, keeping its aspect ratio. Return it with its place there."""
         import cv2
 
         height, width = self._size
-        yolox = self.layout.family == "yolox"
         scale = min(height / frame.shape[0], width / frame.shape[1])
-        if yolox:
+        if self._is_yolox:
             size = int(frame.shape[1] * scale), int(frame.shape[0] * scale)
             left = top = 0
         else:
             size = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
             left, top = round((width - size[0]) / 2 - 0.1), round((height - size[1]) / 2 - 0.1)
         size = max(1, size[0]), max(1, size[1])
-        resized: Any = frame
-        if size != (frame.shape[1], frame.shape[0]):
-            resized = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
-        canvas = cv2.copyMakeBorder(
-            resized,
-            top,
-            height - size[1] - top,
-            left,
-            width - size[0] - left,
-            cv2.BORDER_CONSTANT,
-            value=(_PADDING_GREY, _PADDING_GREY, _PADDING_GREY),
-        )
-        # YOLOX was trained on BGR from 0 to 255, the others on RGB from 0 to 1.
-        target[:] = cv2.dnn.blobFromImage(canvas, 1.0 if yolox else 1 / 255.0, swapRB=not yolox)[0]
+        canvas = np.full((height, width, 3), _PADDING_GREY, np.uint8)
+        inner = canvas[top : top + size[1], left : left + size[0]]
+        if size == (frame.shape[1], frame.shape[0]):
+            inner[:] = frame
+        else:
+            cv2.resize(frame, size, dst=inner, interpolation=cv2.INTER_LINEAR)
         # Sizes are whole pixels, so the scales differ slightly. With one scale, boxes at the far edge would be shifted.
-        return _Letterbox(size[0] / frame.shape[1], size[1] / frame.shape[0], float(left), float(top))
+        return canvas, _Letterbox(size[0] / frame.shape[1], size[1] / frame.shape[0], float(left), float(top))
+
+    def _blob(self, canvases: list[NDArray[np.uint8]]) -> NDArray[np.floating[Any]]:
+        """Return the network's input for letterboxed frames."""
+        import cv2
+
+        # A fixed batch is filled up with black images.
+        missing = (self._fixed_batch or len(canvases)) - len(canvases)
+        filled = [*canvases, *[np.zeros_like(canvases[0])] * missing]
+        # YOLOX was trained on BGR from 0 to 255, the others on RGB from 0 to 1.
+        scale = 1.0 if self._is_yolox else 1 / 255.0
+        blob: Any = cv2.dnn.blobFromImages(filled, scale, swapRB=not self._is_yolox)
+        return np.asarray(blob, self._dtype)
+
+    @property
+    def _is_yolox(self) -> bool:
+        return self.layout.family == "yolox"
 
     def _run(self, blob: NDArray[Any]) -> NDArray[np.floating[Any]]:
         """Return the network's output for a batch.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,29 +12,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.detections.base import DetectionFeed, FrameDetections
-from tracking.detections.detector_feed import DetectorFeed
+from tracking.detections.detector_feed import DetectorFeed, frames_ahead
 from tracking.detections.iterable_feed import IterableFeed
 from tracking.detections.reader import open_detections
 from tracking.detections.source import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
 from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
-from tracking.options import check_range
+from tracking.options import FrameRange, check_range
 from tracking.video.addresses import public_name
+from tracking.video.ahead import AheadFrame, AheadReader
 from tracking.video.live import LiveReader
-from tracking.video.lookahead import LookaheadReader
 from tracking.video.opening import open_video
 from tracking.video.reader import FrameReader
 
 if TYPE_CHECKING:
     from tracking.options import RunOptions
 
-__all__ = ["DetectionInput", "RunInputs", "check_inputs", "open_sources", "read_ahead", "select_classes"]
+__all__ = [
+    "DetectedFrame",
+    "DetectionInput",
+    "RunInputs",
+    "check_inputs",
+    "open_sources",
+    "read_ahead",
+    "select_classes",
+]
 
 DetectionInput = str | Path | Mapping[str, Any] | DetectionSource | Detector | DetectorOptions | Iterable[Any]
 """What a run accepts as detections; see `TrackingRun`."""
 
 Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectedFrame:
+    """A frame of the range with the detections to track.
+
+    Attributes:
+        number: Its number.
+        detections: Its detections of the selected classes.
+        rows: Their rows among all its detections.
+        raw: Its entry as the detector wrote it; None without one.
+        pixels: Its pixels; those of an `AheadReader` stay valid, those of another reader until the next frame is read.
+    """
+
+    number: int
+    detections: FrameDetections
+    rows: NDArray[np.int64]
+    raw: dict[str, Any] | None
+    pixels: FrameReader | AheadFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +108,14 @@ class RunInputs:
         while (stop is None or reader.frame + 1 < stop) and reader.advance():
             if reader.frame >= (start or 0):
                 yield reader.frame
+
+    def detected_frames(self) -> Generator[DetectedFrame, None, None]:
+        """Read the frames of the range with their detections, one after another."""
+        reader = self.reader
+        for frame in self.frames():
+            detections, rows = self.detections_at(frame)
+            pixels = reader.current() if isinstance(reader, AheadReader) else reader
+            yield DetectedFrame(frame, detections, rows, self.feed.raw(frame), pixels)
 
     def detections_at(self, frame: int) -> tuple[FrameDetections, NDArray[np.int64]]:
         """Return the detections of the selected classes in the current frame, and their rows in the feed's frame."""
@@ -212,17 +247,19 @@ def open_sources(
         feed = IterableFeed(detections, lenient=options.lenient)
     reader: FrameReader = open_video(source, options.live, notify=notify)
     stack.callback(reader.close)
-    start, stop = options.frame_range
+    start = options.frame_range[0]
     if reader.frame_count is not None and (start or 0) >= reader.frame_count:
         raise VideoError(
             f"video {public_name(source)} has {reader.frame_count} frames, and `frame_range` starts at {start}."
         )
     if feed is not None or detector is None:
         assert feed is not None
+        if options.needs_all_images:
+            reader = read_ahead(reader, options.frame_range, stack=stack)
         return feed, reader
     if isinstance(detector, DetectorOptions):
-        detector = load_detector(detector, notify=notify)
-    reader = read_ahead(reader, detector, stop)
+        detector = load_detector(detector, notify=notify, concurrent=not isinstance(reader, LiveReader))
+    reader = read_ahead(reader, options.frame_range, detector, stack=stack)
     save = options.save_detections
     if save is not None and not save.parent.is_dir():
         raise OutputError(f"cannot write {save}: there is no folder {save.parent}.")
@@ -241,12 +278,23 @@ def select_classes(feed: DetectionFeed, options: RunOptions, notify: Notify) -> 
     return frozenset(options.classes)
 
 
-def read_ahead(reader: FrameReader, detector: Detector, stop: int | None) -> FrameReader:
-    """Return a reader that reads in batches where the detector takes several frames at once; not for live sources."""
-    size = int(getattr(detector, "batch_size", 1))
-    if size < 2 or isinstance(reader, LiveReader):
+def read_ahead(
+    reader: FrameReader, frame_range: FrameRange, detector: Detector | None = None, *, stack: ExitStack
+) -> FrameReader:
+    """Return a reader that decodes in a thread of its own, and as far ahead as a detector needs; not for live sources.
+
+    Args:
+        reader: The frames.
+        frame_range: First frame that is needed and the one after the last.
+        detector: The detector that the frames are for.
+        stack: Ends the thread.
+    """
+    if isinstance(reader, LiveReader):
         return reader
-    return LookaheadReader(reader, size, stop)
+    start, stop = frame_range
+    ahead = AheadReader(reader, start=start or 0, stop=stop, frames=1 if detector is None else frames_ahead(detector))
+    stack.callback(ahead.close)
+    return ahead
 
 
 def _rows_of(detections: FrameDetections, rows: NDArray[np.int64]) -> FrameDetections:

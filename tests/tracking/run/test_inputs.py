@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tracking.detections.iterable_feed import IterableFeed
 from tracking.errors import OptionError, VideoError
 from tracking.options import RunOptions
 from tracking.run.inputs import RunInputs, read_ahead, select_classes
-from tracking.video.lookahead import LookaheadReader
+from tracking.video.ahead import AheadReader
 
 Range = tuple[int | None, int | None]
 
@@ -137,11 +138,15 @@ def test_selected_classes() -> None:
     assert said == ["no detection has class 7; there are 0, 2."]
 
 
-@pytest.mark.parametrize(("batch_size", "ahead"), [(1, False), (4, True)])
-def test_frames_are_read_ahead_for_a_detector_of_batches(batch_size: int, ahead: bool) -> None:
+@pytest.mark.parametrize(("batch_size", "workers", "count"), [(1, 0, 1), (4, 0, 4), (1, 2, 3), (4, 2, 12)])
+def test_frames_are_read_ahead_as_far_as_the_detector_takes_them(batch_size: int, workers: int, count: int) -> None:
     class Detector:
         pass
 
     detector: Any = Detector()
-    detector.batch_size = batch_size
-    assert isinstance(read_ahead(Frames(3, stated=3), detector, None), LookaheadReader) == ahead
+    detector.batch_size, detector.workers = batch_size, workers
+    with ExitStack() as stack:
+        reader = read_ahead(Frames(30, stated=30), (5, 25), detector, stack=stack)
+        assert isinstance(reader, AheadReader)
+        assert reader.advance()
+        assert [number for number, _ in reader.upcoming(count)] == list(range(5, 5 + count))
