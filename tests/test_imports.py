@@ -103,6 +103,7 @@ def test_importing_is_cheap(package: str) -> None:
         "boxmot",
         "onnxruntime",
         "cv2",
+        "av",
         "scipy",
         "PIL",
         "openvino",
