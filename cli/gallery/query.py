@@ -1,11 +1,12 @@
-"""`gtrack gallery query`: the entries of a gallery that are most like an image or an entry."""
+"""`gtrack gallery query`: whom an image shows, and the entries that are most like it or like another entry."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -27,20 +28,27 @@ from cli.options import (
 from cli.output import print_json_lines, print_line, print_table, say
 
 if TYPE_CHECKING:
-    from gallery_db import Entry, Match
+    from gallery_db import Entry, Gallery, Match
+    from tracking.identification.probes import ProbeDecision
 
-__all__ = ["query"]
+__all__ = ["describe_decision", "query"]
+
+_BATCH = 32
+_MAX_SHEET_ROWS = 200
 
 
 def query(
     gallery: GalleryPath,
     images: Annotated[
-        list[Path] | None, typer.Argument(help="Images of one person (or thing) each.", show_default=False)
+        list[Path] | None,
+        typer.Argument(help="Images of one person (or thing) each, or folders of such images.", show_default=False),
     ] = None,
     box: Annotated[
         str | None,
         typer.Option(
-            "--box", help="The part of the image to search for: x1,y1,x2,y2 in pixels. Only with a single image."
+            "--box",
+            help="The part of the image to search for: x1,y1,x2,y2 in pixels, with a single image. A whole scene needs "
+            "it; 'whole' takes any image as it is.",
         ),
     ] = None,
     entry: Annotated[
@@ -76,71 +84,175 @@ def query(
     download: Download = False,
     trust_weights: TrustWeights = False,
 ) -> None:
-    """Find the entries of a gallery that are most like an image.
+    """Say whom an image shows, and list the entries of a gallery that are most like it.
 
     Example: gtrack gallery query door.jpg --box 40,10,120,260 --gallery gallery --contact-sheet answer.jpg
-    """
-    import numpy as np
 
-    from gallery_db import Gallery, ImageError, read_image
+    The name is given by the rule of `gtrack run` for one observation. Several images, or a folder, are answered with a
+    line for each; --json has the nearest entries, too.
+    """
+    from gallery_db import ContactRow, Gallery
     from tracking.errors import OptionError
     from tracking.identification.gallery_source import EmbedderOptions
-    from tracking.video.crops import crop
+    from tracking.identification.probes import list_probe_files
 
     if not images and not entry:
-        raise OptionError("no image and no entry given.", hint="Give image files, or --entry ID.")
-    if box is not None and len(images or []) != 1:
-        raise OptionError(f"--box needs exactly one image, found {len(images or [])}.")
+        raise OptionError("no image and no entry given.", hint="Give image files, a folder of them, or --entry ID.")
+    if box is not None and box != "whole" and (len(images or []) != 1 or images[0].is_dir()):
+        raise OptionError(f"--box needs exactly one image, found {len(images or [])} images or folders.")
     filters = _where(where or [])
-    corners = None if box is None else np.array([_box(box)], np.float64)
+    part = _Part(None if box in (None, "whole") else _box(box), box == "whole")
+    files = list_probe_files(images or [])
+    if contact_sheet is not None and len(files) + len(entry or []) > _MAX_SHEET_ROWS:
+        raise OptionError(f"--contact-sheet: expected at most {_MAX_SHEET_ROWS} images, found {len(files)}.")
+    is_batch = len(files) > 1
+    failed = False
+    rows: list[ContactRow] = []
     with ExitStack() as handles:
         source = handles.enter_context(Gallery.open(gallery, collection=collection))
-        probes: list[Any] = []
-        titles: list[str] = []
-        asked: list[Entry | None] = []
-        pictures: list[Any] = []
-        if images:
+        if files:
             embedder = EmbedderOptions(
                 reid_weights, models_dir, device, half, runtime, threads, download, trust_weights
             ).load(source, None if reid_weights is None else say)
             if not embedder.model.same_space(source.model):
                 # Opening with the model says which collection it has, or refuses with both names.
                 source = handles.enter_context(Gallery.open(gallery, model=embedder.model))
-            crops = []
-            for path in images:
-                image = read_image(path)
-                if corners is not None:
-                    parts, _ = crop(image, corners)
-                    if not parts:
-                        height, width = image.shape[:2]
-                        raise ImageError(f"{path}: --box {box} is outside of this {width} x {height} image.")
-                    image = parts[0]
-                crops.append(image)
-            probes += list(embedder.embed(crops))
-            titles += [str(path) for path in images]
-            asked += [None] * len(images)
-            pictures += crops
+
+        def answer(probes: Any) -> list[list[Match]]:
+            return source.query(probes, top_k=top_k, where=filters or None, search=search.value)
+
+        if files:
+            decider = _Decider(source, filters)
+            for start in range(0, len(files), _BATCH):
+                found = _read(files[start : start + _BATCH], part, is_batch)
+                failed = failed or len(found) < len(files[start : start + _BATCH])
+                if not found:
+                    continue
+                probes = embedder.embed([picture for _, picture in found])
+                decisions = decider.decide(probes)
+                wanted = as_json or contact_sheet is not None or not is_batch
+                answers = answer(probes) if wanted else [[] for _ in found]
+                for (path, picture), decision, matches in zip(found, decisions, answers, strict=True):
+                    title = str(path)
+                    if as_json:
+                        print_json_lines(
+                            [_answer_document(title, None, matches) | _decision_document(decision, decider.threshold)]
+                        )
+                    else:
+                        if decision is not None:
+                            print_line(f"{title}: {describe_decision(decision, decider.threshold)}")
+                        if not is_batch:
+                            _print_matches(None if decision is not None else title, None, matches)
+                    if contact_sheet is not None:
+                        rows.append(ContactRow(picture, path.name, matches))
         for entry_id in entry or []:
             stored, vector = source.get(entry_id)
-            probes.append(vector)
-            titles.append(f"{entry_id} ({stored.identity})")
-            asked.append(stored)
-            kept = stored.extra.get("crop")
-            whole = stored.source if stored.origin == "image" else None
-            pictures.append(source.path / kept if isinstance(kept, str) and kept else whole or None)
-        answers = source.query(np.stack(probes), top_k=top_k, where=filters or None, search=search.value)
+            title = f"{entry_id} ({stored.identity})"
+            (matches,) = answer(vector[None])
+            if as_json:
+                print_json_lines([_answer_document(title, stored, matches)])
+            else:
+                _print_matches(title, stored, matches)
+            if contact_sheet is not None:
+                rows.append(ContactRow(_entry_picture(source, stored), title, matches))
         print_notices(source)
-        _print_answers(titles, asked, answers, as_json)
-        if contact_sheet is not None:
-            from gallery_db import ContactRow, write_contact_sheet
+        if contact_sheet is not None and rows:
+            from gallery_db import write_contact_sheet
 
-            rows = zip(pictures, titles, answers, strict=True)
-            write_contact_sheet(
-                contact_sheet,
-                [ContactRow(picture, Path(title).name, found) for picture, title, found in rows],
-                gallery=source.path,
-            )
+            write_contact_sheet(contact_sheet, rows, gallery=source.path)
             say(f"contact sheet: {contact_sheet}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _entry_picture(source: Gallery, entry: Entry) -> Path | str | None:
+    """Return the file of an entry's picture; None where it has none."""
+    kept = entry.extra.get("crop")
+    if isinstance(kept, str) and kept:
+        return source.path / kept
+    return (entry.source or None) if entry.origin == "image" else None
+
+
+class _Part(NamedTuple):
+    """Which part of an image is searched for: a box, or the whole image although it may be a scene."""
+
+    box: tuple[float, float, float, float] | None
+    whole: bool
+
+
+def _read(files: Sequence[Path], part: _Part, is_batch: bool) -> list[tuple[Path, Any]]:
+    """Read pictures; of a batch, say which cannot be used, and go on."""
+    from gallery_db import GtrackError
+    from tracking.identification.probes import read_probe
+
+    found = []
+    for path in files:
+        try:
+            found.append((path, read_probe(path, part.box, allow_scene=part.whole)))
+        except GtrackError as error:
+            if not is_batch:
+                raise
+            say(f"not searched: {error.message}")
+    return found
+
+
+class _Decider:
+    """Decides whom pictures show, unless a filter leaves out a part of the gallery.
+
+    Attributes:
+        threshold: Largest accepted distance, as a run would use it.
+    """
+
+    def __init__(self, source: Gallery, filters: Mapping[str, str]) -> None:
+        from gallery_db import match_threshold
+
+        self._class = filters.get("class")
+        self.threshold = match_threshold(source, None, [self._class] if self._class else None).value
+        self._view = source.view() if not set(filters) - {"class"} else None
+
+    def decide(self, probes: Any) -> Sequence[ProbeDecision | None]:
+        from tracking.identification.probes import decide_probes
+
+        if self._view is None:
+            return [None] * len(probes)
+        return decide_probes(self._view, probes, self.threshold, self._class)
+
+
+def describe_decision(decision: ProbeDecision, threshold: float) -> str:
+    """Return in words whom a picture shows, such as ``"alice (distance 0.12, accepted up to 0.25)"``."""
+    if decision.nearest is None:
+        return "nobody known (the gallery has nobody to compare with)"
+    near = decision.distance
+    # A third digit where two would make "0.25, accepted up to 0.25" of a distance that is not accepted.
+    digits = 3 if abs(near - threshold) < 0.01 else 2
+    accepted = f"accepted up to {threshold:.3f}".rstrip("0")
+    if decision.status == "known":
+        return f"{decision.nearest} (distance {near:.{digits}f}, {accepted})"
+    if decision.status == "unknown":
+        return f"nobody known (nearest {decision.nearest}, distance {near:.{digits}f}, {accepted})"
+    other = "" if decision.second is None else f" or {decision.second} (distance {decision.second_distance:.{digits}f})"
+    return (
+        f"undecided: {decision.nearest} (distance {near:.{digits}f}){other}, too close to each other for one picture; "
+        f"{accepted}"
+    )
+
+
+def _decision_document(decision: ProbeDecision | None, threshold: float) -> dict[str, Any]:
+    if decision is None:
+        return {}
+
+    def number(distance: float) -> float | None:
+        return round(distance, 6) if isfinite(distance) else None  # infinity is no JSON
+
+    return {
+        "decision": decision.status,
+        "identity": decision.identity,
+        "nearest": decision.nearest,
+        "distance": number(decision.distance),
+        "second": decision.second,
+        "second_distance": number(decision.second_distance),
+        "threshold": round(threshold, 6),
+    }
 
 
 def _where(pairs: Sequence[str]) -> dict[str, str]:
@@ -165,27 +277,26 @@ def _box(text: str) -> tuple[float, float, float, float]:
     return x1, y1, x2, y2
 
 
-def _print_answers(
-    titles: Sequence[str], asked: Sequence[Entry | None], answers: Sequence[Sequence[Match]], as_json: bool
-) -> None:
-    for title, entry, matches in zip(titles, asked, answers, strict=True):
-        rejected = _rejected(entry, matches)
-        if as_json:
-            found = [
-                {**_match_document(match), **({"rejected": True} if rejection else {})}
-                for match, rejection in zip(matches, rejected, strict=True)
-            ]
-            print_json_lines([{"probe": title, "matches": found}])
-        elif matches:
-            columns, rows = ["identity", "similarity", "distance", "class", "source"], _match_rows(matches)
-            if any(rejected):
-                columns = [*columns, "corrected"]
-                rows = [
-                    (*row, "not the same" if rejection else "") for row, rejection in zip(rows, rejected, strict=True)
-                ]
-            print_table(title, columns, rows)
-        else:
-            print_line(f"{title}: no entries found")
+def _answer_document(title: str, entry: Entry | None, matches: Sequence[Match]) -> dict[str, Any]:
+    return {
+        "probe": title,
+        "matches": [
+            {**_match_document(match), **({"rejected": True} if rejection else {})}
+            for match, rejection in zip(matches, _rejected(entry, matches), strict=True)
+        ],
+    }
+
+
+def _print_matches(title: str | None, entry: Entry | None, matches: Sequence[Match]) -> None:
+    if not matches:
+        print_line(f"{title}: no entries found" if title else "no entries found")
+        return
+    rejected = _rejected(entry, matches)
+    columns, rows = ["identity", "distance", "class", "source"], _match_rows(matches)
+    if any(rejected):
+        columns = [*columns, "corrected"]
+        rows = [(*row, "not the same" if rejection else "") for row, rejection in zip(rows, rejected, strict=True)]
+    print_table(title, columns, rows)
 
 
 def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:
@@ -196,7 +307,7 @@ def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:
 
 
 def _match_rows(matches: Sequence[Match]) -> list[tuple[Any, ...]]:
-    return [(m.entry.identity, m.similarity, m.distance, m.entry.class_name, m.entry.source) for m in matches]
+    return [(m.entry.identity, m.distance, m.entry.class_name, m.entry.source) for m in matches]
 
 
 def _match_document(match: Match) -> dict[str, Any]:
