@@ -98,7 +98,7 @@ def query(
 
     if not images and not entry:
         raise OptionError("no image and no entry given.", hint="Give image files, a folder of them, or --entry ID.")
-    if box is not None and box != "whole" and (len(images or []) != 1 or images[0].is_dir()):
+    if box is not None and box != "whole" and (len(images or []) != 1 or any(map(Path.is_dir, images or []))):
         raise OptionError(f"--box needs exactly one image, found {len(images or [])} images or folders.")
     filters = _where(where or [])
     part = _Part(None if box in (None, "whole") else _box(box), box == "whole")
