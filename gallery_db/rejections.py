@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,34 @@ class Rejections:
             for name in some:
                 rows.setdefault(name, []).append(row)
         self._rows: Mapping[str, list[int]] = rows
+
+    @property
+    def names(self) -> Collection[str]:
+        """The rejected identities."""
+        return self._rows.keys()
+
+    def exclude(
+        self,
+        probes: NDArray[np.float32],
+        pairs: NDArray[np.intp],
+        identities: Sequence[str],
+        distances: NDArray[np.float32],
+    ) -> NDArray[np.bool_]:
+        """Return (M,) which pairs of a probe and an identity a rejection excludes.
+
+        Args:
+            probes: (P, D) float32, rows of unit length.
+            pairs: (M,) numbers of probes.
+            identities: M identities.
+            distances: (M,) cosine distances.
+        """
+        excluded = np.zeros(len(pairs), bool)
+        for number, identity in enumerate(identities):
+            rows = self._rows.get(identity)
+            if rows is not None:
+                similarity = np.vecdot(self._vectors[rows], probes[pairs[number]]).max()
+                excluded[number] = np.float32(1.0) - similarity < distances[number]
+        return excluded
 
     def apply(self, probes: NDArray[np.float32], distances: NDArray[np.float32], identities: Sequence[str]) -> None:
         """Set distances to inf, in place, where a rejection excludes the identity.

@@ -4,11 +4,12 @@ Three ways lead to the best similarity of each probe to each column:
 
 - *all entries*: one matrix product with every entry, exact for all columns;
 - *bounds*: upper bounds select the few entries that can be near enough, and these are compared exactly
-  (`SimilarityBounds`); columns that are not near enough stay at -inf;
+  (`SimilarityBounds`);
 - *index*: an approximate index names candidates, which are compared exactly; probes for which its candidates do not
   reach far enough are answered with bounds.
 
-Similarities are turned into distances, ``1 - similarity``, at the end.
+Similarities are turned into distances, ``1 - similarity``, at the end. Answers are sparse: only the columns that matter
+to a probe are kept, so that a gallery of many identities costs no more memory than one of few.
 """
 
 from __future__ import annotations
@@ -21,6 +22,17 @@ from numpy.typing import NDArray
 
 from gallery_db.embeddings import unit_rows
 from gallery_db.errors import EmbeddingError
+from gallery_db.search.pairs import (
+    NearIdentities,
+    Pairs,
+    best_pairs,
+    blocks,
+    distances_of,
+    join_pairs,
+    no_pairs,
+    ranks,
+    smallest_within,
+)
 from gallery_db.search.table import EntryTable
 
 __all__ = ["EntryIndex", "NearestSearch", "Search"]
@@ -81,6 +93,29 @@ class NearestSearch:
 
     # -- identities ------------------------------------------------------------------------------------------
 
+    def near_identities(
+        self,
+        probes: Any,
+        class_names: Sequence[str | None] | None,
+        *,
+        limit: float | Sequence[float] | NDArray[np.float64],
+        nearest: int | None,
+        generation: int,
+    ) -> NearIdentities:
+        """See `GalleryView.near_identities`."""
+        array, codes = self._check_probes(probes, class_names)
+        limits = np.broadcast_to(np.asarray(limit, np.float64), (len(array),))
+        if nearest is not None:
+            _check_count(nearest)
+        return self._near(array, codes, limits, nearest, generation)
+
+    def column_distances(
+        self, probes: Any, columns: Sequence[int], class_names: Sequence[str | None] | None
+    ) -> NDArray[np.float32]:
+        """See `GalleryView.column_distances`."""
+        array, codes = self._check_probes(probes, class_names)
+        return self._column_distances(array, codes, np.asarray(columns, np.intp))
+
     def identity_distances(
         self,
         probes: Any,
@@ -96,22 +131,16 @@ class NearestSearch:
         columns = len(self._table.names)
         if not len(array) or not columns:
             return np.empty((len(array), columns), np.float32)
-        best: NDArray[np.float32] | None = None
-        if limit is not None or nearest is not None:
-            floor = -np.inf if limit is None else 1.0 - limit
-            best = self._best_above(array, codes, np.full(len(array), floor), nearest, generation)
-        if best is None:
+        if limit is None and nearest is None:
             return self._to_distances(array, self._best_of_all(array), codes)
-        exact = [(probe, column) for probe, column in enumerate(held or ()) if column >= 0]
-        for probe, column in exact:
-            best[probe, column] = self._best_of_column(array[probe], column)
-        distances = self._to_distances(array, best, codes)
-        if nearest is not None and nearest < distances.shape[1]:
-            # Of columns further away, some entry was compared, which need not be the column's nearest.
-            beyond = distances > np.partition(distances, nearest - 1, axis=1)[:, nearest - 1, None]
-            for probe, column in exact:
-                beyond[probe, column] = False
-            distances[beyond] = np.inf
+        limits = np.full(len(array), np.inf if limit is None else limit)
+        near = self._near(array, codes, limits, nearest, generation)
+        distances = np.full((len(array), columns), np.inf, np.float32)
+        distances[near.probes, near.columns] = near.distances
+        if held is not None:
+            of = np.asarray(held, np.intp)
+            some = np.flatnonzero(of >= 0)
+            distances[some, of[some]] = self._column_distances(array[some], codes[some], of[some])
         return distances
 
     def nearest_identities(
@@ -121,15 +150,14 @@ class NearestSearch:
         array, codes = self._check_probes(probes, class_names)
         _check_count(k)
         count = min(k, len(self._table.names))
-        if not len(array) or not count:
-            return np.empty((len(array), count), np.intp), np.empty((len(array), count), np.float32)
-        best = self._best_above(array, codes, np.full(len(array), -np.inf), count, generation)
-        if best is None:
-            best = self._best_of_all(array)
-        distances = self._to_distances(array, best, codes)
-        columns, found = _smallest(distances, count)
-        columns[~np.isfinite(found)] = -1
-        return columns, found
+        columns = np.full((len(array), count), -1, np.intp)
+        distances = np.full((len(array), count), np.inf, np.float32)
+        if len(array) and count:
+            near = self._near(array, codes, np.full(len(array), np.inf), count, generation)
+            rank = ranks(near.probes)
+            columns[near.probes, rank] = near.columns
+            distances[near.probes, rank] = near.distances
+        return columns, distances
 
     # -- entries ---------------------------------------------------------------------------------------------
 
@@ -176,10 +204,7 @@ class NearestSearch:
     ) -> NDArray[np.float32]:
         """Turn similarities (P, I) into distances, in place: -inf, other classes and rejections become +inf."""
         table = self._table
-        distances: NDArray[np.float32] = np.subtract(np.float32(1.0), best, out=best)
-        not_compared = np.isposinf(distances)
-        np.clip(distances, np.float32(0.0), np.float32(2.0), out=distances)
-        distances[not_compared] = np.inf
+        distances = distances_of(best, out=best)
         if len(table.class_codes) > 1 or (codes == _ABSENT_CLASS).any():
             for probe, code in enumerate(codes):
                 if code != _ANY_CLASS:
@@ -188,22 +213,72 @@ class NearestSearch:
             table.rejections.apply(probes, distances, table.names)
         return distances
 
+    def _near(
+        self,
+        probes: NDArray[np.float32],
+        codes: NDArray[np.intp],
+        limits: NDArray[np.float64],
+        nearest: int | None,
+        generation: int,
+    ) -> NearIdentities:
+        """Return the columns within the limit (P,) of each probe, at most the `nearest`, with their distances."""
+        table = self._table
+        floors = 1.0 - limits
+        pairs, open_probes = self._pairs_above(probes, codes, floors, nearest, generation)
+        of, columns, best = best_pairs(*pairs)
+        code = codes[of]
+        kept = (best >= floors[of] - _ROUNDING) & ((code == _ANY_CLASS) | (table.column_codes[columns] == code))
+        of, columns, distances = of[kept], columns[kept], distances_of(best[kept])
+        if table.rejections is not None:
+            distances[table.rejections.exclude(probes, of, [table.names[column] for column in columns], distances)] = (
+                np.inf
+            )
+        found = [(of, columns, distances)]
+        for some in blocks(open_probes, _MAX_PRODUCTS // max(1, len(table.names))):
+            dense = self._to_distances(probes[some], self._best_of_all(probes[some]), codes[some])
+            which, columns = smallest_within(dense, limits[some] + _ROUNDING, nearest)
+            found.append((some[which], columns, dense[which, columns]))
+        of, columns, distances = join_pairs(found)
+        order = np.lexsort((columns, distances, of))
+        order = order[distances[order] < np.inf]
+        of, columns, distances = of[order], columns[order], distances[order]
+        if nearest is not None:
+            first = ranks(of) < nearest
+            of, columns, distances = of[first], columns[first], distances[first]
+        return NearIdentities(of, columns, distances)
+
+    def _column_distances(
+        self, probes: NDArray[np.float32], codes: NDArray[np.intp], columns: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """Return the distance (P,) of each probe to its column (P,)."""
+        table = self._table
+        best = [self._best_of_column(probe, column) for probe, column in zip(probes, columns.tolist(), strict=True)]
+        distances = distances_of(np.asarray(best, np.float32))
+        distances[(codes != _ANY_CLASS) & (table.column_codes[columns] != codes)] = np.inf
+        if table.rejections is not None:
+            names = [table.names[column] for column in columns]
+            distances[table.rejections.exclude(probes, np.arange(len(probes)), names, distances)] = np.inf
+        return distances
+
     def _best_of_all(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the best similarity (P, I), less penalties, to each column, from all entries."""
         table = self._table
         best: NDArray[np.float32] = np.full((len(probes), len(table.names)), -np.inf, np.float32)
         loaded = table.loaded
         _max_of_runs(probes, loaded.vectors, loaded.penalties, table.starts, best[:, : len(table.starts)])
-        self._include_appended(probes, best)
+        appended = table.appended
+        if appended.ids:
+            columns, more = self._best_of_appended(probes)
+            best[:, columns] = np.maximum(best[:, columns], more)
         return best
 
-    def _include_appended(self, probes: NDArray[np.float32], best: NDArray[np.float32]) -> None:
+    def _best_of_appended(self, probes: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Return the C columns that have appended rows, and the best similarities (P, C) of these rows."""
         appended = self._table.appended
-        if appended.ids:
-            columns, starts = np.unique(appended.columns, return_index=True)
-            more = np.empty((len(probes), len(columns)), np.float32)
-            _max_of_runs(probes, appended.vectors, appended.penalties, starts, more)
-            best[:, columns] = np.maximum(best[:, columns], more)
+        columns, starts = np.unique(appended.columns, return_index=True)
+        best = np.empty((len(probes), len(columns)), np.float32)
+        _max_of_runs(probes, appended.vectors, appended.penalties, starts, best)
+        return columns, best
 
     def _best_of_column(self, probe: NDArray[np.float32], column: int) -> float:
         """Return the best similarity, less penalties, of one probe (D,) to one column."""
@@ -216,15 +291,15 @@ class NearestSearch:
             best = max(best, float(similarities.max(initial=-np.inf)))
         return best
 
-    def _best_above(
+    def _pairs_above(
         self,
         probes: NDArray[np.float32],
         codes: NDArray[np.intp],
         floors: NDArray[np.float64],
         nearest: int | None,
         generation: int,
-    ) -> NDArray[np.float32] | None:
-        """Return the best similarity to each column where it matters, with bounds or with the index.
+    ) -> tuple[Pairs, NDArray[np.intp]]:
+        """Return the similarities to entries that matter, with bounds or with the index.
 
         Args:
             probes: (P, D) float32, rows of unit length.
@@ -234,41 +309,38 @@ class NearestSearch:
             generation: Generation that the table shows, for the index.
 
         Returns:
-            (P, I) float32, less penalties; -inf for columns that do not matter. None where comparing with all entries
-            is as fast.
+            Probes, columns and similarities (M,), less penalties, with the best similarity of each column that
+            matters among them. And the probes without an answer, for which comparing with all entries is as fast.
         """
-        if self.mode == "exact":
-            return None
         table = self._table
-        best: NDArray[np.float32] | None = None
-        open_probes = np.ones(len(probes), bool)
+        found: list[Pairs] = []
+        open_probes = np.arange(len(probes))
+        if not len(table.names) or self.mode == "exact":
+            return no_pairs(), open_probes if len(table.names) else open_probes[:0]
         if self.mode == "hnsw" and self._index is not None:
-            best, open_probes = self._best_from_index(self._index, probes, codes, floors, nearest, generation)
-        if open_probes.any():
-            bounds = table.bounds()
-            if bounds is not None:
-                some = np.flatnonzero(open_probes)
-                columns, penalties = table.loaded.columns, table.loaded.penalties
-                pairs, left_out = bounds.find_pairs(
-                    probes[some], codes[some], floors[some], columns=columns, penalties=penalties, nearest=nearest
-                )
-                best = self._no_similarities(len(probes)) if best is None else best
-                np.maximum.at(best, (some[pairs.probes], columns[pairs.rows]), pairs.similarities)
-                open_probes = np.zeros(len(probes), bool)
-                open_probes[some[left_out]] = True
-        if best is None:
-            return None
-        self._include_appended(probes, best)
-        # Of a column below the floor, some entry was compared, which need not be the column's nearest.
-        best[best < (floors - _ROUNDING)[:, None]] = -np.inf
-        if open_probes.any():
-            best[open_probes] = self._best_of_all(probes[open_probes])
-        return best
+            pairs, open_probes = self._pairs_of_index(self._index, probes, codes, floors, nearest, generation)
+            found.append(pairs)
+        bounds = table.bounds() if len(open_probes) else None
+        if bounds is not None:
+            of, penalties = table.loaded.columns, table.loaded.penalties
+            pairs, left_out = bounds.find_pairs(
+                probes[open_probes],
+                codes[open_probes],
+                floors[open_probes],
+                columns=of,
+                penalties=penalties,
+                nearest=nearest,
+            )
+            found.append((open_probes[pairs.probes], of[pairs.rows], pairs.similarities))
+            open_probes = open_probes[left_out]
+        if len(open_probes) < len(probes) and table.appended.ids:
+            answered = np.setdiff1d(np.arange(len(probes)), open_probes)
+            columns, best = self._best_of_appended(probes[answered])
+            which, column = np.nonzero(best >= (floors[answered] - _ROUNDING)[:, None])
+            found.append((answered[which], columns[column], best[which, column]))
+        return join_pairs(found), open_probes
 
-    def _no_similarities(self, probes: int) -> NDArray[np.float32]:
-        return np.full((probes, len(self._table.names)), -np.inf, np.float32)
-
-    def _best_from_index(
+    def _pairs_of_index(
         self,
         index: EntryIndex,
         probes: NDArray[np.float32],
@@ -276,41 +348,40 @@ class NearestSearch:
         floors: NDArray[np.float64],
         nearest: int | None,
         generation: int,
-    ) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
-        """Return the best similarities (P, I) among the index's candidates, and which probes (P,) are still open.
+    ) -> tuple[Pairs, NDArray[np.intp]]:
+        """Return the similarities to the index's candidates, and the probes that are still open.
 
-        A probe is open where an entry behind the last candidate could matter. None and all probes where the index
+        A probe is open where an entry behind the last candidate could matter. No pairs and all probes where the index
         has no answer.
         """
-        open_probes = np.ones(len(probes), bool)
         loaded, column_codes = self._table.loaded, self._table.column_codes
-        vectors, columns, penalties = loaded.vectors, loaded.columns, loaded.penalties
         count = min(_INDEX_CANDIDATES, len(loaded.ids))
         answer = index.nearest(probes, count, generation) if count else None
         if answer is None:
-            return None, open_probes
+            return no_pairs(), np.arange(len(probes))
         row_of = self._table.loaded_rows()
-        best = self._no_similarities(len(probes))
+        found: list[Pairs] = []
+        open_probes = []
         for probe, (ids, distances) in enumerate(zip(answer[0], answer[1], strict=True)):
             rows = np.asarray([row for row in map(row_of.get, ids) if row is not None], dtype=np.intp)
-            similarities = np.vecdot(vectors[rows], probes[probe])
-            if penalties is not None:
-                similarities = similarities - penalties[rows]
-            np.maximum.at(best[probe], columns[rows], similarities)
-            code = codes[probe]
-            met = best[probe] > -np.inf
-            if code != _ANY_CLASS:
-                met &= column_codes == code
+            similarities = np.vecdot(loaded.vectors[rows], probes[probe])
+            if loaded.penalties is not None:
+                similarities = similarities - loaded.penalties[rows]
+            columns = loaded.columns[rows]
             # Every entry that is not a candidate is further away than the last candidate.
             reach = 1.0 - distances[-1] if len(distances) == count else np.inf
             floor = floors[probe]
             if nearest is not None:
-                order = np.sort(best[probe][met])[::-1]
+                own = codes[probe] == _ANY_CLASS or column_codes[columns] == codes[probe]
+                met = np.broadcast_to(own, columns.shape) & (similarities > -np.inf)
+                _, _, best = best_pairs(np.zeros(int(met.sum()), np.intp), columns[met], similarities[met])
+                order = np.sort(best)[::-1]
                 floor = max(floor, float(order[nearest - 1]) if len(order) >= nearest else -np.inf)
-            open_probes[probe] = reach > floor
-            if open_probes[probe]:
-                best[probe] = -np.inf
-        return best, open_probes
+            if reach > floor:
+                open_probes.append(probe)
+            else:
+                found.append((np.full(len(rows), probe), columns, similarities))
+        return join_pairs(found), np.asarray(open_probes, np.intp)
 
 
 def _check_count(k: int) -> None:

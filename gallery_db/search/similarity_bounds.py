@@ -11,8 +11,7 @@ asked for cannot matter. The others are compared in full, so that the result is 
 only decide how many rows are left: they are the leading ones of the rows themselves, found by a randomised subspace
 iteration over a sample (Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review, 2011).
 
-To find the rows with a large bound quickly, the table is searched from coarse to fine: rows form chunks, chunks form
-groups, and each chunk and group has the maximum of its bounds.
+To find the rows with a large bound quickly, each block of neighbouring rows has the maximum of its bounds.
 """
 
 from __future__ import annotations
@@ -25,15 +24,14 @@ from numpy.typing import NDArray
 
 __all__ = ["Pairs", "SimilarityBounds"]
 
-_CHUNK_ROWS = 16
-"""Rows of a chunk."""
+_BLOCK_ROWS = 512
+_SMALL_BLOCK_ROWS = 128
+_SMALL_TABLE_ROWS = 32_768
+"""Rows of one matrix product, in a large and in a small table. For few probes, OpenBLAS takes twice as long over a long
+table as over such blocks, each stored with its rows side by side."""
 
-_CLASS_GROUPS = 512
-"""Groups into which the chunks of a class are divided, about; a class with fewer chunks has a group for each."""
-
-_BLOCK_COLUMNS = 64
-_BLOCK_ROWS = 8192
-"""Columns and rows of one matrix product. OpenBLAS takes twice as long over a wide table as over its parts."""
+_BLOCKS_AT_ONCE = 32
+"""Blocks whose maxima are taken while their bounds are in the processor's cache."""
 
 _WIDTHS = (64, 96, 128, 160)
 """Columns that a table may have, the length of the rest included."""
@@ -56,6 +54,9 @@ _MAX_BOUNDS = 16_000_000
 _COMPARED_ROWS = 256
 """Full vectors that are copied at the same time."""
 
+_FEW_BLOCKS = 6
+"""Blocks that are searched without looking for a higher floor, which costs as much."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
@@ -72,32 +73,22 @@ class Pairs:
     similarities: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class _ClassRange:
-    """The rows of one class in the table: `groups` groups of `chunks` chunks, from row `start` on.
+@dataclass(frozen=True, slots=True, eq=False)
+class _ClassTable:
+    """The short vectors of the rows of one class.
 
-    The range is stored so that as an array its axes are (row in the chunk, chunk in the group, group). The maxima of
-    all chunks are then a maximum over the first axis, at the speed of the memory, and those of the groups over the
-    second axis.
+    Attributes:
+        rows: (n,) numbers of the rows. Neighbouring rows, which are those of one identity, are in one block.
+        blocks: (K, W + 1, B) float32: K blocks of B rows, the last one padded with zeros.
     """
 
-    start: int
-    chunks: int
-    groups: int
+    rows: NDArray[np.intp]
+    blocks: NDArray[np.float32]
 
     @property
     def size(self) -> int:
-        return _CHUNK_ROWS * self.chunks * self.groups
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.size
-
-    @classmethod
-    def for_rows(cls, start: int, rows: int) -> _ClassRange:
-        chunks = -(-rows // _CHUNK_ROWS)
-        chunks_per_group = max(1, chunks // _CLASS_GROUPS)
-        return cls(start, chunks_per_group, -(-chunks // chunks_per_group))
+        """Number of rows, with the padding."""
+        return int(self.blocks.shape[0] * self.blocks.shape[2])
 
 
 class SimilarityBounds:
@@ -112,29 +103,15 @@ class SimilarityBounds:
     def __init__(self, vectors: NDArray[np.float32], codes: NDArray[np.intp], basis: NDArray[np.float32]) -> None:
         self._vectors = vectors
         self._basis = basis
-        self._ranges: dict[int, _ClassRange] = {}
-        layout: list[NDArray[np.intp]] = []
-        start = 0
+        self._tables: dict[int, _ClassTable] = {}
         for code in np.unique(codes).tolist():
             rows = np.flatnonzero(codes == code)
-            class_range = _ClassRange.for_rows(start, len(rows))
-            padded = np.full(class_range.size, -1, np.intp)
-            padded[: len(rows)] = rows
-            # Neighbouring rows, which are those of one identity, share a chunk.
-            layout.append(padded.reshape(class_range.groups, class_range.chunks, _CHUNK_ROWS).T.ravel())
-            self._ranges[code] = class_range
-            start = class_range.stop
-        self._rows = np.concatenate(layout) if layout else np.empty(0, np.intp)  # -1: padding
-        width = basis.shape[1] + 1
-        blocks = -(-width // _BLOCK_COLUMNS)
-        self._columns = [slice(width * n // blocks, width * (n + 1) // blocks) for n in range(blocks)]
-        self._tables = [np.zeros((start, c.stop - c.start), np.float32) for c in self._columns]
-        for begin in range(0, start, _BLOCK_ROWS):
-            rows = self._rows[begin : begin + _BLOCK_ROWS]
-            short = self._shorten(vectors[rows])
-            short[rows < 0] = 0.0
-            for table, columns in zip(self._tables, self._columns, strict=True):
-                table[begin : begin + len(rows)] = short[:, columns]
+            size = _SMALL_BLOCK_ROWS if len(rows) < _SMALL_TABLE_ROWS else _BLOCK_ROWS
+            blocks = np.zeros((-(-len(rows) // size), basis.shape[1] + 1, size), np.float32)
+            for block, first in zip(blocks, range(0, len(rows), size), strict=True):
+                short = self._shorten(vectors[rows[first : first + size]])
+                block[:, : len(short)] = short.T
+            self._tables[code] = _ClassTable(rows, blocks)
 
     @classmethod
     def learn(cls, vectors: NDArray[np.float32], codes: NDArray[np.intp]) -> SimilarityBounds | None:
@@ -173,7 +150,8 @@ class SimilarityBounds:
     @property
     def nbytes(self) -> int:
         """Memory in bytes, without the full vectors."""
-        return sum(table.nbytes for table in self._tables) + self._rows.nbytes + self._basis.nbytes
+        tables = self._tables.values()
+        return sum(table.blocks.nbytes + table.rows.nbytes for table in tables) + self._basis.nbytes
 
     def find_pairs(
         self,
@@ -196,24 +174,25 @@ class SimilarityBounds:
             nearest: Raise the floors to the similarity of the identity that is the `nearest`-th from the probe.
 
         Returns:
-            The pairs, by probe, with exact similarities: all that were asked for, and others that are less similar. And
-            (P,) which probes were left out, because comparing them with all rows is as fast.
+            The pairs, with exact similarities. And (P,) which probes were left out, because comparing them with all
+            rows is as fast.
         """
         left_out = np.zeros(len(probes), bool)
         found: list[Pairs] = []
         for code in np.unique(codes).tolist():
             members = np.flatnonzero(codes == code)
-            ranges = list(self._ranges.values()) if code < 0 else [self._ranges[code]] if code in self._ranges else []
-            size = sum(class_range.size for class_range in ranges)
+            if code < 0:
+                tables = list(self._tables.values())
+            else:
+                tables = [self._tables[code]] if code in self._tables else []
+            size = sum(table.size for table in tables)
             if not size:
                 continue
             step = max(1, _MAX_BOUNDS // size)
             for start in range(0, len(members), step):
                 some = members[start : start + step]
-                bounded = _BoundedProbes(self, probes[some], ranges, columns, penalties)
-                limits = floors[some]
-                if nearest is not None:
-                    limits = np.maximum(limits, bounded.similarity_reached_by(nearest))
+                bounded = _BoundedProbes(self, probes[some], tables, columns, penalties)
+                limits = floors[some] if nearest is None else bounded.raise_floors(floors[some], nearest)
                 too_many, pairs = bounded.pairs(limits, most=size // 16)
                 left_out[some[too_many]] = True
                 found += [Pairs(some[one.probes], one.rows, one.similarities) for one in pairs]
@@ -235,104 +214,95 @@ class SimilarityBounds:
         short[:, -1] = np.sqrt(np.maximum(rest, 0.0) + _REST_MARGIN)
         return short
 
-    def _bounds(self, class_range: _ClassRange, short: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return the bounds (rows in a chunk, chunks in a group, groups, P) of probes, given in blocks of columns."""
-        out = np.empty((class_range.size, short[0].shape[1]), np.float32)
-        for begin in range(0, class_range.size, _BLOCK_ROWS):
-            rows = slice(class_range.start + begin, min(class_range.start + begin + _BLOCK_ROWS, class_range.stop))
-            some = out[begin : begin + _BLOCK_ROWS]
-            # Rows times probes, not probes times rows: BLAS computes it twice as fast.
-            np.matmul(self._tables[0][rows], short[0], out=some)
-            for table, columns in zip(self._tables[1:], short[1:], strict=True):
-                some += table[rows] @ columns
-        return out.reshape(_CHUNK_ROWS, class_range.chunks, class_range.groups, -1)
-
 
 class _BoundedProbes:
-    """The bounds of some probes over some class ranges, with the maxima of chunks and groups."""
+    """The bounds of P probes over some class tables, with the maxima of blocks."""
 
     def __init__(
         self,
-        table: SimilarityBounds,
+        bounds: SimilarityBounds,
         probes: NDArray[np.float32],
-        ranges: Sequence[_ClassRange],
+        tables: Sequence[_ClassTable],
         columns: NDArray[np.intp],
         penalties: NDArray[np.float32] | None,
     ) -> None:
-        self._table = table
+        self._vectors = bounds._vectors
         self._probes = probes
-        self._ranges = ranges
+        self._tables = tables
         self._columns = columns
         self._penalties = penalties
-        short = table._shorten(probes).T
-        blocks = [np.ascontiguousarray(short[columns]) for columns in table._columns]
-        self._bounds = [table._bounds(class_range, blocks) for class_range in ranges]
-        self._chunks = [bounds.max(axis=0) for bounds in self._bounds]
-        self._groups = [chunks.max(axis=0) for chunks in self._chunks]
+        short = bounds._shorten(probes)
+        self._bounds: list[NDArray[np.float32]] = []  # (K, P, B)
+        self._maxima: list[NDArray[np.float32]] = []  # (K, P)
+        for table in tables:
+            count, _, size = table.blocks.shape
+            bounds_of_rows = np.empty((count, len(probes), size), np.float32)
+            maxima = np.empty((count, len(probes)), np.float32)
+            for first in range(0, count, _BLOCKS_AT_ONCE):
+                some = slice(first, first + _BLOCKS_AT_ONCE)
+                np.matmul(short, table.blocks[some], out=bounds_of_rows[some])
+                bounds_of_rows[some].max(axis=2, out=maxima[some])
+            self._bounds.append(bounds_of_rows)
+            self._maxima.append(maxima)
 
     def similarities(self, probe: int, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the exact similarities, less penalties. A pair has the same number in any set of pairs."""
         out = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), _COMPARED_ROWS):
             some = slice(start, start + _COMPARED_ROWS)
-            np.vecdot(self._table._vectors.take(rows[some], axis=0), self._probes[probe], out=out[some])
+            np.vecdot(self._vectors.take(rows[some], axis=0), self._probes[probe], out=out[some])
         if self._penalties is not None:
             out -= self._penalties[rows]
         return out
 
-    def similarity_reached_by(self, count: int) -> NDArray[np.float64]:
-        """Return (P,) a similarity that at least `count` identities reach; -inf where too few were compared."""
-        all_probes = np.arange(len(self._probes))
-        candidates = []
-        for class_range, bounds, chunks, groups in zip(
-            self._ranges, self._bounds, self._chunks, self._groups, strict=True
-        ):
-            # The row with the largest bound in each of the best groups; other rows of an identity are close to it.
-            best = min(class_range.groups, 2 * count + 8)
-            group = np.argpartition(groups, class_range.groups - best, axis=0)[-best:]
-            chunk = chunks[:, group, all_probes].argmax(axis=0)
-            row = bounds[:, chunk, group, all_probes].argmax(axis=0)
-            candidates.append(self._rows_at(class_range, row, chunk, group))
-        rows = np.concatenate(candidates)
-        reached = np.full(len(self._probes), -np.inf)
-        for probe in range(len(self._probes)):
-            own = rows[:, probe][rows[:, probe] >= 0]
-            similarities = self.similarities(probe, own)
+    def raise_floors(self, floors: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+        """Return (P,) floors, raised to a similarity that `count` identities reach where many rows are left."""
+        needed = _needed(floors)
+        left = np.zeros(len(self._probes), np.intp)
+        for maxima in self._maxima:
+            left += np.count_nonzero(maxima >= needed, axis=0)
+        raised = floors.copy()
+        wanted = 2 * count + 8
+        for probe in np.flatnonzero(left > _FEW_BLOCKS).tolist():
+            # The row with the largest bound in each of the best blocks; other rows of an identity are close to it.
+            candidates = []
+            for table, bounds, maxima in zip(self._tables, self._bounds, self._maxima, strict=True):
+                best = np.argpartition(maxima[:, probe], -min(len(maxima), wanted))[-wanted:]
+                positions = best * bounds.shape[2] + bounds[best, probe].argmax(axis=1)
+                candidates.append(table.rows[positions[positions < len(table.rows)]])
+            rows = np.concatenate(candidates)
+            similarities = self.similarities(probe, rows)
             order = np.argsort(-similarities, kind="stable")
-            _, first = np.unique(self._columns[own[order]], return_index=True)
+            _, first = np.unique(self._columns[rows[order]], return_index=True)
             if len(first) >= count:
-                reached[probe] = similarities[order[np.sort(first)[count - 1]]]
-        return reached
+                raised[probe] = max(raised[probe], similarities[order[np.sort(first)[count - 1]]])
+        return raised
 
     def pairs(self, floors: NDArray[np.float64], most: int) -> tuple[NDArray[np.bool_], Iterator[Pairs]]:
-        """Return the pairs whose bound reaches the probe's floor.
+        """Return the pairs that reach the probe's floor.
 
         Args:
             floors: (P,) similarities.
             most: Rows of a probe beyond which it is not compared here.
 
         Returns:
-            (P,) which probes have more rows than `most`; and the pairs of the others, probe by probe.
+            (P,) which probes have more rows with such a bound than `most`; and the pairs of the others, probe by probe.
         """
-        # Twice the rounding: in the bounds, and in the floor where it is a similarity itself.
-        needed = (floors - 2 * _ROUNDING).astype(np.float32)
+        needed = _needed(floors)
         kept: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
-        for class_range, bounds, chunks, groups in zip(
-            self._ranges, self._bounds, self._chunks, self._groups, strict=True
-        ):
-            group, probes = np.nonzero(groups >= needed)
-            if 4 * len(probes) < groups.size:
-                chunk, which = np.nonzero(chunks[:, group, probes] >= needed[probes])
-                group, probes = group[which], probes[which]
+        for table, bounds, maxima in zip(self._tables, self._bounds, self._maxima, strict=True):
+            block, probes = np.nonzero(maxima >= needed)
+            if 4 * len(probes) < maxima.size:
+                which, row = np.nonzero(bounds[block, probes] >= needed[probes, None])
+                block, probes = block[which], probes[which]
             else:
-                chunk, group, probes = np.nonzero(chunks >= needed)
-            if 4 * len(probes) < chunks.size:
-                row, which = np.nonzero(bounds[:, chunk, group, probes] >= needed[probes])
-                chunk, group, probes = chunk[which], group[which], probes[which]
-            else:
-                row, chunk, group, probes = np.nonzero(bounds >= needed)
-            rows = self._rows_at(class_range, row, chunk, group)
-            kept.append((probes[rows >= 0], rows[rows >= 0]))
+                # Of one dimension: numpy finds these ten times as fast.
+                places = np.flatnonzero(bounds >= needed[:, None])
+                places, row = np.divmod(places, bounds.shape[2])
+                block, probes = np.divmod(places, bounds.shape[1])
+            positions = block * bounds.shape[2] + row
+            inside = positions < len(table.rows)
+            kept.append((probes[inside], table.rows[positions[inside]]))
         probes = np.concatenate([pair[0] for pair in kept])
         rows = np.concatenate([pair[1] for pair in kept])
         order = np.lexsort((rows, probes))
@@ -344,15 +314,15 @@ class _BoundedProbes:
         def compare() -> Iterator[Pairs]:
             for probe in np.flatnonzero((counts > 0) & ~too_many).tolist():
                 some = slice(int(ends[probe] - counts[probe]), int(ends[probe]))
-                yield Pairs(probes[some], rows[some], self.similarities(probe, rows[some]))
+                similarities = self.similarities(probe, rows[some])
+                # A row that is less similar need not be the most similar one of its identity.
+                reached = similarities >= floors[probe] - _ROUNDING
+                yield Pairs(probes[some][reached], rows[some][reached], similarities[reached])
 
         return too_many, compare()
 
-    def _rows_at(
-        self, class_range: _ClassRange, row: NDArray[np.intp], chunk: NDArray[np.intp], group: NDArray[np.intp]
-    ) -> NDArray[np.intp]:
-        """Return the row numbers at positions of a class range, -1 for padding."""
-        positions: NDArray[np.intp] = (
-            class_range.start + (row * class_range.chunks + chunk) * class_range.groups + group
-        )
-        return self._table._rows[positions]
+
+def _needed(floors: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return (P,) the bounds that rows need to reach the floors."""
+    # Twice the rounding: in the bounds, and in the floor where it is a similarity itself.
+    return (floors - 2 * _ROUNDING).astype(np.float32)

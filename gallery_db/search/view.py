@@ -24,6 +24,7 @@ from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry
 from gallery_db.errors import EmbeddingError
 from gallery_db.search.nearest import EntryIndex, NearestSearch, Search
+from gallery_db.search.pairs import NearIdentities
 from gallery_db.search.refresh import RecordReader, ViewChange
 from gallery_db.search.table import EntryTable
 
@@ -222,6 +223,51 @@ class GalleryView:
     def prepare(self) -> None:
         """Do the work now for which the first search for near identities would otherwise wait."""
         self._nearest.prepare()
+
+    def near_identities(
+        self,
+        probes: Any,
+        class_names: Sequence[str | None] | None = None,
+        *,
+        limit: float | Sequence[float] | NDArray[np.float64],
+        nearest: int | None = None,
+    ) -> NearIdentities:
+        """Return the identities near to each probe, in memory that does not grow with the number of identities.
+
+        Args:
+            probes: (P, D) float, rows of unit length.
+            class_names: P class names; None for one (or for all) matches every class.
+            limit: Largest distance, inclusive, or one for each probe; the smaller, the faster in a large gallery.
+            nearest: Only that many nearest identities of each probe.
+
+        Returns:
+            Numbers of probes, columns, and distances as in `identity_distances`, (M,) each: by probe, the nearest
+            first, equal distances by column. With ``search="hnsw"``, some may be missed.
+
+        Raises:
+            EmbeddingError: As in `identity_distances`, and for a `nearest` below 1.
+        """
+        return self._nearest.near_identities(
+            probes, class_names, limit=limit, nearest=nearest, generation=self.generation
+        )
+
+    def column_distances(
+        self, probes: Any, columns: Sequence[int], class_names: Sequence[str | None] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the distance of each probe to one identity.
+
+        Args:
+            probes: (P, D) float, rows of unit length.
+            columns: P columns.
+            class_names: P class names; None for one (or for all) matches every class.
+
+        Returns:
+            (P,) float32, as in `identity_distances`.
+
+        Raises:
+            EmbeddingError: As in `identity_distances`.
+        """
+        return self._nearest.column_distances(probes, columns, class_names)
 
     def identity_distances(
         self,

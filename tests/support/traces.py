@@ -32,25 +32,29 @@ class Known:
     identities = ("ann", "bob", "car")
     classes = ("person", "person", "car")
 
-    def identity_distances(
+    def near_identities(
         self,
         probes: NDArray[np.float32],
         class_names: Sequence[str | None],
         *,
-        limit: float | None = None,
+        limit: float | NDArray[np.float64],
         nearest: int | None = None,
-        held: Sequence[int] | None = None,
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        distances = np.stack([self.column_distances(probes, [c] * len(probes), class_names) for c in range(3)], axis=1)
+        limits = np.broadcast_to(limit, len(probes))[:, None]
+        rows, columns = np.nonzero((distances <= limits) & np.isfinite(distances))  # no more than is promised
+        order = np.lexsort((columns, distances[rows, columns], rows))
+        rows, columns = rows[order], columns[order]
+        first = np.arange(len(rows)) - np.searchsorted(rows, rows) < (nearest or 3)
+        return rows[first], columns[first], distances[rows[first], columns[first]]
+
+    def column_distances(
+        self, probes: NDArray[np.float32], columns: Sequence[int], class_names: Sequence[str | None]
     ) -> NDArray[np.float32]:
-        distances = 1 - probes @ np.stack([A, B, C]).T
-        for row in range(len(probes) if limit is not None else 0):
-            # No more than is promised.
-            far = distances[row] > limit
-            far[[column for column in (held or [-1] * len(probes))[row : row + 1] if column >= 0]] = False
-            distances[row, far] = np.inf
-        for row, name in enumerate(class_names):
-            if name is not None:
-                distances[row, [c != name for c in self.classes]] = np.inf
-        return distances
+        vectors = np.stack([A, B, C])
+        distances = 1 - np.vecdot(probes, vectors[list(columns)])
+        different = [name is not None and name != self.classes[c] for name, c in zip(class_names, columns, strict=True)]
+        return np.where(different, np.inf, distances).astype(np.float32)
 
 
 def observe(identities: TrackIdentifier, frame: int, observations: Observations, quality: float = 1.0) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracking.identification.gallery_comparison import IdentitySource
 from tracking.identification.named_tracklets import Named
-from tracking.identification.track_evidence import DecisionRule, TrackEvidence
+from tracking.identification.neighbours import Neighbour
+from tracking.identification.track_evidence import DecisionRule, TrackEvidence, Tracklet
 
 __all__ = ["assign_identities", "assign_tracks", "name_detections"]
 
@@ -67,74 +68,80 @@ def name_detections(
     """
     if not len(embeddings):
         return []
-    distances = source.identity_distances(embeddings, class_names, limit=threshold)
-    columns = assign_identities(distances, threshold)
-    return [Named(source.identities[c], float(distances[r, c])) if c >= 0 else None for r, c in enumerate(columns)]
+    rows, columns, near = source.near_identities(embeddings, class_names, limit=threshold)
+    names, positions = np.unique(columns, return_inverse=True)
+    distances = np.full((len(embeddings), len(names)), np.inf)
+    distances[rows, positions] = near
+    chosen = assign_identities(distances, threshold)
+    return [
+        Named(source.identities[int(names[c])], float(distances[r, c])) if c >= 0 else None
+        for r, c in enumerate(chosen.tolist())
+    ]
 
 
 def assign_tracks(tracks: Sequence[TrackEvidence], rule: DecisionRule) -> None:
     """Decide the names of the tracks that are in a frame together, and set their tracklets' columns.
 
     A track that has a name is preferred for it. A track without one competes for the identity that its evidence
-    allows; see `DecisionRule.suffices`.
+    allows; see `DecisionRule.suffices`. Each track competes for one identity at most, and the one that fits it best
+    gets it; of equal ones the first.
     """
-    if not tracks:
-        return
-    # Identities may have been added since a track was observed; their distances to it are unknown.
-    width = max(len(track.tracklet.distances) for track in tracks)
-    nearest, supported = np.full((2, len(tracks), width), np.inf)
+    for track in tracks:
+        tracklet = track.tracklet
+        if tracklet.column >= 0:
+            held = tracklet.near.of(tracklet.column).supported
+            if tracklet.near.best.supported < held - rule.margin / 2:
+                tracklet.column = -1  # all observations together now point to another identity
+    holders = {track.tracklet.column: track for track in tracks if track.tracklet.column >= 0}
+    best: dict[int, tuple[float, int]] = {}
     for row, track in enumerate(tracks):
         tracklet = track.tracklet
-        nearest[row, : len(tracklet.distances)] = tracklet.distances
-        supported[row, : len(tracklet.support_distances)] = tracklet.support_distances
-        if tracklet.column >= 0 and supported[row].min() < supported[row, tracklet.column] - rule.margin / 2:
-            tracklet.column = -1  # all observations together now point to another identity
-    holders = {track.tracklet.column: row for row, track in enumerate(tracks) if track.tracklet.column >= 0}
-    costs = np.full((len(tracks), width), np.inf)
-    for row, track in enumerate(tracks):
-        column = track.tracklet.column
+        column = tracklet.column
         if column >= 0:
             # The holder of a name is preferred for it. Beyond the accepted distance, but not for long enough to
             # lose it, it keeps the name if no other track takes it.
-            costs[row, column] = min(supported[row, column] - rule.hysteresis, rule.accept)
-            continue
-        taken = [c for c, holder in holders.items() if supported[holder, c] <= supported[row, c]]
-        column = _candidate(track.tracklet.num_observations, nearest[row], supported[row], taken, rule)
+            cost = tracklet.near.of(column).supported - rule.hysteresis
+        else:
+            column = _candidate(tracklet, holders, rule)
+            cost = tracklet.near.of(column).supported
+            _note_rival(track, holders, rule)
         if column >= 0:
-            costs[row, column] = min(supported[row, column], rule.accept)
-        best = int(np.argmin(supported[row])) if width else -1
-        if best in holders and nearest[row, best] <= rule.accept:
-            # Two people look alike, or the tracker has mixed them up: an observation of the holder will show which.
-            rival = tracks[holders[best]]
-            if rival.last_observed < track.last_observed and rival.swap_risk == 0.0:
-                rival.swap_risk, rival.swap_risk_frame = _CONFUSION_RISK, rival.last_observed + 1
-    for track, assigned in zip(tracks, assign_identities(costs, rule.accept), strict=True):
-        track.tracklet.column = int(assigned)
+            best[column] = min(best.get(column, (np.inf, row)), (min(cost, rule.accept), row))
+    for track in tracks:
+        track.tracklet.column = -1
+    for column, (_, row) in best.items():
+        tracks[row].tracklet.column = column
 
 
-def _candidate(
-    num_observations: int,
-    nearest: NDArray[np.float64],
-    supported: NDArray[np.float64],
-    taken: Sequence[int],
-    rule: DecisionRule,
-) -> int:
-    """Return the column of the identity that a track without a name may get, or -1.
+def _note_rival(track: TrackEvidence, holders: Mapping[int, TrackEvidence], rule: DecisionRule) -> None:
+    """Let the track that has the name of another one's best identity be observed soon.
+
+    Two people look alike, or the tracker has mixed them up: an observation of the holder will show which.
+    """
+    best = track.tracklet.near.best
+    rival = holders.get(best.column)
+    if rival is None or best.distance > rule.accept:
+        return
+    if rival.last_observed < track.last_observed and rival.swap_risk == 0.0:
+        rival.swap_risk, rival.swap_risk_frame = _CONFUSION_RISK, rival.last_observed + 1
+
+
+def _candidate(tracklet: Tracklet, holders: Mapping[int, TrackEvidence], rule: DecisionRule) -> int:
+    """Return the column of the identity that a tracklet without a name may get, or -1.
 
     Names of other tracks in the frame that fit those tracks better are no rivals. But a track that fits one of those
     names best of all is more likely a second box of that person than the next best identity.
     """
-    if not len(nearest):
+    free: list[Neighbour] = []
+    least_taken = float("inf")
+    for one in tracklet.near:
+        holder = holders.get(one.column)
+        if holder is not None and holder.tracklet.near.of(one.column).supported <= one.supported:
+            least_taken = min(least_taken, one.supported)
+        else:
+            free.append(one)
+    if not free or free[0].distance > rule.accept or free[0].supported > least_taken + rule.margin / 2:
         return -1
-    free = supported
-    if taken:
-        free = supported.copy()
-        free[list(taken)] = np.inf
-    column = int(np.argmin(free))
-    best = float(free[column])
-    if nearest[column] > rule.accept or not np.isfinite(best):
-        return -1
-    if taken and best > float(supported[list(taken)].min()) + rule.margin / 2:
-        return -1
-    second = float(np.partition(free, 1)[1]) if len(free) > 1 else float("inf")
-    return column if rule.suffices(num_observations, float(nearest[column]), second - best) else -1
+    best = free[0]
+    second = free[1].supported if len(free) > 1 else float("inf")
+    return best.column if rule.suffices(tracklet.num_observations, best.distance, second - best.supported) else -1

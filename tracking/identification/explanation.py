@@ -83,11 +83,8 @@ def explain_decision(
         identities: The names of the columns.
         rule: The limits of the decision.
     """
-    order = np.argsort(tracklet.support_distances, kind="stable")
-    columns = [int(c) for c in order if np.isfinite(tracklet.distances[c])][:MAX_NEIGHBOURS]
-    neighbours = tuple(
-        (identities[c], float(tracklet.distances[c]), float(tracklet.support_distances[c])) for c in columns
-    )
+    nearest = [one for one in tracklet.near if one.distance < float("inf")][:MAX_NEIGHBOURS]
+    neighbours = tuple((identities[one.column], one.distance, one.supported) for one in nearest)
     last = tracklet.last if tracklet.last >= 0 else track.last_seen
     records = tuple(
         (record, identities[record.nearest] if 0 <= record.nearest < len(identities) else None)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.identification.assignment import assign_tracks
-from tracking.identification.gallery_comparison import IdentitySource, compare_with_gallery
+from tracking.identification.gallery_comparison import IdentitySource, compare_for_decision, compare_with_gallery
 from tracking.identification.named_tracklets import Named, NamedTracklet, TrackletArchive, name_of_tracklet
+from tracking.identification.neighbours import Neighbours
 from tracking.identification.observation_schedule import ObservationSchedule
 from tracking.identification.track_evidence import DecisionRule, Status, TrackEvidence, Tracklet, are_different_classes
 
@@ -105,42 +106,98 @@ class TrackIdentifier:
         """
         if not len(track_ids):
             return
-        _, distances = compare_with_gallery(self._source, embeddings, class_names, self._columns(track_ids))
-        means = np.empty_like(embeddings)
+        tracks = []
         for i, track_id in enumerate(track_ids):
             track = self._tracks.get(track_id)
             if track is None:
-                track = self._new_track(frame, track_id, distances[i], embeddings[i], class_names[i])
+                track = self._new_track(frame, track_id, embeddings[i], class_names[i])
             else:
                 self._schedule.note_further_observation()
-            previous = track.previous
-            has_begun = track.add(frame, embeddings[i], qualities[i], distances[i], class_names[i])
+            tracks.append(track)
+        found, compared = self._compare_ahead(tracks, embeddings, qualities, class_names)
+        changed = []
+        for i, (track_id, track) in enumerate(zip(track_ids, tracks, strict=True)):
+            tracklet, previous = track.tracklet, track.previous
+            has_begun = track.add(frame, embeddings[i], qualities[i], compared[i], class_names[i])
             if has_begun and previous is not None and self._archive is not None:
                 self._archive.add(track_id, track, previous, self._source)
-            means[i] = track.tracklet.mean
-        tracklets = [self._tracks[track_id].tracklet for track_id in track_ids]
-        compared = compare_with_gallery(
-            self._source, means, [tracklet.class_name for tracklet in tracklets], self._columns(track_ids)
-        )
-        for tracklet, nearest, supported in zip(tracklets, *compared, strict=True):
-            tracklet.distances, tracklet.support_distances = nearest, supported
+            near = found.get((i, tracklet.num_observations))
+            if track.tracklet is tracklet and near is not None:
+                tracklet.near = near
+            else:
+                changed.append(track.tracklet)
+        self._compare_means(changed)
         self._is_stale = True
 
-    def _new_track(
+    def _compare_ahead(
         self,
-        frame: int,
-        track_id: int,
-        distances: NDArray[np.float32],
-        embedding: NDArray[np.float32],
-        class_name: str | None,
+        tracks: Sequence[TrackEvidence],
+        embeddings: NDArray[np.float32],
+        qualities: Sequence[float],
+        class_names: Sequence[str | None],
+    ) -> tuple[dict[tuple[int, int], Neighbours], list[Neighbours]]:
+        """Compare everything that observations may call for, so that one search a frame is enough.
+
+        Returns:
+            The identities near the means that the tracklets may have with the observations, by position and number
+            of observations. And those near the observations; none where `TrackEvidence.add` does not need them.
+        """
+        vectors: list[NDArray[np.float32]] = []
+        asked: list[tuple[int, int, str | None]] = []  # position, number of observations, class
+        for i, track in enumerate(tracks):
+            tracklet, class_name = track.tracklet, class_names[i]
+            ahead = track.foresee(embeddings[i], class_name)
+            if ahead.may_agree:
+                vectors.append(track.mean_with(embeddings[i], qualities[i]))
+                asked.append((i, tracklet.num_observations + 1, tracklet.class_name or class_name))
+            if ahead.may_contradict:
+                vectors.append(tracklet.mean)
+                asked.append((i, tracklet.num_observations, tracklet.class_name))
+            if ahead.needs_comparison or self._explain:
+                vectors.append(embeddings[i])
+                asked.append((i, 0, class_name))
+        near = self._compare(
+            np.stack(vectors),
+            [class_name for _, _, class_name in asked],
+            [tracks[i].tracklet.column for i, _, _ in asked],
+            [count for _, count, _ in asked],
+        )
+        found = {(i, count): neighbours for (i, count, _), neighbours in zip(asked, near, strict=True)}
+        return found, [found.get((i, 0), Neighbours()) for i in range(len(tracks))]
+
+    def _compare_means(self, tracklets: Sequence[Tracklet]) -> None:
+        """Compare the means of tracklets with the gallery."""
+        if not tracklets:
+            return
+        near = self._compare(
+            np.stack([tracklet.mean for tracklet in tracklets]),
+            [tracklet.class_name for tracklet in tracklets],
+            [tracklet.column for tracklet in tracklets],
+            [tracklet.num_observations for tracklet in tracklets],
+        )
+        for tracklet, neighbours in zip(tracklets, near, strict=True):
+            tracklet.near = neighbours
+
+    def _compare(
+        self,
+        vectors: NDArray[np.float32],
+        class_names: Sequence[str | None],
+        held: Sequence[int],
+        num_observations: Sequence[int],
+    ) -> list[Neighbours]:
+        if self._explain:  # which lists the nearest identities, however far
+            return compare_with_gallery(self._source, vectors, class_names, held, limit=np.inf)
+        return compare_for_decision(self._source, vectors, class_names, held, self._rule, num_observations)
+
+    def _new_track(
+        self, frame: int, track_id: int, embedding: NDArray[np.float32], class_name: str | None
     ) -> TrackEvidence:
         first = self._schedule.note_first_observation(track_id, frame)
         tracklet = Tracklet(
             first,
             first,
             np.zeros_like(embedding),
-            distances,
-            distances,
+            Neighbours(),
             samples=None if self._archive is None else [],
             class_name=class_name,
         )
@@ -148,10 +205,6 @@ class TrackIdentifier:
         if first < frame:
             track.note_seen(first)
         return track
-
-    def _columns(self, track_ids: Sequence[int]) -> list[int]:
-        """Return the columns of the names that tracks have, -1 for none."""
-        return [self._tracks[t].tracklet.column if t in self._tracks else -1 for t in track_ids]
 
     # -- names -----------------------------------------------------------------------------------------------
 
@@ -240,15 +293,20 @@ class TrackIdentifier:
         columns: dict[str, list[int]] = {}
         for column, name in enumerate(self._source.identities):
             columns.setdefault(name, []).append(column)
-        means = np.stack([part.mean for _, part in parts])
-        compared = compare_with_gallery(self._source, means, [part.class_name for _, part in parts])
-        for (track, part), nearest, supported in zip(parts, *compared, strict=True):
-            part.distances, part.support_distances = nearest, supported
+        for track, part in parts:
             track.records.clear()  # they refer to the old columns
             track.held.clear()
             if part.column >= 0:
                 name = renamed.get(before[part.column], before[part.column])
-                # A name of two classes has two columns; the distance to the other class's is infinite.
-                same = [c for c in columns.get(name, ()) if np.isfinite(nearest[c])]
-                part.column = same[0] if same else -1
+                part.column = self._column_of(part, columns.get(name, ()))
+        self._compare_means([part for _, part in parts])
         self._is_stale = True
+
+    def _column_of(self, tracklet: Tracklet, columns: Sequence[int]) -> int:
+        """Return the column of its class among those of one name, or -1; the others are infinitely far."""
+        count = len(columns)
+        if not count:
+            return -1
+        means = np.repeat(tracklet.mean[None], count, axis=0)
+        distances = self._source.column_distances(means, columns, [tracklet.class_name] * count)
+        return next((column for column, d in zip(columns, distances.tolist(), strict=True) if d < np.inf), -1)

@@ -61,7 +61,7 @@ def name_of_tracklet(tracklet: Tracklet, source: IdentitySource) -> Named | None
     """Return the identity that a tracklet has now, or None."""
     if tracklet.column < 0:
         return None
-    return Named(source.identities[tracklet.column], float(tracklet.distances[tracklet.column]))
+    return Named(source.identities[tracklet.column], tracklet.near.of(tracklet.column).distance)
 
 
 class TrackletArchive:
@@ -120,7 +120,8 @@ class TrackletArchive:
         if tracklet.column < 0 or not tracklet.early:
             return tracklet.first
         embeddings = np.stack([embedding for _, embedding in tracklet.early])
-        distances = source.identity_distances(embeddings, [tracklet.class_name] * len(embeddings))[:, tracklet.column]
+        count = len(embeddings)
+        distances = source.column_distances(embeddings, [tracklet.column] * count, [tracklet.class_name] * count)
         fits = np.flatnonzero(distances <= self._rule.accept + 2 * self._rule.hysteresis)
         if not fits.size:
             return tracklet.early[-1][0] + 1

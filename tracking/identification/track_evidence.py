@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tracking.identification.neighbours import Neighbours
 
 __all__ = [
     "Agreement",
     "DecisionRule",
     "EvidenceSample",
+    "Foresight",
     "ObservationRecord",
     "Status",
     "TrackEvidence",
     "Tracklet",
     "add_sample",
     "are_different_classes",
-    "two_nearest",
 ]
 
 Status = Literal["known", "unknown", "undecided"]
@@ -65,6 +67,10 @@ class DecisionRule:
             hysteresis=0.2 * accept,
         )
 
+    def largest_margin(self, num_observations: int) -> float:
+        """Return the margin to the second-best identity above which it does not matter; see `suffices`."""
+        return 2 * self.margin if num_observations < 2 else self.margin / num_observations
+
     def suffices(self, num_observations: int, distance: float, margin: float) -> bool:
         """Return whether this many observations, at this distance and margin to the second-best, give a name."""
         if num_observations < 1 or margin < self.margin / num_observations:
@@ -80,9 +86,9 @@ class ObservationRecord:
     Attributes:
         frame: Number of the frame.
         quality: Quality of the observation, in [0, 1].
-        nearest: Column of the nearest identity, -1 where there is none.
-        distance: Distance to that identity.
-        second: Distance to the second-nearest identity; inf where there is none.
+        nearest: Column of the nearest identity; -1 where there is none, or where the observation was not compared.
+        distance: Distance to that identity; inf without one.
+        second: Distance to the second-nearest identity; inf without one.
         agreement: Whether it agreed with the evidence so far.
     """
 
@@ -110,9 +116,26 @@ class EvidenceSample:
     weight: float
 
 
+class Foresight(NamedTuple):
+    """What is known of an observation before it is compared with the gallery.
+
+    Attributes:
+        may_agree, may_contradict: Whether it may agree with the evidence, and contradict it.
+        needs_comparison: Whether the identities near it are needed to decide.
+    """
+
+    may_agree: bool
+    may_contradict: bool
+    needs_comparison: bool
+
+
 def are_different_classes(one: str | None, other: str | None) -> bool:
     """Return whether both classes are known and differ by more than upper and lower case."""
     return one is not None and other is not None and one.casefold() != other.casefold()
+
+
+def _unit(total: NDArray[np.float32]) -> NDArray[np.float32]:
+    return total / np.float32(max(float(np.linalg.norm(total)), 1e-9))
 
 
 def add_sample(samples: list[EvidenceSample], sample: EvidenceSample, limit: int) -> None:
@@ -133,8 +156,7 @@ class Tracklet:
         first: Its first frame.
         known_from: The frame in which its beginning was detected; a swap is detected some frames later.
         total: (D,) the weighted sum.
-        distances: (I,) distances of the mean to the nearest entry of each identity.
-        support_distances: (I,) mean distances to several entries of each identity; see `compare_with_gallery`.
+        near: The identities near the mean.
         num_observations: Number of observations in it.
         column: Column of the identity whose name it has, or -1.
         last: Its last frame, once it has ended; -1 before.
@@ -149,8 +171,7 @@ class Tracklet:
     first: int
     known_from: int
     total: NDArray[np.float32]
-    distances: NDArray[np.float32]
-    support_distances: NDArray[np.float32]
+    near: Neighbours
     num_observations: int = 0
     column: int = -1
     last: int = -1
@@ -161,7 +182,7 @@ class Tracklet:
     @property
     def mean(self) -> NDArray[np.float32]:
         """(D,) the mean embedding, of unit length."""
-        return self.total / np.float32(max(float(np.linalg.norm(self.total)), 1e-9))
+        return _unit(self.total)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,12 +267,27 @@ class TrackEvidence:
             index = min(range(len(runs) - 1), key=lambda i: runs[i + 1][0] - runs[i][1])
             runs[index : index + 2] = [[runs[index][0], runs[index + 1][1]]]
 
+    def mean_with(self, embedding: NDArray[np.float32], quality: float) -> NDArray[np.float32]:
+        """Return the mean (D,) that the tracklet has once an observation has been added that agrees with it."""
+        return _unit(self._total_with(embedding, max(quality, _MIN_WEIGHT)))
+
+    def foresee(self, embedding: NDArray[np.float32], class_name: str | None) -> Foresight:
+        """Return what is known of an observation before the embedding is compared with the gallery."""
+        tracklet, rule = self.tracklet, self.rule
+        other_class = are_different_classes(class_name, tracklet.class_name)
+        to_mean = 1.0 - float(embedding @ tracklet.mean) if tracklet.num_observations else 0.0
+        agrees = not other_class and to_mean <= rule.sure
+        if tracklet.column >= 0:
+            return Foresight(not other_class, not agrees, not agrees and not other_class)
+        against = other_class or (not agrees and to_mean > rule.accept + rule.hysteresis)
+        return Foresight(not against, against, against and self.previous is not None and self.previous.column >= 0)
+
     def add(
         self,
         frame: int,
         embedding: NDArray[np.float32],
         quality: float,
-        distances: NDArray[np.float32],
+        near: Neighbours,
         class_name: str | None = None,
     ) -> bool:
         """Add an observation, hold it back, or begin a new tracklet with it.
@@ -260,7 +296,7 @@ class TrackEvidence:
             frame: Number of the frame.
             embedding: (D,) of unit length.
             quality: In [0, 1].
-            distances: (I,) distances of the embedding to the identities.
+            near: The identities near the embedding; used only where `foresee` says so.
             class_name: Class of the box; None where unknown.
 
         Returns:
@@ -269,17 +305,22 @@ class TrackEvidence:
         weight = max(quality, _MIN_WEIGHT)
         self.last_observed = frame
         other_class = are_different_classes(class_name, self.tracklet.class_name)
-        against = other_class or (self.tracklet.num_observations > 0 and self._contradicts(embedding, distances))
+        against = other_class or (self.tracklet.num_observations > 0 and self._contradicts(embedding, near))
         poor = against and not other_class and quality < self.POOR_QUALITY * self.usual_quality
         self.records.append(
             ObservationRecord(
-                frame, quality, *two_nearest(distances), "poor" if poor else "against" if against else "for"
+                frame,
+                quality,
+                near.best.column,
+                near.best.supported,
+                near.second.supported,
+                "poor" if poor else "against" if against else "for",
             )
         )
         if poor:
             return False
         self.usual_quality = weight if self.usual_quality == 0.0 else 0.8 * self.usual_quality + 0.2 * weight
-        if against and self._shows_previous(embedding, distances, class_name):
+        if against and self._shows_previous(embedding, near, class_name):
             assert self.previous is not None
             self.tracklet, self.previous, against = self.previous, None, False
         if not against:
@@ -309,8 +350,7 @@ class TrackEvidence:
             first,
             frame,
             np.zeros_like(old.total),
-            old.distances,
-            old.support_distances,
+            old.near,
             samples=None if old.samples is None else [],
             class_name=next((held.class_name for held in self.held if held.class_name is not None), None),
         )
@@ -326,31 +366,32 @@ class TrackEvidence:
         if tracklet.samples is not None:
             sample = EvidenceSample(frame, frame, embedding * np.float32(weight), weight)
             add_sample(tracklet.samples, sample, Tracklet.MAX_SAMPLES)
-        tracklet.total = tracklet.total * np.float32(self.DECAY) + embedding * np.float32(weight)
+        tracklet.total = self._total_with(embedding, weight)
         tracklet.num_observations += 1
 
-    def _contradicts(self, embedding: NDArray[np.float32], distances: NDArray[np.float32]) -> bool:
+    def _total_with(self, embedding: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+        return self.tracklet.total * np.float32(self.DECAY) + embedding * np.float32(weight)
+
+    def _contradicts(self, embedding: NDArray[np.float32], near: Neighbours) -> bool:
         rule, column = self.rule, self.tracklet.column
         to_mean = 1.0 - float(embedding @ self.tracklet.mean)
         if to_mean <= rule.sure:
             return False
-        if column < 0 or column >= len(distances):
+        if column < 0:
             return to_mean > rule.accept + rule.hysteresis
-        distance = float(distances[column])
-        return distance > rule.accept + rule.hysteresis or float(distances.min()) < distance - rule.hysteresis
+        distance = near.of(column).supported
+        return distance > rule.accept + rule.hysteresis or near.best.supported < distance - rule.hysteresis
 
-    def _shows_previous(
-        self, embedding: NDArray[np.float32], distances: NDArray[np.float32], class_name: str | None
-    ) -> bool:
+    def _shows_previous(self, embedding: NDArray[np.float32], near: Neighbours, class_name: str | None) -> bool:
         """Return whether the track shows its previous tracklet's person again; never after the current one is named."""
         previous = self.previous
         if previous is None or self.tracklet.column >= 0 or are_different_classes(class_name, previous.class_name):
             return False
         to_mean = 1.0 - float(embedding @ previous.mean)
-        if previous.column < 0 or previous.column >= len(distances):
+        if previous.column < 0:
             return to_mean <= self.rule.sure
-        nearest = float(distances.min())
-        return to_mean <= self.rule.accept and float(distances[previous.column]) <= min(self.rule.accept, nearest)
+        supported = near.of(previous.column).supported
+        return to_mean <= self.rule.accept and supported <= min(self.rule.accept, near.best.supported)
 
     def _are_alike(self, held: _HeldObservation, embedding: NDArray[np.float32], class_name: str | None) -> bool:
         if are_different_classes(held.class_name, class_name):
@@ -370,15 +411,5 @@ class TrackEvidence:
             return "undecided"
         if tracklet.column >= 0:
             return "known"
-        far = float(tracklet.distances.min(initial=np.inf)) > self.rule.reject
+        far = tracklet.near.least_distance > self.rule.reject
         return "unknown" if far and tracklet.num_observations >= self.MIN_UNKNOWN_OBSERVATIONS else "undecided"
-
-
-def two_nearest(distances: NDArray[np.floating]) -> tuple[int, float, float]:
-    """Return the column of the least distance (-1 if none is finite), that distance, and the second-least (or inf)."""
-    if not len(distances):
-        return -1, float("inf"), float("inf")
-    nearest = int(np.argmin(distances))
-    best = float(distances[nearest])
-    second = float(np.partition(distances, 1)[1]) if len(distances) > 1 else float("inf")
-    return (nearest if np.isfinite(best) else -1), best, second

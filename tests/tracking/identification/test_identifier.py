@@ -357,7 +357,7 @@ def test_distance_is_the_evidence() -> None:
 
 
 def test_evidence_can_be_inspected() -> None:
-    identities = TrackIdentifier(Known(), threshold=0.25, every=1)
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1, explain=True)
     for frame, observation in enumerate((A, A, B, A)):
         observe(identities, frame, {7: observation}, 0.5)
     evidence = identities.evidence(7)
