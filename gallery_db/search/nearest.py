@@ -15,14 +15,16 @@ to a probe are kept, so that a gallery of many identities costs no more memory t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.embeddings import unit_rows
 from gallery_db.errors import EmbeddingError
+from gallery_db.search.index_candidates import EntryIndex, pairs_of_index
 from gallery_db.search.pairs import (
+    ANY_CLASS,
     NearIdentities,
     Pairs,
     best_pairs,
@@ -35,12 +37,11 @@ from gallery_db.search.pairs import (
 )
 from gallery_db.search.table import EntryTable
 
-__all__ = ["EntryIndex", "NearestSearch", "Search"]
+__all__ = ["NearestSearch", "Search"]
 
 Search = Literal["auto", "hnsw", "exact"]
 """How to search: with Chroma's approximate HNSW index, with every entry in memory, or whatever is best."""
 
-_ANY_CLASS = -1
 _ABSENT_CLASS = -2
 
 _MAX_PRODUCTS = 4_000_000
@@ -48,28 +49,6 @@ _MAX_PRODUCTS = 4_000_000
 
 _ROUNDING = 2e-6
 """Largest difference between two ways to compute the same similarity."""
-
-_INDEX_CANDIDATES = 64
-"""Entries that an index is asked for; its cost hardly depends on their number."""
-
-
-class EntryIndex(Protocol):
-    """An approximate index of a collection's entries, outside the view."""
-
-    def nearest(
-        self, probes: NDArray[np.float32], count: int, generation: int
-    ) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[float]]] | None:
-        """Return the ids of the nearest entries and their distances, the nearest first.
-
-        Args:
-            probes: (P, D) float32, rows of unit length.
-            count: How many for each probe.
-            generation: Generation of the collection that the view shows.
-
-        Returns:
-            P sequences of each; None where the index is not at that generation.
-        """
-        ...
 
 
 class NearestSearch:
@@ -115,6 +94,19 @@ class NearestSearch:
         """See `GalleryView.column_distances`."""
         array, codes = self._check_probes(probes, class_names)
         return self._column_distances(array, codes, np.asarray(columns, np.intp))
+
+    def rejected_identities(self, probes: Any) -> list[frozenset[str]]:
+        """See `GalleryView.rejected_identities`."""
+        array, codes = self._check_probes(probes, None)
+        table = self._table
+        rejected = frozenset() if table.rejections is None else table.rejections.names
+        columns = [column for column, name in enumerate(table.names) if rejected and name in rejected]
+        found: list[set[str]] = [set() for _ in array]
+        for column in columns:
+            distances = self._column_distances(array, codes, np.full(len(array), column))
+            for probe in np.flatnonzero(np.isposinf(distances)).tolist():
+                found[probe].add(table.names[column])
+        return [frozenset(names) for names in found]
 
     def identity_distances(
         self,
@@ -186,17 +178,17 @@ class NearestSearch:
     def _check_probes(
         self, probes: Any, class_names: Sequence[str | None] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return the probes (P, D) and the class numbers (P,), `_ANY_CLASS` and `_ABSENT_CLASS` among them."""
+        """Return the probes (P, D) and the class numbers (P,), `ANY_CLASS` and `_ABSENT_CLASS` among them."""
         array = unit_rows(probes, self._table.dimension, what="probes")
         if class_names is None:
-            return array, np.full(len(array), _ANY_CLASS, np.intp)
+            return array, np.full(len(array), ANY_CLASS, np.intp)
         if len(class_names) != len(array):
             raise EmbeddingError(
                 f"Expected {len(array)} class names, one for each probe, found {len(class_names)}.",
                 hint="Give a class name, or None for any class, for each probe.",
             )
         of = self._table.class_codes
-        codes = [_ANY_CLASS if name is None else of.get(name.casefold(), _ABSENT_CLASS) for name in class_names]
+        codes = [ANY_CLASS if name is None else of.get(name.casefold(), _ABSENT_CLASS) for name in class_names]
         return array, np.asarray(codes, dtype=np.intp)
 
     def _to_distances(
@@ -207,7 +199,7 @@ class NearestSearch:
         distances = distances_of(best, out=best)
         if len(table.class_codes) > 1 or (codes == _ABSENT_CLASS).any():
             for probe, code in enumerate(codes):
-                if code != _ANY_CLASS:
+                if code != ANY_CLASS:
                     distances[probe, table.column_codes != code] = np.inf
         if table.rejections is not None:
             table.rejections.apply(probes, distances, table.names)
@@ -227,7 +219,7 @@ class NearestSearch:
         pairs, open_probes = self._pairs_above(probes, codes, floors, nearest, generation)
         of, columns, best = best_pairs(*pairs)
         code = codes[of]
-        kept = (best >= floors[of] - _ROUNDING) & ((code == _ANY_CLASS) | (table.column_codes[columns] == code))
+        kept = (best >= floors[of] - _ROUNDING) & ((code == ANY_CLASS) | (table.column_codes[columns] == code))
         of, columns, distances = of[kept], columns[kept], distances_of(best[kept])
         if table.rejections is not None:
             distances[table.rejections.exclude(probes, of, [table.names[column] for column in columns], distances)] = (
@@ -254,7 +246,7 @@ class NearestSearch:
         table = self._table
         best = [self._best_of_column(probe, column) for probe, column in zip(probes, columns.tolist(), strict=True)]
         distances = distances_of(np.asarray(best, np.float32))
-        distances[(codes != _ANY_CLASS) & (table.column_codes[columns] != codes)] = np.inf
+        distances[(codes != ANY_CLASS) & (table.column_codes[columns] != codes)] = np.inf
         if table.rejections is not None:
             names = [table.names[column] for column in columns]
             distances[table.rejections.exclude(probes, np.arange(len(probes)), names, distances)] = np.inf
@@ -318,7 +310,9 @@ class NearestSearch:
         if not len(table.names) or self.mode == "exact":
             return no_pairs(), open_probes if len(table.names) else open_probes[:0]
         if self.mode == "hnsw" and self._index is not None:
-            pairs, open_probes = self._pairs_of_index(self._index, probes, codes, floors, nearest, generation)
+            pairs, open_probes = pairs_of_index(
+                self._index, table, probes, codes, floors, nearest=nearest, generation=generation
+            )
             found.append(pairs)
         bounds = table.bounds() if len(open_probes) else None
         if bounds is not None:
@@ -339,49 +333,6 @@ class NearestSearch:
             which, column = np.nonzero(best >= (floors[answered] - _ROUNDING)[:, None])
             found.append((answered[which], columns[column], best[which, column]))
         return join_pairs(found), open_probes
-
-    def _pairs_of_index(
-        self,
-        index: EntryIndex,
-        probes: NDArray[np.float32],
-        codes: NDArray[np.intp],
-        floors: NDArray[np.float64],
-        nearest: int | None,
-        generation: int,
-    ) -> tuple[Pairs, NDArray[np.intp]]:
-        """Return the similarities to the index's candidates, and the probes that are still open.
-
-        A probe is open where an entry behind the last candidate could matter. No pairs and all probes where the index
-        has no answer.
-        """
-        loaded, column_codes = self._table.loaded, self._table.column_codes
-        count = min(_INDEX_CANDIDATES, len(loaded.ids))
-        answer = index.nearest(probes, count, generation) if count else None
-        if answer is None:
-            return no_pairs(), np.arange(len(probes))
-        row_of = self._table.loaded_rows()
-        found: list[Pairs] = []
-        open_probes = []
-        for probe, (ids, distances) in enumerate(zip(answer[0], answer[1], strict=True)):
-            rows = np.asarray([row for row in map(row_of.get, ids) if row is not None], dtype=np.intp)
-            similarities = np.vecdot(loaded.vectors[rows], probes[probe])
-            if loaded.penalties is not None:
-                similarities = similarities - loaded.penalties[rows]
-            columns = loaded.columns[rows]
-            # Every entry that is not a candidate is further away than the last candidate.
-            reach = 1.0 - distances[-1] if len(distances) == count else np.inf
-            floor = floors[probe]
-            if nearest is not None:
-                own = codes[probe] == _ANY_CLASS or column_codes[columns] == codes[probe]
-                met = np.broadcast_to(own, columns.shape) & (similarities > -np.inf)
-                _, _, best = best_pairs(np.zeros(int(met.sum()), np.intp), columns[met], similarities[met])
-                order = np.sort(best)[::-1]
-                floor = max(floor, float(order[nearest - 1]) if len(order) >= nearest else -np.inf)
-            if reach > floor:
-                open_probes.append(probe)
-            else:
-                found.append((np.full(len(rows), probe), columns, similarities))
-        return join_pairs(found), np.asarray(open_probes, np.intp)
 
 
 def _check_count(k: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ANY_CLASS",
     "NearIdentities",
     "Pairs",
     "best_pairs",
@@ -19,6 +20,9 @@ __all__ = [
     "ranks",
     "smallest_within",
 ]
+
+ANY_CLASS = -1
+"""Class number of a probe that searches all classes."""
 
 
 class NearIdentities(NamedTuple):

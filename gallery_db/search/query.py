@@ -198,7 +198,7 @@ class _IndexOfView:
     def nearest(
         self, probes: NDArray[np.float32], count: int, generation: int
     ) -> tuple[list[list[str]], list[list[float]]] | None:
-        """See `gallery_db.search.nearest.EntryIndex`."""
+        """See `gallery_db.search.index_candidates.EntryIndex`."""
         try:
             return self._index.search_at(probes, count, generation)
         except GalleryError as error:

@@ -2,8 +2,9 @@
 
 The rows stand in two blocks. The *loaded* block is sorted by column, so that the best entry of every identity comes
 from one matrix product and one ``reduceat``. Entries that come later go to the *appended* block, which is small and
-sorted by column as well. A loaded entry that is removed stays in the arrays, with an infinite penalty: to take it out,
-all other rows would have to move. When too much has changed, everything is sorted into one loaded block again.
+sorted by column as well; when it gets large, it is merged into the loaded block. A loaded entry that is removed stays in
+the arrays, with an infinite penalty: to take it out, all other rows would have to move. When too much has changed,
+everything is sorted into one loaded block again.
 """
 
 from __future__ import annotations
@@ -136,14 +137,21 @@ class EntryTable:
         self.class_codes = codes
         self.column_codes = np.asarray(column_codes, dtype=np.intp)
         self._column_of = column_of
-        self.starts = np.asarray(starts, dtype=np.intp)
-        sizes = np.diff(np.append(self.starts, len(order)))
-        self.loaded = RowBlock(
-            tuple(ids[row] for row in order),
-            np.repeat(np.arange(len(names), dtype=np.intp), sizes),
-            np.asarray([origins[row] == "track" for row in order], dtype=bool),
-            np.ascontiguousarray(vectors[order] if order else vectors),
+        sizes = np.diff(np.append(starts, len(order)))
+        self._set_loaded(
+            RowBlock(
+                tuple(ids[row] for row in order),
+                np.repeat(np.arange(len(names), dtype=np.intp), sizes),
+                np.asarray([origins[row] == "track" for row in order], dtype=bool),
+                np.ascontiguousarray(vectors[order] if order else vectors),
+            )
         )
+        self._update_penalties()
+
+    def _set_loaded(self, block: RowBlock) -> None:
+        """Let a block hold all rows."""
+        self.loaded = block
+        self.starts = np.searchsorted(block.columns, np.arange(len(self.names)))
         self.removed = None
         self.appended = RowBlock((), np.empty(0, np.intp), np.empty(0, bool), np.empty((0, self.dimension), np.float32))
         self._bounds: SimilarityBounds | None = None
@@ -151,16 +159,17 @@ class EntryTable:
         self._loaded_rows: dict[str, int] | None = None
         self._appended_rows: dict[str, int] | None = None
         self._all_vectors: NDArray[np.float32] | None = None
-        self._update_penalties()
 
     def append(self, entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
-        """Add entries behind the others; no row or column gets another number.
+        """Add entries; no column gets another number, but rows may.
 
         Args:
             entries: n entries with new ids.
             vectors: (n, D) float32, rows of unit length.
         """
         self._append(entries, vectors)
+        if self.removed is None and len(self.appended.ids) > self._many_rows:
+            self._merge()
         self._update_penalties()
 
     def update(self, removed: Collection[str], entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
@@ -206,7 +215,21 @@ class EntryTable:
         """Return whether a column has no entry left, or so much changed that `sort` costs less than to go on."""
         entries = np.bincount(self.row_columns, minlength=len(self.names))
         changed = self._removed_count + len(self.appended.ids)
-        return bool((entries == 0).any()) or changed > max(BOUNDS_MIN_ENTRIES, len(self.loaded.ids) // 8)
+        return bool((entries == 0).any()) or changed > self._many_rows
+
+    @property
+    def _many_rows(self) -> int:
+        """Changed rows beyond which to arrange all rows anew costs less than to go on."""
+        return max(BOUNDS_MIN_ENTRIES, len(self.loaded.ids) // 8)
+
+    def _merge(self) -> None:
+        """Merge the appended rows into the loaded block; every column has a row, and keeps its number."""
+        columns, vectors = self.row_columns, self.embeddings
+        order = np.argsort(columns, kind="stable")
+        ids = self.entry_ids
+        enrolled = np.append(self.loaded.enrolled, self.appended.enrolled)
+        columns = columns[order]
+        self._set_loaded(RowBlock(tuple(ids[row] for row in order), columns, enrolled[order], vectors[order]))
 
     def _append(self, entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
         names, classes, column_codes = list(self.names), list(self.classes), self.column_codes.tolist()

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from gallery_db.embeddings import unit_rows
 from gallery_db.entry import Entry
 from gallery_db.errors import EmbeddingError
-from gallery_db.search.nearest import EntryIndex, NearestSearch, Search
+from gallery_db.search.index_candidates import EntryIndex
+from gallery_db.search.nearest import NearestSearch, Search
 from gallery_db.search.pairs import NearIdentities
 from gallery_db.search.refresh import RecordReader, ViewChange
 from gallery_db.search.table import EntryTable
@@ -173,8 +174,8 @@ class GalleryView:
     def append(self, entries: Sequence[Entry], embeddings: Any) -> None:
         """Show further entries, whether or not the gallery holds them; much faster than `refresh`.
 
-        Their rows and new columns follow behind the existing ones, which keep their numbers. They stay as given until
-        the gallery has a change of theirs, which a later `refresh` then shows.
+        Their new columns follow behind the existing ones, which keep their numbers; rows may get other numbers. They
+        stay as given until the gallery has a change of theirs, which a later `refresh` then shows.
 
         Args:
             entries: N entries with ids that the view does not show; ids of `without` are allowed.
@@ -268,6 +269,17 @@ class GalleryView:
             EmbeddingError: As in `identity_distances`.
         """
         return self._nearest.column_distances(probes, columns, class_names)
+
+    def rejected_identities(self, probes: Any) -> list[frozenset[str]]:
+        """Return the identities that rejections exclude for each probe; see `Rejections`.
+
+        Args:
+            probes: (P, D) float, rows of unit length.
+
+        Raises:
+            EmbeddingError: As in `identity_distances`.
+        """
+        return self._nearest.rejected_identities(probes)
 
     def identity_distances(
         self,

@@ -96,11 +96,22 @@ class KnownIdentities(Protocol):
 
     @property
     def identities(self) -> Sequence[str]:
-        """Names, one for each column of `identity_distances`. New ones may be appended; none is renumbered."""
+        """Names, one for each column of `near_identities`. New ones may be appended; none is renumbered."""
         ...
 
-    def identity_distances(self, probes: NDArray[np.float32], class_names: Sequence[str | None]) -> NDArray[np.float32]:
-        """Return the (P, I) cosine distances of each probe to each identity's nearest entry; inf across classes."""
+    def near_identities(
+        self,
+        probes: NDArray[np.float32],
+        class_names: Sequence[str | None],
+        *,
+        limit: float,
+        nearest: int | None = None,
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Return the identities near to each probe: numbers of probes, columns and cosine distances, (M,) each.
+
+        Those are the identities of the probe's class whose nearest entry is within the limit, at most the `nearest`
+        of each probe; sorted by probe, distance and column.
+        """
         ...
 
     def enrolled(self, identity: str, class_name: str) -> tuple[Sequence[str], NDArray[np.float32]]:

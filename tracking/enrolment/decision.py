@@ -53,7 +53,8 @@ class NearestIdentity:
     Attributes:
         identity: Its name; None where none is within the threshold.
         is_close: Whether it is within `SURE_PART` of the threshold.
-        margin: How much further away the second-nearest identity is; inf where there is none.
+        margin: How much further away the second-nearest identity is; inf where it is further than `MIN_MARGIN` beyond
+            the threshold.
     """
 
     identity: str | None
@@ -65,11 +66,11 @@ def nearest_identity(
     known: KnownIdentities, mean: NDArray[np.float32], class_name: str, threshold: float
 ) -> NearestIdentity:
     """Return the identity nearest to a track's mean embedding (D,)."""
-    distances = known.identity_distances(mean[None], [class_name])[0]
-    order = np.argsort(distances, kind="stable")[:2]
-    best = float(distances[order[0]]) if len(order) else float("inf")
-    margin = float(distances[order[1]]) - best if len(order) > 1 else float("inf")
-    identity = known.identities[order[0]] if best <= threshold else None
+    _, columns, found = known.near_identities(mean[None], [class_name], limit=threshold + MIN_MARGIN, nearest=2)
+    distances = found.tolist()
+    best = distances[0] if distances else float("inf")
+    margin = distances[1] - best if len(distances) > 1 else float("inf")
+    identity = known.identities[columns[0]] if best <= threshold else None
     return NearestIdentity(identity, best <= SURE_PART * threshold, margin)
 
 

@@ -213,9 +213,8 @@ class Enroller:
     def _candidate(
         self, track: OpenTrack, mean: NDArray[np.float32], id_: str, earlier: Entry | None
     ) -> EnrolmentCandidate:
-        distances = self._known.identity_distances(mean[None], [track.class_name])[0]
-        others = self.book.others_names
-        to_others = [distances[c] for c, name in enumerate(self._known.identities) if name in others]
+        others, names = self.book.others_names, self._known.identities
+        _, columns, _ = self._known.near_identities(mean[None], [track.class_name], limit=self._settings.threshold)
         return EnrolmentCandidate(
             track.track_id,
             track.best_frame,
@@ -223,7 +222,7 @@ class Enroller:
             None,
             earlier is not None and _was_corrected(earlier),
             None if earlier is None else earlier.identity,
-            min(to_others, default=np.inf) <= self._settings.threshold,
+            any(names[column] in others for column in columns),
             entry_of(track, self._settings, id_, ""),
             mean,
             track.crop,

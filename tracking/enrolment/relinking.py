@@ -76,8 +76,7 @@ def _excluded_names(tracklets: Sequence[NamedTracklet], view: GalleryView) -> li
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
     # A mean of observations that cancel out has no direction, and so no distances.
     means[np.linalg.norm(means, axis=1) < 0.5] = np.eye(1, means.shape[1])
-    distances = view.identity_distances(means)
-    return [frozenset(view.identities[c] for c in np.flatnonzero(np.isinf(row))) for row in distances]
+    return view.rejected_identities(means)
 
 
 def _person_names(persons: Sequence[LinkedPerson], enroller: Enroller, index: _TrackletIndex) -> list[str | None]:

@@ -38,16 +38,18 @@ def assign_identities(distances: NDArray[np.floating], threshold: float) -> NDAr
     columns = np.flatnonzero(accepted.any(axis=0))
     if not rows.size:
         return result
-    if rows.size == 1:
-        result[rows[0]] = int(np.argmin(distances[rows[0]]))
+    block = np.where(accepted, distances, np.inf)[np.ix_(rows, columns)]
+    nearest = block.argmin(axis=1)
+    alone = np.count_nonzero(block <= block.min(axis=1, keepdims=True), axis=1) == 1
+    if rows.size == 1 or (alone.all() and len(np.unique(nearest)) == rows.size):
+        result[rows] = columns[nearest]  # nobody competes: this is the one best assignment
         return result
     from scipy.optimize import linear_sum_assignment
 
-    block = np.ix_(rows, columns)
     # A tiny constant makes an acceptable match at exactly the threshold better than none.
-    gain = np.where(accepted[block], distances[block] - threshold - 1e-9, 0.0)
+    gain = np.where(block < np.inf, block - threshold - 1e-9, 0.0)
     chosen_rows, chosen_columns = linear_sum_assignment(gain)
-    taken = accepted[block][chosen_rows, chosen_columns]
+    taken = block[chosen_rows, chosen_columns] < np.inf
     result[rows[chosen_rows[taken]]] = columns[chosen_columns[taken]]
     return result
 

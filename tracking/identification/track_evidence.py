@@ -160,8 +160,8 @@ class Tracklet:
         num_observations: Number of observations in it.
         column: Column of the identity whose name it has, or -1.
         last: Its last frame, once it has ended; -1 before.
-        early: Its first observations, (frame, embedding), at most `MAX_EARLY`.
-        samples: All its observations, merged as they get many; None where they are not needed.
+        early: Its first observations, (frame, embedding), at most `MAX_EARLY`; none without `samples`.
+        samples: All its observations, merged as they get many; None where tracklets are not kept.
         class_name: The class of its boxes; None where unknown.
     """
 
@@ -361,9 +361,9 @@ class TrackEvidence:
 
     def _accumulate(self, frame: int, embedding: NDArray[np.float32], weight: float) -> None:
         tracklet = self.tracklet
-        if len(tracklet.early) < Tracklet.MAX_EARLY:
-            tracklet.early.append((frame, embedding))
         if tracklet.samples is not None:
+            if len(tracklet.early) < Tracklet.MAX_EARLY:
+                tracklet.early.append((frame, embedding))
             sample = EvidenceSample(frame, frame, embedding * np.float32(weight), weight)
             add_sample(tracklet.samples, sample, Tracklet.MAX_SAMPLES)
         tracklet.total = self._total_with(embedding, weight)
