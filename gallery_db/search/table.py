@@ -2,8 +2,8 @@
 
 The rows stand in two blocks. The *loaded* block is sorted by column, so that the best entry of every identity comes
 from one matrix product and one ``reduceat``. Entries that come later go to the *appended* block, which is small and
-sorted by column as well; when it gets large, it is merged into the loaded block. A loaded entry that is removed stays in
-the arrays, with an infinite penalty: to take it out, all other rows would have to move. When too much has changed,
+sorted by column as well; when it gets large, it is merged into the loaded block. A loaded entry that is removed stays
+in the arrays, with an infinite penalty: to take it out, all other rows would have to move. When too much has changed,
 everything is sorted into one loaded block again.
 """
 
@@ -137,7 +137,7 @@ class EntryTable:
         self.class_codes = codes
         self.column_codes = np.asarray(column_codes, dtype=np.intp)
         self._column_of = column_of
-        sizes = np.diff(np.append(starts, len(order)))
+        sizes = np.diff([*starts, len(order)])
         self._set_loaded(
             RowBlock(
                 tuple(ids[row] for row in order),
