@@ -33,8 +33,8 @@ BATCH_SIZE = 2000
 
 _HNSW = {
     "space": "cosine",
-    "max_neighbors": 32,
-    "ef_construction": 200,
+    "max_neighbors": 24,
+    "ef_construction": 100,
     "ef_search": 200,
     # Chroma rewrites the HNSW files in place after each so many records. Rarely is faster, and less likely to be
     # interrupted by a kill.

@@ -89,6 +89,31 @@ def same(found: GalleryView, exact: GalleryView, probes: Array, classes: list[st
         rows = np.nonzero(there)[0]
         np.testing.assert_allclose(everything[rows, columns[there]], distances[there], atol=2e-6)
         assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in columns)
+    same_near(found, everything, probes, classes)
+    own = [(row, column) for row, column in enumerate(held) if column >= 0]
+    if own:
+        rows, columns = (list(part) for part in zip(*own, strict=True))
+        kinds = None if classes is None else [classes[row] for row in rows]
+        distances = found.column_distances(probes[rows], columns, kinds)
+        np.testing.assert_allclose(distances, everything[rows, columns], atol=5e-6)
+
+
+def same_near(found: GalleryView, everything: Array, probes: Array, classes: list[str | None] | None) -> None:
+    """Assert that the near identities are those of all distances, with a limit for each probe."""
+    limits = np.asarray([(0.0, 0.1, 0.3, 0.8, np.inf)[row % 5] for row in range(len(probes))])
+    for nearest in (None, 1, 5):
+        rows, columns, distances = found.near_identities(probes, classes, limit=limits, nearest=nearest)
+        assert sorted(zip(rows, distances, columns, strict=True)) == list(zip(rows, distances, columns, strict=True))
+        np.testing.assert_allclose(distances, everything[rows, columns], atol=5e-6)
+        for row, limit in enumerate(limits):
+            inside = np.sort(everything[row][np.isfinite(everything[row])])
+            mine = distances[rows == row]
+            least = np.count_nonzero(inside <= limit - 1e-5)
+            most = np.count_nonzero(inside <= limit + 1e-5)
+            if nearest is not None:
+                least, most = min(least, nearest), min(most, nearest)
+            assert least <= len(mine) <= most
+            np.testing.assert_allclose(mine, inside[: len(mine)], atol=5e-6)
 
 
 @pytest.mark.parametrize("dimension", [128, 512, 2048])

@@ -174,6 +174,27 @@ def test_appended_entries_count_as_loaded_ones() -> None:
     assert empty.identity_distances(vectors[:1])[0, 0] == pytest.approx(0, abs=1e-6)
 
 
+def test_many_appended_entries_join_the_loaded_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gallery_db.search.table.BOUNDS_MIN_ENTRIES", 20)
+    vectors = unit_vectors(90)
+    names = [f"n{n % 30:02d}" for n in range(90)]
+    view = GalleryView.from_arrays(names[60:], vectors[60:])
+    for n in range(60):
+        before = view.identities
+        view.append([Entry(id=f"x{n}", identity=names[n], origin="track" if n % 2 else "image")], vectors[n : n + 1])
+        assert view.identities[: len(before)] == before
+        assert len(view._table.appended.ids) <= 20, "what a search compares in full does not grow"
+    origins = ["track" if n % 2 else "image" for n in range(60)] + ["image"] * 30
+    whole = GalleryView.from_arrays(names, vectors, origins=origins)
+    probes = unit_vectors(5, seed=9)
+    order = [view.identities.index(name) for name in whole.identities]
+    np.testing.assert_allclose(view.identity_distances(probes)[:, order], whole.identity_distances(probes), atol=1e-6)
+    for row, (id_, column) in enumerate(zip(view.entry_ids, view.row_columns, strict=True)):
+        number = int(id_[1:]) if id_.startswith("x") else 60 + int(id_)
+        assert view.identities[column] == names[number]
+        np.testing.assert_array_equal(view.embeddings[row], vectors[number])
+
+
 def test_enrolled_entries_of_reviewed_identities_have_a_penalty() -> None:
     first, second, third = unit_vectors(3)
     view = GalleryView.from_arrays(

@@ -63,6 +63,35 @@ def test_assignment_is_optimal() -> None:
         assert cost(found.tolist()) == pytest.approx(best)
 
 
+def test_equal_costs_are_shared_out_as_scipy_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.optimize import linear_sum_assignment
+
+    generator = np.random.default_rng(6)
+    calls = 0
+
+    def counted(gain: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        nonlocal calls
+        calls += 1
+        return linear_sum_assignment(gain)
+
+    monkeypatch.setattr("scipy.optimize.linear_sum_assignment", counted)
+    for round_ in range(1000):
+        distances = generator.random(generator.integers(1, 7, 2)).round(1 if round_ % 2 else 3)
+        distances[generator.integers(len(distances))] = distances[0]  # two equal boxes
+        accepted = distances <= 0.3
+        rows, columns = np.flatnonzero(accepted.any(axis=1)), np.flatnonzero(accepted.any(axis=0))
+        block = np.ix_(rows, columns)
+        expected = np.full(len(distances), -1)
+        chosen = linear_sum_assignment(np.where(accepted[block], distances[block] - 0.3 - 1e-9, 0.0))
+        for row, column in zip(*chosen, strict=True):
+            if accepted[block][row, column]:
+                expected[rows[row]] = columns[column]
+        if len(rows) == 1:
+            expected[rows[0]] = int(np.argmin(distances[rows[0]]))
+        assert assign_identities(distances, 0.3).tolist() == expected.tolist()
+    assert 100 < calls < 700, "where nobody competes, scipy is not needed"
+
+
 def test_detections_of_one_frame() -> None:
     probes = np.stack([mix(A, B, 0.1), mix(A, C, 0.05), C, C])
     found = name_detections(Known(), probes, ["person", "person", "person", "car"], 0.25)
