@@ -317,7 +317,7 @@ class NearestSearch:
         bounds = table.bounds() if len(open_probes) else None
         if bounds is not None:
             of, penalties = table.loaded.columns, table.loaded.penalties
-            pairs, left_out = bounds.find_pairs(
+            bounded, left_out = bounds.find_pairs(
                 probes[open_probes],
                 codes[open_probes],
                 floors[open_probes],
@@ -325,7 +325,7 @@ class NearestSearch:
                 penalties=penalties,
                 nearest=nearest,
             )
-            found.append((open_probes[pairs.probes], of[pairs.rows], pairs.similarities))
+            found.append((open_probes[bounded.probes], of[bounded.rows], bounded.similarities))
             open_probes = open_probes[left_out]
         if len(open_probes) < len(probes) and table.appended.ids:
             answered = np.setdiff1d(np.arange(len(probes)), open_probes)

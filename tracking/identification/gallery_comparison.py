@@ -175,5 +175,5 @@ class _Support:
         distances = 1.0 - entries @ vector
         distances.sort()
         # Only the difference is added: the source may weight the nearest distance itself.
-        more = sum(distances[:few].tolist()) / few - float(distances[0])
-        return nearest + max(0.0, more)
+        few_distances: list[float] = distances[:few].tolist()
+        return nearest + max(0.0, sum(few_distances) / few - few_distances[0])

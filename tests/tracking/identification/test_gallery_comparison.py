@@ -78,7 +78,7 @@ def test_decisions_are_those_of_all_distances(entries: int, threshold: float) ->
     for frame in range(60):
         embeddings = crowd.frame()
         ids = [20 * (frame // 25 if n % 4 == 0 else 0) + n for n in range(20)]
-        answers, distances = [], []
+        answers, distances = [], []  # of each
         for one in (near, whole):
             due = one.due(frame, ids, None, [0.4 * ((frame + n) % 9 == 0) for n in range(20)])
             kinds = ["person"] * len(due)
@@ -87,7 +87,7 @@ def test_decisions_are_those_of_all_distances(entries: int, threshold: float) ->
             answers.append((due, [name and name.identity for name in names], list(map(one.status, ids))))
             distances.append([2.0 if name is None else name.distance for name in names])
         assert answers[0] == answers[1], f"frame {frame}"
-        np.testing.assert_allclose(*distances, atol=1e-5)
+        np.testing.assert_allclose(distances[0], distances[1], atol=1e-5)
         named += sum(name is not None for name in answers[0][1])
     assert 0 < named < 60 * 20, "some have names, some have none"
     ended = [
