@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,6 @@ class IdentitySource(Protocol):
         ...
 
 
-@runtime_checkable
 class EntrySource(IdentitySource, Protocol):
     """A gallery that also returns an identity's entries; `gallery_db.GalleryView` is one."""
 
@@ -159,16 +158,17 @@ class _Support:
     """Distances from several entries of an identity."""
 
     def __init__(self, source: IdentitySource) -> None:
-        self._source = source if isinstance(source, EntrySource) else None
+        # Looked up, as `isinstance` with a protocol costs more than a search.
+        self._entries_of: Callable[[int], NDArray[np.float32]] | None = getattr(source, "column_embeddings", None)
         self._entries: dict[int, NDArray[np.float32]] = {}
 
     def distance(self, vector: NDArray[np.float32], column: int, nearest: float) -> float:
         """Return the mean distance to the nearest entries of a column; `nearest` is that of the nearest one."""
-        if self._source is None or nearest == float("inf"):
+        if self._entries_of is None or nearest == float("inf"):
             return nearest
         entries = self._entries.get(column)
         if entries is None:
-            entries = self._entries[column] = self._source.column_embeddings(column)
+            entries = self._entries[column] = self._entries_of(column)
         few = min(SUPPORT_ENTRIES, (len(entries) + 1) // 2)
         if few < 2:
             return nearest
