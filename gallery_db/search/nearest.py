@@ -215,24 +215,21 @@ class NearestSearch:
     ) -> NearIdentities:
         """Return the columns within the limit (P,) of each probe, at most the `nearest`, with their distances."""
         table = self._table
-        floors = 1.0 - limits
-        pairs, open_probes = self._pairs_above(probes, codes, floors, nearest, generation)
+        pairs, open_probes = self._pairs_above(probes, codes, 1.0 - limits, nearest, generation)
         of, columns, best = best_pairs(*pairs)
-        code = codes[of]
-        kept = (best >= floors[of] - _ROUNDING) & ((code == ANY_CLASS) | (table.column_codes[columns] == code))
-        of, columns, distances = of[kept], columns[kept], distances_of(best[kept])
+        own = (codes[of] == ANY_CLASS) | (codes[of] == table.column_codes[columns])
+        of, columns, distances = of[own], columns[own], distances_of(best[own])
         if table.rejections is not None:
-            distances[table.rejections.exclude(probes, of, [table.names[column] for column in columns], distances)] = (
-                np.inf
-            )
+            names = [table.names[column] for column in columns]
+            distances[table.rejections.exclude(probes, of, names, distances)] = np.inf
         found = [(of, columns, distances)]
         for some in blocks(open_probes, _MAX_PRODUCTS // max(1, len(table.names))):
             dense = self._to_distances(probes[some], self._best_of_all(probes[some]), codes[some])
-            which, columns = smallest_within(dense, limits[some] + _ROUNDING, nearest)
+            which, columns = smallest_within(dense, limits[some], nearest)
             found.append((some[which], columns, dense[which, columns]))
         of, columns, distances = join_pairs(found)
         order = np.lexsort((columns, distances, of))
-        order = order[distances[order] < np.inf]
+        order = order[(distances[order] <= limits[of[order]]) & (distances[order] < np.inf)]
         of, columns, distances = of[order], columns[order], distances[order]
         if nearest is not None:
             first = ranks(of) < nearest

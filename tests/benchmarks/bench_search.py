@@ -163,9 +163,10 @@ def view_methods(data: GalleryData, view: GalleryView, loaded: tuple[float, floa
             view.search = "auto"
 
     def search_within(probes: Array, count: int) -> Answer:
-        found = view.identity_distances(probes, ["person"] * len(probes), limit=THRESHOLD)
-        best = found.argmin(axis=1)
-        return columns[best][:, None], found[np.arange(len(found)), best][:, None]
+        near = view.near_identities(probes, ["person"] * len(probes), limit=THRESHOLD, nearest=1)
+        best, distances = np.zeros(len(probes), np.intp), np.full(len(probes), np.inf, np.float32)
+        best[near.probes], distances[near.probes] = near.columns, near.distances
+        return columns[best][:, None], distances[:, None]
 
     timer = Timer()
     view.prepare()

@@ -296,7 +296,7 @@ def test_hnsw_asks_chroma_and_gives_the_same_names(stored: Path, counted: list[i
         view = gallery.view(search="hnsw")
         same(view, gallery.view(search="exact"), probes, ["person", "car", None] * 8)
         assert gallery.notices == []
-    assert counted == [64] * 10
+    assert counted == [64] * 13
 
 
 def test_what_the_index_does_not_have_is_compared_in_memory(stored: Path, counted: list[int]) -> None:
