@@ -219,7 +219,7 @@ class EntryTable:
 
     @property
     def _many_rows(self) -> int:
-        """Changed rows beyond which to arrange all rows anew costs less than to go on."""
+        """Changed rows beyond which to sort all rows again costs less than to go on."""
         return max(BOUNDS_MIN_ENTRIES, len(self.loaded.ids) // 8)
 
     def _merge(self) -> None:
