@@ -21,7 +21,7 @@ def unit(array: NDArray[np.floating]) -> Array:
 
 
 class Crowd:
-    """A gallery of people of whom some look alike, and tracks of known, unknown and far people that change over."""
+    """A gallery of people, some alike, and tracks of known, unknown and far people that change over."""
 
     def __init__(self, entries: int, boxes: int, *, seed: int = 3, dimension: int = 128) -> None:
         self.random = random = np.random.default_rng(seed)
@@ -106,7 +106,7 @@ def test_a_frame_is_searched_once_and_the_answer_is_small() -> None:
         embeddings = crowd.frame()
         identities.observe(frame, range(40), embeddings, [1.0] * 40, ["person"] * 40)
         identities.names(frame, range(40))
-    assert view.searches <= 2 * frames, "a second search is for the few whose names are in doubt"
+    assert view.searches <= 2 * frames, "a second search is for few tracks"
     assert view.probes <= 2.5 * 40 * frames
     assert view.pairs <= MAX_RIVALS * view.probes
     tracks = [identities.evidence(track) for track in range(40)]
