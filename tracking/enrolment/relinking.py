@@ -14,7 +14,7 @@ import numpy as np
 
 from tracking.enrolment.base import is_unknown
 from tracking.enrolment.enroller import Enroller
-from tracking.identification.track_evidence import DecisionRule
+from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.tracklet_linking import LinkedPerson, link_tracklets, name_tracklets
 
 if TYPE_CHECKING:

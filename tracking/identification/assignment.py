@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.gallery_comparison import IdentitySource
 from tracking.identification.named_tracklets import Named
 from tracking.identification.neighbours import Neighbour
-from tracking.identification.track_evidence import DecisionRule, TrackEvidence, Tracklet
+from tracking.identification.track_evidence import TrackEvidence, Tracklet
 
 __all__ = ["assign_identities", "assign_tracks", "name_detections"]
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.identification.track_evidence import DecisionRule, ObservationRecord, Status, TrackEvidence, Tracklet
+from tracking.identification.decision_rule import DecisionRule
+from tracking.identification.track_evidence import ObservationRecord, Status, TrackEvidence, Tracklet
 
 __all__ = ["Explanation", "explain_decision"]
 

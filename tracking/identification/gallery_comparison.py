@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.neighbours import Neighbour, Neighbours
-from tracking.identification.track_evidence import DecisionRule
 
 __all__ = ["EntrySource", "IdentitySource", "compare_for_decision", "compare_with_gallery"]
 

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.identification.assignment import assign_tracks
+from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.gallery_comparison import IdentitySource, compare_for_decision, compare_with_gallery
 from tracking.identification.named_tracklets import Named, NamedTracklet, TrackletArchive, name_of_tracklet
 from tracking.identification.neighbours import Neighbours
 from tracking.identification.observation_schedule import ObservationSchedule
-from tracking.identification.track_evidence import DecisionRule, Status, TrackEvidence, Tracklet, are_different_classes
+from tracking.identification.track_evidence import Status, TrackEvidence, Tracklet, are_different_classes
 
 __all__ = ["TrackIdentifier"]
 

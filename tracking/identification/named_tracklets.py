@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.explanation import Explanation, explain_decision
 from tracking.identification.gallery_comparison import IdentitySource
-from tracking.identification.track_evidence import DecisionRule, EvidenceSample, TrackEvidence, Tracklet
+from tracking.identification.track_evidence import EvidenceSample, TrackEvidence, Tracklet
 
 __all__ = ["Named", "NamedTracklet", "TrackletArchive", "name_of_tracklet"]
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.named_tracklets import Named, NamedTracklet
-from tracking.identification.track_evidence import DecisionRule, EvidenceSample
+from tracking.identification.track_evidence import EvidenceSample
 
 __all__ = ["LinkedPerson", "link_tracklets", "name_tracklets", "tracklet_mean"]
 

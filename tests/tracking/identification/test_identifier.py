@@ -12,10 +12,10 @@ from support.traces import A, B, C, D, Known, Observations, mix, observe, unit
 
 from gallery_db import GalleryView
 from tracking.identification.assignment import assign_identities, name_detections
+from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.identifier import TrackIdentifier
 from tracking.identification.named_tracklets import Named
 from tracking.identification.observation_schedule import ObservationSchedule
-from tracking.identification.track_evidence import DecisionRule
 
 INF = float("inf")
 

@@ -16,8 +16,9 @@ from support.traces import A, B, C, mix
 from gallery_db import Gallery
 from tracking import track_video
 from tracking.errors import OptionError
+from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.named_tracklets import Named, NamedTracklet
-from tracking.identification.track_evidence import DecisionRule, EvidenceSample, TrackEvidence, Tracklet, add_sample
+from tracking.identification.track_evidence import EvidenceSample, TrackEvidence, Tracklet, add_sample
 from tracking.identification.tracklet_linking import link_tracklets, name_tracklets
 from tracking.options import RunOptions
 from tracking.synthetic.rendering import Scene

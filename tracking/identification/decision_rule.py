@@ -1,0 +1,49 @@
+"""The limits of the decision on a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DecisionRule"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRule:
+    """The limits of the decision, all cosine distances, all derived from the accepted distance by `of`.
+
+    Attributes:
+        accept: Largest distance at which a track gets an identity's name (``--gallery-match-threshold``).
+        sure: Up to this distance one observation is enough; beyond it two, or one with twice the margin.
+        reject: A track further than this from every identity is unknown.
+        margin: How much further away the second-best identity must be after one observation; less after more.
+        hysteresis: How much worse than accepted, or than another, a name may become before an observation counts
+            against it, and how much better another track must fit to take the name.
+    """
+
+    accept: float
+    sure: float
+    reject: float
+    margin: float
+    hysteresis: float
+
+    @classmethod
+    def of(cls, accept: float) -> DecisionRule:
+        """Return the limits for an accepted distance, fixed multiples of it."""
+        return cls(
+            accept=accept,
+            sure=0.8 * accept,
+            reject=1.2 * accept,
+            margin=0.2 * accept,
+            hysteresis=0.2 * accept,
+        )
+
+    def largest_margin(self, num_observations: int) -> float:
+        """Return the margin to the second-best identity above which it does not matter; see `suffices`."""
+        return 2 * self.margin if num_observations < 2 else self.margin / num_observations
+
+    def suffices(self, num_observations: int, distance: float, margin: float) -> bool:
+        """Return whether this many observations, at this distance and margin to the second-best, give a name."""
+        if num_observations < 1 or margin < self.margin / num_observations:
+            return False
+        more = num_observations > 1 or margin >= 2 * self.margin
+        return distance <= (self.accept if more else self.sure)
