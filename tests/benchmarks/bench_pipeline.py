@@ -2,10 +2,10 @@
 
 ``python tests/benchmarks/bench_pipeline.py --data ../shared/data [--rounds 3]``
 
-All variants run in turn in one process, round by round, so that a change of the machine's speed affects
-them equally; figures are medians of CPU seconds. "Decode and network" is a minimal loop that reads every
-frame and runs the ONNX session on the same crops (the same boxes, prepared beforehand, in the same
-batches), and nothing else; "crop preparation" also cuts, resizes and normalises them.
+All variants run in turn in one process, round by round, so that a change of the machine's speed affects them equally;
+figures are medians of CPU seconds. "Decode and network" is a minimal loop that reads every frame and runs the ONNX
+session, opened as gtrack opens it, on the same crops (the same boxes, prepared beforehand, in the same batches), and
+nothing else; "crop preparation" also cuts, resizes and normalises them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gallery_db import Gallery, ingest_folder
 from tracking import RunOptions, TrackingRun, load_embedder, open_detections, track_video
 from tracking.identification.gallery_source import EmbedderOptions
 from tracking.reid import CropBatch, default_preprocessing
+from tracking.reid.onnx_embedder import open_session
 from tracking.synthetic.config import SceneConfig
 from tracking.synthetic.rendering import render_scene
 from tracking.video.crops import crop
@@ -66,7 +67,6 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=20_000, help="frames of the memory run; 0 to leave it out")
     arguments = parser.parse_args()
     import cv2
-    import onnxruntime
 
     video = arguments.data / "video" / "pets09-s2l1.avi"
     source = open_detections(arguments.data / "video" / "pets09-s2l1.detections.json")
@@ -77,11 +77,7 @@ def main() -> None:
     with Gallery.open_or_create(gallery, embedder.model) as target:
         ingest_folder(target, arguments.data / "galleries" / "pets09-first-half", embedder)
 
-    session_options = onnxruntime.SessionOptions()
-    session_options.intra_op_num_threads = arguments.threads
-    session_options.inter_op_num_threads = 1
-    session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(weights), session_options, providers=["CPUExecutionProvider"])
+    session = open_session(weights, arguments.threads)
     name = session.get_inputs()[0].name
     preprocessing = default_preprocessing("osnet_x0_25")
     batch = CropBatch(preprocessing, 64)
