@@ -25,6 +25,9 @@ __all__ = ["BOUNDS_MIN_ENTRIES", "TRACK_PENALTY", "EntryTable", "RowBlock", "Sho
 BOUNDS_MIN_ENTRIES = 2000
 """Entries from which similarity bounds are used; below it, one product with all entries is as fast."""
 
+_MERGED_ROWS = 500
+"""Appended rows from which on they are merged into the loaded block, or an eighth of its rows if these are more."""
+
 TRACK_PENALTY = 0.03
 """Cosine distance added to an entry enrolled from a video, where its identity also has reviewed images.
 
@@ -168,7 +171,7 @@ class EntryTable:
             vectors: (n, D) float32, rows of unit length.
         """
         self._append(entries, vectors)
-        if self.removed is None and len(self.appended.ids) > self._many_rows:
+        if self.removed is None and len(self.appended.ids) > max(_MERGED_ROWS, len(self.loaded.ids) // 8):
             self._merge()
         self._update_penalties()
 
@@ -215,12 +218,7 @@ class EntryTable:
         """Return whether a column has no entry left, or so much changed that `sort` costs less than to go on."""
         entries = np.bincount(self.row_columns, minlength=len(self.names))
         changed = self._removed_count + len(self.appended.ids)
-        return bool((entries == 0).any()) or changed > self._many_rows
-
-    @property
-    def _many_rows(self) -> int:
-        """Changed rows beyond which to sort all rows again costs less than to go on."""
-        return max(BOUNDS_MIN_ENTRIES, len(self.loaded.ids) // 8)
+        return bool((entries == 0).any()) or changed > max(BOUNDS_MIN_ENTRIES, len(self.loaded.ids) // 8)
 
     def _merge(self) -> None:
         """Merge the appended rows into the loaded block; every column has a row, and keeps its number."""

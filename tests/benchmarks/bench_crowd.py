@@ -128,9 +128,9 @@ def measure(people: PersonDistribution, entries: int, boxes: int, frames: int, *
     )
 
 
-def follow(people: PersonDistribution, entries: int, boxes: int, frames: int) -> None:
+def follow(people: PersonDistribution, entries: int, boxes: int, frames: int, *, far: bool) -> None:
     """Follow a long run, in which people who leave are enrolled as unknown identities."""
-    crowd = Crowd(people, entries, boxes)
+    crowd = Crowd(people, entries, boxes, far=far)
     identities = TrackIdentifier(crowd.view, threshold=0.25, every=10)
     print("| frames | tracks | entries | CPU ms a frame | resident MiB |\n|---|---|---|---|---|")
     spent = 0.0
@@ -157,10 +157,11 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, nargs="+", default=[50])
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--long", type=int, default=0, help="frames of a long run, in place of the table")
+    parser.add_argument("--far", action="store_true", help="of a long run: unknown people are like nobody")
     arguments = parser.parse_args()
     people = fit_market(arguments.data)
     if arguments.long:
-        follow(people, arguments.entries[0], arguments.boxes[0], arguments.long)
+        follow(people, arguments.entries[0], arguments.boxes[0], arguments.long, far=arguments.far)
         return
     print("| entries | boxes | unknown people | CPU ms a frame | of which search | searches | probes |")
     print("|---|---|---|---|---|---|---|")

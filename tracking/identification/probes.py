@@ -15,6 +15,7 @@ from gallery_db.media.images import IMAGE_SUFFIXES, read_image
 from tracking.errors import OptionError
 from tracking.identification.gallery_comparison import IdentitySource
 from tracking.identification.identifier import TrackIdentifier
+from tracking.identification.neighbours import Neighbours
 from tracking.identification.track_evidence import Status
 from tracking.video.crops import crop
 
@@ -119,7 +120,8 @@ def decide_probes(
         threshold: Largest accepted cosine distance.
         class_name: The class of all probes; None to compare with every class.
     """
-    identifier = TrackIdentifier(source, threshold=threshold, every=1)
+    # With explanations, the nearest identities are kept however far they are.
+    identifier = TrackIdentifier(source, threshold=threshold, every=1, explain=True)
     return [_decide(identifier, source, number, row, threshold, class_name) for number, row in enumerate(embeddings)]
 
 
@@ -137,20 +139,20 @@ def _decide(
     evidence = identifier.evidence(number)
     assert evidence is not None
     tracklet = evidence.tracklet
-    first, second = _two_nearest(tracklet.distances)
+    first, second = _two_nearest(tracklet.near)
     if named is not None and first != tracklet.column:
         first, second = tracklet.column, first
 
     def facts(column: int) -> tuple[str | None, float]:
-        return (None, float("inf")) if column < 0 else (source.identities[column], float(tracklet.distances[column]))
+        return (None, float("inf")) if column < 0 else (source.identities[column], tracklet.near.of(column).distance)
 
     (nearest, distance), (other, other_distance) = facts(first), facts(second)
     status: Status = "known" if named is not None else "unknown" if distance > threshold else "undecided"
     return ProbeDecision(status, nearest, distance, other, other_distance)
 
 
-def _two_nearest(distances: NDArray[np.floating]) -> tuple[int, int]:
+def _two_nearest(near: Neighbours) -> tuple[int, int]:
     """Return the columns of the two least distances, -1 where there is none."""
-    order = [int(column) for column in np.argsort(distances)[:2] if np.isfinite(distances[column])]
+    order = [one.column for one in sorted(near, key=lambda one: (one.distance, one.column))[:2]]
     first, second, *_ = [*order, -1, -1]
     return first, second

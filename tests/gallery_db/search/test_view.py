@@ -175,7 +175,7 @@ def test_appended_entries_count_as_loaded_ones() -> None:
 
 
 def test_many_appended_entries_join_the_loaded_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gallery_db.search.table.BOUNDS_MIN_ENTRIES", 20)
+    monkeypatch.setattr("gallery_db.search.table._MERGED_ROWS", 20)
     vectors = unit_vectors(90)
     names = [f"n{n % 30:02d}" for n in range(90)]
     view = GalleryView.from_arrays(names[60:], vectors[60:])
