@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import complete_collection, complete_weights
+
 __all__ = [
     "AsJson",
     "BatchSize",
@@ -40,6 +42,7 @@ Collection = Annotated[
     typer.Option(
         "--collection",
         help="Name of a collection; a gallery has one for each embedding model. Default: the first.",
+        autocompletion=complete_collection,
     ),
 ]
 
@@ -64,6 +67,7 @@ ReidWeights = Annotated[
         help="ReID weights: a file (.onnx, .pt, TorchScript, OpenVINO, TensorRT, TFLite), a name to look up in "
         "--models-dir and the cache, or 'builtin'. Default: the model of the gallery, else trained weights found "
         "there, else 'builtin'.",
+        autocompletion=complete_weights,
         rich_help_panel=_MODEL,
     ),
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,8 +73,17 @@ def _for_user(message: str) -> str:
     return visible(with_option_names(mask_addresses(message)))
 
 
-def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table on stdout, numbers aligned to the right."""
+def print_table(
+    title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: Collection[str] = ()
+) -> None:
+    """Print a table on stdout, numbers aligned to the right.
+
+    Args:
+        title: Its title, if any.
+        columns: The headings.
+        rows: The cells.
+        whole: Columns whose cells are copied and typed, such as ids: they are never wrapped.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -89,7 +98,10 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
     )
     for i, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        width = max((len(visible(str(row[i]))) for row in rows), default=0) if column in whole else None
+        table.add_column(
+            column, justify="right" if numbers else "left", overflow="fold", min_width=width, no_wrap=column in whole
+        )
     for row in rows:
         # Text and not str: an identity named [bold] is a name, not markup.
         table.add_row(*(Text(f"{v:.4f}" if isinstance(v, float) else visible(str(v))) for v in row))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.completion import complete_detector, complete_temporal, complete_tracker
 from cli.options import (
     BatchSize,
     Device,
@@ -143,6 +144,7 @@ def run(
         str | None,
         typer.Option(
             "--detect",
+            autocompletion=complete_detector,
             rich_help_panel=_DETECTION,
             metavar="WEIGHTS",
             show_default=False,
@@ -176,6 +178,7 @@ def run(
         str,
         typer.Option(
             "--tracker",
+            autocompletion=complete_tracker,
             help="gallery_hybrid: track over time, and name the tracks. gallery_only: name each detection by itself.",
         ),
     ] = "gallery_hybrid",
@@ -265,6 +268,7 @@ def run(
         str,
         typer.Option(
             "--temporal",
+            autocompletion=complete_temporal,
             help="Tracker that links detections over time (see: gtrack list trackers).",
             rich_help_panel=_TRACKING,
         ),

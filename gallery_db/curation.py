@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,6 +19,7 @@ from gallery_db.errors import (
 from gallery_db.names import normal_name, unknown_name, validate_identity_name
 from gallery_db.rejections import NOT, rejected_names
 from gallery_db.store.undo import undo_operations
+from gallery_db.suggestions import did_you_mean
 from gallery_db.times import parse_age, parse_time
 from gallery_db.visible_text import shorten, visible
 
@@ -73,12 +73,10 @@ class Curator:
         if not found:
             others = self._gallery.identities()
             of_class = f" of class {class_name!r}" if class_name is not None else ""
-            near = difflib.get_close_matches(name, sorted({other.identity for other in others}), n=3)
+            names = sorted({other.identity for other in others} - {name})
             raise IdentityNotFoundError(
                 f"The gallery {self._gallery.location} holds no identity {shorten(name, 300)!r}{of_class}.",
-                hint=f"Did you mean {' or '.join(map(repr, near))}?"
-                if near and not (name in near and class_name)
-                else "`gtrack gallery list` shows the identities.",
+                hint=did_you_mean(name, names, "`gtrack gallery list` shows the identities."),
             )
         if len(classes) > 1:
             raise GalleryError(

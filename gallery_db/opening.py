@@ -24,6 +24,7 @@ from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
 from gallery_db.store.picture_sources import mark_made_here
 from gallery_db.store.record import CollectionRow, Record
 from gallery_db.store.schema import RECORD_NAME
+from gallery_db.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from gallery_db.model import EmbeddingModel
@@ -214,9 +215,10 @@ def _select(
     if collection is not None:
         candidates = [row for row in rows if row.name == collection]
         if not candidates:
+            names = [row.name for row in rows]
             raise GalleryError(
                 f"The gallery {folder} has no collection {collection!r}.",
-                hint=f"It has {', '.join(row.name for row in rows)}.",
+                hint=did_you_mean(collection, names, f"It has {', '.join(names)}."),
             )
     if model is None:
         return candidates[0]

@@ -25,6 +25,7 @@ from gallery_db.store.snapshot_files import (
     snapshots_in,
     write_snapshot,
 )
+from gallery_db.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from gallery_db.store.snapshot_files import Snapshot
@@ -108,7 +109,9 @@ def restore_snapshot(
         others = [snapshot.name for snapshot in list_snapshots(folder)]
         raise SnapshotError(
             f"The gallery {folder} has no snapshot {name!r}.",
-            hint=f"It has {', '.join(others)}." if others else "It has none; `gtrack gallery snapshot` takes one.",
+            hint=did_you_mean(name, others, f"It has {', '.join(others)}.")
+            if others
+            else "It has none; `gtrack gallery snapshot` takes one.",
         )
     entries = check_snapshot(source)
     if holds_gallery(folder) and is_newer_format(folder / RECORD_NAME):

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from gallery_db.address import location_of
 from gallery_db.search.nearest import Search
+from gallery_db.suggestions import did_you_mean
 from tracking.detectors.base import DetectorOptions
 from tracking.enrolment.base import EnrolMode
 from tracking.enrolment.enrolment_gallery import check_enrolment_gallery
@@ -17,7 +18,7 @@ from tracking.identification.gallery_source import EmbedderOptions
 from tracking.json_stream import show
 from tracking.outputs.options import OutputOptions
 from tracking.trackers.registry import available_trackers
-from tracking.trackers.temporal import TemporalOptions
+from tracking.trackers.temporal import TemporalOptions, available_temporal
 from tracking.video.live import LiveOptions
 
 __all__ = [
@@ -121,7 +122,9 @@ class RunOptions:
         """
         if self.tracker not in available_trackers():
             raise OptionError(
-                f"unknown tracker {self.tracker!r}; expected one of {', '.join(available_trackers())}.", field="tracker"
+                f"unknown tracker {self.tracker!r}; expected one of {', '.join(available_trackers())}.",
+                field="tracker",
+                hint=_tracker_hint(self.tracker),
             )
         self._validate_naming()
         _check_bounds(self.frame_range)
@@ -257,6 +260,12 @@ def detector_options(weights: str | Path, arguments: Mapping[str, Any]) -> Detec
     """
     given = {name: _converted(name, value) for name, value in arguments.items() if name in _DETECTOR_FIELDS}
     return DetectorOptions(weights=weights, **given)
+
+
+def _tracker_hint(name: str) -> str | None:
+    if name in available_temporal():
+        return f'It is a temporal tracker: give `temporal="{name}"`.'
+    return did_you_mean(name, available_trackers())
 
 
 def check_range(video: str | Path, frame_range: FrameRange, live: LiveOptions) -> None:

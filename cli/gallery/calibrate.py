@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.gallery.common import print_notices
+from cli.gallery.common import ids_for_table, print_notices
 from cli.options import AsJson, Collection, GalleryPath
 from cli.output import print_json_lines, print_line, print_table, say
 
@@ -96,6 +96,10 @@ def calibrate(
             store_calibrations(source, sure)
         default_stands = [one for one in found if one.keep_default and one not in sure and not one.problems]
         kept_before = stored_thresholds(source) if default_stands else {}
+        duplicates = [id_ for one in found for d in one.anomalies.duplicates for id_ in (d.entry_id, d.other_id)]
+        shown = ids_for_table(
+            source, duplicates + [m.entry_id for one in found for m in one.anomalies.mislabelled], False
+        )
     for one in found:
         kept = store and one in sure
         if as_json:
@@ -104,7 +108,7 @@ def calibrate(
             _print(one)
         for note in one.notes:
             say(f"{one.class_name}: {note}.")
-        _print_anomalies(one)
+        _print_anomalies(one, shown)
     if plot is not None:
         plot_calibrations(plot, found)
         say(f"plot: {plot}")
@@ -141,6 +145,7 @@ def _manage_stored(
 def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
     from gallery_db import DEFAULT_THRESHOLD, stored_thresholds
     from gallery_db.analysis.thresholds import describe_outdated
+    from gallery_db.times import local_time
 
     stored = stored_thresholds(gallery)
     kept = [one for name, one in stored.items() if class_name is None or name == class_name.casefold()]
@@ -152,7 +157,10 @@ def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
         print_table(
             None,
             ["class", "threshold", "from", "settings", "entries", "identities", "time", "user"],
-            [(o.class_name, o.threshold, o.by, _settings(o), o.entries, o.identities, o.at, o.who) for o in kept],
+            [
+                (o.class_name, o.threshold, o.by, _settings(o), o.entries, o.identities, local_time(o.at), o.who)
+                for o in kept
+            ],
         )
     else:
         print_line(f"no threshold is stored; runs use the default, {DEFAULT_THRESHOLD}")
@@ -231,13 +239,13 @@ _KINDS = {
 }
 
 
-def _print_anomalies(one: Calibration) -> None:
+def _print_anomalies(one: Calibration, shown: Mapping[str, str]) -> None:
     found = one.anomalies
     lines = [f"{a.identity} and {a.other} may be one person (distance {a.distance:.3f})" for a in found.similar]
-    lines += [f"entry {m.entry_id} of {m.identity} is nearer to {m.other}" for m in found.mislabelled]
+    lines += [f"entry {shown[m.entry_id]} of {m.identity} is nearer to {m.other}" for m in found.mislabelled]
     lines += [f"{m.identity} may be two people (distance {m.distance:.3f})" for m in found.mixed]
     lines += [
-        f"entry {d.entry_id} of {d.identity} and entry {d.other_id} of {d.other} are nearly equal"
+        f"entry {shown[d.entry_id]} of {d.identity} and entry {shown[d.other_id]} of {d.other} are nearly equal"
         for d in found.duplicates
     ]
     for line in lines[:_MAX_ANOMALIES]:
@@ -248,13 +256,15 @@ def _print_anomalies(one: Calibration) -> None:
 
 def _print_default_kept(one: Calibration, kept: StoredThreshold | None) -> None:
     from gallery_db import DEFAULT_THRESHOLD
+    from gallery_db.times import local_time
 
     assert one.chosen is not None
     at, far = one.chosen.threshold, one.chosen.far
     goes_on = (
         f"runs still use {DEFAULT_THRESHOLD}"
         if kept is None
-        else f"runs still use {kept.threshold:.3f}, stored at {kept.at} (after --reset: {DEFAULT_THRESHOLD})"
+        else f"runs still use {kept.threshold:.3f}, stored at {local_time(kept.at)} "
+        f"(after --reset: {DEFAULT_THRESHOLD})"
     )
     say(
         f"{one.class_name}: {one.identities} identities are compatible with the default, "

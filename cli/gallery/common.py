@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ClassName",
     "EntryIds",
+    "FullIds",
     "Yes",
     "changing",
     "confirm",
     "count_entries",
     "entry_document",
+    "ids_for_table",
     "print_entries",
     "print_notices",
 ]
@@ -30,7 +32,11 @@ ClassName = Annotated[
     str | None,
     typer.Option("--class", help="Only entries of this class, if identities of several classes have the same name."),
 ]
-EntryIds = Annotated[list[str], typer.Argument(help="Ids of entries; `gtrack gallery show NAME` lists them.")]
+EntryIds = Annotated[
+    list[str],
+    typer.Argument(help="Ids of entries, or unambiguous beginnings of ids; `gtrack gallery show NAME` lists them."),
+]
+FullIds = Annotated[bool, typer.Option("--full-ids", help="Show ids of entries in full, as --json does.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
@@ -80,16 +86,25 @@ def count_entries(count: int) -> str:
     return "1 entry" if count == 1 else f"{count} entries"
 
 
-def print_entries(entries: list[Entry]) -> None:
-    """Print a table of entries."""
+def ids_for_table(gallery: Gallery, ids: Iterable[str], full: bool) -> dict[str, str]:
+    """Return what a table shows for each id: the shortest unambiguous beginning, or with `full` all of it."""
+    from gallery_db.entry_ids import shown_ids
+
+    wanted = list(ids)
+    return {id_: id_ for id_ in wanted} if full else shown_ids(gallery, wanted)
+
+
+def print_entries(entries: list[Entry], shown: Mapping[str, str]) -> None:
+    """Print a table of entries; `shown` has their ids as they are shown."""
     from gallery_db import rejected_names
+    from gallery_db.times import local_time
 
     print_table(
         None,
         ["id", "identity", "class", "origin", "reviewed", "is not", "source", "frame", "added"],
         [
             (
-                e.id,
+                shown[e.id],
                 e.identity,
                 e.class_name,
                 e.origin,
@@ -97,10 +112,11 @@ def print_entries(entries: list[Entry]) -> None:
                 ", ".join(rejected_names(e)),
                 e.source,
                 "" if e.frame is None else e.frame,
-                e.created_at,
+                local_time(e.created_at),
             )
             for e in entries
         ],
+        whole=["id"],
     )
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.gallery.common import ClassName, entry_document, print_entries
+from cli.completion import complete_identity
+from cli.gallery.common import ClassName, FullIds, entry_document, ids_for_table, print_entries
 from cli.options import AsJson, Collection, GalleryPath
 from cli.output import print_json_lines, print_line, print_table, say
+
+if TYPE_CHECKING:
+    from gallery_db import Entry
 
 __all__ = ["list_identities", "log", "show", "stats"]
 
@@ -18,7 +23,10 @@ __all__ = ["list_identities", "log", "show", "stats"]
 def list_identities(
     gallery: GalleryPath,
     entries: Annotated[bool, typer.Option("--entries", help="List entries instead of identities.")] = False,
-    identity: Annotated[str | None, typer.Option("--identity", help="List the entries of this identity.")] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option("--identity", help="List the entries of this identity.", autocompletion=complete_identity),
+    ] = None,
     suspects: Annotated[
         bool,
         typer.Option(
@@ -27,6 +35,7 @@ def list_identities(
             "wrong identity, nearly equal entries of two identities.",
         ),
     ] = False,
+    full_ids: FullIds = False,
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
@@ -41,23 +50,37 @@ def list_identities(
 
         if entries or identity is not None:
             raise OptionError("--suspects is about the whole gallery: omit --entries and --identity.")
-        _list_anomalies(gallery, collection, as_json)
+        _list_anomalies(gallery, collection, as_json, full_ids)
         return
-    from gallery_db import rejected_names
+    from gallery_db import Curator, rejected_names
+    from gallery_db.times import local_time
 
     with Gallery.open(gallery, collection=collection) as source:
         if entries or identity is not None:
-            found = source.entries(identity=identity)
+            found: Iterable[Entry] = source.entries(identity=identity)
+            if identity is not None:
+                found = list(found) or Curator(source).entries(identity)  # another form of the name, or suggestions
             if as_json:
                 print_json_lines(entry_document(e) for e in found)
             else:
+                listed = list(found)
+                shown = ids_for_table(source, (e.id for e in listed), full_ids)
                 print_table(
                     None,
                     ["id", "identity", "class", "origin", "is not", "source", "added"],
                     [
-                        (e.id, e.identity, e.class_name, e.origin, ", ".join(rejected_names(e)), e.source, e.created_at)
-                        for e in found
+                        (
+                            shown[e.id],
+                            e.identity,
+                            e.class_name,
+                            e.origin,
+                            ", ".join(rejected_names(e)),
+                            e.source,
+                            local_time(e.created_at),
+                        )
+                        for e in listed
                     ],
+                    whole=["id"],
                 )
             return
         people = source.identities()
@@ -77,17 +100,22 @@ def list_identities(
             print_table(
                 None,
                 ["identity", "class", "entries", "first added", "last added"],
-                [(p.identity, p.class_name, p.entries, p.first_created, p.last_created) for p in people],
+                [
+                    (p.identity, p.class_name, p.entries, local_time(p.first_created), local_time(p.last_created))
+                    for p in people
+                ],
             )
 
 
-def _list_anomalies(gallery: str, collection: str | None, as_json: bool) -> None:
+def _list_anomalies(gallery: str, collection: str | None, as_json: bool, full_ids: bool) -> None:
     """Print the anomalies of a gallery."""
 
     from gallery_db import Gallery, find_anomalies
 
     with Gallery.open(gallery, collection=collection) as source:
         found = find_anomalies(source.view())
+        ids = [m.entry_id for m in found.mislabelled] + [i for m in found.mixed for i in m.parts[1]]
+        shown = ids_for_table(source, ids + [i for d in found.duplicates for i in (d.entry_id, d.other_id)], full_ids)
     if as_json:
         for kind, rows in (
             ("alike", found.similar),
@@ -114,9 +142,10 @@ def _list_anomalies(gallery: str, collection: str | None, as_json: bool) -> None
             "Entries that may have the wrong identity",
             ["entry", "identity", "nearer to", "class", "distance to own", "distance to other"],
             [
-                (m.entry_id, m.identity, m.other, m.class_name, m.own_distance, m.other_distance)
+                (shown[m.entry_id], m.identity, m.other, m.class_name, m.own_distance, m.other_distance)
                 for m in found.mislabelled
             ],
+            whole=["entry"],
         )
     if found.mixed:
         print_table(
@@ -129,7 +158,7 @@ def _list_anomalies(gallery: str, collection: str | None, as_json: bool) -> None
                     m.distance,
                     "{} and {} of {}".format(*m.nearer, m.others),
                     "{} and {}".format(*map(len, m.parts)),
-                    " ".join(m.parts[1]),
+                    " ".join(shown[id_] for id_ in m.parts[1]),
                 )
                 for m in found.mixed
             ],
@@ -138,38 +167,50 @@ def _list_anomalies(gallery: str, collection: str | None, as_json: bool) -> None
         print_table(
             "Nearly equal entries of two identities",
             ["entry", "identity", "other entry", "other identity", "class", "distance"],
-            [(d.entry_id, d.identity, d.other_id, d.other, d.class_name, d.distance) for d in found.duplicates],
+            [
+                (shown[d.entry_id], d.identity, shown[d.other_id], d.other, d.class_name, d.distance)
+                for d in found.duplicates
+            ],
+            whole=["entry", "other entry"],
         )
     if not found:
         print_line("no anomalies found")
 
 
 def show(
-    identity: Annotated[str, typer.Argument(help="The identity.")],
+    identity: Annotated[
+        str,
+        typer.Argument(help="The identity, or the id of an entry.", autocompletion=complete_identity),
+    ],
     gallery: GalleryPath,
     class_name: ClassName = None,
     contact_sheet: Annotated[
         Path | None,
         typer.Option("--contact-sheet", help="Save the pictures of the entries as one picture (.jpg or .png)."),
     ] = None,
+    full_ids: FullIds = False,
     as_json: AsJson = False,
     collection: Collection = None,
 ) -> None:
-    """Show the entries of an identity, and save their pictures as one picture.
+    """Show the entries of an identity, or one entry, and save their pictures as one picture.
 
     Example: gtrack gallery show alice --gallery gallery --contact-sheet alice.jpg
     """
     from gallery_db import Curator, Gallery, write_entry_sheet
+    from gallery_db.entry_ids import resolve_ids
 
     with Gallery.open(gallery, collection=collection) as source:
-        entries = Curator(source).entries(identity, class_name)
+        people = Curator(source)
+        ids = [] if people.exists(identity) else resolve_ids(source, [identity])
+        entries = list(source.by_ids(ids).values()) or people.entries(identity, class_name)
+        shown = ids_for_table(source, (entry.id for entry in entries), full_ids)
     if contact_sheet is not None:
         write_entry_sheet(contact_sheet, entries, gallery=source.path)
         say(f"contact sheet: {contact_sheet}")
     if as_json:
         print_json_lines(entry_document(entry) for entry in entries)
     else:
-        print_entries(entries)
+        print_entries(entries, shown)
 
 
 def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
@@ -180,6 +221,7 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
     from gallery_db import DEFAULT_THRESHOLD, Gallery, GalleryError, stored_thresholds
     from gallery_db.analysis.thresholds import describe_outdated
     from gallery_db.store.thresholds import StoredThreshold
+    from gallery_db.times import local_time
 
     failure: GalleryError | None = None
     with Gallery.open(gallery) as first:
@@ -214,6 +256,7 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
         if as_json:
             print_json_lines([row])
         else:
+            row["created_at"] = local_time(found.created_at)
             row["match_thresholds"] = row["match_thresholds"] or f"default: {DEFAULT_THRESHOLD}"
             print_table(
                 f"Collection {row.pop('collection')}",
@@ -248,6 +291,7 @@ def log(
     Example: gtrack gallery log --gallery gallery --limit 5
     """
     from gallery_db import Gallery
+    from gallery_db.times import local_time
 
     with Gallery.open(gallery, collection=collection) as source:
         operations = source.operations(limit)
@@ -260,5 +304,5 @@ def log(
         print_table(
             None,
             ["number", "time", "user", "operation", "entries"],
-            [(o.seq, o.at, o.who, o.words, o.entries) for o in operations],
+            [(o.seq, local_time(o.at), o.who, o.words, o.entries) for o in operations],
         )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import complete_identity
 from cli.gallery.common import ClassName, EntryIds, Yes, changing, confirm, count_entries
 from cli.options import Collection, GalleryPath, ModelsDir, NoProgress, ReidWeights, TrustWeights
 from cli.output import print_line, say
@@ -15,7 +16,7 @@ __all__ = ["clear", "merge", "move", "purge", "reject", "remove", "rename", "spl
 
 
 def rename(
-    old: Annotated[str, typer.Argument(help="The identity.")],
+    old: Annotated[str, typer.Argument(help="The identity.", autocompletion=complete_identity)],
     new: Annotated[str, typer.Argument(help="Its new name.")],
     gallery: GalleryPath,
     class_name: ClassName = None,
@@ -45,10 +46,15 @@ def rename(
 
 
 def merge(
-    names: Annotated[list[str], typer.Argument(help="The identities to merge.")],
+    names: Annotated[list[str], typer.Argument(help="The identities to merge.", autocompletion=complete_identity)],
     gallery: GalleryPath,
     into: Annotated[
-        str, typer.Option("--into", help="The name of the merged identity: one of the names, or a new one.")
+        str,
+        typer.Option(
+            "--into",
+            help="The name of the merged identity: one of the names, or a new one.",
+            autocompletion=complete_identity,
+        ),
     ],
     class_name: ClassName = None,
     yes: Yes = False,
@@ -74,7 +80,7 @@ def merge(
 
 
 def split(
-    identity: Annotated[str, typer.Argument(help="The identity to split.")],
+    identity: Annotated[str, typer.Argument(help="The identity to split.", autocompletion=complete_identity)],
     ids: EntryIds,
     gallery: GalleryPath,
     new: Annotated[str, typer.Option("--as", help="Name of the new identity.")],
@@ -83,40 +89,49 @@ def split(
 ) -> None:
     """Move some entries of an identity to a new identity.
 
-    Example: gtrack gallery split alice img-5d41402abc4b2a76b971 --as bob --gallery gallery
+    Example: gtrack gallery split alice img-5d41402a --as bob --gallery gallery
     """
     from gallery_db import Curator
+    from gallery_db.entry_ids import resolve_ids
 
     with changing(gallery, collection, no_progress) as target:
-        count = Curator(target).split(identity, ids, new)
+        count = Curator(target).split(identity, resolve_ids(target, ids), new)
     print_line(f"split {count_entries(count)} from {identity!r} as {new!r}")
 
 
 def move(
     ids: EntryIds,
     gallery: GalleryPath,
-    to: Annotated[str, typer.Option("--to", help="The identity to move them to.")],
+    to: Annotated[str, typer.Option("--to", help="The identity to move them to.", autocompletion=complete_identity)],
     new: Annotated[bool, typer.Option("--new", help="Allow an identity that the gallery does not hold yet.")] = False,
     collection: Collection = None,
     no_progress: NoProgress = False,
 ) -> None:
     """Move entries to another identity. A later ingest does not move them back.
 
-    Example: gtrack gallery move img-5d41402abc4b2a76b971 --to bob --gallery gallery
+    Example: gtrack gallery move img-5d41402a --to bob --gallery gallery
     """
     from gallery_db import Curator
+    from gallery_db.entry_ids import resolve_ids
 
     with changing(gallery, collection, no_progress) as target:
-        count = Curator(target).move(ids, to, new=new)
+        count = Curator(target).move(resolve_ids(target, ids), to, new=new)
     print_line(f"moved {count_entries(count)} to {to!r}")
 
 
 def reject(
     gallery: GalleryPath,
-    name: Annotated[str, typer.Option("--not", help="The identity that they do not show.")],
+    name: Annotated[
+        str, typer.Option("--not", help="The identity that they do not show.", autocompletion=complete_identity)
+    ],
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ENTRY|IDENTITY]...", help="Ids of entries, or identities.", show_default=False),
+        typer.Argument(
+            metavar="[ENTRY|IDENTITY]...",
+            help="Ids of entries, or identities.",
+            show_default=False,
+            autocompletion=complete_identity,
+        ),
     ] = None,
     tracks: Annotated[Path | None, typer.Option("--tracks", help="Instead of entries: tracked.json of a run.")] = None,
     track: Annotated[str | None, typer.Option("--track", help="A track_id in tracked.json.")] = None,
@@ -138,6 +153,7 @@ def reject(
     name. `gtrack gallery undo` undoes the rejection.
     """
     from gallery_db import Curator
+    from gallery_db.entry_ids import resolve_ids
     from tracking.errors import OptionError
 
     if bool(targets) == (tracks is not None) or (tracks is None) != (track is None):
@@ -150,7 +166,11 @@ def reject(
         if tracks is None:
             ids = []
             for word in targets or []:
-                ids += [e.id for e in people.entries(word)] if people.exists(word) else [people.by_ids([word])[0].id]
+                ids += (
+                    [e.id for e in people.entries(word)]
+                    if people.exists(word)
+                    else [people.by_ids(resolve_ids(target, [word]))[0].id]
+                )
             count, leaves = people.reject(ids, name)
             left = f"; entries that were {name!r} are now {leaves!r}" if leaves else ""
             print_line(f"not {name!r}: {count_entries(count)}{left}")
@@ -172,8 +192,13 @@ def reject(
 
 def remove(
     gallery: GalleryPath,
-    ids: Annotated[list[str] | None, typer.Argument(help="Ids of entries.", show_default=False)] = None,
-    identity: Annotated[str | None, typer.Option("--identity", help="Remove all entries of this identity.")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of entries, or unambiguous beginnings.", show_default=False)
+    ] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option("--identity", help="Remove all entries of this identity.", autocompletion=complete_identity),
+    ] = None,
     class_name: ClassName = None,
     collection: Collection = None,
     no_progress: NoProgress = False,
@@ -185,19 +210,26 @@ def remove(
     An image that stays in its folder comes back with the next ingest of that folder.
     """
     from gallery_db import Curator
+    from gallery_db.entry_ids import resolve_ids
     from tracking.errors import OptionError
 
     if (identity is None) == (not ids):
         raise OptionError("expected either ids of entries or --identity.", hint="Example: gtrack gallery remove ID...")
     with changing(gallery, collection, no_progress) as target:
         people = Curator(target)
-        count = people.remove(ids or []) if identity is None else people.remove_identity(identity, class_name)
+        count = (
+            people.remove(resolve_ids(target, ids or []))
+            if identity is None
+            else people.remove_identity(identity, class_name)
+        )
     print_line(f"removed {count_entries(count)}")
 
 
 def purge(
     gallery: GalleryPath,
-    older_than: Annotated[str, typer.Option("--older-than", help="An age (30d, 12h, 2w), or a date (2026-05-31).")],
+    older_than: Annotated[
+        str, typer.Option("--older-than", help="An age (30min, 12h, 7d, 6w, 6months, 1year), or a date (2026-05-31).")
+    ],
     everything: Annotated[
         bool,
         typer.Option(
@@ -213,7 +245,7 @@ def purge(
     Example: gtrack gallery purge --older-than 30d --gallery gallery
     """
     from gallery_db import Curator, GalleryError
-    from gallery_db.times import parse_age
+    from gallery_db.times import local_time, parse_age
     from tracking.errors import OptionError
 
     try:
@@ -226,7 +258,7 @@ def purge(
         found = people.older_than(moment, origin)
         if found:
             confirm(
-                f"Remove {count_entries(len(found))} added before {moment.isoformat(timespec='seconds')}?",
+                f"Remove {count_entries(len(found))} added before {local_time(moment.isoformat())}?",
                 yes,
             )
         count = people.purge(moment, origin)

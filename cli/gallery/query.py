@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cli.gallery.common import entry_document, print_notices
+from cli.gallery.common import FullIds, entry_document, ids_for_table, print_notices
 from cli.options import (
     AsJson,
     Collection,
@@ -53,7 +53,10 @@ def query(
     ] = None,
     entry: Annotated[
         list[str] | None,
-        typer.Option("--entry", help="Search for an entry of the gallery, by its id. Repeatable."),
+        typer.Option(
+            "--entry",
+            help="Search for an entry of the gallery, by its id or an unambiguous beginning of it. Repeatable.",
+        ),
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of nearest entries to show.")] = 5,
     where: Annotated[
@@ -69,6 +72,7 @@ def query(
             help="hnsw: Chroma's index, approximate. exact: compare with every entry. auto: hnsw of a served gallery.",
         ),
     ] = SearchChoice.auto,
+    full_ids: FullIds = False,
     as_json: AsJson = False,
     contact_sheet: Annotated[
         Path | None,
@@ -91,7 +95,8 @@ def query(
     The name is given by the rule of `gtrack run` for one observation. Several images, or a folder, are answered with a
     line for each; --json has the nearest entries, too.
     """
-    from gallery_db import ContactRow, Gallery
+    from gallery_db import ContactRow, Curator, Gallery
+    from gallery_db.entry_ids import resolve_ids
     from tracking.errors import OptionError
     from tracking.identification.gallery_source import EmbedderOptions
     from tracking.identification.probes import list_probe_files
@@ -121,6 +126,12 @@ def query(
         def answer(probes: Any) -> list[list[Match]]:
             return source.query(probes, top_k=top_k, where=filters or None, search=search.value)
 
+        def shown_of(matches: Sequence[Match]) -> Mapping[str, str]:
+            return ids_for_table(source, (match.entry.id for match in matches), full_ids)
+
+        if "identity" in filters and next(source.entries(identity=filters["identity"]), None) is None:
+            # Another form of the name, or an error with suggestions.
+            filters["identity"] = Curator(source).entries(filters["identity"])[0].identity
         if files:
             decider = _Decider(source, filters)
             for start in range(0, len(files), _BATCH):
@@ -142,17 +153,17 @@ def query(
                         if decision is not None:
                             print_line(f"{title}: {describe_decision(decision, decider.threshold)}")
                         if not is_batch:
-                            _print_matches(None if decision is not None else title, None, matches)
+                            _print_matches(None if decision is not None else title, None, matches, shown_of(matches))
                     if contact_sheet is not None:
                         rows.append(ContactRow(picture, path.name, matches))
-        for entry_id in entry or []:
+        for entry_id in resolve_ids(source, entry or []):
             stored, vector = source.get(entry_id)
             title = f"{entry_id} ({stored.identity})"
             (matches,) = answer(vector[None])
             if as_json:
                 print_json_lines([_answer_document(title, stored, matches)])
             else:
-                _print_matches(title, stored, matches)
+                _print_matches(title, stored, matches, shown_of(matches))
             if contact_sheet is not None:
                 rows.append(ContactRow(_entry_picture(source, stored), title, matches))
         print_notices(source)
@@ -287,16 +298,19 @@ def _answer_document(title: str, entry: Entry | None, matches: Sequence[Match]) 
     }
 
 
-def _print_matches(title: str | None, entry: Entry | None, matches: Sequence[Match]) -> None:
+def _print_matches(title: str | None, entry: Entry | None, matches: Sequence[Match], shown: Mapping[str, str]) -> None:
     if not matches:
         print_line(f"{title}: no entries found" if title else "no entries found")
         return
     rejected = _rejected(entry, matches)
-    columns, rows = ["identity", "distance", "class", "source"], _match_rows(matches)
+    columns = ["identity", "distance", "class", "id", "source"]
+    rows: list[tuple[Any, ...]] = [
+        (m.entry.identity, m.distance, m.entry.class_name, shown[m.entry.id], m.entry.source) for m in matches
+    ]
     if any(rejected):
         columns = [*columns, "corrected"]
         rows = [(*row, "not the same" if rejection else "") for row, rejection in zip(rows, rejected, strict=True)]
-    print_table(title, columns, rows)
+    print_table(title, columns, rows, whole=["id"])
 
 
 def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:
@@ -304,10 +318,6 @@ def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:
     from gallery_db.rejections import is_rejected_pair
 
     return [asked is not None and is_rejected_pair(asked, match.entry) for match in matches]
-
-
-def _match_rows(matches: Sequence[Match]) -> list[tuple[Any, ...]]:
-    return [(m.entry.identity, m.distance, m.entry.class_name, m.entry.source) for m in matches]
 
 
 def _match_document(match: Match) -> dict[str, Any]:

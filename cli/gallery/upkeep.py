@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.completion import complete_snapshot
 from cli.gallery.common import Yes, confirm, count_entries, print_notices
 from cli.options import AsJson, Collection, GalleryPath, NoProgress
 from cli.output import print_json_lines, print_line, print_table, progress_bar, say
@@ -109,6 +110,7 @@ def snapshot(
     Example: gtrack gallery snapshot before-cleaning --gallery gallery
     """
     from gallery_db import Gallery, list_snapshots, take_snapshot
+    from gallery_db.times import local_time
     from tracking.errors import OptionError
 
     if list_all and name is not None:
@@ -128,14 +130,19 @@ def snapshot(
             for s in found
         )
     elif list_all:
-        rows = [(s.name, s.taken_at, s.size, "DAMAGED" if s.entries is None else s.entries) for s in found]
+        rows = [(s.name, local_time(s.taken_at), s.size, "DAMAGED" if s.entries is None else s.entries) for s in found]
         print_table(None, ["name", "time", "bytes", "entries"], rows)
     else:
         print_line(f"snapshot {found[0].name}: {count_entries(found[0].entries or 0)}, {found[0].path}")
 
 
 def restore(
-    name: Annotated[str, typer.Argument(help="The snapshot; `gtrack gallery snapshot --list` shows them.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The snapshot; `gtrack gallery snapshot --list` shows them.", autocompletion=complete_snapshot
+        ),
+    ],
     gallery: GalleryPath,
     yes: Yes = False,
     no_progress: NoProgress = False,

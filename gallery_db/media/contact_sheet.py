@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from gallery_db.errors import GalleryError, GtrackError, ImageError
 from gallery_db.limits import shorten_drawn
 from gallery_db.media.entry_pictures import read_entry_picture
 from gallery_db.media.images import read_image
+from gallery_db.store.entry_ids import short_ids
 from gallery_db.store.folder import holds_gallery
 from gallery_db.store.record import Record
 from gallery_db.store.schema import RECORD_NAME
@@ -32,7 +33,8 @@ _EntryPicture = Callable[[Entry], "NDArray[np.uint8] | str"]
 
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
 _TILE = (128, 192)  # width and height of a picture in pixels
-_CAPTION_HEIGHT = 56
+_CAPTION_LINE = 17
+_CAPTION_HEIGHT = 5 * _CAPTION_LINE  # an id may take two lines
 _GAP = 12
 _BACKGROUND = (250, 250, 248)
 _TEXT = (32, 33, 36)
@@ -66,9 +68,9 @@ def write_contact_sheet(
 ) -> Path:
     """Draw a row for each probe with its matches, and write the sheet.
 
-    Each match shows the entry's picture, its identity, its cosine similarity to the probe and the name of its source.
-    Where a picture is missing, a grey tile says so. An entry of a video shows its crop, ``extra["crop"]``, a path
-    relative to the gallery's folder.
+    Each match shows the entry's picture, its identity, its cosine distance to the probe, the name of its source, and
+    its id, as short as it is unambiguous. Where a picture is missing, a grey tile says so. An entry of a video shows
+    its crop, ``extra["crop"]``, a path relative to the gallery's folder.
 
     Args:
         path: File to write: .jpg, .png, .webp, .bmp or .tif. It is replaced only when the sheet is complete.
@@ -86,15 +88,16 @@ def write_contact_sheet(
     content = list(rows)
     if not 1 <= len(content) <= _MAX_ROWS:
         raise GalleryError(f"Expected 1 to {_MAX_ROWS} rows on a contact sheet, found {len(content)}.")
-    with _gallery_pictures(gallery) as pictures:
-        sheet = _draw_rows(content, pictures)
+    with _open_record(gallery) as (folder, record):
+        shown = _shown_ids(record, (match.entry.id for row in content for match in row.matches))
+        sheet = _draw_rows(content, _picture_reader(folder, record), shown)
     return _save(sheet, target, pillow_format)
 
 
 def write_entry_sheet(
     path: str | os.PathLike[str], entries: Sequence[Entry], *, gallery: str | os.PathLike[str] | None = None
 ) -> Path:
-    """Draw entries in a grid, each with its identity, the name of its source and its id, and write the sheet.
+    """Draw entries in a grid, each with its identity, the name of its source and its id, as short as it is unambiguous.
 
     Args:
         path: File to write: .jpg, .png, .webp, .bmp or .tif. It is replaced only when the sheet is complete.
@@ -112,21 +115,34 @@ def write_entry_sheet(
         raise GalleryError(
             f"Expected 1 to {_MAX_ROWS * _GRID_COLUMNS} entries on a contact sheet, found {len(entries)}."
         )
-    with _gallery_pictures(gallery) as pictures:
-        sheet = _draw_grid(entries, pictures)
+    with _open_record(gallery) as (folder, record):
+        shown = _shown_ids(record, (entry.id for entry in entries))
+        sheet = _draw_grid(entries, _picture_reader(folder, record), shown)
     return _save(sheet, target, pillow_format)
 
 
 @contextmanager
-def _gallery_pictures(gallery: str | os.PathLike[str] | None) -> Iterator[_EntryPicture]:
-    """Yield a function that returns the picture of an entry of a gallery, or words for its tile."""
+def _open_record(gallery: str | os.PathLike[str] | None) -> Iterator[tuple[Path, Record | None]]:
+    """Open the record of a gallery for reading; yield its folder, and None where there is no record."""
     folder = Path(gallery) if gallery is not None else Path()
     record = Record.open(folder / RECORD_NAME, write=False) if holds_gallery(folder) else None
     try:
-        yield lambda entry: _read_entry_picture(entry, folder, record)
+        yield folder, record
     finally:
         if record is not None:
             record.close()
+
+
+def _picture_reader(folder: Path, record: Record | None) -> _EntryPicture:
+    """Return a function that returns the picture of an entry of a gallery, or words for its tile."""
+    return lambda entry: _read_entry_picture(entry, folder, record)
+
+
+def _shown_ids(record: Record | None, ids: Iterable[str]) -> Mapping[str, str]:
+    """Return what to write for each id: unambiguous in all collections, as a sheet may be kept for long."""
+    if record is None:
+        return short_ids(None, (), ids)
+    return short_ids(record.entries, [row.id for row in record.collections()], ids)
 
 
 def _target(path: str | os.PathLike[str]) -> tuple[Path, str]:
@@ -154,7 +170,7 @@ def _save(sheet: Image, target: Path, pillow_format: str) -> Path:
     return target
 
 
-def _draw_grid(entries: Sequence[Entry], pictures: _EntryPicture) -> Image:
+def _draw_grid(entries: Sequence[Entry], pictures: _EntryPicture, shown: Mapping[str, str]) -> Image:
     from PIL import Image, ImageDraw
 
     width, height = _TILE
@@ -165,12 +181,12 @@ def _draw_grid(entries: Sequence[Entry], pictures: _EntryPicture) -> Image:
     draw = ImageDraw.Draw(sheet)
     for number, entry in enumerate(entries):
         corner = (_GAP + number % columns * step_x, _GAP + number // columns * step_y)
-        captions = [(entry.identity, _TEXT), (_source_name(entry), _MUTED_TEXT), (entry.id, _MUTED_TEXT)]
+        captions = [(entry.identity, _TEXT), (_source_name(entry), _MUTED_TEXT), (shown[entry.id], _MUTED_TEXT)]
         _draw_tile(sheet, draw, corner, pictures(entry), captions)
     return sheet
 
 
-def _draw_rows(rows: list[ContactRow], pictures: _EntryPicture) -> Image:
+def _draw_rows(rows: list[ContactRow], pictures: _EntryPicture, shown: Mapping[str, str]) -> Image:
     from PIL import Image, ImageDraw
 
     probes = 1 + max(len(row.more_pictures) for row in rows)
@@ -194,8 +210,9 @@ def _draw_rows(rows: list[ContactRow], pictures: _EntryPicture) -> Image:
         for column, match in enumerate(row.matches, probes):
             captions = [
                 (match.entry.identity, _TEXT),
-                (f"similarity {match.similarity:.3f}", _similarity_colour(match.similarity)),
+                (f"distance {match.distance:.3f}", _distance_colour(match.distance)),
                 (_source_name(match.entry), _MUTED_TEXT),
+                (shown[match.entry.id], _MUTED_TEXT),
             ]
             x = 2 * _GAP + column * step_x
             _draw_tile(sheet, draw, (x, y), pictures(match.entry), captions)
@@ -227,7 +244,22 @@ def _draw_tile(
         image = image.resize(size, Image.Resampling.LANCZOS)
         sheet.paste(image, (x + (width - size[0]) // 2, y + (height - size[1]) // 2))
     for number, (text, colour) in enumerate(captions):
-        _draw_text(draw, (x, y + height + 4 + 17 * number), text, colour, width)
+        below = y + height + 4 + _CAPTION_LINE * number
+        # The last caption, an id, is to be typed: it goes on in a second line and is not shortened.
+        parts = _split_to_fit(draw, text, width) if number and number == len(captions) - 1 else [text]
+        for lines_below, part in enumerate(parts):
+            _draw_text(draw, (x, below + _CAPTION_LINE * lines_below), part, colour, width)
+
+
+def _split_to_fit(draw: Any, text: str, width: int) -> list[str]:
+    """Return a text as one line, or as two if it is too wide for one; the second takes the rest."""
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(size=13)
+    head = shorten_drawn(text)
+    while len(head) > 1 and draw.textlength(visible(head), font=font) > width:
+        head = head[:-1]
+    return [head, text[len(head) :]] if len(head) < len(text) else [text]
 
 
 def _draw_text(draw: Any, corner: tuple[int, int], text: str, colour: tuple[int, int, int], width: int) -> None:
@@ -245,10 +277,10 @@ def _draw_text(draw: Any, corner: tuple[int, int], text: str, colour: tuple[int,
     draw.text(corner, line, fill=colour, font=font)
 
 
-def _similarity_colour(similarity: float) -> tuple[int, int, int]:
-    if similarity >= 0.75:
+def _distance_colour(distance: float) -> tuple[int, int, int]:
+    if distance <= 0.25:
         return (24, 128, 56)
-    return (176, 96, 0) if similarity >= 0.6 else (197, 34, 31)
+    return (176, 96, 0) if distance <= 0.4 else (197, 34, 31)
 
 
 def _source_name(entry: Entry) -> str:

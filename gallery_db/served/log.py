@@ -13,6 +13,7 @@ from gallery_db.index.chroma_client import CollectionGoneError, chroma_errors
 from gallery_db.index.chroma_index import model_metadata
 from gallery_db.model import EmbeddingModel
 from gallery_db.served.rows import LOG_FORMAT, LogRow, decode_row, encode_row, row_size
+from gallery_db.suggestions import did_you_mean
 from gallery_db.times import utc_now
 
 __all__ = ["CLIENTS", "SERVER", "LogInfo", "ServedLog", "check_log_name", "create_log", "find_logs", "log_name"]
@@ -207,7 +208,12 @@ class ServedLog:
 
 def not_there(address: Address, infos: Sequence[LogInfo]) -> GalleryServerError:
     """What to say where a collection is not on the server."""
-    has = f"It has {', '.join(info.collection for info in infos)}." if infos else "It serves no gallery."
+    names = [info.collection for info in infos]
+    has = (
+        did_you_mean(address.collection or "", names, f"It has {', '.join(names)}.")
+        if infos
+        else "It serves no gallery."
+    )
     return GalleryServerError(
         f"The gallery server {address.server} has no collection {address.collection!r}.", hint=has
     )

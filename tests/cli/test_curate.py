@@ -255,7 +255,7 @@ def test_without_a_gallery(tmp_path: Path, command: str) -> None:
 
 
 def test_a_purge_keeps_the_users_images(path: Path) -> None:
-    assert "removed 1 entry" in gtrack("gallery", "purge", "--older-than", "0m", "-g", path, "--yes").stdout
-    assert "removed 0 entries" in gtrack("gallery", "purge", "--older-than", "0m", "-g", path).stdout
+    assert "removed 1 entry" in gtrack("gallery", "purge", "--older-than", "0min", "-g", path, "--yes").stdout
+    assert "removed 0 entries" in gtrack("gallery", "purge", "--older-than", "0min", "-g", path).stdout
     assert people(path) == {**BASE, "p0": 4}
     assert "removed 0" in gtrack("gallery", "purge", "--older-than", "1h", "--all", "-g", path).stdout

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from gallery_db.suggestions import did_you_mean
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.errors import DetectorError, WeightsError
 from tracking.reid.trust import check_trust, names_file
@@ -99,9 +99,9 @@ def _find_weights(options: DetectorOptions) -> Path:
                 )
             return candidate
     near = [p.name for folder in {path.parent, models_dir} if folder.is_dir() for p in folder.iterdir()]
-    close = difflib.get_close_matches(path.name, ["builtin", *(n for n in near if n.endswith(_SUFFIXES))], n=3)
+    known = ["builtin", *(n for n in near if n.endswith(_SUFFIXES))]
     raise DetectorError(
         f"detector {options.weights}: there is no such file"
         + (f", and none of that name in {models_dir}." if path.parent == Path() else "."),
-        hint=f"Did you mean {', '.join(close)}?" if close else "Give a .onnx or .pt file, or builtin.",
+        hint=did_you_mean(path.name, known, "Give a .onnx or .pt file, or builtin."),
     )

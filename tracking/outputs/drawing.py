@@ -56,7 +56,7 @@ def annotate(
 ) -> NDArray[np.uint8]:
     """Draw the detections of a track-v1 frame.
 
-    A named track is drawn in the colour of its identity with name and similarity, an unnamed one in the colour of the
+    A named track is drawn in the colour of its identity with name and distance, an unnamed one in the colour of the
     track with its id, and a detection without a track as a thin grey box.
 
     Args:
@@ -87,8 +87,8 @@ def annotate(
         text = f"#{shown_id} {_shown(class_name)}".strip()
         if identity is not None:
             distance = detection.get("gallery_distance")
-            similarity = "" if distance is None else f" {1.0 - float(distance):.2f}"
-            text = f"{_shown(identity)}{similarity} #{shown_id}"
+            near = "" if distance is None else f" {float(distance):.2f}"
+            text = f"{_shown(identity)}{near} #{shown_id}"
         label = _label(shorten_drawn(text), colour, size)
         label_height, label_width = label.shape[:2]
         left = int(np.clip(x1, 0, max(0, width - label_width)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gallery_db.suggestions import close_names, did_you_mean
 from tracking.boxmot_adapter import known_reid_weights
 from tracking.errors import WeightsError
 from tracking.reid.architectures import REID_ARCHITECTURES
@@ -72,7 +72,7 @@ def resolve_weights(
     if not str(ref).strip():
         raise WeightsError("expected the path or name of ReID weights, found an empty string.")
     if path.is_absolute() or path.parent != Path():
-        close = difflib.get_close_matches(path.name, _names_in(path.parent), n=3)
+        close = close_names(path.name, _names_in(path.parent))
         raise WeightsError(
             f"{path}: no such weights file.",
             hint=f"In that folder: {', '.join(close)}." if close else "Check the path.",
@@ -92,12 +92,11 @@ def resolve_weights(
             )
         return download_weights(name, known[name], models_dir=models_dir, progress=progress)
     local = [found.name for found in local_weights(models_dir)]
-    close = difflib.get_close_matches(path.name, dict.fromkeys([*local, *known]), n=3, cutoff=0.5)
+    meant = did_you_mean(path.name, dict.fromkeys(["builtin", *local, *known]))
     raise WeightsError(
         f"{ref}: no such weights file, nothing of that name in {models_dir} or {download_dir()}, "
         "and no published weights have that name.",
-        hint=(f"Did you mean {', '.join(close)}? " if close else "")
-        + f"Give a path, or place the file in {models_dir}.",
+        hint=(f"{meant} " if meant else "") + f"Give a path, or place the file in {models_dir}.",
     )
 
 

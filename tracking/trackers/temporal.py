@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.suggestions import did_you_mean
 from tracking.boxmot_adapter import BoxmotTracker, temporal_trackers, tracker_parameters
 from tracking.errors import OptionError, TrackerError
 from tracking.trackers.motion.settings import known_options, motion_settings
@@ -73,6 +74,7 @@ class TemporalOptions:
             raise OptionError(
                 f"unknown temporal tracker {self.name!r}; expected one of {', '.join(available_temporal())}.",
                 field="temporal",
+                hint=did_you_mean(self.name, available_temporal()),
             )
         for name in ("track_thresh", "match_thresh"):
             value = getattr(self, name)
@@ -142,6 +144,7 @@ class TemporalOptions:
                     f"temporal tracker {self.name!r} has no option {', '.join(unknown)}; "
                     f"it takes {', '.join(sorted(parameters))}.",
                     field="temporal_options",
+                    hint=did_you_mean(unknown[0], parameters),
                 )
         # BoxMOT needs more observations than max_age, and would warn at every start.
         return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[name], **self._preset, **self.extra}

@@ -71,7 +71,7 @@ def test_a_known_name_is_not_downloaded_without_the_option(models: Path) -> None
 
 def test_suggests_the_closest_names(models: Path) -> None:
     _put(models, "my_people.onnx")
-    with pytest.raises(WeightsError, match=r"Did you mean my_people\.onnx"):
+    with pytest.raises(WeightsError, match=r"Did you mean .my_people\.onnx"):
         resolve_weights("my_peple.onnx", models)
     with pytest.raises(WeightsError, match=r"Did you mean .*osnet_x0_25_msmt17\.pt"):
         resolve_weights("osnet_x025_msmt17.pt", models, download=True)
