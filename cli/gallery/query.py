@@ -1,4 +1,4 @@
-"""`gtrack gallery query`: whom an image shows, and the entries that are most like it or like another entry."""
+"""`gtrack gallery query`: who an image shows, and the entries most like it or like another entry."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def query(
     download: Download = False,
     trust_weights: TrustWeights = False,
 ) -> None:
-    """Say whom an image shows, and list the entries of a gallery that are most like it.
+    """Say who an image shows, and list the entries of a gallery that are most like it.
 
     Example: gtrack gallery query door.jpg --box 40,10,120,260 --gallery gallery --contact-sheet answer.jpg
 
@@ -208,7 +208,7 @@ def _read(files: Sequence[Path], part: _Part, is_batch: bool) -> list[tuple[Path
 
 
 class _Decider:
-    """Decides whom pictures show, unless a filter leaves out a part of the gallery.
+    """Decides who pictures show, unless a filter leaves out a part of the gallery.
 
     Attributes:
         threshold: Largest accepted distance, as a run would use it.
@@ -230,7 +230,7 @@ class _Decider:
 
 
 def describe_decision(decision: ProbeDecision, threshold: float) -> str:
-    """Return in words whom a picture shows, such as ``"alice (distance 0.12, accepted up to 0.25)"``."""
+    """Return in words who a picture shows, such as ``"alice (distance 0.12, accepted up to 0.25)"``."""
     if decision.nearest is None:
         return "nobody known (the gallery has nobody to compare with)"
     near = decision.distance

@@ -1,4 +1,4 @@
-"""`gtrack gallery query` says whom a picture shows: one picture, a folder of them, and whole scenes."""
+"""`gtrack gallery query` says who a picture shows: one picture, a folder of them, and whole scenes."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def read_probe(path: Path, box: Sequence[float] | None = None, *, allow_scene: b
 
     Raises:
         ImageError: The image cannot be read, or the box is outside of it.
-        OptionError: The image is a whole scene, and no box says whom to search for.
+        OptionError: The image is a whole scene, and no box says who to search for.
     """
     image = read_image(path)
     height, width = image.shape[:2]
@@ -101,7 +101,7 @@ def read_probe(path: Path, box: Sequence[float] | None = None, *, allow_scene: b
     if not allow_scene and (wide or width * height > _SCENE_PIXELS):
         raise OptionError(
             f"{path} looks like a whole scene ({width} x {height} pixels); expected a picture of one person.",
-            hint="Say whom to search for with --box X1,Y1,X2,Y2 in pixels; --box whole takes the image as it is.",
+            hint="Say who to search for with --box X1,Y1,X2,Y2 in pixels; --box whole takes the image as it is.",
         )
     return image
 
@@ -112,7 +112,7 @@ def decide_probes(
     threshold: float,
     class_name: str | None = None,
 ) -> list[ProbeDecision]:
-    """Decide whom each embedding shows, each by itself, by the rule by which a run names a track.
+    """Decide who each embedding shows, each by itself, by the rule by which a run names a track.
 
     Args:
         source: The gallery's view.
