@@ -85,7 +85,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         envvar="GTRACK_DEVICE",
-        help="auto, cpu, cuda, mps, or the index of a CUDA device, such as 0.",
+        help="auto, cpu, cuda, tensorrt, mps, or the index of a CUDA device, such as 0.",
         rich_help_panel=_MODEL,
     ),
 ]

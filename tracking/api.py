@@ -97,7 +97,7 @@ def track_video(
             calibrated threshold of the gallery (see `gtrack gallery calibrate`), else 0.25.
         search: How the gallery is searched: ``exact`` compares with every entry, ``auto`` gives the same answers
             sooner, ``hnsw`` asks Chroma's index, approximately.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a CUDA index.
+        device: ``auto``, ``cpu``, ``cuda``, ``tensorrt``, ``mps`` or a CUDA index.
         half: FP16 where the device has it.
         models_dir: Folder in which names of weights are looked up first.
         save_json_flag: Save ``tracked.json``.

@@ -30,7 +30,7 @@ from tracking import TrackEnroller, TrackObservation, load_embedder, open_detect
 from tracking.evaluation import evaluate_identity, read_track_table, read_truth
 from tracking.reid.crop_batch import CropBatch
 from tracking.reid.input_spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from tracking.reid.onnx_embedder import open_session
+from tracking.reid.onnx_session import open_session
 from tracking.trackers.temporal import TemporalOptions, TemporalTracker
 from tracking.video.crops import crop
 from tracking.video.reader import VideoReader

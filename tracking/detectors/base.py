@@ -75,8 +75,10 @@ class DetectorOptions:
         nms_iou: IoU threshold of non-maximum suppression in each class, in (0, 1]; None for 0.5, or 0.3 for
             ``builtin``, which finds one person at several sizes. End-to-end networks do it themselves and ignore this.
         classes: Class ids to detect; None for all.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, an index, or ``mps``.
-        half: Compute in FP16, for Ultralytics weights on a GPU; an ONNX model's precision is in its file.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, an index, ``mps``, or for ONNX models ``tensorrt`` or
+            ``tensorrt:N``.
+        half: Compute in FP16, for Ultralytics weights on a GPU, and in TensorRT; elsewhere an ONNX model's precision
+            is in its file.
         batch_size: Frames per inference, if the model allows it.
         image_size: Side of the network's square input in pixels, if the model does not fix it; for ``builtin``, the
             longer side of the scaled frame. None for the model's own size, else 640 (``builtin``: 1152).

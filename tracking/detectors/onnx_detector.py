@@ -16,8 +16,8 @@ from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import decode, recognise
 from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
 from tracking.json_stream import show
-from tracking.reid.devices import default_threads, parse_device
-from tracking.reid.onnx_embedder import choose_providers, open_session
+from tracking.reid.devices import Device, default_threads, parse_device
+from tracking.reid.onnx_session import InputShape, choose_providers, open_on_device, open_tensorrt
 
 __all__ = ["OnnxDetector"]
 
@@ -84,25 +84,19 @@ class OnnxDetector:
         self._options = options
         self._weights = weights
         self.notices: list[str] = []
+        threads = options.threads or default_threads()
         try:
             device, providers = choose_providers(parse_device(options.device), onnxruntime.get_available_providers())
+            self._session = open_on_device(weights, 1 if concurrent else threads, device, providers)
         except EmbedderError as error:
             raise DetectorError(error.message, hint=error.hint) from error
-        threads = options.threads or default_threads()
-        self.workers = (threads if device.kind == "cpu" else 1) if concurrent else 0
-        self.seconds = StageSeconds(own_thread=concurrent)
-        try:
-            self._session = open_session(weights, 1 if concurrent else threads, providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise DetectorError(
                 f"{weights}: ONNX Runtime cannot load it: {error_line(error)}.",
                 hint="It is damaged, is not an ONNX model, or needs a newer onnxruntime.",
             ) from error
-        if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            raise DetectorError(
-                f"device {device}: ONNX Runtime's CUDA provider cannot start.",
-                hint="Install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use device cpu.",
-            )
+        self.workers = (threads if device.kind == "cpu" else 1) if concurrent else 0
+        self.seconds = StageSeconds(own_thread=concurrent)
         self._device = str(device)
         inputs = self._session.get_inputs()
         # A dynamic dimension is a string, or None.
@@ -118,6 +112,10 @@ class OnnxDetector:
         metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._size = self._input_size(shape[2], shape[3], _literal(metadata.get("imgsz")))
         self._check_task(metadata.get("task"))
+        self._half = self._dtype is np.float16
+        if device.kind == "tensorrt":
+            self._half = self._half or options.half
+            self._session = self._on_tensorrt(threads, device, fixed=all(shape))
         stated = self._stated_names(_literal(metadata.get("names")))
         sample = self._run(np.full((self._fixed_batch or 1, 3, *self._size), _PADDING_GREY / 255, self._dtype))
         self.layout = recognise(
@@ -133,10 +131,18 @@ class OnnxDetector:
             stated = dict(enumerate(COCO_NAMES))
         self.class_names: Mapping[int, str] = {**stated, **options.class_names}
         self._check_classes()
-        if options.half:
+        if options.half and not self._half:
             self.notices.append(f"`half` has no effect on {weights.name}: an ONNX model's precision is in its file.")
         if self._fixed_batch == 1 and options.batch_size > 1:
             self.notices.append(f"{weights.name} takes one frame at a time; `batch_size` is not used.")
+
+    def _on_tensorrt(self, threads: int, device: Device, *, fixed: bool) -> Any:
+        """Return a session with an engine of TensorRT."""
+        sizes = InputShape(self._input, self.batch_size, (3, *self._size), fixed=fixed)
+        try:
+            return open_tensorrt(self._weights, threads, device, sizes, half=self._options.half)
+        except EmbedderError as error:
+            raise DetectorError(error.message, hint=error.hint) from error
 
     def _input_size(self, height: int, width: int, stated: object) -> tuple[int, int]:
         """Return the size of the input: the model's fixed size, else the option's, else the metadata's, else 640."""
@@ -238,7 +244,7 @@ class OnnxDetector:
             "conf_thresh": options.score_threshold,
             "imgsz": height if height == width else [height, width],
             "device": self._device,
-            "half": self._dtype is np.float16,
+            "half": self._half,
             "backend": "onnxruntime",
             "task": "detect",
             "model_family": self.layout.family,

@@ -43,7 +43,7 @@ class BoxmotEmbedder(NetworkEmbedder):
 
     Args:
         weights: The file.
-        device: ``"auto"``, a CUDA device for an engine, or ``"cpu"`` for TFLite.
+        device: ``"auto"``, a CUDA or TensorRT device for an engine, or ``"cpu"`` for TFLite.
         half: Ignored with a notice if the model computes in FP32: its precision is in the file.
         batch_size: Maximum number of crops per inference.
 
@@ -73,7 +73,8 @@ class BoxmotEmbedder(NetworkEmbedder):
                 notices.append(f"half precision is ignored for {weights.name} on the CPU.")
                 half = False
         else:
-            resolved = torch_device(Device("cuda") if requested.kind == "auto" else requested)
+            on_gpu = requested.kind in ("auto", "tensorrt")
+            resolved = torch_device(Device("cuda", requested.index) if on_gpu else requested)
             if resolved.kind != "cuda":
                 raise EmbedderError(f"device {resolved}: TensorRT engines run on CUDA.", hint="Use device cuda.")
         self._backend = BoxmotBackend(weights, str(resolved), half)

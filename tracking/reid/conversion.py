@@ -22,7 +22,7 @@ from tracking.reid.denormals import flush_file
 from tracking.reid.devices import default_threads
 from tracking.reid.input_spec import Preprocessing
 from tracking.reid.model_description import resolve_preprocessing
-from tracking.reid.onnx_embedder import open_session
+from tracking.reid.onnx_session import open_session
 
 __all__ = ["PARITY", "convert_checkpoint", "converted_path", "write_onnx"]
 

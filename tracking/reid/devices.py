@@ -23,32 +23,35 @@ class Device:
     """A device that was asked for.
 
     Attributes:
-        kind: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-        index: Number of the CUDA device, from 0.
+        kind: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"tensorrt"`` or ``"mps"``.
+        index: Number of the CUDA device, from 0, also for TensorRT.
     """
 
     kind: str
     index: int = 0
 
     def __str__(self) -> str:
-        return f"cuda:{self.index}" if self.kind == "cuda" else self.kind
+        return f"{self.kind}:{self.index}" if self.kind in ("cuda", "tensorrt") else self.kind
 
 
 def parse_device(text: str) -> Device:
     """Parse a device string.
 
     Args:
-        text: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or a CUDA index such as ``"0"``.
+        text: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"tensorrt"``, ``"tensorrt:N"``, ``"mps"``, or a CUDA
+            index such as ``"0"``.
 
     Raises:
         OptionError: The string has another form.
     """
-    if text in ("auto", "cpu", "mps", "cuda"):
+    if text in ("auto", "cpu", "mps", "cuda", "tensorrt"):
         return Device(text)
-    match = re.fullmatch(r"(?:cuda:)?(\d{1,3})", text)
+    match = re.fullmatch(r"(?:(cuda|tensorrt):)?(\d{1,3})", text)
     if match is None:
-        raise OptionError(f"device: expected auto, cpu, cuda, cuda:N, mps or an index, found {text!r}.")
-    return Device("cuda", int(match[1]))
+        raise OptionError(
+            f"device: expected auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N, mps or an index, found {text!r}."
+        )
+    return Device(match[1] or "cuda", int(match[2]))
 
 
 def default_threads() -> int:
@@ -76,6 +79,11 @@ def torch_device(device: Device) -> Device:
         EmbedderError: This machine, or the installed torch, does not have the device.
         MissingPackageError: Torch is not installed.
     """
+    if device.kind == "tensorrt":
+        raise EmbedderError(
+            f"device {device}: TensorRT runs ONNX models, and torch runs these weights.",
+            hint="Give an .onnx file, or use device cuda.",
+        )
     if device.kind == "cpu" or (device.kind == "auto" and not accelerator_likely()):
         return Device("cpu")
     if device.kind == "auto" and find_spec("torch") is None:

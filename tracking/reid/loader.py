@@ -37,7 +37,7 @@ __all__ = ["RUNTIMES", "load_embedder", "load_own_export"]
 _log = get_logger("reid")
 
 RUNTIMES = ("auto", "onnx", "torch")
-"""Runtimes for a checkpoint. ``"auto"`` is ONNX on the CPU and torch on a GPU."""
+"""Runtimes for a checkpoint. ``"auto"`` is ONNX on the CPU and in TensorRT, and torch on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +100,13 @@ def _load_checkpoint(path: Path, settings: _Settings) -> NetworkEmbedder:
     notices: tuple[str, ...] = ()
     device = parse_device(settings.device)
     # On a CPU, torch is not imported here, because that takes seconds.
-    if settings.runtime != "onnx":
+    if settings.runtime == "torch" or (settings.runtime == "auto" and device.kind != "tensorrt"):
         device = torch_device(device)
-    if settings.runtime == "onnx" or (settings.runtime == "auto" and device == Device("cpu")):
+    if settings.runtime == "onnx" or (settings.runtime == "auto" and device.kind in ("cpu", "tensorrt")):
         try:
             return _load_converted(path, device, settings)
         except EmbedderError as error:
-            if settings.runtime == "onnx":
+            if settings.runtime == "onnx" or device.kind == "tensorrt":
                 raise
             notices = (f"{path.name} runs in torch, several times slower on a CPU: {error.message}",)
     from tracking.reid.torch_embedder import TorchEmbedder
@@ -128,9 +128,15 @@ def _load_converted(path: Path, device: Device, settings: _Settings) -> NetworkE
 
     def load(graph: Path) -> OnnxEmbedder:
         return OnnxEmbedder(
-            path, device=str(device), threads=settings.threads, batch_size=settings.batch_size, graph=graph
+            path,
+            device=str(device),
+            half=settings.half and tensorrt,
+            threads=settings.threads,
+            batch_size=settings.batch_size,
+            graph=graph,
         )
 
+    tensorrt = device.kind == "tensorrt"
     graph = convert_checkpoint(path)
     try:
         embedder = load(graph)
@@ -138,7 +144,7 @@ def _load_converted(path: Path, device: Device, settings: _Settings) -> NetworkE
         # The file in the cache is damaged: convert again.
         graph.unlink(missing_ok=True)
         embedder = load(convert_checkpoint(path))
-    if settings.half:
+    if settings.half and not tensorrt:
         embedder.notices.append(f"half precision is ignored on {embedder.device}: it is for CUDA.")
     return embedder
 
@@ -211,8 +217,9 @@ def load_embedder(
         weights: A path, a name (see `resolve_weights`), or ``"builtin"``. None for the gallery's model if one is given,
             else trained weights that are found locally, else the built-in embedder.
         models_dir: Folder of weights; it need not exist.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or a CUDA index such as ``"0"``.
-        half: Compute in FP16 on CUDA; ignored with a notice elsewhere.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"tensorrt"``, ``"tensorrt:N"`` (ONNX models and
+            checkpoints), ``"mps"``, or a CUDA index such as ``"0"``.
+        half: Compute in FP16 in torch on CUDA and in TensorRT; ignored with a notice elsewhere.
         runtime: One of `RUNTIMES`, for ``.pt`` checkpoints.
         threads: CPU threads, at least 1; None for the number of cores, at most 4.
         batch_size: Maximum number of crops per inference, at least 1; None for 8 on the CPU, 64 elsewhere.

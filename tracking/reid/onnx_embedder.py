@@ -9,65 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.errors import EmbedderError, WeightsError, error_line
-from tracking.reid.base import NetworkEmbedder
-from tracking.reid.denormals import without_denormals, zero_denormals
-from tracking.reid.devices import Device, accelerator_likely, default_threads, parse_device
+from tracking.reid.base import GPU_BATCH, NetworkEmbedder
+from tracking.reid.denormals import zero_denormals
+from tracking.reid.devices import default_threads, parse_device
 from tracking.reid.model_description import resolve_preprocessing
+from tracking.reid.onnx_session import InputShape, choose_providers, open_on_device, open_session, open_tensorrt
 
-__all__ = ["OnnxEmbedder", "choose_providers", "open_session"]
+__all__ = ["OnnxEmbedder"]
 
-_CPU = "CPUExecutionProvider"
-_CUDA = "CUDAExecutionProvider"
-_COREML = "CoreMLExecutionProvider"
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-
-
-def choose_providers(device: Device, available: list[str]) -> tuple[Device, list[Any]]:
-    """Return the device, resolved if it is ``"auto"``, and ONNX Runtime's execution providers for it, best first.
-
-    Raises:
-        EmbedderError: The installed ONNX Runtime has no provider for the device.
-    """
-    if device.kind == "auto":
-        device = Device("cuda") if _CUDA in available and accelerator_likely() else Device("cpu")
-    if device.kind == "cuda":
-        if _CUDA not in available:
-            raise EmbedderError(
-                f"device {device}: this ONNX Runtime has no CUDA provider (it has {', '.join(available)}).",
-                hint="Replace it: pip uninstall onnxruntime, then pip install onnxruntime-gpu; or use device cpu.",
-            )
-        return device, [(_CUDA, {"device_id": device.index}), _CPU]
-    if device.kind == "mps":
-        if _COREML not in available:
-            raise EmbedderError(
-                f"device mps: this ONNX Runtime has no CoreML provider (it has {', '.join(available)}).",
-                hint="CoreML comes with the macOS builds of onnxruntime; elsewhere use device cpu.",
-            )
-        return device, [_COREML, _CPU]
-    return device, [_CPU]
-
-
-def open_session(source: Path | bytes, threads: int, providers: list[Any] | None = None) -> Any:
-    """Open an ONNX Runtime session that leaves CPU time to the decoder and the tracker.
-
-    Args:
-        source: Path of the model, or its bytes. A file's denormal weights are taken as zero.
-        threads: Threads within one operator, at least 1.
-        providers: Execution providers in order of preference; None for the CPU.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Waiting threads that spin would use the cores that the decoder and the tracker need between two frames.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Denormal activations are as slow as denormal weights (see `tracking.reid.denormals`).
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    model = str(without_denormals(source)) if isinstance(source, Path) else source
-    return onnxruntime.InferenceSession(model, options, providers=providers or [_CPU])
 
 
 def _with_dynamic_batch(path: Path) -> bytes | None:
@@ -108,8 +58,9 @@ class OnnxEmbedder(NetworkEmbedder):
 
     Args:
         weights: The file whose name and hash identify the model.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, an index, or ``"mps"`` (CoreML).
-        half: Ignored with a notice: an ONNX model's precision is in its file.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, an index, ``"tensorrt"``, ``"tensorrt:N"``, or
+            ``"mps"`` (CoreML).
+        half: Compute in FP16 in TensorRT; elsewhere ignored with a notice: an ONNX model's precision is in its file.
         threads: CPU threads, each with a batch of its own; None for the number of cores, at most 4.
         batch_size: Maximum number of crops per inference; None for 8 on the CPU, 64 elsewhere.
         graph: The ONNX file to run, if it was converted from `weights`.
@@ -137,17 +88,14 @@ class OnnxEmbedder(NetworkEmbedder):
         workers = (threads or default_threads()) if resolved.kind == "cpu" else 1
         notices = []
         try:
-            session = open_session(path, 1, providers)
+            session = open_on_device(path, 1, resolved, providers)
+        except EmbedderError:
+            raise
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise WeightsError(
                 f"{path}: ONNX Runtime cannot load it: {error_line(error)}.",
                 hint="It is damaged, is not an ONNX model, or needs a newer onnxruntime.",
             ) from error
-        if resolved.kind == "cuda" and _CUDA not in session.get_providers():
-            raise EmbedderError(
-                f"device {resolved}: ONNX Runtime's CUDA provider cannot start.",
-                hint="Install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use device cpu.",
-            )
         inputs = session.get_inputs()
         # A dynamic dimension is a string, or None.
         shape = [size if isinstance(size, int) else 0 for size in inputs[0].shape]
@@ -156,10 +104,12 @@ class OnnxEmbedder(NetworkEmbedder):
             raise EmbedderError(f"{path}: expected one input [N, 3, H, W] of float32 or float16, found {found}.")
         batch, _, height, width = shape
         preprocessing = resolve_preprocessing(weights, (height, width) if height and width else None)
-        if half:
+        tensorrt = resolved.kind == "tensorrt"
+        if half and not tensorrt:
             notices.append(f"half precision is ignored for {weights.name}: an ONNX model's precision is in its file.")
         self._input = inputs[0].name
         self._dtype = _DTYPES[inputs[0].type]
+        source: Path | bytes = path
         if batch == 1 and batch_size != 1:
             rewritten = _with_dynamic_batch(path)
             if rewritten is not None:
@@ -169,7 +119,15 @@ class OnnxEmbedder(NetworkEmbedder):
                     candidate = None
                 size = (3, preprocessing.height, preprocessing.width)
                 if candidate is not None and _gives_same_results(session, candidate, self._input, size):
-                    session, batch = candidate, 0
+                    session, source, batch = candidate, rewritten, 0
+        if tensorrt:
+            sizes = InputShape(
+                self._input,
+                batch or batch_size or GPU_BATCH,
+                (3, preprocessing.height, preprocessing.width),
+                fixed=bool(batch and shape[1] and height and width),
+            )
+            session = open_tensorrt(source, 1, resolved, sizes, half=half)
         self._session = session
         self._output = session.get_outputs()[0].name
         super().__init__(
@@ -177,7 +135,7 @@ class OnnxEmbedder(NetworkEmbedder):
             preprocessing,
             device=str(resolved),
             runtime="onnx",
-            half=self._dtype is np.float16,
+            half=self._dtype is np.float16 or (half and tensorrt),
             batch_size=batch_size,
             fixed_batch=batch or None,
             workers=workers,
