@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+MIN_OPSET = 13
+"""First version of ONNX with a scale for each channel."""
 
 
 def onnx_network(weights: Path, threads: int, as_gtrack: bool) -> Any:
@@ -87,13 +89,17 @@ class Calibration:
 def quantise(weights: Path, target: Path, inputs: Array, method: str) -> None:
     """Write a static INT8 version of an ONNX model, calibrated on network inputs."""
     import onnx
+    import onnx.version_converter
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     from tracking.reid.denormals import zero_denormals
 
     prepared = target.with_suffix(".prepared.onnx")
-    quant_pre_process(str(weights), str(prepared), skip_symbolic_shape=True)
+    model = onnx.load(str(weights))
+    if model.opset_import[0].version < MIN_OPSET:
+        model = onnx.version_converter.convert_version(model, MIN_OPSET)
+    quant_pre_process(model, str(prepared), skip_symbolic_shape=True)
     model = onnx.load(str(prepared))
     zero_denormals(model)
     onnx.save(model, str(prepared))
@@ -183,6 +189,7 @@ def main() -> None:
             mine, theirs = context.Pipe()
             process = context.Process(target=serve, args=(kind, file, arguments.threads, theirs), daemon=True)
             process.start()
+            theirs.close()  # So that the end of a process that failed is an error here.
             servers.append((process, mine))
 
         def ask(pipe: Connection, batch: Array) -> tuple[float, Array]:
