@@ -4,9 +4,10 @@
 
 Embedders: ONNX Runtime on CUDA, the same with input and output buffers that stay on the GPU (IO binding), TensorRT in
 FP32 and FP16, torch on CUDA in both, and a TensorRT engine of ``gtrack export reid``. Detectors: ONNX Runtime on CUDA
-and TensorRT. Decoders: NVDEC by PyAV. Where something is absent, the row says what, and how to install it. The exit code
-is 1 if a path that ran differs from the CPU: a least cosine under 0.9999 (FP16: 0.99), fewer than 99 % (FP16: 95 %) of
-the boxes with a score from 0.3 on, or pixels that differ by more than 2 levels on average.
+and TensorRT. Decoders: NVDEC by PyAV. Where something is absent, the row says what, and how to install it.
+
+The exit code is 1 if a path that ran differs from the CPU: a least cosine under 0.9999 (FP16: 0.99), fewer than 99 %
+(FP16: 95 %) of the boxes with a score from 0.3 on, or pixels that differ by more than 2 levels on average.
 
 Without ``--data`` give ``--weights`` (a ReID model), ``--detector`` and ``--video``; what is not given is left out.
 TensorRT builds each engine once, which takes minutes, and keeps it in gtrack's cache folder.

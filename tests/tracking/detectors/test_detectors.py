@@ -338,6 +338,8 @@ def test_rejects_invalid_models(tmp_path: Path) -> None:
         load_detector(DetectorOptions(good, classes=[0, 3]))
     with pytest.raises(DetectorError, match="CUDA"):
         load_detector(DetectorOptions(good, device="cuda"))
+    with pytest.raises(DetectorError, match="TensorRT"):
+        load_detector(DetectorOptions(good, device="tensorrt:1", half=True))
     with pytest.raises(DetectorError, match="'classify'"):
         load_detector(
             DetectorOptions(make_fixed_detector(tmp_path / "c.onnx", yolov8().T, metadata={"task": "classify"}))
