@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -41,8 +42,9 @@ _ENGINES = "tensorrt"
 _HINTS = {
     "cuda": "Install the CUDA and cuDNN versions that this onnxruntime-gpu was built for "
     "(pip install 'onnxruntime-gpu[cuda,cudnn]'), or use device cpu.",
-    "tensorrt": "Install the TensorRT version that this onnxruntime-gpu was built for (pip install tensorrt), with its "
-    "CUDA and cuDNN (pip install 'onnxruntime-gpu[cuda,cudnn]'), or use device cuda or cpu.",
+    "tensorrt": "Install the TensorRT version that this onnxruntime-gpu was built for (the table at "
+    "https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html), with its CUDA and cuDNN "
+    "(pip install 'onnxruntime-gpu[cuda,cudnn]'); or use device cuda or cpu.",
 }
 
 
@@ -163,17 +165,19 @@ def tensorrt_providers(source: Path | bytes, device: Device, shape: InputShape, 
     """Return the execution providers for TensorRT, with a folder for the model's engine in the cache folder.
 
     An engine is for all sizes of `shape` at once: otherwise ONNX Runtime builds a new one in the middle of a run
-    whenever a batch is larger than those before. A cache folder that cannot be written is no error.
+    whenever a batch is larger than those before. Without a folder that this user alone can write to, engines are not
+    kept: they are programs (see `tracking.reid.trust`).
     """
     options: dict[str, Any] = {"device_id": device.index, "trt_fp16_enable": half}
     if not shape.fixed:
         for limit, batch in (("min", 1), ("opt", min(8, shape.batch)), ("max", shape.batch)):
             options[f"trt_profile_{limit}_shapes"] = f"{shape.name}:{'x'.join(map(str, (batch, *shape.size)))}"
     folder = _engine_folder(source, shape, half)
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
+    if _make_private(folder):
         options |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(folder)}
         options |= {"trt_timing_cache_enable": True, "trt_timing_cache_path": str(folder)}
+    else:
+        _log.warning("%s cannot be written, or not by this user alone: TensorRT's engine is not kept", folder)
     return [(_TENSORRT, options), (_CUDA, {"device_id": device.index}), _CPU]
 
 
@@ -186,6 +190,17 @@ def _engine_folder(source: Path | bytes, shape: InputShape, half: bool) -> Path:
     content = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else weights_sha256(source)
     parts = [content, str(shape), str(half), _version("onnxruntime-gpu"), _version("tensorrt")]
     return cache_dir() / _ENGINES / hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _make_private(folder: Path) -> bool:
+    """Create a folder if it does not exist. Return whether there is one that this user alone can write to."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.stat()
+    except OSError:
+        return False
+    return os.name != "posix" or not (status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid()))
 
 
 def _version(package: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -112,4 +113,12 @@ def test_without_a_cache_folder_engines_are_not_kept(tmp_path: Path, monkeypatch
     file = tmp_path / "file"
     file.touch()
     monkeypatch.setenv("GTRACK_CACHE_DIR", str(file))
+    assert not any("cache" in name for name in options_of(b"model"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_engines_that_others_can_write_are_not_used() -> None:
+    folder = Path(options_of(b"model")["trt_engine_cache_path"])
+    assert folder.stat().st_mode & 0o077 == 0
+    folder.chmod(0o777)
     assert not any("cache" in name for name in options_of(b"model"))
