@@ -23,7 +23,7 @@ import numpy as np
 def serve(weights: Path, threads: int, as_gtrack: bool, pipe: Connection) -> None:
     """Answer batches with the CPU seconds of an inference and its result, until None comes."""
     if as_gtrack:
-        from tracking.reid.onnx_embedder import open_session
+        from tracking.reid.onnx_session import open_session
 
         session = open_session(weights, threads)
     else:
