@@ -160,13 +160,14 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="an .onnx model; default: OSNet x0.25 of the data")
     parser.add_argument("--calibration", type=Path, help="folder of crops; default: the gallery of PETS")
     parser.add_argument("--methods", nargs="*", default=["MinMax", "Percentile"], help="of the calibration")
+    parser.add_argument("--images", type=int, help="images of the evaluation; default: all")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     weights = arguments.weights or arguments.data / "weights" / "osnet_x0_25_msmt17.onnx"
     crops = sorted((arguments.calibration or arguments.data / "galleries" / "pets09-first-half").rglob("*.jpg"))
-    market = sorted((arguments.data / "reid" / "market1501-test-subset").glob("*.jpg"))
+    market = sorted((arguments.data / "reid" / "market1501-test-subset").glob("*.jpg"))[: arguments.images]
     inputs = read_inputs(market, weights)
     context = multiprocessing.get_context("spawn")
     print(f"{processor()}; {arguments.threads} thread(s), batches of {arguments.batch}, rounds in turn")
