@@ -145,7 +145,7 @@ def market_scores(embeddings: Array, files: list[Path]) -> tuple[float, float]:
 
 
 def processor() -> str:
-    """Return the processor's name, family and model, where Linux tells them."""
+    """Return the processor's name, family and model, where Linux states them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -70,8 +70,8 @@ class Table:
             print(f"{path:38s} absent: {error}" + (f" {hint}" if hint and hint not in str(error) else ""), flush=True)
             return
         self.differs |= not row.agrees
-        verdict = row.parity if row.agrees else f"DIFFERS: {row.parity}"
-        print(f"{path:38s} {row.per_second:11.1f} {row.cpu_ms:12.3f}  {verdict}", flush=True)
+        agreement = row.parity if row.agrees else f"DIFFERS: {row.parity}"
+        print(f"{path:38s} {row.per_second:11.1f} {row.cpu_ms:12.3f}  {agreement}", flush=True)
 
 
 def timed(run: Callable[[], Any], count: int, seconds: float) -> tuple[float, float]:

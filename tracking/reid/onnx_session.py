@@ -184,7 +184,7 @@ def tensorrt_providers(source: Path | bytes, device: Device, shape: InputShape, 
 def _engine_folder(source: Path | bytes, shape: InputShape, half: bool) -> Path:
     """Return the folder for a model's engine.
 
-    ONNX Runtime tells engines apart by names in the graph alone: two checkpoints of one architecture would get the same
+    ONNX Runtime knows an engine by the names in its graph alone: two checkpoints of one architecture would get the same
     engine in one folder.
     """
     content = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else weights_sha256(source)

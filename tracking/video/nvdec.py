@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ def nvdec_frames(path: Path, device: int = 0) -> Iterator[NDArray[np.uint8]]:
     try:
         with av.open(str(path), hwaccel=HWAccel("cuda", device=device, allow_software_fallback=False)) as container:
             for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="bgr24")
+                image: Any = frame.to_ndarray(format="bgr24")
+                yield image
     except (av.error.FFmpegError, RuntimeError, NotImplementedError) as error:
         raise VideoError(f"video {path}: NVDEC cannot decode it: {error_line(error)}.", hint=_HINT) from error

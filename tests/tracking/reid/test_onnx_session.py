@@ -57,9 +57,7 @@ def test_torch_leaves_tensorrt_to_onnx_models() -> None:
         torch_device(Device("tensorrt"))
 
 
-def test_a_device_that_cannot_start_is_told_from_a_damaged_file(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_device_that_cannot_start_is_no_damaged_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     providers = [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"]
