@@ -21,11 +21,14 @@ from tracking.video.reader import FrameReader
 __all__ = ["DetectorFeed", "frames_ahead", "video_facts"]
 
 
+_WAITING_FRAMES = 4
+"""Frames that wait for a thread of the detector beside those in it: some frames keep the run longer than others."""
+
+
 def frames_ahead(detector: Detector) -> int:
     """Return the number of frames of a file that the detector may be given before the run needs their detections."""
     batch_size, workers = _capacity(detector)
-    # One batch more than are computed, so that no thread waits for the run.
-    return batch_size * (workers + 1 if workers else 1)
+    return batch_size * (workers + max(1, _WAITING_FRAMES // batch_size) if workers else 1)
 
 
 def _capacity(detector: Detector) -> tuple[int, int]:

@@ -138,7 +138,7 @@ def test_selected_classes() -> None:
     assert said == ["no detection has class 7; there are 0, 2."]
 
 
-@pytest.mark.parametrize(("batch_size", "workers", "count"), [(1, 0, 1), (4, 0, 4), (1, 2, 3), (4, 2, 12)])
+@pytest.mark.parametrize(("batch_size", "workers", "count"), [(1, 0, 1), (4, 0, 4), (1, 2, 6), (4, 2, 12)])
 def test_frames_are_read_ahead_as_far_as_the_detector_takes_them(batch_size: int, workers: int, count: int) -> None:
     class Detector:
         pass
