@@ -49,7 +49,7 @@ from gallery_db.transfer.parquet_reader import read_parquet_header
 
 ODD = [
     Entry(id="plain", identity="alice"),
-    Entry(id="unicode ü 名前 \N{PARROT}", identity="Zoë\tO'Neill 李", class_name="人", source="/bilder/ü ñ.jpg"),
+    Entry(id="unicode ü 名前 \N{PARROT}", identity="Zoë O'Neill 李", class_name="人", source="/bilder/ü ñ.jpg"),
     Entry(
         id="track",
         identity="bob",
@@ -62,7 +62,7 @@ ODD = [
         extra={"track_id": 7, "scores": [0.1, 1e-320, None], "deep": {"ü": [True, {"a": "\u2028"}]}, "empty": {}},
     ),
     Entry(id="hash", identity=" ", origin="image", content_hash="", frame=0, box=(0, 0, 0, 0)),
-    Entry(id="quote\"'\0;", identity="line\nbreak", source="", extra={"": ""}),
+    Entry(id="quote\"'\0;", identity='o\'break; "two"', source="", extra={"": ""}),
 ]
 ODD[3] = Entry(id="hash", identity="h", content_hash="", frame=0, box=(0.0, -0.0, 0.0, 0.0))
 
@@ -148,7 +148,7 @@ def test_an_empty_gallery(tmp_path: Path) -> None:
 
 def test_pandas_reads_the_file(file: Path, tmp_path: Path) -> None:
     frame = pd.read_parquet(file)
-    assert list(frame["identity"][:2]) == ["alice", "Zoë\tO'Neill 李"]
+    assert list(frame["identity"][:2]) == ["alice", "Zoë O'Neill 李"]
     matrix = np.stack(list(frame["embedding"]))
     assert (matrix.dtype, matrix.shape) == (np.float32, (25, DIMENSION))
     assert matrix.tobytes() == content(tmp_path / "a")[1]
