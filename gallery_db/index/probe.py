@@ -61,6 +61,8 @@ def compare_apart(
                 last = json.loads(line)
                 if progress is not None and "done" in last:
                     progress(*last["done"])
+            # Only then may its standard input be closed, which would end it at once with code 1.
+            child.wait()
         except BaseException:
             child.kill()
             raise
