@@ -21,6 +21,7 @@ __all__ = [
     "complete_collection",
     "complete_detector",
     "complete_identity",
+    "complete_model",
     "complete_snapshot",
     "complete_temporal",
     "complete_tracker",
@@ -72,23 +73,39 @@ def complete_temporal(incomplete: str) -> list[str]:
     return _quietly(names, incomplete)
 
 
-def complete_weights(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of ReID weights on this machine that begin with a text, else the files."""
+def complete_model(incomplete: str) -> list[str]:
+    """Return the published models that begin with a text."""
 
     def names() -> list[str]:
+        from tracking.models.catalogue import models
+
+        return [model.name for model in models()]
+
+    return _quietly(names, incomplete)
+
+
+def complete_weights(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of ReID weights, published or on this machine, that begin with a text, else the files."""
+
+    def names() -> list[str]:
+        from tracking.models.catalogue import models
         from tracking.reid.weights import local_weights
 
-        return ["builtin", *(path.name for path in local_weights(_models_dir(ctx))), *_files(incomplete)]
+        published = [model.name for model in models("reid")]
+        return ["builtin", *published, *(path.name for path in local_weights(_models_dir(ctx))), *_files(incomplete)]
 
     return _quietly(names, incomplete)
 
 
 def complete_detector(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of detectors on this machine that begin with a text, else the files."""
+    """Return the names of detectors, published or on this machine, that begin with a text, else the files."""
 
     def names() -> list[str]:
+        from tracking.models.catalogue import models
+
         folder = _models_dir(ctx)
-        found = [path.name for path in folder.iterdir() if path.suffix == ".onnx"] if folder.is_dir() else []
+        found = [model.name for model in models("detector")]
+        found += [path.name for path in folder.iterdir() if path.suffix == ".onnx"] if folder.is_dir() else []
         return ["builtin", *found, *_files(incomplete)]
 
     return _quietly(names, incomplete)

@@ -27,6 +27,7 @@ def demo(
     and must stay unnamed.
     """
     from tracking.demo.run import run_demo
+    from tracking.models.catalogue import DEFAULT_DETECTOR
     from tracking.progress import progress_bar
 
     report = run_demo(out, notify=say, bar=lambda title, unit: progress_bar(title, unit, enabled=not no_progress))
@@ -67,6 +68,7 @@ def demo(
     print_line(f"tracks (JSON):   {report.result.paths.json_path}")
     print_line(f"contact sheet:   {report.contact_sheet}")
     print_line(
-        "Next step, with your own video: gtrack run VIDEO --dets-json FILE --gallery FOLDER "
-        "--json --save-video named.mp4"
+        f"Next step, with your own video: gtrack run VIDEO --detect {DEFAULT_DETECTOR} --classes 0 --download "
+        "--save-video tracked.mp4"
     )
+    print_line("and with names: --gallery FOLDER, which has a folder of pictures for each person")

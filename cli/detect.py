@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.downloads import offer_downloads
 from cli.options import (
     BatchSize,
     Device,
+    Download,
     Duration,
     Family,
     Half,
@@ -59,8 +61,8 @@ def detect(
         str,
         typer.Option(
             "--weights",
-            help="The detector: an .onnx file (YOLO, YOLOX), a .pt file (Ultralytics), or 'builtin'. `gtrack list "
-            "detectors` lists them.",
+            help="The detector: an .onnx file (YOLO, YOLOX), a .pt file (Ultralytics), a published model such as "
+            "yolox_nano (see: gtrack models list), or 'builtin'.",
         ),
     ],
     save_json: Annotated[Path, typer.Option("--json", metavar="FILE.json", help="The det-v1 file to write.")],
@@ -89,6 +91,7 @@ def detect(
     half: Half = False,
     threads: Threads = None,
     models_dir: ModelsDir = Path("models"),
+    download: Download = False,
     trust_weights: TrustWeights = False,
     reconnect_seconds: ReconnectSeconds = 30.0,
     duration: Duration = None,
@@ -98,7 +101,7 @@ def detect(
 ) -> None:
     """Detect people and other objects in a video, for `gtrack run --dets-json`.
 
-    Example: gtrack detect clip.mp4 --weights yolox_nano.onnx --classes 0 --json clip.json
+    Example: gtrack detect clip.mp4 --weights yolox_nano --download --classes 0 --json clip.json
 
     After Ctrl-C, the file is complete up to the last frame, and its note says where the run ended.
     """
@@ -122,7 +125,9 @@ def detect(
         class_names=read_class_names(class_names),
         models_dir=models_dir,
         trust_weights=trust_weights,
+        download=download,
     )
+    offer_downloads(models_dir, download, detector=weights)
     job = DetectionRun(
         video,
         options,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.downloads import offer_downloads
 from cli.options import Download, ModelsDir, NoProgress
 from cli.output import print_error, print_json_lines, print_line, print_table, progress_bar, say
 
@@ -167,6 +168,7 @@ def reid(
         crops=crops,
         timing=timing,
     )
+    offer_downloads(models_dir, download, reid=weights)
     with progress_bar("downloading", "bytes", no_progress) as progress:
         path = resolve_weights(weights, models_dir, download=download, progress=progress)
     report = export_reid(path, options, notify=say)

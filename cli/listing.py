@@ -66,11 +66,15 @@ def list_names(
         rows = [(name,) for name in REID_ARCHITECTURES]
     else:
         from tracking.boxmot_adapter import known_reid_weights
+        from tracking.models.catalogue import models
         from tracking.reid.weights import local_weights
 
         columns = ["name", "where"]
         rows = [("builtin", "part of gtrack, needs no file")]
         rows += [(path.name, str(path)) for path in local_weights(models_dir)]
+        rows += [
+            (model.name, "published, fetched with --download (see: gtrack models list)") for model in models("reid")
+        ]
         rows += [(name, "known to BoxMOT, downloaded with --download") for name in known_reid_weights()]
     if as_json:
         print_json_lines(dict(zip(columns, row, strict=True)) for row in rows)

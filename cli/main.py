@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from cli import demo, detect, export, importing, listing, run, schema
+from cli import demo, detect, export, importing, listing, models, run, schema
 from cli.evaluate.app import app as evaluate_app
 from cli.gallery.app import app as gallery_app
 from cli.help_text import help_text
@@ -76,6 +76,7 @@ app.add_typer(gallery_app, name="gallery")
 app.add_typer(evaluate_app, name="eval")
 app.add_typer(importing.app, name="import")
 app.add_typer(export.app, name="export")
+app.add_typer(models.app, name="models")
 app.command("list", help=help_text(listing.list_names))(listing.list_names)
 app.command("schema", help=help_text(schema.schema))(schema.schema)
 

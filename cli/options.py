@@ -65,8 +65,8 @@ ReidWeights = Annotated[
         "--reid-weights",
         envvar="GTRACK_REID_WEIGHTS",
         help="ReID weights: a file (.onnx, .pt, TorchScript, OpenVINO, TensorRT, TFLite), a name to look up in "
-        "--models-dir and the cache, or 'builtin'. Default: the model of the gallery, else trained weights found "
-        "there, else 'builtin'.",
+        "--models-dir and the cache, a published model (see: gtrack models list), hf://ORGANISATION/REPOSITORY/FILE, "
+        "or 'builtin'. Default: the model of the gallery, else trained weights found there, else 'builtin'.",
         autocompletion=complete_weights,
         rich_help_panel=_MODEL,
     ),
@@ -114,7 +114,7 @@ Download = Annotated[
     bool,
     typer.Option(
         "--download",
-        help="Download weights that BoxMOT knows by name, once, into the cache.",
+        help="Download a published model that is asked for by name (see: gtrack models list), once, into the cache.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.completion import complete_detector, complete_temporal, complete_tracker
+from cli.downloads import offer_downloads
 from cli.options import (
     BatchSize,
     Device,
@@ -84,6 +86,20 @@ def _temporal_options(pairs: Sequence[str]) -> dict[str, Any]:
     return options
 
 
+def _detect_hint(source: str, gallery: str | None) -> str:
+    from tracking.models.catalogue import DEFAULT_DETECTOR, find_model
+    from tracking.models.resolve import describe_size
+
+    model = find_model(DEFAULT_DETECTOR)
+    assert model is not None
+    words = ["gtrack", "run", source, *(["--gallery", gallery] if gallery else [])]
+    command = shlex.join([*words, "--detect", model.name, "--classes", "0", "--download"])
+    return (
+        f"Give them with --dets-json FILE; or detect people in the same pass, with a published model "
+        f"({describe_size(model.size)}, {model.licence}): {command}"
+    )
+
+
 def print_result(result: TrackResult) -> None:
     """Print the identities on the video, the counts, and where the outputs are, on stdout."""
 
@@ -137,7 +153,10 @@ def run(
     dets_json: Annotated[
         Path | None,
         typer.Option(
-            "--dets-json", help="Detections of the video, det-v1 JSON (see: gtrack schema det-v1).", show_default=False
+            "--dets-json",
+            help="Detections of the video, det-v1 JSON (see: gtrack schema det-v1). Default, without --detect: "
+            "CLIP.json or CLIP.detections.json beside the video CLIP.mp4.",
+            show_default=False,
         ),
     ] = None,
     detect: Annotated[
@@ -149,7 +168,8 @@ def run(
             metavar="WEIGHTS",
             show_default=False,
             help="Detect in the same pass, instead of --dets-json: an .onnx file (YOLO, YOLOX), a .pt file "
-            "(Ultralytics), or 'builtin'. --classes then limits what is detected.",
+            "(Ultralytics), a published model such as yolox_nano (see: gtrack models list), or 'builtin'. --classes "
+            "then limits what is detected.",
         ),
     ] = None,
     save_detections: Annotated[
@@ -405,7 +425,7 @@ def run(
 
     Example: gtrack run clip.mp4 --dets-json clip.json --gallery people --json --save-video named.mp4
 
-    Without detections: gtrack run clip.mp4 --detect yolox_nano.onnx --gallery people
+    Without detections: gtrack run clip.mp4 --detect yolox_nano --classes 0 --download --gallery people
 
     After Ctrl-C, the saved files are complete up to the last frame, and --enroll has stored its tracks.
     """
@@ -420,11 +440,12 @@ def run(
     if source is None:
         raise OptionError("no video given.", hint="Example: gtrack run clip.mp4 --dets-json clip.json")
     if dets_json is None and detect is None:
-        raise OptionError(
-            "no detections given.",
-            hint="Example: gtrack run clip.mp4 --dets-json clip.json, or with --detect builtin in "
-            "place of --dets-json.",
-        )
+        from tracking.detections.beside import detections_beside
+
+        dets_json = detections_beside(source)
+        if dets_json is None:
+            raise OptionError(f"no detections given, and none beside {source}.", hint=_detect_hint(source, gallery))
+        say(f"detections: {dets_json}")
     if dets_json is not None and detect is not None:
         raise OptionError("expected either --dets-json or --detect, found both.")
     from tracking.options import RunOptions, detector_options, parse_range
@@ -438,6 +459,8 @@ def run(
         "enroll": enroll.value,
     }
     options = RunOptions.from_arguments(arguments)
+    options.validate()
+    offer_downloads(models_dir, download, detector=detect, reid=reid_weights)
     detections = dets_json if detect is None else detector_options(detect, arguments)
     assert detections is not None
     job = TrackingRun(detections, source, options, notify=say)

@@ -28,7 +28,7 @@ MERMAID = "javascripts/mermaid.min.js"
 MERMAID_SOURCE = os.environ.get("MERMAID_JS")
 
 # The pages of the command line, in the order of the navigation. A command without a page here is an error.
-GROUPS = ("run", "detect", "gallery", "eval", "export", "import", "list", "schema", "demo")
+GROUPS = ("run", "detect", "gallery", "eval", "export", "import", "models", "list", "schema", "demo")
 
 
 @dataclass(frozen=True)

@@ -116,16 +116,16 @@ def track_video(
         lenient: Leave unusable detections out, counted, instead of refusing the file.
         runtime: ``auto``, or ``torch`` to run ``.pt`` weights in torch on a CPU too.
         threads: CPU threads of the ReID model.
-        download: Allow known weights to be downloaded.
+        download: Allow published models that `detect` and `reid_weights` name to be downloaded.
         enroll: Which tracks to enrol after they have ended: none (``off``), those without a name (``unknown``), or
             sure matches of named identities as well (``all``). The gallery is created if there is none, and no other
             process may write to it meanwhile.
         source_id: The camera that enrolled tracks are of; the video's stem if None.
         grace_frames: Frames that a track may be out of sight before it has ended.
         backfill: Write the final names on the earlier frames of each track too, in a second pass.
-        detect: Detect in the same pass: ``builtin``, a ``.onnx`` or ``.pt`` file, options that name one, or a
-            `Detector` of your own. With a file, `classes` limits what it finds as well, and `device`, `half`,
-            `threads` and `models_dir` hold for it too.
+        detect: Detect in the same pass: ``builtin``, a ``.onnx`` or ``.pt`` file, the name of a published model,
+            options that name one, or a `Detector` of your own. With a file, `classes` limits what it finds as well,
+            and `device`, `half`, `threads` and `models_dir` hold for it too.
         save_detections: Also write the detections of `detect` to this det-v1 file.
         live: How a camera or a stream is read, and when the run ends.
         explain: Explain each decision, in ``tracked.json`` and as ``explain.jpg``; needs a saving argument.

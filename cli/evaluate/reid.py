@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.downloads import offer_downloads
 from cli.options import (
     AsJson,
     Collection,
@@ -67,6 +68,7 @@ def reid(
     from tracking.identification.gallery_source import EmbedderOptions
 
     options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download, trust_weights)
+    offer_downloads(models_dir, download, reid=reid_weights)
     with (
         progress_bar("embedding", "images", no_progress) as progress,
         progress_bar("searching", "queries", no_progress) as search_progress,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.downloads import offer_downloads
 from cli.gallery.common import print_notices
 from cli.options import (
     Device,
@@ -72,6 +73,7 @@ def ingest(
             hint="Example: people/alice/1.jpg, people/bob/1.jpg, then: gtrack gallery ingest people --gallery gallery",
         )
     options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download, trust_weights)
+    offer_downloads(models_dir, download, reid=reid_weights)
     existing = Gallery.open(gallery) if is_gallery(gallery) else None
     try:
         embedder = options.load(existing, say)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from cli.downloads import offer_downloads
 from cli.gallery.common import FullIds, entry_document, ids_for_table, print_notices
 from cli.options import (
     AsJson,
@@ -110,6 +111,7 @@ def query(
     files = list_probe_files(images or [])
     if contact_sheet is not None and len(files) + len(entry or []) > _MAX_SHEET_ROWS:
         raise OptionError(f"--contact-sheet: expected at most {_MAX_SHEET_ROWS} images, found {len(files)}.")
+    offer_downloads(models_dir, download, reid=reid_weights)
     is_batch = len(files) > 1
     failed = False
     rows: list[ContactRow] = []

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli.downloads import offer_downloads
 from cli.gallery.common import print_notices
 from cli.options import (
     Collection,
@@ -174,6 +175,7 @@ def reembed(
         raise OptionError("no model given.", hint="Give its weights with --reid-weights.")
     with Gallery.open(gallery, collection=collection) as source:
         print_notices(source)
+    offer_downloads(models_dir, download, reid=reid_weights)
     embedder = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download, trust_weights).load(
         None, None
     )

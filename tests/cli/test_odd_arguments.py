@@ -28,6 +28,8 @@ BASE = {
     "detect": ["no.mp4", "--weights", "no.onnx", "--json", "d.json"],
     "demo": ["--out", "null"],
     "list": ["trackers"],
+    "models get": ["no_such_model", "--out", "folder"],
+    "models path": ["no_such_model"],
     "schema": ["det-v1"],
     "gallery ingest": ["folder", "-g", "g", "--reid-weights", "no.onnx"],
     "gallery query": ["no.jpg", "-g", "g"],

@@ -179,6 +179,8 @@ def test_every_command_contacts_nobody(fresh: Path, scene: Scene) -> None:
     picture = next(scene.gallery.rglob("*.jpg"))
     weights = make_onnx(fresh / "osnet_x0_25_tiny.onnx")
     lamps = make_bright_square_detector(fresh / "lamps.onnx")
+    (fresh / "models").mkdir()
+    shutil.copy(lamps, fresh / "models" / "yolox_nano.onnx")
     (fresh / "det.txt").write_text("1,-1,10,10,20,40,0.9\n")
     model = ["--reid-weights", weights, "--device", "cpu"]
     tracks = "out/run/tracked.json"
@@ -186,6 +188,9 @@ def test_every_command_contacts_nobody(fresh: Path, scene: Scene) -> None:
     lines: list[list[object]] = [
         ["schema", "det-v1"],
         ["list", "reid-weights"],
+        ["models", "list"],
+        ["models", "path", "yolox_nano"],
+        ["models", "get", "yolox_nano"],
         ["import", "mot", fresh / "det.txt", "-o", "mot.json"],
         ["detect", scene.video, "--weights", lamps, "--json", "d.json", "--range", ":5", "--device", "cpu"],
         ["gallery", "ingest", scene.gallery, "-g", "g", *model],

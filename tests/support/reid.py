@@ -41,7 +41,7 @@ def make_onnx(
 ) -> Path:
     """Write a one-convolution ReID network.
 
-    `tail`: "flatten" gives (N, 8); "reshape" only works for a batch of one; "map" gives (N, 8, 1, 1).
+    `tail`: "flatten" gives (N, 8); "reshape" only works for a batch of that size (else one); "map" gives (N, 8, 1, 1).
     """
     generator = np.random.default_rng(1)
     dtype: Any = np.float16 if half else np.float32
@@ -50,7 +50,7 @@ def make_onnx(
     initializers = [
         numpy_helper.from_array(weight, "w"),
         numpy_helper.from_array(np.full(DIMENSION, bias, dtype=dtype), "b"),
-        numpy_helper.from_array(np.array([1, DIMENSION]), "shape"),
+        numpy_helper.from_array(np.array([batch if isinstance(batch, int) else 1, DIMENSION]), "shape"),
     ]
     nodes = [
         helper.make_node("Conv", ["images", "w", "b"], ["c"], strides=[16, 16]),

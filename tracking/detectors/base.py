@@ -70,7 +70,8 @@ class DetectorOptions:
     """Options of a detector.
 
     Attributes:
-        weights: ``builtin``, an ``.onnx`` file, or a ``.pt`` file of Ultralytics; bare names are found in `models_dir`.
+        weights: ``builtin``, an ``.onnx`` file, a ``.pt`` file of Ultralytics, the name of a published model
+            (`gtrack models list`), or ``hf://ORGANISATION/REPOSITORY/FILE``; bare names are found in `models_dir`.
         score_threshold: Lowest score that is kept, in (0, 1]. It is low because trackers use weak detections as well.
         nms_iou: IoU threshold of non-maximum suppression in each class, in (0, 1]; None for 0.5, or 0.3 for
             ``builtin``, which finds one person at several sizes. End-to-end networks do it themselves and ignore this.
@@ -89,6 +90,7 @@ class DetectorOptions:
         models_dir: Folder in which bare names are looked up.
         trust_weights: Whether the ``.pt`` file that `weights` names may run code, as such files can (see
             `tracking.reid.trust`). It is remembered for that file.
+        download: Whether a published model may be downloaded into the cache.
     """
 
     weights: str | Path = "builtin"
@@ -104,6 +106,7 @@ class DetectorOptions:
     class_names: Mapping[int, str] = field(default_factory=dict)
     models_dir: str | Path = "models"
     trust_weights: bool = False
+    download: bool = False
 
     def validate(self) -> None:
         """Check the values before a model is loaded.

@@ -9,11 +9,16 @@ from pathlib import Path
 from gallery_db.suggestions import did_you_mean
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.errors import DetectorError, WeightsError
+from tracking.models.catalogue import DEFAULT_DETECTOR, find_model, models
+from tracking.models.hugging_face import is_hub_reference
+from tracking.models.resolve import resolve_published
+from tracking.progress import progress_bar
 from tracking.reid.trust import check_trust, names_file
 
 __all__ = ["available_detectors", "load_detector"]
 
 _SUFFIXES = (".onnx", ".pt")
+_LIST_HINT = "See: gtrack list detectors"
 _TRUST_HINT = (
     "If you trust its author, give this file's path as the detector, with `trust_weights=True`: once, gtrack then "
     "remembers its SHA-256. Otherwise use an .onnx export."
@@ -27,6 +32,7 @@ def available_detectors() -> list[tuple[str, str]]:
         ("builtin", "OpenCV's people detector (HOG), needs no file"),
         ("FILE.onnx", "YOLO (v5, v8 to v12, end-to-end) or YOLOX, run by ONNX Runtime"),
         ("FILE.pt", f"Ultralytics weights, with --trust-weights{installed}"),
+        ("NAME", f"a published model, such as {DEFAULT_DETECTOR}, with --download; see: gtrack models list"),
     ]
 
 
@@ -81,11 +87,13 @@ def _forward(notices: list[str], notify: Callable[[str], None] | None) -> None:
 
 
 def _find_weights(options: DetectorOptions) -> Path:
-    """Return the file for a path or a bare name.
+    """Return the file for a path or a name.
 
     Raises:
-        DetectorError: There is no such file, or it is not of a known format.
+        DetectorError: There is no such file, it is not of a known format, or it cannot be downloaded.
     """
+    if is_hub_reference(options.weights):
+        return _published(options)
     path, models_dir = Path(options.weights).expanduser(), Path(options.models_dir)
     candidates = [path]
     if path.parent == Path():
@@ -95,13 +103,42 @@ def _find_weights(options: DetectorOptions) -> Path:
             if candidate.suffix.lower() not in _SUFFIXES:
                 raise DetectorError(
                     f"detector {candidate}: expected a file that ends in {' or '.join(_SUFFIXES)}.",
-                    hint="See: gtrack list detectors",
+                    hint=_LIST_HINT,
                 )
             return candidate
+    if find_model(str(options.weights), "detector"):
+        return _published(options)
+    if find_model(str(options.weights), "reid"):
+        raise DetectorError(f"{options.weights} is a ReID model; expected a detector.", hint=_LIST_HINT)
     near = [p.name for folder in {path.parent, models_dir} if folder.is_dir() for p in folder.iterdir()]
-    known = ["builtin", *(n for n in near if n.endswith(_SUFFIXES))]
+    known = [*_names(), *(n for n in near if n.endswith(_SUFFIXES))]
     raise DetectorError(
         f"detector {options.weights}: there is no such file"
         + (f", and none of that name in {models_dir}." if path.parent == Path() else "."),
-        hint=did_you_mean(path.name, known, "Give a .onnx or .pt file, or builtin."),
+        hint=did_you_mean(
+            path.name,
+            known,
+            f"Give a .onnx or .pt file, builtin, or a published model: {DEFAULT_DETECTOR}, with `download=True`.",
+        ),
     )
+
+
+def _names() -> list[str]:
+    return ["builtin", *(model.name for model in models("detector"))]
+
+
+def _published(options: DetectorOptions) -> Path:
+    """Return the file of a published model, which is downloaded if that is allowed."""
+    try:
+        with progress_bar("downloading", "bytes", enabled=options.download) as progress:
+            path = resolve_published(
+                options.weights, "detector", options.models_dir, download=options.download, progress=progress
+            )
+    except WeightsError as error:
+        raise DetectorError(error.message, hint=error.hint) from error
+    assert path is not None
+    if path.suffix.lower() not in _SUFFIXES:
+        raise DetectorError(
+            f"detector {options.weights}: expected a file that ends in {' or '.join(_SUFFIXES)}.", hint=_LIST_HINT
+        )
+    return path

@@ -1,32 +1,22 @@
-"""gtrack's cache folder on this machine, and hashes of weights files, which are computed once."""
+"""Hashes of weights files, which are computed once, and where weights were used before."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import orjson
 
 from gallery_db.atomic_files import atomic_path
 from gallery_db.regular_files import open_regular
+from tracking.cache_folder import cache_dir
 from tracking.errors import WeightsError
 
 __all__ = ["cache_dir", "openvino_xml", "remembered_weights", "weights_sha256"]
 
 _CHUNK = 1 << 20
-
-
-def cache_dir() -> Path:
-    """Return the cache folder: environment variable ``GTRACK_CACHE_DIR``, else gtrack's folder in the user's cache."""
-    explicit = os.environ.get("GTRACK_CACHE_DIR")
-    if explicit:
-        return Path(explicit).expanduser()
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("gtrack", appauthor=False))
 
 
 def openvino_xml(path: Path) -> Path:

@@ -1,23 +1,21 @@
-"""Download published ReID weights, only when the user asked for it."""
+"""Download the checkpoints that BoxMOT knows, only when the user asked for it; others: see `tracking.models`."""
 
 from __future__ import annotations
 
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from gallery_db.atomic_files import atomic_path
 from tracking.errors import WeightsError, error_line
-from tracking.reid.cache import cache_dir
+from tracking.models.fetching import Progress
+from tracking.models.resolve import model_folder
 
-__all__ = ["Progress", "download_dir", "download_weights"]
+__all__ = ["download_dir", "download_weights"]
 
-Progress = Callable[[int, "int | None"], None]
-"""Called while downloading, with the bytes received and the total (None if unknown)."""
 _BLOCK_BYTES = 1 << 16
 _TIMEOUT_SECONDS = 30.0
 _GOOGLE_DRIVE = "drive.google.com"
@@ -25,7 +23,7 @@ _GOOGLE_DRIVE = "drive.google.com"
 
 def download_dir() -> Path:
     """Return the folder of downloaded weights, in the cache folder."""
-    return cache_dir() / "weights"
+    return model_folder("reid")
 
 
 def _is_google_drive(url: str) -> bool:
@@ -66,7 +64,7 @@ def download_weights(name: str, url: str, *, models_dir: Path, progress: Progres
         name: Name of the file in the cache folder.
         url: ``http(s)``, or a Google Drive link (through gdown).
         models_dir: The user's models folder, for the error's hint.
-        progress: See `Progress`; not called for Google Drive.
+        progress: See `tracking.models.fetching.Progress`; not called for Google Drive.
 
     Raises:
         WeightsError: There is no network, the server reports an error, the file is incomplete, or the cache cannot be

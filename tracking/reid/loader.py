@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from gallery_db.logs import get_logger
 from gallery_db.model import EmbeddingModel
 from tracking.errors import EmbedderError, OptionError, WeightsError
+from tracking.models.fetching import Progress
 from tracking.reid.builtin import BUILTIN_NAME, BUILTIN_SHA256, BuiltinEmbedder
 from tracking.reid.claims import decide_claim
 from tracking.reid.devices import Device, parse_device, torch_device
-from tracking.reid.download import Progress
 from tracking.reid.trust import (
     CHECKPOINT_SUFFIXES,
     TORCHSCRIPT_SUFFIXES,
@@ -88,7 +88,7 @@ def _choose_weights(
             notify,
             f"no ReID weights in {models_dir}: using the built-in colour and texture embedder, which confuses people "
             "in similar clothes. Trained weights do far better: "
-            '`reid_weights="osnet_x0_25_msmt17.pt"` with `download=True`.',
+            '`reid_weights="osnet_x0_25_msmt17"` with `download=True`.',
         )
     else:
         _notify(notify, f"using the ReID weights {path}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tracking.errors import WeightsError
+from tracking.models.reading import reading_of
 from tracking.reid.cache import openvino_xml, weights_sha256
 from tracking.reid.input_spec import Preprocessing, default_preprocessing
 from tracking.reid.sidecar import Sidecar, read_sidecar
@@ -21,7 +22,7 @@ class ModelDescription:
 
     Attributes:
         weights: The file, or an OpenVINO folder.
-        sidecar: What the user states beside it; None if there is no sidecar.
+        sidecar: What the user states beside it, or the catalogue of published models about it; None if neither.
         stamp: What gtrack's export wrote into it (or, for formats that hold no stamp, into its sidecar); None if it is
             not such an export.
     """
@@ -64,12 +65,15 @@ class ModelDescription:
 
 
 def describe_model(weights: Path) -> ModelDescription:
-    """Read what a weights file says about itself: its sidecar, then its stamp.
+    """Read what a weights file says about itself: its sidecar (else what the catalogue knows), then its stamp.
 
     Raises:
         WeightsError: The sidecar cannot be read, or a value in it is wrong.
     """
-    return ModelDescription(weights, read_sidecar(weights), read_stamp(weights))
+    sidecar = read_sidecar(weights)
+    if sidecar is None and (reading := reading_of(openvino_xml(weights))):
+        sidecar = Sidecar(weights, reading)
+    return ModelDescription(weights, sidecar, read_stamp(weights))
 
 
 def resolve_preprocessing(weights: Path, fixed_size: tuple[int, int] | None = None) -> Preprocessing:

@@ -17,11 +17,13 @@ from tracking.reid.onnx_session import InputShape, choose_providers, open_on_dev
 
 __all__ = ["OnnxEmbedder"]
 
+_MAX_COMPARED_PIXELS = 64 * 256 * 128
+"""A larger fixed batch stays as it is, because the comparison with it would take long."""
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 def _with_dynamic_batch(path: Path) -> bytes | None:
-    """Return the model with its batch of one made dynamic; None if onnx cannot do that."""
+    """Return the model with its fixed batch made dynamic; None if onnx cannot do that."""
     import onnx
 
     try:
@@ -31,30 +33,32 @@ def _with_dynamic_batch(path: Path) -> bytes | None:
             if not shape.dim:
                 return None
             shape.dim[0].dim_param = "batch"
-        # Shapes that were inferred for a batch of one are no longer valid.
+        # Shapes that were inferred for the fixed batch are no longer valid.
         del model.graph.value_info[:]
         zero_denormals(model)
         data: bytes = model.SerializeToString()
-    except Exception:  # noqa: BLE001  onnx and protobuf document no errors; the model still runs with a batch of one.
+    except Exception:  # noqa: BLE001  onnx and protobuf document no errors; the model still runs with its own batch.
         return None
     return data
 
 
-def _gives_same_results(single: Any, batched: Any, name: str, shape: tuple[int, ...]) -> bool:
+def _gives_same_results(fixed: Any, batched: Any, name: str, batch: int, shape: tuple[int, ...]) -> bool:
     """Whether the rewritten model gives for two inputs at once the results of the original model for each."""
-    inputs = np.random.default_rng(0).standard_normal((2, *shape)).astype(_DTYPES[single.get_inputs()[0].type])
+    inputs = np.random.default_rng(0).standard_normal((2, *shape)).astype(_DTYPES[fixed.get_inputs()[0].type])
     try:
         together = batched.run(None, {name: inputs})[0]
     except Exception:  # noqa: BLE001  ONNX Runtime's errors have no common base; a Reshape to a batch of one often fails here.
         return False
-    alone = np.concatenate([single.run(None, {name: inputs[i : i + 1]})[0] for i in range(2)])
+    filled = np.zeros((2, batch, *shape), inputs.dtype)
+    filled[:, 0] = inputs
+    alone = np.concatenate([fixed.run(None, {name: one})[0][:1] for one in filled])
     return together.shape == alone.shape and bool(np.allclose(together, alone, rtol=1e-3, atol=1e-4))
 
 
 class OnnxEmbedder(NetworkEmbedder):
     """An ``.onnx`` ReID model: one input [N, 3, H, W] float32 or float16, first output [N, D].
 
-    A batch size fixed to 1 is made dynamic if the model allows it; a larger fixed batch is filled with zeros.
+    A fixed batch size is made dynamic if the model allows it, else a larger one than 1 is filled with zeros.
 
     Args:
         weights: The file whose name and hash identify the model.
@@ -110,7 +114,8 @@ class OnnxEmbedder(NetworkEmbedder):
         self._input = inputs[0].name
         self._dtype = _DTYPES[inputs[0].type]
         source: Path | bytes = path
-        if batch == 1 and batch_size != 1:
+        pixels = batch * preprocessing.height * preprocessing.width
+        if 0 < pixels <= _MAX_COMPARED_PIXELS and (batch > 1 or batch_size != 1):
             rewritten = _with_dynamic_batch(path)
             if rewritten is not None:
                 try:
@@ -118,7 +123,7 @@ class OnnxEmbedder(NetworkEmbedder):
                 except Exception:  # noqa: BLE001  as above; the original session is used.
                     candidate = None
                 size = (3, preprocessing.height, preprocessing.width)
-                if candidate is not None and _gives_same_results(session, candidate, self._input, size):
+                if candidate is not None and _gives_same_results(session, candidate, self._input, batch, size):
                     session, source, batch = candidate, rewritten, 0
         if tensorrt:
             sizes = InputShape(

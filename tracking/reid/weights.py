@@ -9,9 +9,13 @@ from pathlib import Path
 from gallery_db.suggestions import close_names, did_you_mean
 from tracking.boxmot_adapter import known_reid_weights
 from tracking.errors import WeightsError
+from tracking.models.catalogue import find_model, models
+from tracking.models.fetching import Progress
+from tracking.models.hugging_face import is_hub_reference
+from tracking.models.resolve import resolve_published
 from tracking.reid.architectures import REID_ARCHITECTURES
 from tracking.reid.cache import remembered_weights
-from tracking.reid.download import Progress, download_dir, download_weights
+from tracking.reid.download import download_dir, download_weights
 from tracking.reid.model_description import weights_identity
 from tracking.reid.trust import executable_format, is_trusted
 
@@ -50,22 +54,28 @@ def resolve_weights(
 ) -> Path:
     """Find the weights for a path or a name.
 
-    The order is: a path that exists; a name in the models folder; a name in the cache; the name of a published
-    checkpoint, which is downloaded to the cache if `download` is True.
+    The order is: a path that exists; a name in the models folder; a name in the cache; the name of a published model
+    of the catalogue (`gtrack models list`) or of BoxMOT, which is downloaded to the cache if `download` is True.
 
     Args:
-        ref: A path, or a file name with or without its suffix.
+        ref: A path, a file name with or without its suffix, the name of a published model, or a file on the Hugging
+            Face Hub as ``hf://ORGANISATION/REPOSITORY/FILE``.
         models_dir: The models folder; it need not exist.
         download: Whether published weights may be downloaded.
-        progress: See `Progress`.
+        progress: See `tracking.models.fetching.Progress`.
 
     Returns:
         An existing file or OpenVINO folder.
 
     Raises:
+        OptionError: The reference begins with ``hf://``, and is no file on the Hub.
         WeightsError: The weights are not found (the hint has the closest names), or not local without `download`.
     """
     models_dir = Path(models_dir)
+    if is_hub_reference(ref):
+        found = resolve_published(ref, "reid", models_dir, download=download, progress=progress)
+        assert found is not None
+        return found
     path = Path(ref).expanduser()
     if path.exists():
         return path
@@ -82,6 +92,9 @@ def resolve_weights(
         for name in (path.name, *(path.name + suffix for suffix in WEIGHTS_SUFFIXES)):
             if (folder / name).exists():
                 return folder / name
+    published = resolve_published(path, "reid", models_dir, download=download, progress=progress)
+    if published is not None:
+        return published
     known = known_reid_weights()
     name = path.name if path.name in known else f"{path.name}.pt"
     if name in known:
@@ -92,7 +105,10 @@ def resolve_weights(
             )
         return download_weights(name, known[name], models_dir=models_dir, progress=progress)
     local = [found.name for found in local_weights(models_dir)]
-    meant = did_you_mean(path.name, dict.fromkeys(["builtin", *local, *known]))
+    if find_model(path.name, "detector"):
+        raise WeightsError(f"{ref} is a detector; expected ReID weights.", hint="See: gtrack models list --task reid")
+    published_names = [model.name for model in models("reid")]
+    meant = did_you_mean(path.name, dict.fromkeys(["builtin", *local, *published_names, *known]))
     raise WeightsError(
         f"{ref}: no such weights file, nothing of that name in {models_dir} or {download_dir()}, "
         "and no published weights have that name.",

@@ -356,7 +356,7 @@ def test_bare_names_are_looked_up_in_the_models_folder(tmp_path: Path) -> None:
 
 
 def test_lists_the_available_detectors() -> None:
-    assert [name for name, _ in available_detectors()] == ["builtin", "FILE.onnx", "FILE.pt"]
+    assert [name for name, _ in available_detectors()] == ["builtin", "FILE.onnx", "FILE.pt", "NAME"]
 
 
 def test_builtin_finds_no_people_in_an_empty_image() -> None:
