@@ -74,7 +74,12 @@ def _for_user(message: str) -> str:
 
 
 def print_table(
-    title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: Collection[str] = ()
+    title: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    whole: Collection[str] = (),
+    optional: Collection[str] = (),
 ) -> None:
     """Print a table on stdout, numbers aligned to the right.
 
@@ -83,6 +88,7 @@ def print_table(
         columns: The headings.
         rows: The cells.
         whole: Columns whose cells are copied and typed, such as ids: they are never wrapped.
+        optional: Columns that are left out where all their cells are empty.
     """
     from rich import box
     from rich.console import Console
@@ -90,6 +96,8 @@ def print_table(
     from rich.text import Text
 
     rows = list(rows)
+    kept = [i for i, column in enumerate(columns) if column not in optional or any(row[i] != "" for row in rows)]
+    columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
     table = Table(
         title=None if title is None else Text(visible(title)),
         box=box.SIMPLE_HEAD,

@@ -17,7 +17,8 @@ _MAX_CANDIDATES = 5
 
 
 def resolve_ids(gallery: Gallery, words: Iterable[str]) -> list[str]:
-    """Return the ids that words stand for: an id, or a beginning of at least 4 characters that only one id has.
+    """Return the ids that words stand for: an id, as it is or as `shown_ids` shortens it, or a beginning of at
+    least 4 characters that only one id has.
 
     A word that stands for no entry is returned as it is, for the error of whatever looks for the entry.
 
@@ -30,12 +31,12 @@ def resolve_ids(gallery: Gallery, words: Iterable[str]) -> list[str]:
 
 
 def shown_ids(gallery: Gallery, ids: Iterable[str]) -> dict[str, str]:
-    """Return what to show for each id: of a hash, the shortest beginning that is unambiguous in the collection."""
+    """Return what to show for each id: of a hash in it, the fewest digits that are unambiguous."""
     return entry_ids.short_ids(gallery.record.entries, [gallery.collection_key], ids)
 
 
 def _resolve(gallery: Gallery, word: str) -> str:
-    found = entry_ids.ids_with_prefix(gallery.record.entries, gallery.collection_key, word)
+    found = entry_ids.matching_ids(gallery.record.entries, gallery.collection_key, word)
     if len(found) <= 1:
         return found[0] if found else word
     some = found[:_MAX_CANDIDATES]

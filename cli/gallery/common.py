@@ -117,6 +117,7 @@ def print_entries(entries: list[Entry], shown: Mapping[str, str]) -> None:
             for e in entries
         ],
         whole=["id"],
+        optional=["reviewed", "is not", "source", "frame"],
     )
 
 

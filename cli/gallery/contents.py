@@ -81,6 +81,7 @@ def list_identities(
                         for e in listed
                     ],
                     whole=["id"],
+                    optional=["is not", "source"],
                 )
             return
         people = source.identities()

@@ -165,7 +165,8 @@ def query(
             if as_json:
                 print_json_lines([_answer_document(title, stored, matches)])
             else:
-                _print_matches(title, stored, matches, shown_of(matches))
+                shown = ids_for_table(source, [entry_id], full_ids)[entry_id]
+                _print_matches(f"{shown} ({stored.identity})", stored, matches, shown_of(matches))
             if contact_sheet is not None:
                 rows.append(ContactRow(_entry_picture(source, stored), title, matches))
         print_notices(source)

@@ -42,6 +42,8 @@ gtrack("gallery", "list", "--gallery", f"{work}/g")
 gtrack("list", "trackers")
 gtrack("list", "reid-weights")
 assert "pip install 'gtrack-reid[boxmot]'" in gtrack(*run, "--temporal", "ocsort", expected=1).hint
+typed = gtrack(*run, "--temporal-option", "track_hgh_thresh=0.5", expected=1)
+assert typed.hint.startswith("Did you mean 'track_high_thresh'"), (typed, typed.hint)
 empty = f"{work}/osnet_x0_25_mine.pt"
 open(empty, "wb").close()
 for command in (("gallery", "ingest", f"{scene}/gallery", "--gallery", f"{work}/h", "--reid-weights", empty),

@@ -6,14 +6,15 @@ loaded for them only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db.suggestions import did_you_mean
+from gallery_db.errors import MissingPackageError
+from gallery_db.suggestions import close_names, did_you_mean
 from tracking.boxmot_adapter import BoxmotTracker, temporal_trackers, tracker_parameters
 from tracking.errors import OptionError, TrackerError
 from tracking.trackers.motion.settings import known_options, motion_settings
@@ -137,7 +138,7 @@ class TemporalOptions:
             },
         }
         if not set(self.extra) <= known_options(name):
-            parameters = tracker_parameters(name)
+            parameters = self._parameters(name)
             unknown = sorted(set(self.extra) - set(parameters))
             if unknown:
                 raise OptionError(
@@ -148,6 +149,20 @@ class TemporalOptions:
                 )
         # BoxMOT needs more observations than max_age, and would warn at every start.
         return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[name], **self._preset, **self.extra}
+
+    def _parameters(self, name: str) -> Collection[str]:
+        """Return the options that a tracker takes; without BoxMOT, those known here if one of them seems to be meant.
+
+        Raises:
+            MissingPackageError: BoxMOT is not installed, and an option may be one of BoxMOT's own.
+        """
+        try:
+            return tracker_parameters(name)
+        except MissingPackageError:
+            known = known_options(name)
+            if not any(close_names(option, known) for option in set(self.extra) - known):
+                raise
+            return known
 
 
 class TemporalTracker:
