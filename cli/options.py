@@ -33,6 +33,7 @@ __all__ = [
     "SearchChoice",
     "Threads",
     "TrustWeights",
+    "WaitIndex",
 ]
 
 
@@ -139,6 +140,13 @@ GalleryPath = Annotated[
     ),
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
+WaitIndex = Annotated[
+    bool,
+    typer.Option(
+        "--wait-index/--no-index",
+        help="Also bring the Chroma index up to date; else it follows when --search hnsw or serve first needs it.",
+    ),
+]
 
 ScoreThreshold = Annotated[
     float,

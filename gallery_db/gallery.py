@@ -38,8 +38,8 @@ class Gallery:
 
     `create`, `open` or `open_or_create` opens it; `close`, or the end of a ``with`` block, closes it. Only one handle
     at a time may write, of all processes; any number of handles may read at the same time. Every change is safely in
-    the record when the method that makes it returns. The Chroma index follows at `sync_index`, at the latest when the
-    handle is closed; until then, searches are exact and slower.
+    the record when the method that makes it returns. The Chroma index follows when it is next needed:
+    at a search with ``"hnsw"``, or at `sync_index`. All other searches are exact and do not need it.
 
     Attributes:
         notices: What a user should know, a sentence each: repairs, fallbacks. The list grows as things happen.
@@ -140,11 +140,12 @@ class Gallery:
         """
         return cls(open_or_create_backend(path, model, new_collection=new_collection, lock_timeout=lock_timeout))
 
-    def close(self, *, sync: bool = True) -> None:
+    def close(self, *, sync: bool | None = None) -> None:
         """Close the gallery, and let other writers in. Closing it twice is allowed.
 
         Args:
-            sync: Bring the index up to date first, if the handle is open for writing.
+            sync: Bring the index up to date first, if the handle is open for writing. None: only bring to a server
+                what it does not have; False: not even that, it follows at the next opening.
 
         Raises:
             GalleryIndexError: The index could not be brought up to date. The gallery is closed nevertheless,
@@ -155,6 +156,8 @@ class Gallery:
         try:
             if sync and self.writable:
                 self.sync_index()
+            elif sync is None and self.writable:
+                self._backend.index.deliver()
         finally:
             self._closed = True
             self._backend.close()
@@ -165,8 +168,8 @@ class Gallery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After an error or Ctrl-C, do not wait for the index; it follows at the next opening.
-        self.close(sync=kind is None)
+        # After an error or Ctrl-C, do not wait for a server; the changes follow at the next opening.
+        self.close(sync=None if kind is None else False)
 
     def __repr__(self) -> str:
         return f"Gallery({str(self.location)!r}, collection={self.collection!r}, writable={self.writable})"
@@ -419,10 +422,26 @@ class Gallery:
         self._check_write()
         self._backend.index.sync(progress)
 
+    def prepare_index(self, progress: Progress | None = None) -> None:
+        """Bring the index up to date if needed, for searches with ``"hnsw"``, which else do it themselves.
+
+        The handle may be open for reading only.
+
+        Args:
+            progress: Called with (entries done, entries in all).
+
+        Raises:
+            GalleryLockedError, GalleryReadOnlyError, GalleryIndexError: See `query` with ``"hnsw"``.
+        """
+        self._check_open()
+        if len(self):
+            self._backend.index.prepare(progress)
+
     def verify(self, progress: Progress | None = None) -> VerifyReport:
         """Compare every vector of the index with the record, and check the record itself.
 
-        Nothing is repaired; an index that fails is marked, so that its next use repairs it.
+        Nothing is repaired; an index that fails is marked, so that its next use repairs it. Entries that have changed
+        since the index was last brought up to date are no fault, see `VerifyReport.pending`.
 
         Args:
             progress: Called with (entries done, entries in all).

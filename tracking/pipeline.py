@@ -84,7 +84,6 @@ class TrackingRun:
         *,
         progress: FrameProgress | None = None,
         ingest_progress: CountProgress | None = None,
-        index_progress: CountProgress | None = None,
     ) -> TrackResult:
         """Do the run.
 
@@ -95,7 +94,6 @@ class TrackingRun:
         Args:
             progress: Called with (frames done, total or None).
             ingest_progress: Called with (images done, total) if a tree of image folders must be ingested.
-            index_progress: Called with (entries done, total) while the enrolled entries are indexed.
 
         Raises:
             GtrackError: Any leaf of the tree; the inputs are checked before models are loaded.
@@ -104,7 +102,7 @@ class TrackingRun:
         # `stack` completes the outputs, closes the gallery and the inputs, and only then (its first callback) finishes
         # the run: every output is complete, also after an error or Ctrl-C, before a track is enrolled.
         with ExitStack() as last, ExitStack() as stack:
-            stack.callback(lambda: self._finish(state, progress, index_progress))
+            stack.callback(lambda: self._finish(state, progress))
             inputs = self._open_inputs(state, stack)
             if self._options.output.saves:
                 # To the very end, after the explanations; and before models are loaded for a run that must not write.
@@ -139,9 +137,8 @@ class TrackingRun:
         with (
             progress_bar("ingesting the gallery", "images", enabled=enabled) as ingesting,
             progress_bar("tracking", "frames", enabled=enabled) as tracking,
-            progress_bar("indexing the gallery", "entries", enabled=enabled) as indexing,
         ):
-            return self.execute(progress=tracking, ingest_progress=ingesting, index_progress=indexing)
+            return self.execute(progress=tracking, ingest_progress=ingesting)
 
     def _open_inputs(self, state: _RunState, stack: ExitStack) -> RunInputs:
         options = self._options
@@ -242,7 +239,7 @@ class TrackingRun:
             return tracker.embed_ahead(inputs.detected_frames())
         return inputs.detected_frames()
 
-    def _finish(self, state: _RunState, progress: FrameProgress | None, index_progress: CountProgress | None) -> None:
+    def _finish(self, state: _RunState, progress: FrameProgress | None) -> None:
         """Enrol the tracks, draw the explanations and set `result`; nothing where no frame could be tracked."""
         tracking = state.tracking
         if tracking is None:
@@ -254,7 +251,7 @@ class TrackingRun:
             if progress and state.complete:
                 # One bar makes room for the next, also where the video ended early.
                 progress(state.tally.frames, state.tally.frames)
-            state.failure = enrolment.finish(complete=state.complete, progress=index_progress)
+            state.failure = enrolment.finish(complete=state.complete)
         if state.explained is not None and gallery.source is not None and outputs.paths.run_dir is not None:
             try:
                 draw_explanations(state.explained, gallery.source, inputs.video, outputs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import ask, print_table, progress_bar, say
+from cli.output import ask, print_table, say
 
 if TYPE_CHECKING:
     from gallery_db import Entry, Gallery
@@ -47,18 +47,15 @@ def print_notices(gallery: Gallery, first: int = 0) -> None:
 
 
 @contextmanager
-def changing(path: str, collection: str | None, no_progress: bool) -> Iterator[Gallery]:
-    """Open a gallery for writing, and bring its index up to date at the end."""
+def changing(path: str, collection: str | None) -> Iterator[Gallery]:
+    """Open a gallery for writing, and print its notices; its index follows when it is needed."""
     from gallery_db import Gallery
 
     with Gallery.open(path, collection=collection, write=True) as gallery:
         print_notices(gallery)
         printed = len(gallery.notices)
         yield gallery
-        with progress_bar("indexing", "entries", no_progress) as progress:
-            gallery.sync_index(progress)
-        gallery.close(sync=False)
-        print_notices(gallery, printed)
+    print_notices(gallery, printed)
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from cli.completion import complete_identity
 from cli.gallery.common import ClassName, EntryIds, Yes, changing, confirm, count_entries
-from cli.options import Collection, GalleryPath, ModelsDir, NoProgress, ReidWeights, TrustWeights
+from cli.options import Collection, GalleryPath, ModelsDir, ReidWeights, TrustWeights
 from cli.output import print_line, say
 
 __all__ = ["clear", "merge", "move", "purge", "reject", "remove", "rename", "split", "undo"]
@@ -22,7 +22,6 @@ def rename(
     class_name: ClassName = None,
     yes: Yes = False,
     collection: Collection = None,
-    no_progress: NoProgress = False,
 ) -> None:
     """Rename an identity. If an identity with the new name exists, ask whether to merge the two.
 
@@ -32,7 +31,7 @@ def rename(
     from gallery_db.names import validate_identity_name
 
     name = validate_identity_name(new)
-    with changing(gallery, collection, no_progress) as target:
+    with changing(gallery, collection) as target:
         people = Curator(target)
         entries = people.entries(old, class_name)
         merging = name != old and people.exists(name, entries[0].class_name)
@@ -59,7 +58,6 @@ def merge(
     class_name: ClassName = None,
     yes: Yes = False,
     collection: Collection = None,
-    no_progress: NoProgress = False,
 ) -> None:
     """Merge identities into one.
 
@@ -69,7 +67,7 @@ def merge(
     from gallery_db.names import validate_identity_name
 
     name = validate_identity_name(into)
-    with changing(gallery, collection, no_progress) as target:
+    with changing(gallery, collection) as target:
         people = Curator(target)
         parts = [part for part in dict.fromkeys(names) if part != name]
         total = sum(len(people.entries(part, class_name)) for part in parts)
@@ -85,7 +83,6 @@ def split(
     gallery: GalleryPath,
     new: Annotated[str, typer.Option("--as", help="Name of the new identity.")],
     collection: Collection = None,
-    no_progress: NoProgress = False,
 ) -> None:
     """Move some entries of an identity to a new identity.
 
@@ -94,7 +91,7 @@ def split(
     from gallery_db import Curator
     from gallery_db.entry_ids import resolve_ids
 
-    with changing(gallery, collection, no_progress) as target:
+    with changing(gallery, collection) as target:
         count = Curator(target).split(identity, resolve_ids(target, ids), new)
     print_line(f"split {count_entries(count)} from {identity!r} as {new!r}")
 
@@ -105,7 +102,6 @@ def move(
     to: Annotated[str, typer.Option("--to", help="The identity to move them to.", autocompletion=complete_identity)],
     new: Annotated[bool, typer.Option("--new", help="Allow an identity that the gallery does not hold yet.")] = False,
     collection: Collection = None,
-    no_progress: NoProgress = False,
 ) -> None:
     """Move entries to another identity. A later ingest does not move them back.
 
@@ -114,7 +110,7 @@ def move(
     from gallery_db import Curator
     from gallery_db.entry_ids import resolve_ids
 
-    with changing(gallery, collection, no_progress) as target:
+    with changing(gallery, collection) as target:
         count = Curator(target).move(resolve_ids(target, ids), to, new=new)
     print_line(f"moved {count_entries(count)} to {to!r}")
 
@@ -143,7 +139,6 @@ def reject(
     reid_weights: ReidWeights = None,
     models_dir: ModelsDir = Path("models"),
     trust_weights: TrustWeights = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Record that entries, an identity or a track do not show an identity. Later runs respect this.
 
@@ -161,7 +156,7 @@ def reject(
             "expected either entries or identities, or --tracks with --track.",
             hint="Example: gtrack gallery reject unknown-0007 --not alice -g gallery",
         )
-    with changing(gallery, collection, no_progress) as target:
+    with changing(gallery, collection) as target:
         people = Curator(target)
         if tracks is None:
             ids = []
@@ -201,7 +196,6 @@ def remove(
     ] = None,
     class_name: ClassName = None,
     collection: Collection = None,
-    no_progress: NoProgress = False,
 ) -> None:
     """Remove entries, or a whole identity. `gtrack gallery undo` brings them back.
 
@@ -215,7 +209,7 @@ def remove(
 
     if (identity is None) == (not ids):
         raise OptionError("expected either ids of entries or --identity.", hint="Example: gtrack gallery remove ID...")
-    with changing(gallery, collection, no_progress) as target:
+    with changing(gallery, collection) as target:
         people = Curator(target)
         count = (
             people.remove(resolve_ids(target, ids or []))
@@ -238,7 +232,6 @@ def purge(
     ] = False,
     yes: Yes = False,
     collection: Collection = None,
-    no_progress: NoProgress = False,
 ) -> None:
     """Remove entries that are older than a given age. Entries from images are removed only with --all.
 
@@ -253,7 +246,7 @@ def purge(
     except GalleryError as error:
         raise OptionError(f"--older-than: {error.message}", hint=error.hint) from None
     origin = None if everything else "track"
-    with changing(gallery, collection, no_progress) as target:
+    with changing(gallery, collection) as target:
         people = Curator(target)
         found = people.older_than(moment, origin)
         if found:
@@ -269,7 +262,6 @@ def clear(
     gallery: GalleryPath,
     yes: Yes = False,
     collection: Collection = None,
-    no_progress: NoProgress = False,
 ) -> None:
     """Remove all entries of a collection. `gtrack gallery undo` brings them back.
 
@@ -277,7 +269,7 @@ def clear(
     """
     from gallery_db import Curator
 
-    with changing(gallery, collection, no_progress) as target:
+    with changing(gallery, collection) as target:
         confirm(f"Remove all entries ({len(target)}) of the collection {target.collection}?", yes)
         count = Curator(target).clear()
     print_line(f"removed {count_entries(count)}")
@@ -287,7 +279,6 @@ def undo(
     gallery: GalleryPath,
     count: Annotated[int, typer.Argument(min=1, help="Number of operations to undo.")] = 1,
     collection: Collection = None,
-    no_progress: NoProgress = False,
 ) -> None:
     """Undo the last operations, including ingests and removals. If that is not possible, nothing changes.
 
@@ -297,7 +288,7 @@ def undo(
     """
     from gallery_db import Curator
 
-    with changing(gallery, collection, no_progress) as target:
+    with changing(gallery, collection) as target:
         operations, changed = Curator(target).undo(count)
     for operation in operations:
         print_line(f"undone: {operation.seq} {operation.words}")

@@ -20,6 +20,7 @@ from cli.options import (
     Runtime,
     Threads,
     TrustWeights,
+    WaitIndex,
 )
 from cli.output import print_line, print_table, progress_bar, say
 
@@ -55,6 +56,7 @@ def ingest(
     download: Download = False,
     trust_weights: TrustWeights = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images embedded and stored at once.")] = 64,
+    wait_index: WaitIndex = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Embed image folders, one for each identity, and store them in a gallery.
@@ -95,6 +97,7 @@ def ingest(
                     class_name=class_name,
                     prune=prune,
                     batch_size=batch_size,
+                    index=wait_index,
                     progress=progress,
                     index_progress=index_progress,
                 )

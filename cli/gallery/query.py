@@ -20,13 +20,14 @@ from cli.options import (
     GalleryPath,
     Half,
     ModelsDir,
+    NoProgress,
     ReidWeights,
     Runtime,
     SearchChoice,
     Threads,
     TrustWeights,
 )
-from cli.output import print_json_lines, print_line, print_table, say
+from cli.output import print_json_lines, print_line, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from gallery_db import Entry, Gallery, Match
@@ -88,6 +89,7 @@ def query(
     threads: Threads = None,
     download: Download = False,
     trust_weights: TrustWeights = False,
+    no_progress: NoProgress = False,
 ) -> None:
     """Say who an image shows, and list the entries of a gallery that are most like it.
 
@@ -124,6 +126,10 @@ def query(
             if not embedder.model.same_space(source.model):
                 # Opening with the model says which collection it has, or refuses with both names.
                 source = handles.enter_context(Gallery.open(gallery, model=embedder.model))
+
+        if search == SearchChoice.hnsw:
+            with progress_bar("indexing", "entries", no_progress) as progress:
+                source.prepare_index(progress)
 
         def answer(probes: Any) -> list[list[Match]]:
             return source.query(probes, top_k=top_k, where=filters or None, search=search.value)

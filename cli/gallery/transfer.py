@@ -22,6 +22,7 @@ from cli.options import (
     Runtime,
     Threads,
     TrustWeights,
+    WaitIndex,
 )
 from cli.output import print_line, print_table, progress_bar
 
@@ -109,10 +110,7 @@ def import_(
             help="If the gallery was made with another model, start a further collection for this model.",
         ),
     ] = False,
-    no_index: Annotated[
-        bool,
-        typer.Option("--no-index", help="Do not update the Chroma index now; the next use of the gallery updates it."),
-    ] = False,
+    wait_index: WaitIndex = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Import the entries of a Parquet file into a gallery: all of them, or none.
@@ -133,7 +131,7 @@ def import_(
             file,
             replace=replace,
             new_collection=new_collection,
-            index=not no_index,
+            index=wait_index,
             check_progress=check_progress,
             progress=progress,
             index_progress=index_progress,
@@ -157,6 +155,7 @@ def reembed(
     download: Download = False,
     trust_weights: TrustWeights = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures embedded and stored at once.")] = 64,
+    wait_index: WaitIndex = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Embed the entries of a gallery with another model, into a further collection.
@@ -190,6 +189,7 @@ def reembed(
             collection=collection,
             frames=frames,
             batch_size=batch_size,
+            index=wait_index,
             progress=progress,
             index_progress=index_progress,
         )

@@ -22,12 +22,14 @@ class VerifyReport:
     Attributes:
         collection: Name of the collection.
         entries: Number of entries in the record.
-        missing: Ids that the index lacks, or whose vector it cannot read; entries not yet synchronised are among them.
+        missing: Ids that the index lacks, or whose vector it cannot read, although it should have them.
         extra: Ids in the index that the record does not have.
         different: Ids whose vector in the index differs from the record's.
         problems: Other faults, a sentence each.
         record_ok: Whether the record itself, which cannot be rebuilt, is intact.
         damaged: Ids of the record's entries that do not fit their checksums, or whose vector is not of unit length.
+        pending: Number of entries that have changed since the index was last brought up to date; it follows when it
+            is next needed, and in these entries it may differ.
     """
 
     collection: str
@@ -38,6 +40,7 @@ class VerifyReport:
     problems: tuple[str, ...]
     record_ok: bool
     damaged: tuple[str, ...] = ()
+    pending: int = 0
 
     @property
     def ok(self) -> bool:
@@ -50,6 +53,10 @@ class SearchIndex(Protocol):
 
     def sync(self, progress: Progress | None = None) -> None:
         """Bring the index up to date; only where the gallery is open for writing."""
+        ...
+
+    def deliver(self) -> None:
+        """Bring to a server what it does not have; an index in a folder follows when it is needed."""
         ...
 
     def verify(self, progress: Progress | None = None) -> VerifyReport:
@@ -81,8 +88,8 @@ class SearchIndex(Protocol):
         """
         ...
 
-    def prepare(self) -> None:
-        """Bring the index up to date if needed, for a view that is going to search it."""
+    def prepare(self, progress: Progress | None = None) -> None:
+        """Bring the index up to date if needed, for searches that are going to ask it."""
         ...
 
     def search_at(

@@ -14,7 +14,14 @@ from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex
 if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
 
-__all__ = ["IndexChanges", "add_from_record", "pending_changes", "sync_server_index", "update_from_record"]
+__all__ = [
+    "IndexChanges",
+    "add_from_record",
+    "pending_changes",
+    "pending_ids",
+    "sync_server_index",
+    "update_from_record",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,11 @@ def pending_changes(record: Record, row: CollectionRow) -> IndexChanges:
         added=[id_ for id_ in first_action if id_ in present and id_ in rewritten],
         updated=[id_ for id_ in first_action if id_ in present and id_ not in rewritten],
     )
+
+
+def pending_ids(record: Record, row: CollectionRow) -> set[str]:
+    """Return the ids of the entries that were changed since the index was last brought up to date."""
+    return {id_ for _, id_ in record.log.changes_after(row.id, row.applied_seq, record.log.last_change(row.id))}
 
 
 def update_from_record(index: ChromaIndex, record: Record, row: CollectionRow, ids: Sequence[str]) -> None:

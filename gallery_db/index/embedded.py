@@ -66,6 +66,9 @@ class EmbeddedIndex:
         """See `SearchIndex`."""
         self._maintenance.sync(self._record, self._row(), progress)
 
+    def deliver(self) -> None:
+        """See `SearchIndex`; there is nothing to do, as the record has every change."""
+
     def verify(self, progress: Progress | None = None) -> VerifyReport:
         """See `SearchIndex`; an index with faults is marked, so that its next use repairs it."""
         with self._exclusive():
@@ -92,9 +95,9 @@ class EmbeddedIndex:
         with self._opened(repair=repair) as (index, row):
             return self._query(index, probes, min(count, self._record.entries.count(row.id)))
 
-    def prepare(self) -> None:
+    def prepare(self, progress: Progress | None = None) -> None:
         """See `SearchIndex`."""
-        with self._opened(repair=True):
+        with self._opened(repair=True, progress=progress):
             pass
 
     def search_at(
@@ -108,11 +111,12 @@ class EmbeddedIndex:
             return self._query(index, probes, count) if row.generation == generation else None
 
     @contextmanager
-    def _opened(self, *, repair: bool) -> Iterator[tuple[ChromaIndex, CollectionRow]]:
+    def _opened(self, *, repair: bool, progress: Progress | None = None) -> Iterator[tuple[ChromaIndex, CollectionRow]]:
         """Open the Chroma index while other processes are kept out.
 
         Args:
             repair: Bring the index up to date, or rebuild it, where needed.
+            progress: Called with (entries done, entries in all) meanwhile.
 
         Raises:
             GalleryIndexError: Without `repair`: the index is not up to date, or Chroma cannot open it.
@@ -123,7 +127,7 @@ class EmbeddedIndex:
                 if not repair:
                     raise GalleryIndexError("the index is not up to date with the record.")
                 with self._writing() as record:
-                    self._maintenance.sync(record, row)
+                    self._maintenance.sync(record, row, progress)
                 row = self._row()
             try:
                 index = self._maintenance.open(self._record, row)
@@ -132,7 +136,7 @@ class EmbeddedIndex:
                     raise
                 self._notices.append(f"{error.message} The index is rebuilt.")
                 with self._writing() as record:
-                    self._maintenance.rebuild(record)
+                    self._maintenance.rebuild(record, progress)
                 index = self._maintenance.open(self._record, row)
             yield index, row
 

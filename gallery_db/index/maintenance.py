@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gallery_db.atomic_files import fsync_folder
 from gallery_db.errors import GalleryError, GalleryIndexError
 from gallery_db.index.base import Progress, VerifyReport
-from gallery_db.index.changes import add_from_record, pending_changes, update_from_record
+from gallery_db.index.changes import add_from_record, pending_changes, pending_ids, update_from_record
 from gallery_db.index.chroma_client import chroma_version
 from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex, IndexDifferences, remove_folder
 from gallery_db.index.probe import compare_apart
@@ -256,9 +256,11 @@ class IndexMaintenance:
                 )
 
     def _copies(self, record: Record, row: CollectionRow, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Return the vectors that an intact and current index has of entries, by id."""
-        if not self._has_database() or not self.is_clean(record) or not self.is_current(record, row):
+        """Return the vectors that an intact index has of entries, by id, as far as they have not changed since."""
+        if not self._has_database() or not self.is_clean(record):
             return {}
+        pending = pending_ids(record, row)
+        ids = [id_ for id_ in ids if id_ not in pending]
         found: dict[str, NDArray[np.float32]] = {}
         with suppress(GalleryIndexError):
             index = self.open(record, row)

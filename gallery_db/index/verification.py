@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gallery_db.errors import GalleryIndexError
 from gallery_db.index.base import Progress, VerifyReport
+from gallery_db.index.changes import pending_ids
 from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex, CollectionMissingError, IndexDifferences
 from gallery_db.index.hnsw_check import find_damage
 from gallery_db.store.intact_entries import damage_in_words
@@ -94,6 +95,8 @@ def verify_index(
 ) -> VerifyReport:
     """Compare every id and every vector of a collection with the record; nothing is repaired.
 
+    An index that lacks the newest changes is not damaged: the entries that they concern are left out of the comparison.
+
     Args:
         folder: Chroma's folder; this process must have no index open in it.
         record: The record.
@@ -108,9 +111,10 @@ def verify_index(
     if damaged:
         problems.append(f"{len(damaged)} entries of the record are damaged: {damage_in_words(damaged)}.")
     total = record.entries.count(row.id)
+    pending = pending_ids(record, row)
     differences = IndexDifferences((), (), (), False)
     if not (folder / "chroma.sqlite3").is_file():
-        if total:
+        if total and row.applied_seq:
             differences = IndexDifferences(tuple(record.entries.ids(row.id)), (), (), True)
             problems.append(f"There is no Chroma index in {folder}.")
     else:
@@ -119,7 +123,7 @@ def verify_index(
             differences, found = compare(folder, record, row, progress)
             problems += found
         except CollectionMissingError as error:
-            if total:  # a writer that was killed before it made the collection has lost nothing of an empty one
+            if total and row.applied_seq:  # else the index has just not been needed yet
                 problems.append(error.message)
         except GalleryIndexError as error:
             if error.message not in problems:
@@ -129,10 +133,12 @@ def verify_index(
     return VerifyReport(
         row.name,
         total,
-        differences.missing,
-        differences.extra,
-        differences.different,
+        *(
+            tuple(id_ for id_ in some if id_ not in pending)
+            for some in (differences.missing, differences.extra, differences.different)
+        ),
         tuple(problems),
         not record_damage and not damaged,
         tuple(one.id for one in damaged),
+        len(pending),
     )

@@ -313,6 +313,10 @@ class ServedIndex:
 
     def sync(self, progress: Progress | None = None) -> None:
         """See `SearchIndex`: what waits is brought to the server, whose index follows by itself."""
+        self.deliver()
+
+    def deliver(self) -> None:
+        """See `SearchIndex`."""
         with suppress(GalleryServerError, GalleryIndexError):
             self._link.push(index=True)
 
@@ -395,7 +399,7 @@ class ServedIndex:
             distances.append([float(own[number]) for number in order])
         return sorted_ids, distances
 
-    def prepare(self) -> None:
+    def prepare(self, progress: Progress | None = None) -> None:
         """See `SearchIndex`."""
         self._wait(self._record.entries.count(self._row.id))
 

@@ -71,6 +71,7 @@ def ingest_folder(
     class_name: str = "person",
     prune: bool = False,
     batch_size: int = 64,
+    index: bool = False,
     progress: Callable[[int, int], None] | None = None,
     index_progress: Callable[[int, int], None] | None = None,
 ) -> IngestReport:
@@ -89,6 +90,7 @@ def ingest_folder(
         class_name: The class of all images in the folder.
         prune: Remove the entries that came from this folder and whose file is no longer there.
         batch_size: Number of images to embed at a time, at least 1.
+        index: Also bring the Chroma index up to date; otherwise its next use does.
         progress: Called with (files done, all files).
         index_progress: Called with (entries done, all entries) while the index is updated.
 
@@ -110,7 +112,10 @@ def ingest_folder(
         raise GalleryFormatError(
             f"{folder} is not a folder of images.", hint="Give a folder with a sub-folder for each identity."
         )
-    return _Ingest(gallery, root, embedder, class_name, batch_size, progress, index_progress).run(prune=prune)
+    report = _Ingest(gallery, root, embedder, class_name, batch_size, progress).run(prune=prune)
+    if index:
+        gallery.sync_index(index_progress)
+    return report
 
 
 class _Ingest:
@@ -124,7 +129,6 @@ class _Ingest:
         class_name: str,
         batch_size: int,
         progress: Callable[[int, int], None] | None,
-        index_progress: Callable[[int, int], None] | None,
     ) -> None:
         self._gallery = gallery
         self._record = gallery.record
@@ -133,7 +137,6 @@ class _Ingest:
         self._class_name = class_name
         self._batch_size = batch_size
         self._progress = progress
-        self._index_progress = index_progress
         self._writer = BatchWriter(gallery, embedder)
         self._batch = IngestBatch()
         self._known: dict[str, FileRow] = {}  # the files of earlier ingests, by path
@@ -168,7 +171,6 @@ class _Ingest:
         missing = [row for path, row in self._known.items() if path not in present]
         pruned = self._writer.forget_missing(missing, prune=prune)
         self._report_progress(done, total)
-        self._gallery.sync_index(self._index_progress)
         return IngestReport(
             found=len(scan.files),
             added=self._added,

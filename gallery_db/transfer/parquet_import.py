@@ -55,7 +55,7 @@ def import_parquet(
     *,
     replace: bool = False,
     new_collection: bool = False,
-    index: bool = True,
+    index: bool = False,
     check_progress: Progress | None = None,
     progress: Progress | None = None,
     index_progress: Progress | None = None,
@@ -71,7 +71,7 @@ def import_parquet(
         file: The Parquet file.
         replace: Replace entries that the gallery has with other content.
         new_collection: If the gallery belongs to another model, create another collection.
-        index: Also update the Chroma index; otherwise its next use does.
+        index: Also bring the Chroma index up to date; otherwise its next use does.
         check_progress: Called with (rows checked, all rows).
         progress: Called with (rows imported, all rows).
         index_progress: Called with (entries done, all entries) while the index is updated.
@@ -106,7 +106,7 @@ def import_parquet(
             if index:
                 gallery.sync_index(index_progress)
         finally:
-            gallery.close(sync=False)
+            gallery.close()
         return report
 
 

@@ -53,6 +53,7 @@ def reembed_gallery(
     collection: str | None = None,
     frames: ReadFrame | None = None,
     batch_size: int = 64,
+    index: bool = False,
     progress: Progress | None = None,
     index_progress: Progress | None = None,
 ) -> ReembedReport:
@@ -69,6 +70,7 @@ def reembed_gallery(
         collection: The collection to read; by default the oldest one.
         frames: Reads frames of videos; it is called in ascending order for each video.
         batch_size: Number of pictures to embed at a time, at least 1.
+        index: Also bring the Chroma index up to date; otherwise its next use does.
         progress: Called with (entries done, all entries).
         index_progress: Called with (entries done, all entries) while the index is updated.
 
@@ -97,8 +99,10 @@ def reembed_gallery(
         report = run.report()
         # Close the reader first, so that the writer can merge the record into one file again.
         source.close()
-        if target is not None:
+        if target is not None and index:
             target.sync_index(index_progress)
+        elif target is not None:
+            target.close()
         return report
     finally:
         source.close()

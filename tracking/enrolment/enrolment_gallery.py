@@ -167,16 +167,13 @@ class EnrolmentGallery:
         with suppress(GalleryError):
             self.gallery.catch_up()
 
-    def finish(
-        self, *, last_frame: int | None, sync: bool, progress: Callable[[int, int], None] | None = None
-    ) -> GtrackError | None:
+    def finish(self, *, last_frame: int | None, deliver: bool) -> GtrackError | None:
         """Write what is waiting, warn of entries that look mislabelled, and close the gallery.
 
         Args:
             last_frame: Last frame of a run that was cut short: earlier entries of later frames stay. None for a
                 complete run.
-            sync: Bring the Chroma index up to date.
-            progress: Called with (entries done, entries in all) meanwhile.
+            deliver: Wait until a server has the entries; else they follow when the gallery is next opened.
 
         Returns:
             The first error, or None.
@@ -184,7 +181,7 @@ class EnrolmentGallery:
         if self._writer is None:
             self.close()
             return None
-        return self._writer.finish(last_frame=last_frame, sync=sync, progress=progress, check=self._warn)
+        return self._writer.finish(last_frame=last_frame, deliver=deliver, check=self._warn)
 
     def close(self) -> None:
         """Close the gallery with what is written so far; nothing happens after `finish`."""

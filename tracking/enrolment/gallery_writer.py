@@ -115,16 +115,14 @@ class GalleryWriter:
         self,
         *,
         last_frame: int | None = None,
-        sync: bool = True,
-        progress: Callable[[int, int], None] | None = None,
+        deliver: bool = True,
         check: Callable[[Gallery, frozenset[str]], None] | None = None,
     ) -> GtrackError | None:
         """Write what is waiting, remove what an earlier run stored and this one did not, and close the gallery.
 
         Args:
             last_frame: Last frame of a run that was cut short: entries of later frames stay. None for a complete run.
-            sync: Bring the Chroma index up to date.
-            progress: Called with (entries done, entries in all) meanwhile.
+            deliver: Wait until a server has the entries; else they follow when the gallery is next opened.
             check: Called with the gallery and the ids written, once all is stored.
 
         Returns:
@@ -141,22 +139,23 @@ class GalleryWriter:
                     self._remove_stale(last_frame)
                     if check is not None:
                         check(self._gallery, frozenset(self._written))
-                    if sync:
-                        self._gallery.sync_index(progress)
                 except GtrackError as error:
                     self._note(error)
         finally:
-            self.abort()
+            self._close(deliver=deliver and self._failure is None)
         return self._failure
 
     def abort(self) -> None:
         """Close the gallery with what is written so far; nothing happens after `finish`."""
+        self._close(deliver=False)
+
+    def _close(self, *, deliver: bool) -> None:
         if self._closed:
             return
         self._closed = True
         self._stop()
         self._operation.close()
-        self._gallery.close(sync=False)
+        self._gallery.close(sync=None if deliver else False)
 
     def _stop(self) -> None:
         if self._thread.is_alive():

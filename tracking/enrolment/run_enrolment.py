@@ -205,13 +205,12 @@ class RunEnrolment:
             return list(tracklets)
         return relink_run(tracklets, self.enroller, self.source.view, self.threshold.value)
 
-    def finish(self, *, complete: bool, progress: Callable[[int, int], None] | None = None) -> GtrackError | None:
+    def finish(self, *, complete: bool) -> GtrackError | None:
         """End all tracks, store what is to be stored, and close the gallery.
 
         Args:
-            complete: Whether the run is complete. After an error or Ctrl-C the Chroma index is not brought up to
-                date, and what an earlier run enrolled from later frames stays.
-            progress: Called with (entries done, entries in all) while the index is brought up to date.
+            complete: Whether the run is complete. After an error or Ctrl-C a server is not waited for, and what an
+                earlier run enrolled from later frames stays.
 
         Returns:
             The first error, or None.
@@ -223,7 +222,7 @@ class RunEnrolment:
         except GtrackError as error:  # such as invalid embeddings; the run itself is complete without its entries
             failure, complete = failure or error, False
         last_frame = None if complete else self.enroller.last_frame
-        failure = self._gallery.finish(last_frame=last_frame, sync=complete, progress=progress) or failure
+        failure = self._gallery.finish(last_frame=last_frame, deliver=complete) or failure
         self.notices.forward()
         return failure
 

@@ -290,13 +290,12 @@ class TrackEnroller:
             if change.reset:
                 camera.tracks.gallery_changed(before, change.renamed)
 
-    def close(self, *, complete: bool = True, progress: Callable[[int, int], None] | None = None) -> EnrolmentCounts:
+    def close(self, *, complete: bool = True) -> EnrolmentCounts:
         """End all tracks, store what is to be stored, and close the gallery. Closing twice is allowed.
 
         Args:
-            complete: Whether the pipeline came to its end. If not, the Chroma index is left to the next opening of the
-                gallery, and with `session` what an earlier run enrolled stays.
-            progress: Called with (entries done, entries in all) while the index is brought up to date.
+            complete: Whether the pipeline came to its end. If not, a server is not waited for, and with `session` what
+                an earlier run enrolled stays.
 
         Returns:
             What became of the tracks, of all sources.
@@ -317,7 +316,7 @@ class TrackEnroller:
                         failure = failure or error
                 complete = complete and failure is None
                 last_frame = None if complete else -1
-                failure = self._gallery.finish(last_frame=last_frame, sync=complete, progress=progress) or failure
+                failure = self._gallery.finish(last_frame=last_frame, deliver=complete) or failure
             finally:  # a second Ctrl-C closes the gallery, too
                 self._gallery.close()
             self._gallery.notices.forward()

@@ -294,7 +294,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
             opened.record.set_meta(f"thresholds:{opened.collection_key}", before or "")
     # The gallery becomes another one.
     for who in ("amber", "blake"):
-        gtrack("gallery", "remove", "--identity", who, "-g", gallery, "--no-progress")
+        gtrack("gallery", "remove", "--identity", who, "-g", gallery)
     for words in (["calibrate", "--show"], ["stats"]):
         assert "calibrate again" in gtrack("gallery", *words, "-g", gallery).stderr
     assert "at least 5" in gtrack("gallery", "calibrate", "-g", gallery, code=1).stderr

@@ -51,7 +51,7 @@ def test_the_writer_keeps_corrections_of_others(tmp_path: Path) -> None:
         _Rename("t3", "unknown-0008", "unknown-0008"),
     )
     _write(writer, _Rename("t0", "unknown-0009", "unknown-0009"))  # a second rename to the same name
-    assert writer.finish(sync=False) is None
+    assert writer.finish(deliver=False) is None
     with Gallery.open(shared.path) as gallery:
         after = {entry.id: entry for entry in gallery.entries()}
         pictures = {path.stem for path in (gallery.path / CROPS).iterdir()}
