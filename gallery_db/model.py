@@ -62,7 +62,8 @@ class Embedder(Protocol):
     """An object that computes ReID embeddings of image crops.
 
     Galleries and trackers need no more of a model than this. `tracking.load_embedder` returns one; any other class
-    with these two members can be used as well.
+    with these two members can be used as well. One that scales crops to a fixed size may also have ``input_size``,
+    (height, width) in pixels: an ingest then decodes JPEG files that are much larger at a fraction of their size.
     """
 
     @property

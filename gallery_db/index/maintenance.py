@@ -334,9 +334,13 @@ class IndexMaintenance:
             index.close()
 
     def verify(self, record: Record, row: CollectionRow, progress: Progress | None = None) -> VerifyReport:
-        """Compare every id and every vector of a collection with the record."""
+        """Compare every id and every vector of a collection with the record.
+
+        An index that lacks the newest changes, and was closed properly before them, is not damaged.
+        """
+        pending = pending_ids(record, row) if self.is_clean(record) else set()
         if not self._has_database():
-            return verify_index(self.folder, record, row, progress)
+            return verify_index(self.folder, record, row, progress, pending=pending)
         self.close()
         broken: tuple[str, ...] = ()
         trusted = self.is_clean(record)
@@ -347,7 +351,7 @@ class IndexMaintenance:
             except GalleryIndexError as error:
                 trusted, broken = False, (error.message,)
         compare = compare_with_record if trusted else compare_apart
-        return verify_index(self.folder, record, row, progress, compare=compare, problems=broken)
+        return verify_index(self.folder, record, row, progress, compare=compare, problems=broken, pending=pending)
 
 
 def _seal(folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from gallery_db.errors import GalleryIndexError
 from gallery_db.index.base import Progress, VerifyReport
-from gallery_db.index.changes import pending_ids
 from gallery_db.index.chroma_index import BATCH_SIZE, ChromaIndex, CollectionMissingError, IndexDifferences
 from gallery_db.index.hnsw_check import find_damage
 from gallery_db.store.intact_entries import damage_in_words
@@ -92,10 +91,9 @@ def verify_index(
     *,
     compare: Comparison = compare_with_record,
     problems: Sequence[str] = (),
+    pending: Collection[str] = (),
 ) -> VerifyReport:
     """Compare every id and every vector of a collection with the record; nothing is repaired.
-
-    An index that lacks the newest changes is not damaged: the entries that they concern are left out of the comparison.
 
     Args:
         folder: Chroma's folder; this process must have no index open in it.
@@ -104,6 +102,7 @@ def verify_index(
         progress: Called after each batch.
         compare: How index and record are compared: here, or in a child process.
         problems: What is known to be wrong already.
+        pending: Ids of entries that changed since the index was last brought up to date, which may differ.
     """
     record_damage = record.check_integrity()
     damaged = record.entries.find_damaged(row.id, row.model.dimension)
@@ -111,7 +110,6 @@ def verify_index(
     if damaged:
         problems.append(f"{len(damaged)} entries of the record are damaged: {damage_in_words(damaged)}.")
     total = record.entries.count(row.id)
-    pending = pending_ids(record, row)
     differences = IndexDifferences((), (), (), False)
     if not (folder / "chroma.sqlite3").is_file():
         if total and row.applied_seq:
@@ -133,12 +131,15 @@ def verify_index(
     return VerifyReport(
         row.name,
         total,
-        *(
-            tuple(id_ for id_ in some if id_ not in pending)
-            for some in (differences.missing, differences.extra, differences.different)
-        ),
+        _without(differences.missing, pending),
+        _without(differences.extra, pending),
+        _without(differences.different, pending),
         tuple(problems),
         not record_damage and not damaged,
         tuple(one.id for one in damaged),
         len(pending),
     )
+
+
+def _without(ids: tuple[str, ...], pending: Collection[str]) -> tuple[str, ...]:
+    return tuple(id_ for id_ in ids if id_ not in pending)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from gallery_db.errors import ImageError
 from gallery_db.limits import IMAGE_BYTES, IMAGE_PIXELS, MAX_DECODE_SECONDS
 from gallery_db.logs import get_logger
-from gallery_db.media.images import SMALLEST_SIDE, read_image_bytes
+from gallery_db.media.images import SMALLEST_SIDE, load_formats, read_image_bytes
 
 __all__ = ["ImageProcess", "decode_apart", "serve_images"]
 
@@ -53,7 +53,9 @@ class ImageProcess:
         self._works = True
         self._limits: tuple[int, int] | None = None  # which the child was started with
 
-    def decode(self, data: bytes, *, name: str, smallest_side: int = SMALLEST_SIDE) -> NDArray[np.uint8]:
+    def decode(
+        self, data: bytes, *, name: str, smallest_side: int = SMALLEST_SIDE, least: tuple[int, int] | None = None
+    ) -> NDArray[np.uint8]:
         """Decode the bytes of an image file; see `read_image_bytes`.
 
         Raises:
@@ -62,15 +64,16 @@ class ImageProcess:
         with self._lock:
             child = self._started()
             if child is None:
-                return read_image_bytes(data, name=name, smallest_side=smallest_side)
-            answer = self._ask(child, data, name, smallest_side)
+                return read_image_bytes(data, name=name, smallest_side=smallest_side, least=least)
+            request = {"name": name, "bytes": len(data), "smallest_side": smallest_side, "least": least}
+            answer = self._ask(child, data, request)
             if answer is None and child.poll() == 0:  # it had just ended by itself, as it had nothing to do
                 child = self._started()
-                answer = None if child is None else self._ask(child, data, name, smallest_side)
+                answer = None if child is None else self._ask(child, data, request)
         if isinstance(answer, str):
             raise ImageError(f"{name} {answer}.", hint="Copy or export it again, or leave it out.")
         if answer is None:
-            return read_image_bytes(data, name=name, smallest_side=smallest_side)
+            return read_image_bytes(data, name=name, smallest_side=smallest_side, least=least)
         return answer
 
     def close(self) -> None:
@@ -113,13 +116,12 @@ class ImageProcess:
         return child
 
     def _ask(
-        self, child: subprocess.Popen[bytes], data: bytes, name: str, smallest_side: int
+        self, child: subprocess.Popen[bytes], data: bytes, request: dict[str, Any]
     ) -> NDArray[np.uint8] | str | None:
         """Return what a child answers: the image, or why there is none; None if the child ended by itself."""
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            request = {"name": name, "bytes": len(data), "smallest_side": smallest_side}
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.write(data)
             child.stdin.flush()
@@ -159,9 +161,9 @@ _process = ImageProcess()
 atexit.register(_process.close)
 
 
-def decode_apart(data: bytes, *, name: str) -> NDArray[np.uint8]:
+def decode_apart(data: bytes, *, name: str, least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Decode the bytes of an image file in the child that this process shares; see `ImageProcess.decode`."""
-    return _process.decode(data, name=name)
+    return _process.decode(data, name=name, least=least)
 
 
 def serve_images() -> None:
@@ -169,9 +171,7 @@ def serve_images() -> None:
     with suppress(ValueError, OSError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    from PIL import Image
-
-    Image.init()
+    load_formats()
     _limit_this_process()
     answers.write(_READY)
     answers.flush()
@@ -179,7 +179,9 @@ def serve_images() -> None:
         request: dict[str, Any] = json.loads(line)
         data = requests.read(request["bytes"])
         try:
-            image = read_image_bytes(data, name=request["name"], smallest_side=request["smallest_side"])
+            image = read_image_bytes(
+                data, name=request["name"], smallest_side=request["smallest_side"], least=request["least"]
+            )
         except ImageError as error:
             answers.write(json.dumps({"message": error.message, "hint": error.hint}).encode() + b"\n")
         else:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gallery_db.entry import Entry
-from gallery_db.errors import GalleryError, GalleryFormatError, ImageError, ModelMismatchError
-from gallery_db.media.image_process import decode_apart
+from gallery_db.errors import GalleryError, GalleryFormatError, ModelMismatchError
 from gallery_db.media.images import read_image_file
 from gallery_db.store.ingested_files import FileRow
+from gallery_db.transfer.embedding import enough_of_pictures
 from gallery_db.transfer.folder_scan import ImageFile, scan_folder
 from gallery_db.transfer.ingest_batch import BatchWriter, IngestBatch
+from gallery_db.transfer.read_ahead import PictureReader, ReadPicture, read_ahead
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
@@ -137,6 +139,7 @@ class _Ingest:
         self._class_name = class_name
         self._batch_size = batch_size
         self._progress = progress
+        self._reader = PictureReader(self._is_known, enough_of_pictures(embedder))
         self._writer = BatchWriter(gallery, embedder)
         self._batch = IngestBatch()
         self._known: dict[str, FileRow] = {}  # the files of earlier ingests, by path
@@ -160,12 +163,14 @@ class _Ingest:
         self._unchanged = done = len(scan.files) - len(changed)
         total = len(scan.files)
         self._report_progress(done, total)
-        for file in changed:
-            self._plan_file(file)
-            done += 1
-            if self._batch.is_full(self._batch_size):
-                self._write_batch()
-                self._report_progress(done, total)
+        # Closed at once after an error, so that nobody reads any longer when the gallery is closed.
+        with closing(read_ahead(changed, self._reader.read)) as pictures:
+            for picture in pictures:
+                self._plan_file(picture)
+                done += 1
+                if self._batch.is_full(self._batch_size):
+                    self._write_batch()
+                    self._report_progress(done, total)
         self._write_batch()
         present = {file.path for file in scan.files}
         missing = [row for path, row in self._known.items() if path not in present]
@@ -205,14 +210,15 @@ class _Ingest:
             and known.class_name == self._class_name
         )
 
-    def _plan_file(self, file: ImageFile) -> None:
-        """Read a file that is new or changed, and add what to do about it to the batch."""
-        try:
-            data = read_image_file(file.path)
-        except OSError as error:
-            self._skipped.append((file.path, f"cannot be read: {error.strerror or error}"))
+    def _is_known(self, content_hash: str) -> bool:
+        return bool(self._record.entries.by_hash(self._key, [content_hash]))
+
+    def _plan_file(self, picture: ReadPicture) -> None:
+        """Add what to do about a file that is new or changed to the batch."""
+        file, content_hash = picture.file, picture.content_hash
+        if not content_hash:
+            self._skipped.append((file.path, picture.problem or ""))
             return
-        content_hash = hashlib.sha256(data).hexdigest()
         former = self._batch.files.get(file.path) or self._known.get(file.path)
         row = FileRow(file.path, file.size, file.mtime_ns, content_hash, self._class_name, image_entry_id(content_hash))
         entry = self._batch.by_hash.get(content_hash) or self._record.entries.by_hash(self._key, [content_hash]).get(
@@ -223,10 +229,14 @@ class _Ingest:
             if self._plan_known_picture(file, row._replace(entry_id=entry.id), entry):
                 self._note_replaced(former, content_hash)
             return
-        try:
-            crop = decode_apart(data, name=file.path)
-        except ImageError as error:
-            self._skipped.append((file.path, error.message.removeprefix(f"{file.path} ").rstrip(".")))
+        if picture.crop is None and picture.problem is None:
+            # The gallery had the picture when the file was read, and has it no longer; or a file like it failed.
+            picture = self._reader.read(file, always=True)
+            if picture.content_hash != content_hash:
+                self._skipped.append((file.path, "was changed while it was read"))
+                return
+        if picture.crop is None:
+            self._skipped.append((file.path, picture.problem or ""))
             return
         self._note_replaced(former, content_hash)
         entry = Entry(
@@ -237,7 +247,7 @@ class _Ingest:
             source=file.path,
             content_hash=content_hash,
         )
-        self._batch.add(entry, crop, row)
+        self._batch.add(entry, picture.crop, row)
         self._new_ids.add(entry.id)
 
     def _plan_known_picture(self, file: ImageFile, row: FileRow, entry: Entry) -> bool:

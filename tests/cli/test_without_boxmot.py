@@ -1,4 +1,6 @@
-"""A machine without BoxMOT and torch: default trackers and ONNX models work; the rest says what to install."""
+"""A machine without BoxMOT and torch: default trackers and ONNX models work; the rest says what to install.
+
+ChromaDB is not loaded either, where the record of a gallery answers."""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from tracking.synthetic.rendering import render_scene
 _LIGHT = """
 import sys
 from importlib import util
+from pathlib import Path
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -35,6 +38,9 @@ def gtrack(*words, expected=0):
     return done.exception
 
 gtrack("gallery", "ingest", f"{scene}/gallery", "--gallery", f"{work}/g", "--reid-weights", weights)
+for command in (("list",), ("stats",), ("query", next(Path(scene, "gallery").rglob("*.*g")), "--reid-weights", weights)):
+    gtrack("gallery", *command, "--gallery", f"{work}/g")
+assert not {"chromadb", "scipy"} & set(sys.modules)  # a second of every start
 run = ("run", video, "--dets-json", detections, "--gallery", f"{work}/g", "--no-progress")
 for tracker in ("botsort_motion", "bytetrack"):
     gtrack(*run, "--temporal", tracker, "--out-dir", f"{work}/out", "--backfill", "--explain", "--json")
@@ -49,7 +55,7 @@ open(empty, "wb").close()
 for command in (("gallery", "ingest", f"{scene}/gallery", "--gallery", f"{work}/h", "--reid-weights", empty),
                 ("export", "reid", "--weights", empty, "--include", "onnx", "--out-dir", f"{work}/e")):
     assert "pip install 'gtrack-reid[boxmot]'" in gtrack(*command, expected=1).hint
-assert not {"torch", "boxmot"} & set(sys.modules)
+assert not {"torch", "boxmot", "chromadb"} & set(sys.modules)
 """
 
 

@@ -42,6 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gallery.add(entries_named(COUNT), unit_vectors(COUNT))
         take_snapshot(gallery, "first")
         Curator(gallery).remove_identity("who0000")
+        gallery.sync_index()
     return path
 
 

@@ -145,6 +145,11 @@ class NetworkEmbedder(ABC):
         """Conversion of a crop to the network's input."""
         return self._preprocessing
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) in pixels, to which crops are scaled."""
+        return self._preprocessing.height, self._preprocessing.width
+
     @abstractmethod
     def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network on (N, 3, H, W) contiguous float32. Return its output (N, ...) unchanged."""

@@ -36,6 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gallery.sync_index()
         gallery.remove([f"e{number:05d}" for number in range(0, 600, 3)])
         gallery.add(entries_named(2500, "n"), unit_vectors(2500, DIMENSION, seed=1))
+        gallery.sync_index()
     return path
 
 

@@ -18,6 +18,7 @@ from support.gallery import entries_named, model_named, unit_vectors
 
 from gallery_db import Entry, Gallery, GalleryError, GalleryIndexError
 from gallery_db.index.chroma_index import ChromaIndex
+from gallery_db.index.seal import seal
 from gallery_db.search.nearest import Search
 
 MODEL = model_named()
@@ -32,6 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         entries = entries_named(COUNT)
         entries[0] = replace(entries[0], class_name="Car", origin="track")
         gallery.add(entries, unit_vectors(COUNT))
+        gallery.sync_index()
     return path
 
 
@@ -41,7 +43,7 @@ def path(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "g"
 
 
-def test_closing_brings_the_index_up_to_date(made: Path) -> None:
+def test_the_index_is_up_to_date(made: Path) -> None:
     with Gallery.open(made) as gallery:
         assert gallery.stats().index_current
         report = gallery.verify()
@@ -227,6 +229,53 @@ def test_a_few_differences_are_repaired_in_place(path: Path) -> None:
         gallery.sync_index()
         assert any("repaired" in notice for notice in gallery.notices)
         assert gallery.verify().ok
+
+
+def test_an_index_that_lags_behind_is_no_damage_and_follows_when_it_is_asked(path: Path) -> None:
+    new = unit_vectors(2, seed=3)
+    with Gallery.open(path, write=True) as gallery:
+        gallery.remove(["e00001"])
+        gallery.add(entries_named(2, "n"), new)
+        gallery.replace([Entry(id="e00003", identity="x")], unit_vectors(1, seed=4))
+    done: list[tuple[int, int]] = []
+    with Gallery.open(path) as gallery:
+        assert not gallery.stats().index_current
+        report = gallery.verify()
+        assert (report.ok, report.pending) == (True, 4), report
+        assert gallery.query(new, top_k=1)[1][0].entry.id == "n00001"
+        assert not gallery.stats().index_current, "an exact search does not need it"
+        gallery.prepare_index(lambda now, total: done.append((now, total)))
+        assert gallery.query(new, top_k=1, search="hnsw")[1][0].entry.id == "n00001"
+        assert gallery.stats().index_current
+        report = gallery.verify()
+        assert (report.ok, report.pending) == (True, 0), report
+        assert gallery.notices == []
+    assert done == [(3, 3)]
+
+
+def test_a_lost_vector_is_found_beside_changes_that_the_index_lacks(path: Path) -> None:
+    index = ChromaIndex(path / "chroma", "person_embeddings", MODEL)
+    index.delete(["e00005"])
+    index.close()
+    with Gallery.open(path, write=True) as gallery:
+        gallery.record.set_meta("index_seal", seal(path / "chroma"))
+        gallery.add(entries_named(2, "n"), unit_vectors(2, seed=3))
+        report = gallery.verify()
+        assert (report.ok, report.missing, report.pending) == (False, ("e00005",), 2)
+
+
+def test_a_gallery_without_an_index_is_intact_until_it_had_one(tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "g", MODEL) as gallery:
+        gallery.add(entries_named(3), unit_vectors(3))
+    assert not (tmp_path / "g" / "chroma").exists()
+    with Gallery.open(tmp_path / "g") as gallery:
+        report = gallery.verify()
+        assert (report.ok, report.pending) == (True, 3), report
+        assert len(gallery.view(search="hnsw")) == 3
+        assert gallery.verify().ok
+    shutil.rmtree(tmp_path / "g" / "chroma")
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert not gallery.verify().ok
 
 
 def test_an_hnsw_search_rebuilds_a_damaged_index(path: Path) -> None:

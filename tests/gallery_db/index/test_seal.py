@@ -33,6 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("made") / "g"
     with Gallery.create(path, MODEL) as gallery:
         gallery.add(entries_named(COUNT), unit_vectors(COUNT, DIMENSION))
+        gallery.sync_index()
     return path
 
 

@@ -87,6 +87,24 @@ def test_exif_orientation_is_applied(turn: int) -> None:
     np.testing.assert_array_equal(array, np.asarray(upright)[:, :, ::-1])
 
 
+@pytest.mark.parametrize("turn", [1, 6])
+def test_large_jpeg_files_are_decoded_at_a_fraction_of_their_size(turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    stored = Image.fromarray(picture(1)[:, :, ::-1]).resize((320, 640))
+    data = _saved(stored if turn == 1 else stored.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
+    whole = read_image_bytes(data)
+    assert whole.shape == (640, 320, 3)
+    for least, shape in (((128, 64), (160, 80, 3)), ((160, 80), (160, 80, 3)), ((161, 80), (320, 160, 3))):
+        reduced = read_image_bytes(data, least=least)
+        assert reduced.shape == shape
+        by = 640 // shape[0]
+        mean = whole.reshape(shape[0], by, shape[1], by, 3).mean(axis=(1, 3))
+        assert np.abs(mean - reduced).mean() < 2.0, "the same picture, the right way up"
+    assert read_image_bytes(data, least=(400, 64)).shape == (640, 320, 3)
+    assert read_image_bytes(_saved(stored, "PNG"), least=(128, 64)).shape == (640, 320, 3)
+
+
 def test_damaged_exif_does_not_lose_the_picture() -> None:
     array = read_image_bytes(_saved(picture(1), "JPEG", exif=b"Exif\0\0II*\0nonsense\xff\xff\xff"))
     assert array.shape == (64, 32, 3)

@@ -39,6 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("made") / "g"
     with Gallery.create(path, MODEL) as gallery:
         gallery.add(entries_named(COUNT), VECTORS)
+        gallery.sync_index()
     return path
 
 
