@@ -154,10 +154,8 @@ class Gallery:
         if self._closed:
             return
         try:
-            if sync and self.writable:
-                self.sync_index()
-            elif sync is None and self.writable:
-                self._backend.index.deliver()
+            if sync is not False and self.writable:
+                self.sync_index(wait=sync is not None)
         finally:
             self._closed = True
             self._backend.close()
@@ -409,18 +407,23 @@ class Gallery:
 
     # -- the index -------------------------------------------------------------------------------------------
 
-    def sync_index(self, progress: Progress | None = None) -> None:
+    def sync_index(self, progress: Progress | None = None, *, wait: bool = True) -> None:
         """Bring the Chroma index up to date with the record, and repair it after an unclean stop.
 
         Args:
             progress: Called with (entries done, entries in all).
+            wait: If false, only bring to a server what it does not have: its index follows by itself, and that of a
+                folder when it is needed.
 
         Raises:
             GalleryIndexError: Chroma fails, and a new index fails as well.
             GalleryReadOnlyError: The handle is for reading only.
         """
         self._check_write()
-        self._backend.index.sync(progress)
+        if wait:
+            self._backend.index.sync(progress)
+        else:
+            self._backend.index.deliver()
 
     def prepare_index(self, progress: Progress | None = None) -> None:
         """Bring the index up to date if needed, for searches with ``"hnsw"``, which else do it themselves.

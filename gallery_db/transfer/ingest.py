@@ -115,8 +115,7 @@ def ingest_folder(
             f"{folder} is not a folder of images.", hint="Give a folder with a sub-folder for each identity."
         )
     report = _Ingest(gallery, root, embedder, class_name, batch_size, progress).run(prune=prune)
-    if index:
-        gallery.sync_index(index_progress)
+    gallery.sync_index(index_progress, wait=index)
     return report
 
 

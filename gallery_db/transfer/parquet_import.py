@@ -103,10 +103,9 @@ def import_parquet(
                 _remove_new_gallery(location, folder_is_new)
             raise
         try:
-            if index:
-                gallery.sync_index(index_progress)
+            gallery.sync_index(index_progress, wait=index)
         finally:
-            gallery.close()
+            gallery.close(sync=False)
         return report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ class PictureReader:
     """Reads image files, and decodes the pictures that are not known yet.
 
     Args:
-        is_known: Tells by its hash whether a picture need not be decoded.
+        is_known: Returns, for a hash, whether that picture need not be decoded.
         least: (height, width) that is enough of a picture, see `read_image_bytes`; None for all of it.
     """
 
@@ -72,7 +72,7 @@ class PictureReader:
 
 def read_ahead(
     files: Sequence[ImageFile], read: Callable[[ImageFile], ReadPicture], *, most_bytes: int = MAX_PICTURE_BYTES
-) -> Iterator[ReadPicture]:
+) -> Generator[ReadPicture, None, None]:
     """Yield what `read` makes of each file, in order; a thread calls it ahead of time.
 
     Args:

@@ -99,10 +99,8 @@ def reembed_gallery(
         report = run.report()
         # Close the reader first, so that the writer can merge the record into one file again.
         source.close()
-        if target is not None and index:
-            target.sync_index(index_progress)
-        elif target is not None:
-            target.close()
+        if target is not None:
+            target.sync_index(index_progress, wait=index)
         return report
     finally:
         source.close()

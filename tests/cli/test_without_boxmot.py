@@ -38,7 +38,8 @@ def gtrack(*words, expected=0):
     return done.exception
 
 gtrack("gallery", "ingest", f"{scene}/gallery", "--gallery", f"{work}/g", "--reid-weights", weights)
-for command in (("list",), ("stats",), ("query", next(Path(scene, "gallery").rglob("*.*g")), "--reid-weights", weights)):
+picture = next(Path(scene, "gallery").rglob("*.*g"))
+for command in (("list",), ("stats",), ("query", picture, "--reid-weights", weights)):
     gtrack("gallery", *command, "--gallery", f"{work}/g")
 assert not {"chromadb", "scipy"} & set(sys.modules)  # a second of every start
 run = ("run", video, "--dets-json", detections, "--gallery", f"{work}/g", "--no-progress")

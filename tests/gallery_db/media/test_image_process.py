@@ -55,10 +55,10 @@ def test_a_crash_costs_one_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shared = image_process._process
     ask = shared._ask
 
-    def crash(child, data, name, smallest_side):  # type: ignore[no-untyped-def]
-        if name.endswith("2.png"):
+    def crash(child, data, request):  # type: ignore[no-untyped-def]
+        if request["name"].endswith("2.png"):
             os.kill(child.pid, signal.SIGSEGV)
-        return ask(child, data, name, smallest_side)
+        return ask(child, data, request)
 
     monkeypatch.setattr(shared, "_ask", crash)
     with Gallery.create(tmp_path / "g", ColourEmbedder().model) as gallery:

@@ -91,7 +91,7 @@ def test_exif_orientation_is_applied(turn: int) -> None:
 def test_large_jpeg_files_are_decoded_at_a_fraction_of_their_size(turn: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
-    stored = Image.fromarray(picture(1)[:, :, ::-1]).resize((320, 640))
+    stored = picture(1).resize((320, 640))
     data = _saved(stored if turn == 1 else stored.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
     whole = read_image_bytes(data)
     assert whole.shape == (640, 320, 3)
