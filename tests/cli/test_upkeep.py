@@ -26,9 +26,11 @@ def test_verify_compares_all_collections(tmp_path: Path) -> None:
     path = tmp_path / "g"
     with Gallery.create(path, model_named()) as gallery:
         gallery.add(entries_named(10), unit_vectors(10))
+        gallery.sync_index()
     with Gallery.open_or_create(path, model_named("other.pt"), new_collection=True) as gallery:
         second = gallery.collection
         gallery.add(entries_named(20), unit_vectors(20))
+        gallery.sync_index()
     lines = [json.loads(line) for line in gtrack("gallery", "verify", "-g", path, "--json").stdout.splitlines()]
     assert [(line["collection"], line["entries"], line["ok"]) for line in lines] == [
         ("person_embeddings", 10, True),

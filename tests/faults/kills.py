@@ -100,14 +100,14 @@ def _gallery(name: str, *words: str, whole: bool = True, results: tuple[str, ...
 _RUN = ("run", "scene.mp4", "--dets-json", "detections.json", "--no-progress", "--out-dir", "out", "--range", ":24")
 
 COMMANDS = (
-    _gallery("ingest", "more", "--reid-weights", "builtin", "--batch-size", "4", whole=False),
+    _gallery("ingest", "more", "--reid-weights", "builtin", "--batch-size", "4", "--wait-index", whole=False),
     Command(
         "ingest new",
-        ("gallery", "ingest", "people", "-g", "new", "--reid-weights", "builtin"),
+        ("gallery", "ingest", "people", "-g", "new", "--reid-weights", "builtin", "--wait-index"),
         "new",
         whole=False,
     ),
-    _gallery("import", "pictures.parquet"),
+    _gallery("import", "pictures.parquet", "--wait-index"),
     _gallery("import replace", "changed.parquet", "--replace", weight=2),
     Command("import new", ("gallery", "import", "pictures.parquet", "-g", "new"), "new", weight=2),
     _gallery("export", "x.parquet", "--crops", results=("x.parquet",)),

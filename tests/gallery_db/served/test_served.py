@@ -82,6 +82,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def folder(tmp_path: Path, state: Path) -> Path:
     with Gallery.create(tmp_path / "g", MODEL) as gallery:
         gallery.add(entries_named(20), unit_vectors(20))
+        gallery.sync_index()
     return tmp_path / "g"
 
 

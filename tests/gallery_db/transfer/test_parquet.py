@@ -92,7 +92,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_round_trip_is_exact(file: Path, tmp_path: Path) -> None:
-    report = import_parquet(tmp_path / "b", file)
+    report = import_parquet(tmp_path / "b", file, index=True)
     assert (report.found, report.added, report.unchanged, report.replaced) == (25, 25, 0, 0)
     assert report.created
     assert content(tmp_path / "b") == content(tmp_path / "a")
