@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import shutil
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ _OPTIONS = {"preset": "ultrafast", "crf": "25"}
 _THREADS = 2
 _KEY_FRAME_SECONDS = 5
 """Longest way from one picture that can be jumped to to the next."""
+
+_MIN_FREE_BYTES = 256 * 1024
+"""Free disk space below which a video cannot be finished."""
 
 _BT601 = 6
 """SMPTE 170M, the colours of `COLOR_BGR2YUV_I420`. Where a file names none, players take BT.709 for large frames."""
@@ -140,6 +145,10 @@ class H264Writer:
             self._part.discard()
 
     def _error(self, error: Exception) -> OutputError:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        # After FFmpeg has met a full disk once, it says "invalid argument" when the file is closed.
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        with suppress(OSError):
+            full = full or shutil.disk_usage(self.path.parent).free < _MIN_FREE_BYTES
+        if full:
             return OutputError(f"cannot write {self.path}: the disk is full.", hint="Free some space and run again.")
         return OutputError(f"cannot write {self.path}: {error_line(error)}.")

@@ -271,6 +271,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for n, name in enumerate(names)
         ]
         gallery.add(entries, vectors)
+        gallery.sync_index()
     return path
 
 
@@ -314,6 +315,7 @@ def test_what_the_index_does_not_have_is_compared_in_memory(stored: Path, counte
             assert len(reader.notices) == 1
             writer.sync_index()
             writer.remove(["late"])
+            writer.sync_index()
         before = len(counted)
         assert "late" in view.identities, "the view has not been refreshed, and the index is of another generation"
         assert view.identities[view.nearest_identities(probe, 1)[0][0, 0]] == "late"
