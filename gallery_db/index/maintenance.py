@@ -336,9 +336,9 @@ class IndexMaintenance:
     def verify(self, record: Record, row: CollectionRow, progress: Progress | None = None) -> VerifyReport:
         """Compare every id and every vector of a collection with the record.
 
-        An index that lacks the newest changes, and was closed properly before them, is not damaged.
+        An index that lacks the newest changes, or was killed while it took them in, is not damaged.
         """
-        pending = pending_ids(record, row) if self.is_clean(record) else set()
+        pending = pending_ids(record, row)
         if not self._has_database():
             return verify_index(self.folder, record, row, progress, pending=pending)
         self.close()

@@ -221,11 +221,8 @@ def test_a_few_differences_are_repaired_in_place(path: Path) -> None:
         gallery.replace([Entry(id="e00003", identity="x")], unit_vectors(1, seed=4))
         gallery.record.set_meta("index_dirty", "1")  # as a killed writer leaves it
         report = gallery.verify()
-        assert (report.missing, sorted(report.extra), report.different) == (
-            ("n00000", "n00001"),
-            ["e00001", "e00002"],
-            ("e00003",),
-        )
+        assert report.ok, "it only lags"
+        assert (report.missing, report.extra, report.different, report.pending) == ((), (), (), 5)
         gallery.sync_index()
         assert any("repaired" in notice for notice in gallery.notices)
         assert gallery.verify().ok
