@@ -11,6 +11,7 @@ import orjson
 
 from gallery_db.errors import EmbeddingError, GalleryFormatError
 from gallery_db.model import EmbeddingModel, model_problem
+from gallery_db.visible_text import shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +23,7 @@ __all__ = [
     "PARQUET_VERSION",
     "REQUIRED_TEXT_COLUMNS",
     "ROWS_WITH_PICTURES",
+    "SHOWN_CHARACTERS",
     "ParquetHeader",
     "make_schema",
     "parse_header",
@@ -51,6 +53,8 @@ ROWS_WITH_PICTURES = 128
 
 _METADATA_KEY = b"gtrack"
 _FORMAT_NAME = "gtrack-gallery"
+SHOWN_CHARACTERS = 200
+"""Characters of a value of the file that a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,8 @@ def parse_header(path: Path, schema: pa.Schema, rows: int) -> ParquetHeader:
             raise ValueError(f"expected the format {_FORMAT_NAME!r} and a whole number as its version")
     except (ValueError, KeyError, TypeError) as error:
         raise GalleryFormatError(
-            f"{path}: the metadata 'gtrack' is not that of a gallery: {error}.", hint="Export the gallery again."
+            f"{path}: the metadata 'gtrack' is not that of a gallery: {shorten(str(error), SHOWN_CHARACTERS)}.",
+            hint="Export the gallery again.",
         ) from error
     if version > PARQUET_VERSION:
         raise GalleryFormatError(
@@ -138,7 +143,8 @@ def parse_header(path: Path, schema: pa.Schema, rows: int) -> ParquetHeader:
             raise ValueError("a field has a wrong type")
     except (ValueError, KeyError, TypeError) as error:
         raise GalleryFormatError(
-            f"{path}: the metadata 'gtrack' describes no model: {error}.", hint="Export the gallery again."
+            f"{path}: the metadata 'gtrack' describes no model: {shorten(str(error), SHOWN_CHARACTERS)}.",
+            hint="Export the gallery again.",
         ) from error
     problem = model_problem(model)
     if problem is not None:

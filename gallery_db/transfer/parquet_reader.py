@@ -25,9 +25,11 @@ from gallery_db.transfer.parquet_format import (
     CROP_COLUMN,
     REQUIRED_TEXT_COLUMNS,
     ROWS_WITH_PICTURES,
+    SHOWN_CHARACTERS,
     ParquetHeader,
     parse_header,
 )
+from gallery_db.visible_text import shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +102,7 @@ class ParquetReader:
 
     def position(self, row: int, id_: str | None = None) -> str:
         """Return the file, the row and the entry's id, for a message."""
-        return f"{self.path}, row {row}" + (f" (id {id_!r})" if id_ else "")
+        return f"{self.path}, row {row}" + (f" (id {shorten(id_, SHOWN_CHARACTERS)!r})" if id_ else "")
 
     def rows(self, progress: Callable[[int, int], None] | None = None) -> Iterator[ParquetRows]:
         """Yield all rows, a batch at a time, each checked.
@@ -176,8 +178,9 @@ class ParquetReader:
         """Convert and check the values of one row."""
 
         def refuse(expected: str, found: object, cause: Exception | None = None) -> NoReturn:
+            shown = shorten(repr(found), SHOWN_CHARACTERS)
             raise GalleryFormatError(
-                f"{self.position(row, values['id'])}: expected {expected}, found {found!r}."
+                f"{self.position(row, values['id'])}: expected {expected}, found {shown}."
             ) from cause
 
         for name in ("id", "identity", "class_name", "origin"):
