@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gallery_db.child_python import child_python
 from gallery_db.errors import GalleryIndexError, GtrackError
 from gallery_db.index.base import Progress
 from gallery_db.index.chroma_index import CollectionMissingError, IndexDifferences
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
 
 __all__ = ["compare_apart"]
-
-_PROGRAM = """
-import json, sys
-arguments = json.loads(sys.argv[1])
-sys.path[:] = arguments.pop("path")
-from gallery_db.index.probe import answer
-answer(**arguments)
-"""
 
 
 def compare_apart(
@@ -44,15 +36,9 @@ def compare_apart(
         CollectionMissingError: There is no such collection.
         GalleryIndexError: Chroma cannot open the collection, or ended the child.
     """
-    arguments = {
-        "path": sys.path,
-        "folder": str(folder),
-        "record": str(record.path),
-        "collection": row.id,
-        "create": create,
-    }
-    # -I: neither the working directory nor variables decide what the child imports.
-    command = [sys.executable, "-I", "-c", _PROGRAM, json.dumps(arguments)]
+    command = child_python(
+        __name__, "answer", folder=str(folder), record=str(record.path), collection=row.id, create=create
+    )
     last: dict[str, Any] = {}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None

@@ -24,6 +24,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.child_python import child_python
 from gallery_db.errors import ImageError
 from gallery_db.limits import IMAGE_BYTES, IMAGE_PIXELS, MAX_DECODE_SECONDS
 from gallery_db.logs import get_logger
@@ -35,12 +36,6 @@ _log = get_logger("media")
 
 _IDLE_SECONDS = 10.0
 """After so long without an image the child ends; an ingest embeds a batch in less time."""
-_START = (
-    "import json, sys\n"
-    "sys.path[:] = json.loads(sys.argv[1])\n"
-    "from gallery_db.media.image_process import serve_images\n"
-    "serve_images()\n"
-)
 _READY = b"ready\n"
 
 
@@ -96,7 +91,7 @@ class ImageProcess:
         threads = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
         try:
             child = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(sys.path)],
+                child_python(__name__, "serve_images"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

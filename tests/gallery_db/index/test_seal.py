@@ -17,7 +17,7 @@ import pytest
 from support import TESTS
 from support.gallery import entries_named, model_named, unit_vectors
 
-from gallery_db import Gallery, GalleryIndexError
+from gallery_db import Gallery, GalleryIndexError, child_python
 from gallery_db.index import probe
 from gallery_db.index.chroma_index import ChromaIndex
 from gallery_db.index.seal import find_broken_seal, seal
@@ -143,8 +143,9 @@ def test_an_index_without_checksums_is_compared_once(path: Path) -> None:
 
 
 def test_a_crash_of_the_index_ends_only_the_child(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = probe._PROGRAM.replace("answer(**arguments)", "import os; os.kill(os.getpid(), 11)")
-    monkeypatch.setattr(probe, "_PROGRAM", program)
+    program, _, call = child_python._PROGRAM.strip().rpartition("\n")
+    assert call.endswith("(**arguments)")
+    monkeypatch.setattr(child_python, "_PROGRAM", f"{program}\nimport os; os.kill(os.getpid(), 11)")
     with Gallery.open(path, write=True) as gallery:
         gallery.record.set_meta("index_dirty", "1")  # as a killed writer leaves it
         with pytest.raises(GalleryIndexError, match=rf"ended with code -{int(signal.SIGSEGV)}"):

@@ -112,3 +112,13 @@ def test_the_child_is_limited(process: ImageProcess, data: bytes) -> None:
     lines = {line[:26].strip(): line[26:].split() for line in limits.read_text().splitlines()}
     assert lines["Max file size"][0] == lines["Max core file size"][0] == "0"
     assert int(lines["Max address space"][0]) < 4 * 1024**3
+
+
+def test_the_child_runs_no_file_of_the_working_directory(
+    process: ImageProcess, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit\n")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(process.decode(data, name="x"), read_image_bytes(data))
+    assert _child(process), "it was decoded in the child"
+    assert not (tmp_path / "ran").exists()
