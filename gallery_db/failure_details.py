@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gallery_db.address import state_dir
+from gallery_db.distribution import DISTRIBUTION
 from gallery_db.masking import mask_addresses
 from gallery_db.visible_text import visible
 
@@ -20,7 +21,7 @@ __all__ = ["failure_details", "write_failure_details"]
 
 _KEPT = 10  # files; older ones are removed
 _PACKAGES = (
-    "gtrack", "numpy", "chromadb", "boxmot", "torch", "onnxruntime", "openvino", "ultralytics", "opencv-python",
+    DISTRIBUTION, "numpy", "chromadb", "boxmot", "torch", "onnxruntime", "openvino", "ultralytics", "opencv-python",
     "opencv-python-headless", "pillow", "pyarrow", "matplotlib", "orjson", "scipy", "typer", "rich",
 )  # fmt: skip
 

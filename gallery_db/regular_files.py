@@ -10,9 +10,20 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-__all__ = ["check_regular", "open_regular", "read_regular", "read_regular_text"]
+__all__ = ["check_regular", "feed_digest", "open_regular", "read_regular", "read_regular_text"]
+
+_BLOCK_BYTES = 1 << 20
+
+
+class Digest(Protocol):
+    """A hash of `hashlib`."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+        ...
+
 
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -52,6 +63,19 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def feed_digest(digest: Digest, path: str | os.PathLike[str], size: int | None = None) -> None:
+    """Add a regular file, or its first `size` bytes, to a hash.
+
+    Raises:
+        OSError: See `open_regular`; or the file cannot be read.
+    """
+    with open_regular(path) as file:
+        left = os.fstat(file.fileno()).st_size if size is None else size
+        while left > 0 and (block := file.read(min(_BLOCK_BYTES, left))):
+            digest.update(block)
+            left -= len(block)
 
 
 def read_regular(path: str | os.PathLike[str], most: int, limit: str | None = None) -> bytes:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from gallery_db.atomic_files import fsync_folder
 from gallery_db.noted_lock import NotedLock
-from gallery_db.regular_files import open_regular
+from gallery_db.regular_files import feed_digest
 from tracking.errors import WeightsError, error_line
 from tracking.models.catalogue import ModelFile
 
@@ -24,7 +24,6 @@ __all__ = ["Progress", "digest_of", "fetch_file"]
 Progress = Callable[[int, "int | None"], None]
 """Called while downloading, with the bytes received and the total (None if unknown)."""
 
-_BLOCK_BYTES = 1 << 20
 _MAX_BYTES = 8 << 30
 """No model is larger; a server that sends more is not believed."""
 _SECONDS = 30.0
@@ -39,9 +38,7 @@ def digest_of(path: Path, algorithm: str) -> str:
         OSError: It cannot be read.
     """
     digest = hashlib.new(algorithm)
-    with open_regular(path) as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
+    feed_digest(digest, path)
     return digest.hexdigest()
 
 

@@ -10,13 +10,11 @@ from pathlib import Path
 import orjson
 
 from gallery_db.atomic_files import atomic_path
-from gallery_db.regular_files import open_regular
+from gallery_db.regular_files import feed_digest
 from tracking.cache_folder import cache_dir
 from tracking.errors import WeightsError
 
 __all__ = ["cache_dir", "openvino_xml", "remembered_weights", "weights_sha256"]
-
-_CHUNK = 1 << 20
 
 
 def openvino_xml(path: Path) -> Path:
@@ -81,9 +79,7 @@ def weights_sha256(path: Path) -> str:
             return known[-1]
         digest = hashlib.sha256()
         for part in parts:
-            with open_regular(part) as stream:
-                while block := stream.read(_CHUNK):
-                    digest.update(block)
+            feed_digest(digest, part)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
     with contextlib.suppress(OSError):

@@ -30,7 +30,7 @@ from typing import Any
 from gallery_db.atomic_files import atomic_path
 from gallery_db.limits import MAX_SIDECAR_BYTES, MAX_STAMP_BYTES, MAX_TEXT_BYTES
 from gallery_db.machine_key import is_sealed_here, seal
-from gallery_db.regular_files import open_regular, read_regular_text
+from gallery_db.regular_files import feed_digest, open_regular, read_regular_text
 from tracking.errors import WeightsError
 from tracking.reid.cache import openvino_xml, weights_sha256
 from tracking.reid.input_spec import Preprocessing
@@ -49,7 +49,6 @@ _VERSION = 1
 _PURPOSE = "reid-export"
 _MACHINE = "machine"
 """Key of the machine's seal in a stamp."""
-_CHUNK = 1 << 20
 _STAMPED_BY_SIDECAR = (".engine", ".tflite")
 _STAMP_IN_XML = re.compile(r'(<gtrack>\s*<export value=")([^"]*)("\s*/>\s*</gtrack>)')
 
@@ -127,11 +126,7 @@ def _parse(content: Any) -> tuple[Stamp, dict[str, Any]] | None:
 def _sha256(path: Path, size: int | None = None) -> str:
     """Return the SHA-256 of a file, or of its first `size` bytes."""
     digest = hashlib.sha256()
-    with open_regular(path) as stream:
-        left = os.fstat(stream.fileno()).st_size if size is None else size
-        while left > 0 and (block := stream.read(min(_CHUNK, left))):
-            digest.update(block)
-            left -= len(block)
+    feed_digest(digest, path, size)
     return digest.hexdigest()
 
 

@@ -27,7 +27,7 @@ import orjson
 from gallery_db.address import state_dir
 from gallery_db.atomic_files import atomic_path
 from gallery_db.logs import get_logger
-from gallery_db.regular_files import open_regular
+from gallery_db.regular_files import feed_digest
 from gallery_db.times import utc_now
 from tracking.errors import WeightsError
 from tracking.reid.checkpoint import is_torchscript
@@ -38,7 +38,6 @@ _log = get_logger("reid")
 
 TORCHSCRIPT_SUFFIXES = (".torchscript", ".ts")
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
-_CHUNK = 1 << 20
 
 
 def executable_format(weights: Path) -> str | None:
@@ -81,9 +80,7 @@ def _sha256(path: Path) -> str:
     # Not `weights_sha256`, which recognises a file by its size and time: both can be forged.
     digest = hashlib.sha256()
     try:
-        with open_regular(path) as stream:
-            while block := stream.read(_CHUNK):
-                digest.update(block)
+        feed_digest(digest, path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
     return digest.hexdigest()

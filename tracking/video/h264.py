@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gallery_db.atomic_files import Part
 from tracking.errors import OutputError, error_line
 
-__all__ = ["H264_SUFFIXES", "H264Writer"]
+__all__ = ["H264_SUFFIXES", "H264Writer", "disk_is_full", "full_disk_error"]
 
 H264_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 """Suffixes of the containers that hold H.264."""
@@ -33,6 +33,18 @@ _MIN_FREE_BYTES = 256 * 1024
 _BT601 = 6
 """SMPTE 170M, the colours of `COLOR_BGR2YUV_I420`. Where a file names none, players take BT.709 for large frames."""
 _LIMITED_RANGE = 1
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Whether the disk of a folder has too little space left to finish a video; False if that is not known."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < _MIN_FREE_BYTES
+    return False
+
+
+def full_disk_error(path: Path) -> OutputError:
+    """Return the error of a video that a full disk cuts short."""
+    return OutputError(f"cannot write {path}: the disk is full.", hint="Free some space and run again.")
 
 
 class H264Writer:
@@ -146,9 +158,6 @@ class H264Writer:
 
     def _error(self, error: Exception) -> OutputError:
         # After FFmpeg has met a full disk once, it says "invalid argument" when the file is closed.
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        with suppress(OSError):
-            full = full or shutil.disk_usage(self.path.parent).free < _MIN_FREE_BYTES
-        if full:
-            return OutputError(f"cannot write {self.path}: the disk is full.", hint="Free some space and run again.")
+        if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or disk_is_full(self.path.parent):
+            return full_disk_error(self.path)
         return OutputError(f"cannot write {self.path}: {error_line(error)}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,13 @@ from numpy.typing import NDArray
 
 from gallery_db.atomic_files import Part
 from tracking.errors import OutputError
-from tracking.video.h264 import H264_SUFFIXES, H264Writer
+from tracking.video.h264 import H264_SUFFIXES, H264Writer, disk_is_full, full_disk_error
 from tracking.video.reader import load_cv2
 
 __all__ = ["VideoWriter", "open_video_writer"]
 
 _FALLBACK_CODEC = "mp4v"
 _FRAMES_BETWEEN_CHECKS = 64
-_MIN_FREE_BYTES = 256 * 1024
-"""Free disk space below which a video cannot be finished."""
 
 
 def open_video_writer(
@@ -86,14 +83,8 @@ class VideoWriter:
         self._writer.write(image)
         self.frames += 1
         # OpenCV does not report a failed write. A long run must not go on for a file that cannot be finished.
-        if self.frames % _FRAMES_BETWEEN_CHECKS == 0 and self._free_bytes() < _MIN_FREE_BYTES:
-            raise OutputError(f"cannot write {self.path}: the disk is full.", hint="Free some space and run again.")
-
-    def _free_bytes(self) -> int:
-        try:
-            return shutil.disk_usage(self._part.path.parent).free
-        except OSError:
-            return _MIN_FREE_BYTES
+        if self.frames % _FRAMES_BETWEEN_CHECKS == 0 and disk_is_full(self.path.parent):
+            raise full_disk_error(self.path)
 
     def close(self) -> None:
         """Finish the file and rename it. A video without frames leaves no file.
