@@ -63,7 +63,8 @@ def server_command(config: Path) -> list[str]:
         config: Chroma's configuration file.
     """
     # Chroma's console script may not be on the PATH of a service, so its function is called instead.
-    return [sys.executable, "-c", _SERVER_PROGRAM, str(os.getpid()), "run", str(config)]
+    # -I: no file of the working directory is imported.
+    return [sys.executable, "-I", "-c", _SERVER_PROGRAM, str(os.getpid()), "run", str(config)]
 
 
 @contextmanager
