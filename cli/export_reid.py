@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["reid"]
 
-_EXPORT = "Export"
 _FORMAT_OPTIONS = "Options of single formats"
 _LISTS = "Lists"
 
@@ -34,7 +33,6 @@ def reid(
             "--weights",
             "-w",
             help="What to export: a .pt checkpoint or an .onnx model, by path or by name.",
-            rich_help_panel=_EXPORT,
         ),
     ] = None,
     include: Annotated[
@@ -42,42 +40,35 @@ def reid(
         typer.Option(
             "--include",
             help="Formats, separated by commas or repeated: onnx (default), torchscript, openvino, engine, tflite.",
-            rich_help_panel=_EXPORT,
         ),
     ] = None,
-    out_dir: Annotated[
-        Path, typer.Option("--out-dir", help="Folder in which the export folder is made.", rich_help_panel=_EXPORT)
-    ] = Path("models/exports"),
+    out_dir: Annotated[Path, typer.Option("--out-dir", help="Folder in which the export folder is made.")] = Path(
+        "models/exports"
+    ),
     run_name: Annotated[
         str | None,
-        typer.Option(
-            "--run-name", help="Name of the export folder. Default: the name of the weights.", rich_help_panel=_EXPORT
-        ),
+        typer.Option("--run-name", help="Name of the export folder. Default: the name of the weights."),
     ] = None,
     device: Annotated[
         str,
         typer.Option(
             "--device",
             help="Device on which the model is traced and compared: cpu, mps, cuda, or the index of a CUDA device.",
-            rich_help_panel=_EXPORT,
         ),
     ] = "cpu",
     half: Annotated[
         bool,
-        typer.Option(
-            "--half", help="Export in FP16: openvino on any machine, the others on a CUDA GPU.", rich_help_panel=_EXPORT
-        ),
+        typer.Option("--half", help="Export in FP16: openvino on any machine, the others on a CUDA GPU."),
     ] = False,
     batch_size: Annotated[
         int,
-        typer.Option("--batch-size", help="Batch size of the model, with --no-dynamic.", rich_help_panel=_EXPORT),
+        typer.Option("--batch-size", help="Batch size of the model, with --no-dynamic."),
     ] = 1,
     dynamic: Annotated[
         bool,
         typer.Option(
             "--dynamic/--no-dynamic",
             help="Accept batches of any size (except TFLite).",
-            rich_help_panel=_EXPORT,
         ),
     ] = True,
     crops: Annotated[
@@ -85,12 +76,11 @@ def reid(
         typer.Option(
             "--crops",
             help="Folder of crops on which exports are compared with their source. Default: crops that gtrack draws.",
-            rich_help_panel=_EXPORT,
         ),
     ] = None,
     timing: Annotated[
         bool,
-        typer.Option("--timing/--no-timing", help="Measure the speed of exports and source.", rich_help_panel=_EXPORT),
+        typer.Option("--timing/--no-timing", help="Measure the speed of exports and source."),
     ] = True,
     opset: Annotated[
         int,

@@ -32,7 +32,7 @@ class TaskChoice(str, Enum):
 Name = Annotated[
     str,
     typer.Argument(
-        help="The name of a published model, or hf://ORGANISATION/REPOSITORY/FILE.",
+        help="The name of a published model, or hf://OWNER/REPOSITORY/FILE.",
         show_default=False,
         autocompletion=complete_model,
     ),

@@ -11,6 +11,7 @@ import typer
 from cli.completion import complete_collection, complete_weights
 
 __all__ = [
+    "DETECTION",
     "AsJson",
     "BatchSize",
     "Collection",
@@ -57,7 +58,7 @@ class SearchChoice(str, Enum):
 
 
 _MODEL = "Model"
-_DETECTION = "Detection"
+DETECTION = "Detection"
 _LIVE = "Live sources (a camera's index, an rtsp:// or http:// address)"
 
 ReidWeights = Annotated[
@@ -66,7 +67,7 @@ ReidWeights = Annotated[
         "--reid-weights",
         envvar="GTRACK_REID_WEIGHTS",
         help="ReID weights: a file (.onnx, .pt, TorchScript, OpenVINO, TensorRT, TFLite), a name to look up in "
-        "--models-dir and the cache, a published model (see: gtrack models list), hf://ORGANISATION/REPOSITORY/FILE, "
+        "--models-dir and the cache, a published model (see: gtrack models list), hf://OWNER/REPOSITORY/FILE, "
         "or 'builtin'. Default: the model of the gallery, else trained weights found there, else 'builtin'.",
         autocompletion=complete_weights,
         rich_help_panel=_MODEL,
@@ -135,8 +136,7 @@ GalleryPath = Annotated[
         "-g",
         envvar="GTRACK_GALLERY",
         metavar="PATH|URL",
-        help="Folder of the gallery, or address of a served one: http://HOST:PORT, http://HOST:PORT/COLLECTION or "
-        "cloud:.",
+        help="Folder of the gallery, or address of a served one: http://HOST:PORT, also with /COLLECTION, or cloud:.",
     ),
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
@@ -152,7 +152,7 @@ ScoreThreshold = Annotated[
     float,
     typer.Option(
         "--score-threshold",
-        rich_help_panel=_DETECTION,
+        rich_help_panel=DETECTION,
         help="Lowest score of a detection. It is low because trackers continue tracks with weak detections; "
         "--track-thresh of `gtrack run` is the lowest score that may start a track.",
     ),
@@ -161,7 +161,7 @@ NmsIou = Annotated[
     float | None,
     typer.Option(
         "--nms-iou",
-        rich_help_panel=_DETECTION,
+        rich_help_panel=DETECTION,
         help="IoU above which the weaker of two boxes of the same class is removed. Default: 0.5; builtin: 0.3.",
     ),
 ]
@@ -169,7 +169,7 @@ BatchSize = Annotated[
     int,
     typer.Option(
         "--batch-size",
-        rich_help_panel=_DETECTION,
+        rich_help_panel=DETECTION,
         help="Frames detected at once, if the model accepts several. Useful on a GPU; live sources use 1.",
     ),
 ]
@@ -177,7 +177,7 @@ ImageSize = Annotated[
     int | None,
     typer.Option(
         "--image-size",
-        rich_help_panel=_DETECTION,
+        rich_help_panel=DETECTION,
         help="Input size of the detector in pixels, if the model accepts several. Default: the size in the model file, "
         "else 640; for builtin: 1152, the longer side.",
     ),
@@ -186,7 +186,7 @@ Family = Annotated[
     str,
     typer.Option(
         "--family",
-        rich_help_panel=_DETECTION,
+        rich_help_panel=DETECTION,
         help="Format of the output of an .onnx detector: auto, yolox, yolov5, yolov8 or end2end.",
     ),
 ]

@@ -14,6 +14,7 @@ import typer
 from cli.completion import complete_detector, complete_temporal, complete_tracker
 from cli.downloads import offer_downloads
 from cli.options import (
+    DETECTION,
     BatchSize,
     Device,
     Download,
@@ -41,11 +42,10 @@ if TYPE_CHECKING:
 
 __all__ = ["print_result", "read_class_ids", "run"]
 
-_TRACKING = "Tracking (gallery_hybrid)"
-_GALLERY = "Gallery"
-_ENROLMENT = "Enrolment (without it, the gallery is only read)"
-_DETECTION = "Detection"
-_SAVING = "Saving (without it, no file is written)"
+_NAMES = "Names from the gallery"
+_ENROLMENT = "Enrolment"
+_TRACKING = "Tracking"
+_SAVING = "More to save"
 
 
 class Enroll(str, Enum):
@@ -164,7 +164,6 @@ def run(
         typer.Option(
             "--detect",
             autocompletion=complete_detector,
-            rich_help_panel=_DETECTION,
             metavar="WEIGHTS",
             show_default=False,
             help="Detect in the same pass, instead of --dets-json: an .onnx file (YOLO, YOLOX), a .pt file "
@@ -172,36 +171,33 @@ def run(
             "then limits what is detected.",
         ),
     ] = None,
-    save_detections: Annotated[
-        Path | None,
-        typer.Option(
-            "--save-detections",
-            rich_help_panel=_DETECTION,
-            metavar="FILE.json",
-            help="Also write the detections (det-v1).",
-        ),
-    ] = None,
-    score_threshold: ScoreThreshold = 0.1,
-    nms_iou: NmsIou = None,
-    image_size: ImageSize = None,
-    batch_size: BatchSize = 1,
-    family: Family = "auto",
-    reconnect_seconds: ReconnectSeconds = 30.0,
-    duration: Duration = None,
-    max_frames: MaxFrames = None,
-    loop: Loop = False,
-    video_option: Annotated[
+    gallery: Annotated[
         str | None,
-        typer.Option("--video", help="The video, as an option instead of the argument.", show_default=False),
-    ] = None,
-    tracker: Annotated[
-        str,
         typer.Option(
-            "--tracker",
-            autocompletion=complete_tracker,
-            help="gallery_hybrid: track over time, and name the tracks. gallery_only: name each detection by itself.",
+            "--gallery",
+            "-g",
+            envvar="GTRACK_GALLERY",
+            metavar="PATH|URL",
+            help="Folder of a gallery, or address of a served one (http://HOST:PORT); or a folder with one sub-folder "
+            "of images for each identity, which is ingested once and cached.",
         ),
-    ] = "gallery_hybrid",
+    ] = None,
+    enroll: Annotated[
+        Enroll,
+        typer.Option(
+            "--enroll",
+            help="Which tracks become gallery entries when they end. off: none. unknown: tracks without a name, as "
+            "unknown-0001 and so on. all: also tracks that show a known identity with certainty. A gallery that does "
+            "not exist is made.",
+        ),
+    ] = Enroll.off,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            help="Ids of the classes to track, such as 0,2. Default: all. Other detections are copied unchanged.",
+        ),
+    ] = None,
     frame_range: Annotated[
         str | None,
         typer.Option(
@@ -210,70 +206,98 @@ def run(
             help="Only the frames from A up to, but not including, B, counted from 0. A or B may be omitted.",
         ),
     ] = None,
-    classes: Annotated[
+    save_json: Annotated[bool, typer.Option("--json", help="Save the tracks as RUN/tracked.json (track-v1).")] = False,
+    save_video: Annotated[
+        str | None,
+        typer.Option("--save-video", help="Save an annotated video as RUN/NAME.", metavar="NAME.mp4"),
+    ] = None,
+    out_dir: Annotated[
+        Path,
+        typer.Option(
+            "--out-dir",
+            envvar="GTRACK_OUT_DIR",
+            help="Folder in which the run folder RUN is made.",
+        ),
+    ] = Path("out"),
+    video_option: Annotated[
+        str | None,
+        typer.Option("--video", help="The video, as an option instead of the argument.", show_default=False),
+    ] = None,
+    no_progress: NoProgress = False,
+    save_frames: Annotated[
+        bool, typer.Option("--frames", help="Save annotated frames as RUN/frames/000000.jpg.", rich_help_panel=_SAVING)
+    ] = False,
+    run_name: Annotated[
         str | None,
         typer.Option(
-            "--classes",
-            help="Ids of the classes to track, such as 0,2. Default: all. Other detections are copied unchanged.",
+            "--run-name", help="Name of the run folder. Default: the name of the video.", rich_help_panel=_SAVING
         ),
     ] = None,
+    save_fps: Annotated[
+        float | None,
+        typer.Option(
+            "--save-fps",
+            help="Frames per second of the saved video. Default: those of the source.",
+            rich_help_panel=_SAVING,
+        ),
+    ] = None,
+    fourcc: Annotated[
+        str | None,
+        typer.Option(
+            "--fourcc",
+            help="Codec of the saved video, as OpenCV's four-character code, such as MJPG. Default: H.264.",
+            metavar="CODE",
+            rich_help_panel=_SAVING,
+        ),
+    ] = None,
+    display: Annotated[
+        bool, typer.Option("--display", help="Show the frames in a window; q ends the run.", rich_help_panel=_SAVING)
+    ] = False,
+    score_threshold: ScoreThreshold = 0.1,
+    nms_iou: NmsIou = None,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = 1,
+    family: Family = "auto",
     class_names: Annotated[
         Path | None,
-        typer.Option("--class-names", help="A file with one class name a line, for detections without class names."),
+        typer.Option(
+            "--class-names",
+            help="A file with one class name a line, for detections without class names.",
+            rich_help_panel=DETECTION,
+        ),
     ] = None,
     lenient: Annotated[
         bool,
-        typer.Option("--lenient", help="Ignore unusable detections and count them, instead of refusing the file."),
-    ] = False,
-    gallery: Annotated[
-        str | None,
         typer.Option(
-            "--gallery",
-            "-g",
-            envvar="GTRACK_GALLERY",
-            metavar="PATH|URL",
-            rich_help_panel=_GALLERY,
-            help="Folder of a gallery, or address of a served one (http://HOST:PORT); or a folder with one sub-folder "
-            "of images for each identity, which is ingested once and cached.",
+            "--lenient",
+            help="Ignore unusable detections and count them, instead of refusing the file.",
+            rich_help_panel=DETECTION,
+        ),
+    ] = False,
+    save_detections: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-detections",
+            metavar="FILE.json",
+            help="Also write the detections (det-v1).",
+            rich_help_panel=DETECTION,
         ),
     ] = None,
-    reid_frequency: Annotated[
-        int,
-        typer.Option(
-            "--reid-frequency", help="Frames between two observations of a track, on average.", rich_help_panel=_GALLERY
-        ),
-    ] = 10,
     gallery_match_threshold: Annotated[
         float | None,
         typer.Option(
             "--gallery-match-threshold",
-            rich_help_panel=_GALLERY,
             help="Largest cosine distance at which a name is given (0 to 2); lower is stricter. Default: the threshold "
             "that `gtrack gallery calibrate` stored in the gallery, else 0.25.",
+            rich_help_panel=_NAMES,
         ),
     ] = None,
     backfill: Annotated[
         bool,
         typer.Option(
             "--backfill",
-            rich_help_panel=_GALLERY,
             help="Also write a name that is decided late on the earlier frames of the track, in a second pass.",
-        ),
-    ] = False,
-    search: Annotated[
-        SearchChoice,
-        typer.Option(
-            "--search",
-            rich_help_panel=_GALLERY,
-            help="exact: compare with every entry. auto: the same answers, faster. hnsw: Chroma's index, approximate.",
-        ),
-    ] = SearchChoice.auto,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain",
-            rich_help_panel=_GALLERY,
-            help="Explain the name of each track: in tracked.json, and as the picture RUN/explain.jpg.",
+            rich_help_panel=_NAMES,
         ),
     ] = False,
     filter_gallery: Annotated[
@@ -281,9 +305,57 @@ def run(
         typer.Option(
             "--filter-gallery",
             help="Do not write detections of tracked classes that have no name.",
-            rich_help_panel=_GALLERY,
+            rich_help_panel=_NAMES,
         ),
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Explain the name of each track: in tracked.json, and as the picture RUN/explain.jpg.",
+            rich_help_panel=_NAMES,
+        ),
+    ] = False,
+    reid_frequency: Annotated[
+        int,
+        typer.Option(
+            "--reid-frequency", help="Frames between two observations of a track, on average.", rich_help_panel=_NAMES
+        ),
+    ] = 10,
+    search: Annotated[
+        SearchChoice,
+        typer.Option(
+            "--search",
+            help="exact: compare with every entry. auto: the same answers, faster. hnsw: Chroma's index, approximate.",
+            rich_help_panel=_NAMES,
+        ),
+    ] = SearchChoice.auto,
+    source_id: Annotated[
+        str | None,
+        typer.Option(
+            "--source-id",
+            metavar="CAM",
+            help="Name of the camera, stored with the entries. Default: the name of the video.",
+            rich_help_panel=_ENROLMENT,
+        ),
+    ] = None,
+    grace_frames: Annotated[
+        int,
+        typer.Option(
+            "--grace-frames",
+            help="Frames for which a track may be out of sight before it ends.",
+            rich_help_panel=_ENROLMENT,
+        ),
+    ] = 30,
+    tracker: Annotated[
+        str,
+        typer.Option(
+            "--tracker",
+            autocompletion=complete_tracker,
+            help="gallery_hybrid: track over time, and name the tracks. gallery_only: name each detection by itself.",
+            rich_help_panel=_TRACKING,
+        ),
+    ] = "gallery_hybrid",
     temporal: Annotated[
         str,
         typer.Option(
@@ -338,34 +410,6 @@ def run(
     max_obs: Annotated[
         int, typer.Option("--max-obs", help="Largest number of observations of a track.", rich_help_panel=_TRACKING)
     ] = 30,
-    enroll: Annotated[
-        Enroll,
-        typer.Option(
-            "--enroll",
-            rich_help_panel=_ENROLMENT,
-            help="Which tracks become gallery entries when they end. off: none. unknown: tracks without a name, as "
-            "unknown-0001 and so on. all: also tracks that show a known identity with certainty. "
-            "The gallery is made if it "
-            "does not exist.",
-        ),
-    ] = Enroll.off,
-    source_id: Annotated[
-        str | None,
-        typer.Option(
-            "--source-id",
-            rich_help_panel=_ENROLMENT,
-            metavar="CAM",
-            help="Name of the camera, stored with the entries. Default: the name of the video.",
-        ),
-    ] = None,
-    grace_frames: Annotated[
-        int,
-        typer.Option(
-            "--grace-frames",
-            rich_help_panel=_ENROLMENT,
-            help="Frames for which a track may be out of sight before it ends.",
-        ),
-    ] = 30,
     reid_weights: ReidWeights = None,
     models_dir: ModelsDir = Path("models"),
     device: Device = "auto",
@@ -374,52 +418,10 @@ def run(
     threads: Threads = None,
     download: Download = False,
     trust_weights: TrustWeights = False,
-    save_json: Annotated[
-        bool, typer.Option("--json", help="Save the tracks as RUN/tracked.json (track-v1).", rich_help_panel=_SAVING)
-    ] = False,
-    save_frames: Annotated[
-        bool, typer.Option("--frames", help="Save annotated frames as RUN/frames/000000.jpg.", rich_help_panel=_SAVING)
-    ] = False,
-    save_video: Annotated[
-        str | None,
-        typer.Option(
-            "--save-video", help="Save an annotated video as RUN/NAME.", metavar="NAME.mp4", rich_help_panel=_SAVING
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path,
-        typer.Option(
-            "--out-dir",
-            envvar="GTRACK_OUT_DIR",
-            help="Folder in which the run folder RUN is made.",
-            rich_help_panel=_SAVING,
-        ),
-    ] = Path("out"),
-    run_name: Annotated[
-        str | None,
-        typer.Option(
-            "--run-name", help="Name of the run folder. Default: the name of the video.", rich_help_panel=_SAVING
-        ),
-    ] = None,
-    save_fps: Annotated[
-        float | None,
-        typer.Option(
-            "--save-fps",
-            help="Frames per second of the saved video. Default: those of the source.",
-            rich_help_panel=_SAVING,
-        ),
-    ] = None,
-    fourcc: Annotated[
-        str | None,
-        typer.Option(
-            "--fourcc",
-            help="Codec of the saved video, as OpenCV's four-character code, such as MJPG. Default: H.264.",
-            metavar="CODE",
-            rich_help_panel=_SAVING,
-        ),
-    ] = None,
-    display: Annotated[bool, typer.Option("--display", help="Show the frames in a window; q ends the run.")] = False,
-    no_progress: NoProgress = False,
+    reconnect_seconds: ReconnectSeconds = 30.0,
+    duration: Duration = None,
+    max_frames: MaxFrames = None,
+    loop: Loop = False,
 ) -> None:
     """Track a video's detections and name the tracks from a gallery.
 

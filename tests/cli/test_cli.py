@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,14 @@ def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> Non
     for option in found.params:
         assert getattr(option, "help", None) or option.name == "help", f"{option.name} has no help"
     # Rich reads markup in help texts, and an address such as HOST[/PATH] is a wrong closing tag to it.
-    shown = CliRunner().invoke(app, [*command, "--help"])
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"})
     assert shown.exit_code == 0, shown.exception
     assert "Example:" in shown.output
+    # A word that is longer than its column is cut, or split over two lines.
+    words = " ".join([found.help, *(f"{one.help or ''} {' '.join(one.opts)}" for one in found.params)]).split()
+    assert set(words) - set(re.sub("[^ -~]", " ", shown.output).split()) - {one.name for one in found.params} == set()
+    panels = Counter(getattr(one, "rich_help_panel", None) for one in found.params)
+    assert max(panels.values(), default=0) <= 14, "group the options with rich_help_panel"
 
 
 def test_help_and_version() -> None:

@@ -71,7 +71,7 @@ class DetectorOptions:
 
     Attributes:
         weights: ``builtin``, an ``.onnx`` file, a ``.pt`` file of Ultralytics, the name of a published model
-            (`gtrack models list`), or ``hf://ORGANISATION/REPOSITORY/FILE``; bare names are found in `models_dir`.
+            (`gtrack models list`), or ``hf://OWNER/REPOSITORY/FILE``; bare names are found in `models_dir`.
         score_threshold: Lowest score that is kept, in (0, 1]. It is low because trackers use weak detections as well.
         nms_iou: IoU threshold of non-maximum suppression in each class, in (0, 1]; None for 0.5, or 0.3 for
             ``builtin``, which finds one person at several sizes. End-to-end networks do it themselves and ignore this.

@@ -1,4 +1,4 @@
-"""Files on the Hugging Face Hub, as ``hf://ORGANISATION/REPOSITORY/PATH``."""
+"""Files on the Hugging Face Hub, as ``hf://OWNER/REPOSITORY/PATH``."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def is_hub_reference(reference: object) -> bool:
 
 
 def parse_hub_reference(reference: str) -> HubFile:
-    """Read ``hf://ORGANISATION/REPOSITORY/PATH``; the repository may end in ``@REVISION`` (else it is ``main``).
+    """Read ``hf://OWNER/REPOSITORY/PATH``; the repository may end in ``@REVISION`` (else it is ``main``).
 
     Raises:
         OptionError: It has another form.
@@ -93,7 +93,7 @@ def parse_hub_reference(reference: str) -> HubFile:
     names_are_right = all(_NAME.fullmatch(name) for name in (organisation, repository, revision if at else "main"))
     if not names_are_right or any(part in ("", ".", "..") or not part.isprintable() or "\\" in part for part in parts):
         raise OptionError(
-            f"expected a file on the Hugging Face Hub as hf://ORGANISATION/REPOSITORY/FILE, found {reference!r}.",
+            f"expected a file on the Hugging Face Hub as hf://OWNER/REPOSITORY/FILE, found {reference!r}.",
             hint="Example: hf://opencv/person_reid_youtureid/person_reid_youtu_2021nov.onnx",
         )
     return HubFile(f"{organisation}/{repository}", revision if at else "main", path)

@@ -59,7 +59,7 @@ def resolve_weights(
 
     Args:
         ref: A path, a file name with or without its suffix, the name of a published model, or a file on the Hugging
-            Face Hub as ``hf://ORGANISATION/REPOSITORY/FILE``.
+            Face Hub as ``hf://OWNER/REPOSITORY/FILE``.
         models_dir: The models folder; it need not exist.
         download: Whether published weights may be downloaded.
         progress: See `tracking.models.fetching.Progress`.

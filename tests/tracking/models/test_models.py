@@ -264,7 +264,7 @@ def test_a_file_of_the_hub(tmp_path: Path, cache: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", ["hf://", "hf://org", "hf://org/repo", "hf://org/repo/", "hf://o/r/../x", "hf:///r/x"])
 def test_other_forms_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="ORGANISATION/REPOSITORY/FILE"):
+    with pytest.raises(OptionError, match="OWNER/REPOSITORY/FILE"):
         parse_hub_reference(name)
     with pytest.raises(OptionError):
         resolve_weights(name, tmp_path)
