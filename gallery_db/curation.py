@@ -1,4 +1,4 @@
-"""Correct the identities of a gallery: rename, merge, split, move, reject, remove, and undo."""
+"""Correct the identities of a gallery: rename, merge, split, move, reject and remove."""
 
 from __future__ import annotations
 
@@ -14,18 +14,15 @@ from gallery_db.errors import (
     GalleryError,
     IdentityExistsError,
     IdentityNotFoundError,
-    UndoError,
 )
 from gallery_db.names import normal_name, unknown_name, validate_identity_name
 from gallery_db.rejections import NOT, rejected_names
-from gallery_db.store.undo import undo_operations
 from gallery_db.suggestions import did_you_mean
 from gallery_db.times import parse_age, parse_time
 from gallery_db.visible_text import shorten, visible
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
-    from gallery_db.store.changes import Operation
 
 __all__ = ["Curator"]
 
@@ -35,7 +32,7 @@ _MAX_LISTED_IDS = 5  # entry ids written out in the description of an operation
 class Curator:
     """Finds and corrects the identities of an open gallery's collection.
 
-    Each method that changes something is one transaction and one operation of the log, which `undo` can undo. An
+    Each method that changes something is one transaction and one operation of the log, which `Gallery.undo` undoes. An
     entry that was given another identity is marked ``extra["reviewed"]``, so that no later ingest of its image's
     folder changes it back.
 
@@ -332,42 +329,6 @@ class Curator:
     def clear(self) -> int:
         """Remove all entries of the collection; return their number."""
         return self._gallery.clear()
-
-    # -- undo ---------------------------------------------------------------------------------------------
-
-    def undo(self, count: int = 1) -> tuple[list[Operation], int]:
-        """Undo the last operations, exactly or not at all.
-
-        An undo is an operation itself: a second undo of one operation undoes the first undo.
-
-        Args:
-            count: Number of operations, at least 1.
-
-        Returns:
-            The operations, the newest first, and the number of entries that changed.
-
-        Raises:
-            UndoError: The log holds fewer operations, or they cannot be undone exactly; nothing was changed.
-        """
-        if count < 1:
-            raise GalleryError(f"Expected to undo at least one operation, found {count}.", hint="Give 1 or more.")
-        gallery = self._gallery
-        with gallery.transaction():
-            operations = gallery.operations(count)
-            if len(operations) < count:
-                raise UndoError(
-                    f"The log holds {len(operations)} operations; {count} cannot be undone.",
-                    hint="`gtrack gallery log` shows them.",
-                )
-            newest, oldest = operations[0], operations[-1]
-            words = (
-                f"undo operation {newest.seq} ({newest.words})"
-                if count == 1
-                else f"undo operations {oldest.seq} to {newest.seq}"
-            )
-            row = next(row for row in gallery.record.collections() if row.id == gallery.collection_key)
-            with gallery.operation("undo", words):
-                return operations, undo_operations(gallery.record, row, operations)
 
     # -- helpers ---------------------------------------------------------------------------------------------
 

@@ -21,13 +21,14 @@ from gallery_db.search.query import CollectionSearch
 from gallery_db.search.view import GalleryView
 from gallery_db.statistics import CollectionInfo, GalleryStats, IdentitySummary, collection_stats, list_identities
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT
+from gallery_db.store.undo import redo_operations, undo_operations
 
 if TYPE_CHECKING:
     from gallery_db.backend import Backend
     from gallery_db.entry import Entry, Match
     from gallery_db.index.base import Progress, VerifyReport
     from gallery_db.model import EmbeddingModel
-    from gallery_db.store.changes import Change, Operation
+    from gallery_db.store.changes import Change, HistoryStep, Operation
     from gallery_db.store.record import CollectionRow, Record
 
 __all__ = ["Gallery"]
@@ -243,7 +244,7 @@ class Gallery:
         return self._record.log.changes(self._row.id, limit)
 
     def operations(self, limit: int = 50) -> list[Operation]:
-        """Return the last operations on the collection, the newest first; `Curator.undo` undoes them."""
+        """Return the last operations on the collection, the newest first; `undo` undoes them."""
         return self._record.log.operations(self._row.id, limit)
 
     # -- entries ---------------------------------------------------------------------------------------------
@@ -351,6 +352,46 @@ class Gallery:
         """
         self._check_write()
         return self._content.restore(ids)
+
+    def undo(self, count: int = 1) -> HistoryStep:
+        """Undo the last operations on the collection that are not undone yet, exactly or not at all.
+
+        Further calls walk back through the operations, of all processes: corrections, ingests, runs that enrol,
+        restored snapshots. `redo` walks forward again, until a new operation is made.
+
+        Args:
+            count: Number of operations, at least 1.
+
+        Returns:
+            The operations, the number of entries that changed, and what the next undo and redo would do.
+
+        Raises:
+            UndoError: There are fewer operations, or they cannot be undone exactly; nothing was changed.
+            GalleryError: `count` is less than 1, or an operation is open.
+            GalleryReadOnlyError: The handle is for reading only.
+        """
+        self._check_write()
+        return undo_operations(self._record, self._current_row(), count)
+
+    def redo(self, count: int = 1) -> HistoryStep:
+        """Do the operations again that were last undone, exactly or not at all.
+
+        A new operation on the collection ends this: what was undone before it stays undone.
+
+        Args:
+            count: Number of operations, at least 1.
+
+        Returns:
+            The operations, the number of entries that changed, and what the next undo and redo would do.
+
+        Raises:
+            UndoError: Fewer operations were undone since the last new one, or they cannot be done again exactly;
+                nothing was changed.
+            GalleryError: `count` is less than 1, or an operation is open.
+            GalleryReadOnlyError: The handle is for reading only.
+        """
+        self._check_write()
+        return redo_operations(self._record, self._current_row(), count)
 
     # -- transactions and other processes --------------------------------------------------------------------
 

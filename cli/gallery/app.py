@@ -34,6 +34,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "purge": curate.purge,
         "clear": curate.clear,
         "undo": curate.undo,
+        "redo": curate.redo,
         "log": contents.log,
     },
     "Maintain": {

@@ -298,12 +298,21 @@ def log(
         operations = source.operations(limit)
     if as_json:
         print_json_lines(
-            {"seq": o.seq, "at": o.at, "who": o.who, "action": o.action, "words": o.words, "entries": o.entries}
+            {
+                "seq": o.seq,
+                "at": o.at,
+                "who": o.who,
+                "action": o.action,
+                "words": o.words,
+                "entries": o.entries,
+                "target": o.target,
+                "undone": o.undone,
+            }
             for o in operations
         )
     else:
         print_table(
             None,
-            ["number", "time", "user", "operation", "entries"],
-            [(o.seq, local_time(o.at), o.who, o.words, o.entries) for o in operations],
+            ["number", "time", "user", "operation", "entries", "state"],
+            [(o.seq, local_time(o.at), o.who, o.words, o.entries, "undone" if o.undone else "") for o in operations],
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,10 @@ from cli.gallery.common import ClassName, EntryIds, Yes, changing, confirm, coun
 from cli.options import Collection, GalleryPath, ModelsDir, ReidWeights, TrustWeights
 from cli.output import print_line, say
 
-__all__ = ["clear", "merge", "move", "purge", "reject", "remove", "rename", "split", "undo"]
+if TYPE_CHECKING:
+    from gallery_db.store.changes import HistoryStep, Operation
+
+__all__ = ["clear", "merge", "move", "purge", "redo", "reject", "remove", "rename", "split", "undo"]
 
 
 def rename(
@@ -280,17 +283,39 @@ def undo(
     count: Annotated[int, typer.Argument(min=1, help="Number of operations to undo.")] = 1,
     collection: Collection = None,
 ) -> None:
-    """Undo the last operations, including ingests and removals. If that is not possible, nothing changes.
+    """Undo the last operations that are not undone yet: corrections, ingests, enrolments, restores.
 
     Example: gtrack gallery undo 2 --gallery gallery
 
-    An undo is also an operation: a second undo reverses the first.
+    A second undo goes one operation further back; `gtrack gallery redo` goes forward again. If an operation cannot be
+    undone exactly, nothing changes.
     """
-    from gallery_db import Curator
-
     with changing(gallery, collection) as target:
-        operations, changed = Curator(target).undo(count)
-    for operation in operations:
-        print_line(f"undone: {operation.seq} {operation.words}")
-    nothing = "nothing changed: these operations cancel each other"
-    print_line(f"{count_entries(changed)} changed" if changed else nothing)
+        step = target.undo(count)
+    _print_step("undone", step)
+
+
+def redo(
+    gallery: GalleryPath,
+    count: Annotated[int, typer.Argument(min=1, help="Number of operations to do again.")] = 1,
+    collection: Collection = None,
+) -> None:
+    """Do the operations again that were last undone, until a new operation is made.
+
+    Example: gtrack gallery redo 2 --gallery gallery
+    """
+    with changing(gallery, collection) as target:
+        step = target.redo(count)
+    _print_step("redone", step)
+
+
+def _print_step(done: str, step: HistoryStep) -> None:
+    for operation in step.operations:
+        print_line(f"{done}: {_described(operation)}")
+    print_line(f"{count_entries(step.entries)} changed")
+    print_line(f"next undo: {_described(step.next_undo)}")
+    print_line(f"next redo: {_described(step.next_redo)}")
+
+
+def _described(operation: Operation | None) -> str:
+    return "nothing" if operation is None else f"{operation.seq} {operation.words}"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
-from gallery_db.errors import GalleryFormatError
+from gallery_db.errors import GalleryError, GalleryFormatError
 from gallery_db.noted_lock import user_at_host
-from gallery_db.store.changes import RESTORED, Change, LoggedChange, Operation, RecentChange
+from gallery_db.store.changes import REPLACED, RESTORED, Change, LoggedChange, Operation, RecentChange
 from gallery_db.store.checksums import text_checksum, vector_checksum
 from gallery_db.store.database import Database
 from gallery_db.store.entry_rows import decoding, entry_from_facts, vector_matrix
+from gallery_db.store.history import History
 from gallery_db.times import utc_now
 
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ class ChangeLog:
         self.feed: ChangeFeed | None = None
         self._database = database
         self._has_operations = format_version >= 2
+        self._target = "target" if format_version >= 4 else "NULL"
+        # Operations without a change are only those that changed files; an undo of such an operation's target counts.
+        self._listed = (
+            f"(action IN ('{RESTORED}', '{REPLACED}') OR {self._target} IS NOT NULL "
+            "OR EXISTS (SELECT 1 FROM changes WHERE operation = o.seq))"
+        )
         # What to select as the checksums of a change's detail and of its vector.
         self._sums = ("checksum", "vector_checksum") if format_version >= 3 else ("NULL", "NULL")
         self._who = user_at_host()
@@ -92,6 +100,27 @@ class ChangeLog:
             self._numbers.clear()
 
     @contextmanager
+    def walk(self, collection: int, action: str, words: str, target: int) -> Iterator[None]:
+        """Make an undo or a redo of the changes inside, also where nothing changes; only within a transaction.
+
+        Args:
+            collection: The collection.
+            action: `UNDO` or `REDO`.
+            words: The operation's description.
+            target: Number of the operation that is undone or done again.
+
+        Raises:
+            GalleryError: An operation is open.
+        """
+        if self._current is not None:
+            raise GalleryError(
+                f"An {action} cannot be part of another operation.", hint="Call it after the operation's block."
+            )
+        with self.operation(action, words):
+            self._numbers[collection] = self._insert_operation(utc_now(), self._who, collection, action, words, target)
+            yield
+
+    @contextmanager
     def made_elsewhere(self, operation: int, who: str, at: str) -> Iterator[None]:
         """Log the changes inside as made by another process; only within a transaction.
 
@@ -122,10 +151,12 @@ class ChangeLog:
             self._numbers[collection] = known
         return known
 
-    def _insert_operation(self, at: str, who: str, collection: int, action: str, words: str) -> int:
+    def _insert_operation(
+        self, at: str, who: str, collection: int, action: str, words: str, target: int | None = None
+    ) -> int:
         return self._database.insert(
-            "INSERT INTO operations (at, who, collection, action, words) VALUES (?, ?, ?, ?, ?)",
-            (at, who, collection, action, words),
+            "INSERT INTO operations (at, who, collection, action, words, target) VALUES (?, ?, ?, ?, ?, ?)",
+            (at, who, collection, action, words, target),
         )
 
     def write(self, action: str, collection: int, lines: Iterable[LogLine]) -> None:
@@ -179,13 +210,50 @@ class ChangeLog:
         if not self._has_operations:
             return []
         rows = self._database.all(
-            "SELECT seq, at, who, action, words, "
-            "(SELECT COUNT(DISTINCT entry_id) FROM changes WHERE operation = o.seq) "
-            "FROM operations AS o WHERE collection = ? "
-            "AND (action = ? OR EXISTS (SELECT 1 FROM changes WHERE operation = o.seq)) ORDER BY seq DESC LIMIT ?",
-            (collection, RESTORED, min(limit, _MAX_ROWS)),
+            f"SELECT {self._operation_columns} FROM operations AS o WHERE collection = ? AND {self._listed} "
+            "ORDER BY seq DESC LIMIT ?",
+            (collection, min(limit, _MAX_ROWS)),
         )
-        return [Operation(*row) for row in rows]
+        undone = self.history(collection).reversed
+        return [replace(Operation(*row), undone=row[0] in undone) for row in rows]
+
+    def operations_by_number(self, numbers: Sequence[int], *, undone: bool) -> dict[int, Operation]:
+        """Return operations by their numbers; `undone` is what all of them are."""
+        rows = self._database.among(
+            f"SELECT {self._operation_columns} FROM operations AS o WHERE seq IN ({{}})", (), numbers
+        )
+        return {row[0]: replace(Operation(*row), undone=undone) for row in rows}
+
+    def history(self, collection: int) -> History:
+        """Return which operations of a collection are done, and which are undone."""
+        rows = self._database.all(
+            f"SELECT seq, action, {self._target} FROM operations AS o WHERE collection = ? AND {self._listed} "
+            "ORDER BY seq",
+            (collection,),
+        )
+        return History(rows)
+
+    @property
+    def _operation_columns(self) -> str:
+        entries = "(SELECT COUNT(DISTINCT entry_id) FROM changes WHERE operation = o.seq)"
+        return f"seq, at, who, action, words, {entries}, {self._target}"
+
+    # -- settings --------------------------------------------------------------------------------------------
+
+    def note_setting(self, collection: int, name: str, before: str) -> None:
+        """Keep what a setting of a collection was before the operation that is open; only within a transaction."""
+        self._database.execute(
+            "INSERT INTO setting_changes (operation, collection, name, before) VALUES (?, ?, ?, ?)",
+            (self.operation_of(collection, "setting"), collection, name, before),
+        )
+
+    def settings_before(self, collection: int, operation: int) -> dict[str, str]:
+        """Return the settings that an operation changed, as they were before it."""
+        rows = self._database.all(
+            "SELECT name, before FROM setting_changes WHERE collection = ? AND operation = ? ORDER BY seq DESC",
+            (collection, operation),
+        )
+        return dict(rows)
 
     # -- reading changes -------------------------------------------------------------------------------------
 
@@ -198,14 +266,18 @@ class ChangeLog:
         with decoding(self._database.path):
             return [Change(row[0], row[1], row[2], row[3], row[4], dict(json.loads(row[5]))) for row in rows]
 
-    def changes_from(self, collection: int, operation: int) -> Iterator[LoggedChange]:
-        """Yield the changes of an operation and of all later ones, the newest first."""
-        before = 1 << 62
+    def changes_of(self, collection: int, operation: int) -> Iterator[LoggedChange]:
+        """Yield the changes of an operation, the newest first."""
+        first, last = self._database.one("SELECT MIN(seq), MAX(seq) FROM changes WHERE operation = ?", (operation,))
+        if first is None:
+            return
+        before = last + 1
         while True:
+            # The + keeps SQLite from the index by operation, whose changes it would sort again for each page.
             rows = self._database.all(
                 f"SELECT seq, entry_id, detail, vector IS NOT NULL, entry_seq, {self._sums[0]} FROM changes "
-                "WHERE collection = ? AND seq < ? AND operation >= ? ORDER BY seq DESC LIMIT 2000",
-                (collection, before, operation),
+                "WHERE collection = ? AND seq >= ? AND seq < ? AND +operation = ? ORDER BY seq DESC LIMIT 2000",
+                (collection, first, before, operation),
             )
             for seq, entry_id, detail, has_vector, entry_seq, checksum in rows:
                 facts = self._facts(seq, detail, checksum)

@@ -13,10 +13,31 @@ from numpy.typing import NDArray
 from gallery_db.entry import Entry
 from gallery_db.store.entry_rows import facts_of
 
-__all__ = ["RESTORED", "Change", "ChangeFeed", "LogLine", "LoggedChange", "Operation", "RecentChange"]
+__all__ = [
+    "REDO",
+    "REPLACED",
+    "RESTORED",
+    "UNDO",
+    "Change",
+    "ChangeFeed",
+    "HistoryStep",
+    "LogLine",
+    "LoggedChange",
+    "Operation",
+    "RecentChange",
+]
 
 RESTORED = "restore"
-"""The action of an operation that restored a snapshot; no undo goes back beyond it."""
+"""The action of an operation that restored a snapshot."""
+
+REPLACED = "replace-record"
+"""The action of an operation that put a snapshot in the place of the whole record, log included. It ends every undo."""
+
+UNDO = "undo"
+"""The action of an operation that undid another one, its `target`."""
+
+REDO = "redo"
+"""The action of an operation that did an undone one again, its `target`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +72,8 @@ class Operation:
         action: One word, such as ``"rename"`` or ``"ingest"``.
         words: A description.
         entries: Number of entries that it changed.
+        target: Number of the operation that an undo undid, or that a redo did again; None for other operations.
+        undone: Whether it is undone now.
     """
 
     seq: int
@@ -59,6 +82,25 @@ class Operation:
     action: str
     words: str
     entries: int
+    target: int | None = None
+    undone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryStep:
+    """The result of an undo or a redo.
+
+    Attributes:
+        operations: The operations that were undone or done again, in this order.
+        entries: Number of entries that changed.
+        next_undo: The operation that the next undo undoes; None if there is none.
+        next_redo: The operation that the next redo does again; None if there is none.
+    """
+
+    operations: tuple[Operation, ...]
+    entries: int
+    next_undo: Operation | None
+    next_redo: Operation | None
 
 
 class LoggedChange(NamedTuple):

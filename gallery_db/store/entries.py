@@ -64,6 +64,20 @@ class EntryStore(IntactEntries):
                 return
             after = rows[-1][-1]
 
+    def stored_rows(self, collection: int) -> Iterator[tuple[Any, ...]]:
+        """Yield (row number, id, further columns, vector) of the entries as they are stored, by row number."""
+        after = 0
+        while True:
+            rows = self._database.all(
+                f"SELECT seq, {ENTRY_COLUMNS}, vector FROM entries LEFT JOIN vectors USING (seq) "
+                f"WHERE +collection = ? AND seq > ? ORDER BY seq LIMIT {_PAGE}",
+                (collection, after),
+            )
+            yield from rows
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
     def ids(self, collection: int, where: Mapping[str, str] | None = None) -> list[str]:
         """Return the ids of the entries, in the order of their arrival."""
         condition, values = _condition(where)

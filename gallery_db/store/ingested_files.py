@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gallery_db.store.change_log import ChangeLog
@@ -14,6 +14,7 @@ from gallery_db.store.entry_rows import decoding
 __all__ = ["FileRow", "IngestedFiles"]
 
 _COLUMNS = "path, size, mtime_ns, content_hash, class_name, entry_id"
+_PAGE = 1000
 
 
 class FileRow(NamedTuple):
@@ -57,6 +58,20 @@ class IngestedFiles:
         )
         return {row[0]: FileRow(*row) for row in rows}
 
+    def all(self, collection: int) -> Iterator[FileRow]:
+        """Yield all files in the order of their paths, read a page at a time."""
+        after = ""
+        while True:
+            rows = self._database.all(
+                f"SELECT {_COLUMNS} FROM files WHERE collection = ? AND path > ? ORDER BY path LIMIT {_PAGE}",
+                (collection, after),
+            )
+            for row in rows:
+                yield FileRow(*row)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
     def of_entries(self, collection: int, entry_ids: Sequence[str]) -> list[FileRow]:
         """Return the files of which given entries were made."""
         statement = f"SELECT {_COLUMNS} FROM files WHERE collection = ? AND entry_id IN ({{}})"
@@ -68,12 +83,9 @@ class IngestedFiles:
         return {row[0]: FileRow(*row) for row in self._database.among(statement, (collection,), paths)}
 
     def before(self, collection: int, operation: int) -> dict[str, FileRow | None]:
-        """Return the rows that files had before an operation; None for no row.
-
-        Only files whose rows were changed by this or a later operation are among them.
-        """
+        """Return the rows that files changed by an operation had before it; None for no row."""
         rows = self._database.all(
-            "SELECT path, before FROM file_changes WHERE collection = ? AND operation >= ? ORDER BY seq DESC",
+            "SELECT path, before FROM file_changes WHERE collection = ? AND operation = ? ORDER BY seq DESC",
             (collection, operation),
         )
         with decoding(self._database.path):

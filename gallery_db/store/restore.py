@@ -12,10 +12,11 @@ from pathlib import Path
 from gallery_db.atomic_files import atomic_path, fsync_folder
 from gallery_db.errors import GalleryFormatError, GalleryReadOnlyError
 from gallery_db.noted_lock import user_at_host
-from gallery_db.store.changes import RESTORED
+from gallery_db.store.changes import REPLACED
 from gallery_db.store.database import sqlite_errors
 from gallery_db.store.folder import holds_gallery
 from gallery_db.store.record import Record
+from gallery_db.store.restored_entries import restore_entries
 from gallery_db.store.schema import FORMAT_VERSION, RECORD_NAME
 from gallery_db.store.snapshot_files import (
     SNAPSHOT_FOLDER,
@@ -82,8 +83,11 @@ def _replace_content(folder: Path, prepared: Path, name: str, recover: Callable[
     try:
         recover(present)  # so that the snapshot of the present state has it
         kept = write_snapshot(folder, present, free_name(folder, "before-restore-" + name_of_now())).name
+        words = f"restore the snapshot {name!r}"
+        if restore_entries(present, prepared, words):
+            return kept
         numbers = _highest_numbers(present)
-        _advance(prepared, numbers, f"restore the snapshot {name!r}; what was before is the snapshot {kept!r}")
+        _advance(prepared, numbers, f"{words}; what was before is the snapshot {kept!r}")
         # Into the open file, as one transaction: processes that read it find a change, and not another file.
         with sqlite_errors(present.path), closing(sqlite3.connect(prepared)) as copy:
             present.take_over(copy)
@@ -136,7 +140,7 @@ def _advance(prepared: Path, numbers: dict[str, int], words: str) -> None:
         # Dirty, so that the next writer checks the index against the record if no new one is made now.
         for key, value in (("index_stamp", str(stamp)), ("index_dirty", "1")):
             copy.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-        for table in ("collections", "entries", "changes", "operations", "file_changes"):
+        for table in ("collections", "entries", "changes", "operations", "file_changes", "setting_changes"):
             if (
                 table in numbers
                 and not copy.execute(
@@ -146,7 +150,7 @@ def _advance(prepared: Path, numbers: dict[str, int], words: str) -> None:
                 copy.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, numbers[table]))
         copy.execute(
             "INSERT INTO operations (at, who, collection, action, words) SELECT ?, ?, id, ?, ? FROM collections",
-            (utc_now(), user_at_host(), RESTORED, words),
+            (utc_now(), user_at_host(), REPLACED, words),
         )
         copy.execute("COMMIT")
 

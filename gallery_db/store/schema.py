@@ -125,6 +125,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE changes ADD COLUMN checksum INTEGER",
         "ALTER TABLE changes ADD COLUMN vector_checksum INTEGER",
     ),
+    # 4: undo and redo walk through the operations, over restored snapshots, too.
+    (
+        "ALTER TABLE operations ADD COLUMN target INTEGER",
+        # Restores replaced the log as well; from now on they are changes of entries as others are.
+        "UPDATE operations SET action = 'replace-record' WHERE action = 'restore'",
+        """CREATE TABLE setting_changes (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            operation INTEGER NOT NULL,
+            collection INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            before TEXT NOT NULL
+        )""",
+        "CREATE INDEX setting_changes_by_operation ON setting_changes (operation)",
+    ),
 )
 
 FORMAT_VERSION = len(MIGRATIONS)

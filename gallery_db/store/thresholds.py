@@ -1,7 +1,8 @@
 """Match thresholds as a gallery's record keeps them, by collection and class.
 
-They go with the record into snapshots. They are no operation of the log, so an undo leaves them alone. Those of a
-served gallery travel with the server's log, so that all runs use the same ones.
+They go with the record into snapshots. They are no operation of the log, so an undo leaves them alone, except that of
+a restore, which brought others. Those of a served gallery travel with the server's log, so that all runs use the same
+ones.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ __all__ = [
     "StoredThreshold",
     "ThresholdSource",
     "as_of_now",
+    "change_thresholds",
     "count_changed_since",
     "for_others",
     "load_thresholds",
     "save_thresholds",
+    "thresholds_for_others",
+    "without_counters",
 ]
 
 DEFAULT_THRESHOLD = 0.25
@@ -120,6 +124,29 @@ def save_thresholds(record: Record, collection: int, thresholds: Mapping[str, St
     document = {"version": _VERSION, "classes": {name: asdict(one) for name, one in sorted(thresholds.items())}}
     with record.transaction():
         record.put_setting(collection, THRESHOLDS, json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+
+def change_thresholds(record: Record, collection: int, text: str, before: str) -> None:
+    """Store thresholds as a part of the operation that is open, so that an undo of it reverses this.
+
+    Args:
+        record: The record, in a transaction, after all changes of entries.
+        collection: The collection.
+        text: The thresholds, as `thresholds_for_others` returns them.
+        before: Those that the record had before the first change of an entry, likewise.
+    """
+    record.log.note_setting(collection, THRESHOLDS, before)
+    record.put_setting(collection, THRESHOLDS, as_of_now(text, record, collection))
+
+
+def thresholds_for_others(record: Record, collection: int) -> str:
+    """Return the thresholds of a collection as stored text to send to other records; empty for none."""
+    return for_others(record.setting(collection, THRESHOLDS) or "", record, collection)
+
+
+def without_counters(text: str) -> str:
+    """Return stored thresholds without what depends on the record that holds them."""
+    return _for_each(text, lambda stored: {**stored, "generation": 0, "change": 0, "changed": 0})
 
 
 def count_changed_since(record: Record, collection: int, change: int) -> int:

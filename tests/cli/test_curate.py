@@ -96,13 +96,18 @@ def test_a_session(path: Path, tmp_path: Path) -> None:
     ]
     assert all("@" in o["who"] and o["at"] and o["words"] for o in log)
     assert "rename 'p0' to 'Zoë'" in gtrack("gallery", "log", "-g", path).stdout
-    done = gtrack("gallery", "undo", 5, "-g", path)
-    assert "undone: " in done.stdout
+    done = gtrack("gallery", "undo", 5, "-g", path).stdout.splitlines()
+    assert [line.split()[:3:2] for line in done[:2]] == [["undone:", "remove"]] * 2
+    assert done[-3:] == ["9 entries changed", "next undo: 2 add", "next redo: 3 rename 'p0' to 'Zoë'"]
     assert people(path) == BASE
-    gtrack("gallery", "undo", "-g", path)
+    listed = [line.split() for line in gtrack("gallery", "log", "-g", path).stdout.splitlines() if "Zoë" in line]
+    assert [line[-1] == "undone" for line in listed] == [False, True]
+    assert {o["seq"]: (o["target"], o["undone"]) for o in lines("gallery", "log", "-g", path)}[12] == (3, False)
+    assert "redone: 3 rename" in gtrack("gallery", "redo", "-g", path).stdout
+    assert people(path) == {"Zoë": 5, "p1": 4, "p2": 4}
+    assert "next redo: nothing" in gtrack("gallery", "redo", 4, "-g", path).stdout
     assert people(path) == {"Zoë": 4, "p1": 4}
     assert "intact" in gtrack("gallery", "verify", "-g", path).stdout
-    assert "nothing changed" in gtrack("gallery", "undo", 2, "-g", path).stdout
 
 
 def test_show(path: Path, tmp_path: Path) -> None:
@@ -150,10 +155,13 @@ def test_asks_before_destructive_commands(path: Path, name: str) -> None:
     code, _, err = run_on_terminal("y\n", *command)
     assert code == 0, err
     assert people(path) == expected
-    if name != "restore":
-        gtrack("gallery", "undo", "-g", path)
-        gtrack(*command, "--yes")
-        assert people(path) == expected
+    gtrack("gallery", "undo", "-g", path)
+    assert people(path) == before
+    gtrack("gallery", "redo", "-g", path)
+    assert people(path) == expected
+    gtrack("gallery", "undo", "-g", path)
+    gtrack(*command, "--yes")
+    assert people(path) == expected
     assert "intact" in gtrack("gallery", "verify", "-g", path).stdout
 
 
@@ -229,7 +237,8 @@ def test_two_people_under_one_name(path: Path) -> None:
         pytest.param(["remove", "x", "--identity", "p0"], 2, "either ids of entries or --identity", id="remove both"),
         pytest.param(["purge", "--older-than", "soon"], 2, "30d", id="purge of no age"),
         pytest.param(["purge"], 2, "--older-than", id="purge of what age"),
-        pytest.param(["undo", "99"], 1, "holds 2 operations", id="undo too many"),
+        pytest.param(["undo", "99"], 1, "operations to undo; expected 99", id="undo too many"),
+        pytest.param(["redo"], 1, "nothing to redo", id="redo nothing"),
         pytest.param(["undo", "0"], 2, "than or equal to 1", id="undo none"),
         pytest.param(["restore", "none", "--yes"], 1, "no snapshot 'none'", id="restore nothing"),
         pytest.param(["snapshot", "a/b"], 1, "cannot be a snapshot's name", id="snapshot's name"),

@@ -42,6 +42,7 @@ BASE = {
     "gallery remove": ["no", "-g", "g"],
     "gallery purge": ["--older-than", "30d", "-g", "g"],
     "gallery undo": ["9", "-g", "g"],
+    "gallery redo": ["9", "-g", "g"],
     "gallery restore": ["no", "-g", "g"],
     "gallery export": ["g.parquet", "-g", "g"],
     "gallery import": ["no.parquet", "-g", "g"],

@@ -206,6 +206,7 @@ def test_every_command_contacts_nobody(fresh: Path, scene: Scene) -> None:
         ["gallery", "reject", f"entry:{two}:0", "--not", "new", "-g", "g"],
         ["gallery", "remove", f"entry:{two}:0", "-g", "g"],
         ["gallery", "undo", "-g", "g"],
+        ["gallery", "redo", "-g", "g"],
         ["gallery", "purge", "--older-than", "1d", "-g", "g", "--yes"],
         ["gallery", "export", "g.parquet", "-g", "g", "--crops"],
         ["gallery", "import", "g.parquet", "-g", "g2"],

@@ -122,6 +122,7 @@ COMMANDS = (
     _gallery("remove", "--identity", "p2"),
     _gallery("clear", "-y"),
     _gallery("undo"),
+    _gallery("redo"),
     _gallery("show", "p0", "--contact-sheet", "sheet.jpg", results=("sheet.jpg",)),
     Command(
         "run",
@@ -345,6 +346,8 @@ def make_workplace(folder: Path, *, tracks: bool) -> None:
     _must(in_fork(_make_parquet, folder))
     _must(run(("gallery", "import", "pictures.parquet", "-g", "g"), folder))
     _must(in_fork(_change_parquet, folder))
+    _must(run(("gallery", "rename", "p1", "renamed", "-g", "g"), folder))
+    _must(run(("gallery", "undo", "-g", "g"), folder))
     if tracks:
         _must(in_fork(_make_scene, folder))
         _must(run((*_RUN, "--run-name", "one", "--json", "--range", ":20"), folder))

@@ -206,19 +206,23 @@ def test_each_operation_can_be_undone_and_redone(place: Path | str, name: str) -
         assert "@" in done.who
         assert in_chroma(gallery) == {entry.id: entry.identity for entry in gallery.entries()}
 
-        operations, changed = people.undo()
-        assert [o.seq for o in operations] == [done.seq]
-        assert changed == count
-        assert state(gallery) == before
-        assert in_chroma(gallery) == {entry.id: entry.identity for entry in gallery.entries()}
-        assert gallery.verify().ok
+        for _ in range(2):
+            step = gallery.undo()
+            assert [o.seq for o in step.operations] == [done.seq]
+            assert step.entries == count
+            assert step.next_redo is not None
+            assert (step.next_redo.seq, step.next_redo.undone) == (done.seq, True)
+            assert state(gallery) == before
+            assert in_chroma(gallery) == {entry.id: entry.identity for entry in gallery.entries()}
+            assert gallery.verify().ok
 
-        people.undo()  # the undo
-        assert state(gallery) == after
-        people.undo(3)  # all three
-        assert state(gallery) == before
-        people.undo(2)  # what cancels itself out
-        assert gallery.verify().ok
+            step = gallery.redo()
+            assert [o.seq for o in step.operations] == [done.seq]
+            assert step.entries == count
+            assert (step.next_undo and step.next_undo.seq, step.next_redo) == (done.seq, None)
+            assert state(gallery) == after
+            assert in_chroma(gallery) == {entry.id: entry.identity for entry in gallery.entries()}
+            assert gallery.verify().ok
         assert gallery.notices == []
 
 
@@ -234,16 +238,121 @@ def test_several_operations_are_undone_together(place: Path | str) -> None:
         gallery.restore(["e00007"])
         people.remove(["e00008", "e00001"])
         after = state(gallery)
-        operations, changed = people.undo(7)
-        assert [o.action for o in operations] == ["remove", "bring-back", "move", "add", "replace", "remove", "rename"]
-        assert changed == 6 + 1
+        step = gallery.undo(7)
+        actions = ["remove", "bring-back", "move", "add", "replace", "remove", "rename"]
+        assert [o.action for o in step.operations] == actions
+        assert step.entries == 6 + 1
         assert state(gallery) == before
-        people.undo()
+        step = gallery.redo(7)
+        assert [o.action for o in step.operations] == actions[::-1]
         assert state(gallery) == after
         gallery.sync_index()
         assert gallery.verify().ok
-        assert [o.action for o in gallery.operations(2)] == ["undo", "undo"]
-        assert gallery.operations(1)[0].words.startswith("undo operation 10 (undo operations 3 to 9)")
+        assert [o.action for o in gallery.operations(8)] == ["redo"] * 7 + ["undo"]
+        assert gallery.operations(1)[0].words.startswith("redo 9: remove e00008, e00001")
+
+
+def log(gallery: Gallery) -> list[tuple[int, str, int | None, bool]]:
+    return [(o.seq, o.action, o.target, o.undone) for o in reversed(gallery.operations())]
+
+
+def test_undo_and_redo_walk_through_the_operations_one_by_one(place: Path | str) -> None:
+    with Gallery.open(place, write=True) as gallery:
+        people = Curator(gallery)
+        states = [state(gallery)]
+        for do in (
+            lambda: people.rename("who0000", "a"),
+            lambda: people.merge(["who0001"], "a"),
+            lambda: people.remove(["e00000", "e00011"]),
+            lambda: gallery.restore(["e00011"]),
+        ):
+            do()
+            states.append(state(gallery))
+        for at in (3, 2, 1, 0):
+            gallery.undo()
+            assert state(gallery) == states[at]
+        for at in (1, 2, 3):
+            gallery.redo()
+            assert state(gallery) == states[at]
+        gallery.undo(2)
+        assert state(gallery) == states[1]
+        gallery.redo(3)
+        assert state(gallery) == states[4]
+        gallery.undo(4)
+        assert state(gallery) == states[0]
+        assert gallery.verify().ok
+        assert [o.seq for o in gallery.operations() if o.undone] == [6, 5, 4, 3]
+        gallery.close(sync=False)
+
+
+def test_a_new_operation_ends_the_redo(place: Path | str) -> None:
+    with Gallery.open(place, write=True) as gallery:
+        people = Curator(gallery)
+        people.rename("who0000", "a")
+        people.rename("who0001", "b")
+        gallery.undo(2)
+        gallery.redo()
+        people.rename("who0002", "c")
+        with pytest.raises(UndoError, match=r"nothing to redo in the collection .* Operation 8 was made after"):
+            gallery.redo()
+        assert log(gallery) == [
+            (1, "add", None, False),
+            (3, "rename", None, False),
+            (4, "rename", None, True),
+            (5, "undo", 4, False),
+            (6, "undo", 3, False),
+            (7, "redo", 3, False),
+            (8, "rename", None, False),
+        ]
+        step = gallery.undo(2)  # over what was undone before, to what is done
+        assert [o.seq for o in step.operations] == [8, 3]
+        assert names(gallery) == BASE
+        assert (step.next_undo and step.next_undo.seq, step.next_redo and step.next_redo.seq) == (1, 3)
+        with pytest.raises(UndoError, match="has 2 operations to redo; expected 3"):
+            gallery.redo(3)
+        assert names(gallery) == BASE
+        gallery.redo(2)
+        assert names(gallery) == {"a": 5, "c": 5, "who0001": 5, "who0003": 5}
+        gallery.close(sync=False)
+
+
+def test_an_undo_is_no_part_of_another_operation(path: Path) -> None:
+    with Gallery.open(path, write=True) as gallery:
+        with gallery.operation("tidy", "tidy up"), pytest.raises(GalleryError, match="cannot be part"):
+            gallery.undo()
+        with pytest.raises(ZeroDivisionError), gallery.transaction():  # noqa: PT012 - both are rolled back
+            gallery.undo()
+            raise ZeroDivisionError
+        assert names(gallery) == BASE
+        assert len(gallery.operations()) == 1
+        gallery.close(sync=False)
+
+
+def test_another_process_walks_on(path: Path) -> None:
+    def walk(word: str) -> subprocess.CompletedProcess[str]:
+        script = (
+            "import sys; from gallery_db import Gallery\n"
+            f"with Gallery.open(sys.argv[1], write=True, lock_timeout=0) as gallery: gallery.{word}()"
+        )
+        return subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+
+    with Gallery.open(path, write=True) as gallery:
+        Curator(gallery).rename("who0000", "a")
+        Curator(gallery).rename("who0001", "b")
+        view = gallery.view()
+        gallery.undo()
+        refused = walk("undo")
+        assert "GalleryLockedError" in refused.stderr
+        gallery.close(sync=False)
+    with Gallery.open(path) as reader:
+        view = reader.view()
+        assert walk("undo").returncode == 0
+        assert view.refresh()
+        assert "who0000" in view.identities
+        assert walk("redo").returncode == 0
+        assert view.refresh()
+        assert "a" in view.identities
+        assert [o.target for o in reader.operations(3)] == [3, 3, 4]
 
 
 def test_the_log_numbers_only_operations_that_changed_something(place: Path | str) -> None:
@@ -264,7 +373,7 @@ def test_the_log_numbers_only_operations_that_changed_something(place: Path | st
         assert gallery.operations(1)[0].action == "tidy"
         people.rename("a", "c")
         assert [o.action for o in gallery.operations(2)] == ["rename", "tidy"]
-        people.undo(2)
+        gallery.undo(2)
         assert names(gallery) == BASE
         gallery.close(sync=False)
 
@@ -274,7 +383,7 @@ def test_each_collection_has_its_own_log(path: Path) -> None:
     with Gallery.open_or_create(path, other, new_collection=True) as gallery:
         gallery.add(entries_named(4), unit_vectors(4, 24))
         assert [o.entries for o in gallery.operations()] == [4]
-        Curator(gallery).undo()
+        gallery.undo()
         assert len(gallery) == 0
         gallery.close(sync=False)
     with Gallery.open(path) as gallery:
@@ -306,8 +415,9 @@ REFUSED: dict[str, tuple[Callable[[Curator], object], type[GalleryError], str]] 
     "remove nothing that is there": (lambda p: p.remove(["e00000", "x"]), EntryNotFoundError, "'x'"),
     "remove nobody": (lambda p: p.remove_identity("none"), IdentityNotFoundError, "'none'"),
     "purge of no age": (lambda p: p.purge("soon"), GalleryError, "30d"),
-    "undo too many": (lambda p: p.undo(2), UndoError, "holds 1 operations"),
-    "undo none": (lambda p: p.undo(0), GalleryError, "at least one"),
+    "undo too many": (lambda p: p._gallery.undo(2), UndoError, "has 1 operation to undo; expected 2"),
+    "undo none": (lambda p: p._gallery.undo(0), GalleryError, "at least one"),
+    "redo nothing": (lambda p: p._gallery.redo(), UndoError, "nothing to redo"),
 }
 
 
@@ -331,7 +441,7 @@ def test_a_reading_handle_changes_nothing(made: Path) -> None:
             with pytest.raises(GalleryReadOnlyError):
                 do(Curator(gallery))
         with pytest.raises(GalleryReadOnlyError):
-            Curator(gallery).undo()
+            gallery.undo()
 
 
 # -- undo that cannot be exact -------------------------------------------------------------------------------------
@@ -361,8 +471,9 @@ def test_an_undo_is_exact_or_rejected(path: Path, name: str) -> None:
     with Gallery.open(path, write=True) as gallery:
         people = Curator(gallery)
         people.remove(["e00000"])
-        for new in ("a", "b", "c"):
-            people.rename({"a": "who0001", "b": "a", "c": "b"}[new], new)
+        with gallery.operation("names", "try names"):
+            for new in ("a", "b", "c"):
+                people.rename({"a": "who0001", "b": "a", "c": "b"}[new], new)
         gallery.close(sync=False)
     with closing(sqlite3.connect(path / "gallery.sqlite3")) as connection:
         assert connection.execute(statement).rowcount == 1
@@ -370,9 +481,9 @@ def test_an_undo_is_exact_or_rejected(path: Path, name: str) -> None:
     with Gallery.open(path, write=True) as gallery:
         before = list(gallery.entries())
         with pytest.raises(UndoError, match=words):
-            Curator(gallery).undo(4)
+            gallery.undo(2)
         assert list(gallery.entries()) == before
-        assert len(gallery.operations()) == 5
+        assert len(gallery.operations()) == 3
         gallery.close(sync=False)
 
 
@@ -395,7 +506,6 @@ def whole(gallery: Gallery, folder: Path) -> tuple[Any, ...]:
 def test_an_ingest_is_one_operation_that_can_be_undone(tmp_path: Path) -> None:
     folder = make_people(tmp_path / "people")
     with Gallery.create(tmp_path / "g", MODEL) as gallery:
-        people = Curator(gallery)
         ingest(gallery, folder, batch_size=5)
         first = whole(gallery, folder)
         (folder / "p0").rename(folder / "Zoë")
@@ -405,15 +515,17 @@ def test_an_ingest_is_one_operation_that_can_be_undone(tmp_path: Path) -> None:
         ingest(gallery, folder, batch_size=2, prune=True)
         second = whole(gallery, folder)
         assert [(o.action, o.entries) for o in gallery.operations()] == [("ingest", 4 + 2 + 1 + 1), ("ingest", 12)]
-        people.undo()
+        gallery.undo()
         assert whole(gallery, folder) == first
-        people.undo()
+        gallery.redo()
         assert whole(gallery, folder) == second
         assert gallery.verify().ok
-        people.undo(3)
-        assert whole(gallery, folder) == first
-        people.undo(5)
+        gallery.undo()
+        gallery.undo()
         assert whole(gallery, folder) == ([], [], {})
+        gallery.redo(2)
+        assert whole(gallery, folder) == second
+        gallery.undo(2)
         report = ingest(gallery, folder)  # the folder counts again
         assert report.added == 12
         assert gallery.verify().ok
@@ -572,7 +684,7 @@ def test_a_gallery_of_format_1_is_upgraded_and_its_operations_can_be_undone(firs
     with Gallery.open(first_format) as gallery:
         held = list(gallery.entries())
     with Gallery.open(first_format, write=True) as gallery:
-        assert gallery.stats().format_version == FORMAT_VERSION == 3
+        assert gallery.stats().format_version == FORMAT_VERSION == 4
         assert list(gallery.entries()) == held
         assert [(o.seq, o.action, o.entries, o.at[11:19]) for o in gallery.operations()] == [
             (26, "remove", 2, "10:00:02"),
@@ -581,17 +693,17 @@ def test_a_gallery_of_format_1_is_upgraded_and_its_operations_can_be_undone(firs
         ]
         Curator(gallery).rename("who0002", "c")
         assert gallery.operations(1)[0].seq == 27
-        Curator(gallery).undo(3)
+        gallery.undo(3)
         assert names(gallery) == BASE
         gallery.sync_index()
         assert gallery.verify().ok
         assert gallery.get("e00007")[1] == pytest.approx(unit_vectors(COUNT)[7], abs=1e-6)
-        Curator(gallery).undo()
-        Curator(gallery).undo(6)
+        gallery.redo()
+        gallery.undo(2)
         assert len(gallery) == 0
         # What was not noted then: files of entries that are gone are forgotten, so that an ingest brings them back.
         assert state(gallery)["files"] == []
-    assert version_of(first_format) == 3
+    assert version_of(first_format) == FORMAT_VERSION
 
 
 def test_an_upgrade_that_fails_leaves_format_1(first_format: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -606,7 +718,7 @@ def test_an_upgrade_that_fails_leaves_format_1(first_format: Path, monkeypatch: 
         assert len(gallery) == 18
     assert len((first_format / "gallery.sqlite3").read_bytes()) == len(before)
     Gallery.open(first_format, write=True).close(sync=False)
-    assert version_of(first_format) == 3
+    assert version_of(first_format) == FORMAT_VERSION
 
 
 # -- kills ------------------------------------------------------------------------------------------------------
@@ -619,6 +731,8 @@ from gallery_db import Gallery, Curator
 from gallery_db.store.entries import EntryStore
 gallery = Gallery.open(sys.argv[1], write=True)
 people = Curator(gallery)
+if sys.argv[2] == "redo":
+    gallery.undo()
 if sys.argv[3] == "inside":  # all is done but the commit
     finish = EntryStore._finish
     def stop(self, *change):
@@ -629,21 +743,22 @@ if sys.argv[3] == "inside":  # all is done but the commit
 print("started", flush=True)
 {"merge": lambda: people.merge([f"who{n:04d}" for n in range(1, 600)], "who0000"),
  "clear": people.clear,
- "undo": people.undo}[sys.argv[2]]()
+ "undo": gallery.undo,
+ "redo": gallery.redo}[sys.argv[2]]()
 print("done", flush=True)
 time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("when", ["inside", 0.01, 0.04, 0.1, 0.2])
-@pytest.mark.parametrize("what", ["merge", "clear", "undo"])
+@pytest.mark.parametrize("what", ["merge", "clear", "undo", "redo"])
 def test_a_killed_operation_is_complete_or_absent(tmp_path: Path, what: str, when: str | float) -> None:
     path = tmp_path / "g"
     with Gallery.create(path, MODEL) as gallery:
         gallery.add(entries_named(MANY), unit_vectors(MANY))
-        if what == "undo":
+        if what in ("undo", "redo"):
             Curator(gallery).remove([f"e{number:05d}" for number in range(0, MANY, 2)])
-        before = names(gallery)
+        half = names(gallery)
         operations = len(gallery.operations())
         gallery.close(sync=False)
     process = subprocess.Popen(
@@ -657,15 +772,17 @@ def test_a_killed_operation_is_complete_or_absent(tmp_path: Path, what: str, whe
         time.sleep(float(when))
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    after = {
-        "merge": {"who0000": MANY},
-        "clear": {},
-        "undo": {f"who{number:04d}": 5 for number in range(MANY // 5)},
+    full = {f"who{number:04d}": 5 for number in range(MANY // 5)}
+    before, after = {
+        "merge": (full, {"who0000": MANY}),
+        "clear": (full, {}),
+        "undo": (half, full),
+        "redo": (full, half),
     }[what]
     with Gallery.open(path, write=True) as gallery:
         found = names(gallery)
         assert found in (before, after)
         assert when != "inside" or found == before
-        assert len(gallery.operations()) == operations + (found == after)
+        assert len(gallery.operations()) == operations + (what == "redo") + (found == after)
         assert gallery.record.check_integrity() == ()
         gallery.close(sync=False)

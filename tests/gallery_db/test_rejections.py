@@ -73,7 +73,7 @@ def test_a_probe_nearer_to_the_rejected_entry_does_not_get_the_name(path: Path) 
     assert name_of(path, like_twin) == "unknown-0003"
     assert name_of(path, mix(ANN, axis(4), 0.05)) == "ann", "she herself still is"
     with Gallery.open(path, write=True) as gallery:
-        Curator(gallery).undo()
+        gallery.undo()
     assert distance_to_ann(path, like_twin) < 0.25
 
 
@@ -97,7 +97,7 @@ def test_a_rejection_follows_a_rename(path: Path) -> None:
         people.reject(["t1"], "ann")
         people.rename("ann", "anna")
         assert rejected_names(gallery.get("t1")[0]) == ("anna",)
-        people.undo()
+        gallery.undo()
         assert rejected_names(gallery.get("t1")[0]) == ("ann",)
 
 

@@ -134,12 +134,20 @@ def test_which_copies_of_a_gallery_have_the_threshold(filled: Path, tmp_path: Pa
         export_parquet(gallery, tmp_path / "g.parquet")
         reset_thresholds(gallery)
         gallery.remove([entry.id for entry in list(gallery.entries())[:12]])
-        Curator(gallery).undo()
+        gallery.undo()
         assert stored_thresholds(gallery) == {}, "an undo of entries leaves it alone"
     restore_snapshot(filled, "then")
     with Gallery.open(filled) as gallery:
-        assert stored_thresholds(gallery) == {"person": kept}
-        assert describe_outdated(gallery, kept) is None, "restored, it is the gallery that was calibrated"
+        back = stored_thresholds(gallery)["person"]
+        assert (back.threshold, back.at, back.settings) == (kept.threshold, kept.at, kept.settings)
+        assert describe_outdated(gallery, back) is None, "restored, it is the gallery that was calibrated"
+    with Gallery.open(filled, write=True) as gallery:
+        gallery.undo()
+        assert stored_thresholds(gallery) == {}, "an undo of the restore brings back what was before"
+        gallery.redo()
+        again = stored_thresholds(gallery)["person"]
+        assert (again.threshold, again.at) == (kept.threshold, kept.at)
+        assert describe_outdated(gallery, again) is None
     import_parquet(tmp_path / "other", tmp_path / "g.parquet")
     with Gallery.open(tmp_path / "other") as gallery:
         assert stored_thresholds(gallery) == {}

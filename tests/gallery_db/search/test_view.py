@@ -320,7 +320,7 @@ def test_what_a_refresh_returns(place: Path | str) -> None:
         people.split("zoe", ["newer"], "yan")
         change = refreshed(view)
         assert (change.renamed, change.reset) == ({}, True)
-        people.undo(2)
+        gallery.undo(2)
         assert refreshed(view).renamed == {"yan": "zoe"}
         assert set(view.identities) == {"ann", "who0000", "who0002", "zoe"}
         gallery.update([replace(gallery.get("new")[0], extra={"seen": 1})])
@@ -382,7 +382,7 @@ def test_a_restored_snapshot_is_read_as_a_whole(tmp_path: Path) -> None:
             gallery.add(entries_named(1, "after"), unit_vectors(1, seed=1))
             gallery.close(sync=False)
         change = refreshed(view)
-        assert (change.entries, change.reset) == ({}, True)
+        assert set(change.entries) == {"e00000", "after00000"}
         assert shown(view) == shown(reader.view())
         assert len(view) == 11
 

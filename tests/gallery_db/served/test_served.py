@@ -198,7 +198,7 @@ def test_handles_see_each_other(served: str, state: Path) -> None:
         Curator(two).rename("who0000", "alice")
         one.catch_up()
         assert [o.words for o in one.operations(1)] == ["rename 'who0000' to 'alice'"]
-        Curator(one).undo()
+        one.undo()
         two.catch_up()
         assert contents(one) == contents(two)
         assert "alice" not in {person.identity for person in two.identities()}
@@ -260,7 +260,7 @@ def test_a_threshold_is_every_clients(served: str, state: Path) -> None:
         assert match_threshold(one).value == 0.3
         with pytest.raises(GalleryReadOnlyError), Gallery.open(served) as reader:
             set_threshold(reader, 0.1)
-        Curator(one).undo()
+        one.undo()
         assert reset_thresholds(one) == 1
         two.catch_up()
         assert match_threshold(two).origin == "default"
@@ -355,7 +355,7 @@ def test_a_folder_is_served_and_keeps_all(folder: Path) -> None:
         assert gallery.stats().index_current
         assert gallery.verify().ok
         assert len(gallery) == 30
-        Curator(gallery).undo()  # of what a client did
+        gallery.undo()  # of what a client did
         gallery.remove(["x00003"])
         whole = contents(gallery)
     with Gallery.open(folder, collection=second) as other:

@@ -13,7 +13,6 @@ from PIL import Image
 
 from gallery_db import (
     ContactRow,
-    Curator,
     EmbeddingModel,
     Entry,
     Gallery,
@@ -133,7 +132,7 @@ def test_a_run_is_one_operation_that_can_be_undone(scene: Scene, other_scene: Sc
         assert len(operations) == before_run + 1
         assert operations[0].action == "enrol"
         assert "yard" in operations[0].words
-        Curator(gallery).undo()
+        gallery.undo()
     assert content(copied) == before
 
 
