@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from cli.output import ask, progress_bar, say
+from cli.output import ask, on_terminal, progress_bar, say
 
-__all__ = ["offer_downloads", "on_terminal"]
-
-
-def on_terminal() -> bool:
-    """Whether there is a person to ask."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+__all__ = ["offer_downloads"]
 
 
 def offer_downloads(models_dir: Path, download: bool, *, detector: str | None = None, reid: str | None = None) -> None:

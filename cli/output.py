@@ -18,6 +18,7 @@ from gallery_db.visible_text import json_visible, visible
 
 __all__ = [
     "ask",
+    "on_terminal",
     "print_details",
     "print_error",
     "print_json",
@@ -37,6 +38,11 @@ def print_line(text: object = "") -> None:
 def say(message: str) -> None:
     """Print a line for the user on stderr; options that it names are the command line's."""
     print(f"gtrack: {_for_user(message)}", file=sys.stderr)
+
+
+def on_terminal() -> bool:
+    """Whether there is a person to ask."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 def ask(question: str) -> str:

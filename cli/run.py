@@ -13,6 +13,7 @@ import typer
 
 from cli.completion import complete_detector, complete_temporal, complete_tracker
 from cli.downloads import offer_downloads
+from cli.new_galleries import announce_new_gallery
 from cli.options import (
     DETECTION,
     BatchSize,
@@ -188,7 +189,7 @@ def run(
             "--enroll",
             help="Which tracks become gallery entries when they end. off: none. unknown: tracks without a name, as "
             "unknown-0001 and so on. all: also tracks that show a known identity with certainty. A gallery that does "
-            "not exist is made.",
+            "not exist is made, after a question on a terminal.",
         ),
     ] = Enroll.off,
     classes: Annotated[
@@ -347,6 +348,10 @@ def run(
             rich_help_panel=_ENROLMENT,
         ),
     ] = 30,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", help="Do not ask before --enroll makes a new gallery.", rich_help_panel=_ENROLMENT),
+    ] = False,
     tracker: Annotated[
         str,
         typer.Option(
@@ -434,7 +439,7 @@ def run(
     arguments = dict(locals())  # all options; the inputs are taken out below
     from tracking.errors import OptionError
 
-    for name in ("video", "video_option", "dets_json", "detect", "temporal_option", "no_progress"):
+    for name in ("video", "video_option", "dets_json", "detect", "temporal_option", "no_progress", "yes"):
         del arguments[name]
     if video is not None and video_option is not None:
         raise OptionError("the video was given twice, as an argument and with --video.")
@@ -462,6 +467,8 @@ def run(
     }
     options = RunOptions.from_arguments(arguments)
     options.validate()
+    if gallery is not None and enroll is not Enroll.off:
+        announce_new_gallery(gallery, may_ask=not yes)
     offer_downloads(models_dir, download, detector=detect, reid=reid_weights)
     detections = dets_json if detect is None else detector_options(detect, arguments)
     assert detections is not None

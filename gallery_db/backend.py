@@ -7,7 +7,7 @@ backend of a served gallery is `gallery_db.served.gallery.ServedBackend`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from gallery_db.index.embedded import EmbeddedIndex
 from gallery_db.media.staged_pictures import STAGED_KEY, place_staged, remove_staged
 from gallery_db.statistics import CollectionInfo, list_collections
-from gallery_db.store.folder import remove_leftovers
+from gallery_db.store.folder import remove_gallery, remove_leftovers
 
 if TYPE_CHECKING:
     from gallery_db.index.base import SearchIndex
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from gallery_db.store.lock import WriterLock
     from gallery_db.store.record import CollectionRow, Record
 
-__all__ = ["Backend", "FolderBackend"]
+__all__ = ["MADE_FOLDER", "MADE_RECORD", "Backend", "FolderBackend"]
+
+MADE_FOLDER, MADE_RECORD = "folder", "record"
+"""What was made for a provisional gallery (`Record.provisional`), and goes with it."""
 
 
 class Backend(Protocol):
@@ -145,8 +148,15 @@ class FolderBackend:
 
     def close(self) -> None:
         """See `Backend`."""
+        made = None
         try:
             self.index.close()
+            made = self.record.provisional if self.writable else None
         finally:
             self.record.close()
+            if made is not None:
+                remove_gallery(self.folder)
             self.index.release()
+            if made == MADE_FOLDER:
+                with suppress(OSError):  # somebody else uses it by now
+                    self.folder.rmdir()

@@ -129,6 +129,9 @@ class Gallery:
     ) -> Gallery:
         """Open the gallery at `path` for writing, or make it.
 
+        A gallery in a folder that it makes, and that is closed with nothing stored in it, is removed again, so that
+        what failed binds no gallery to a model.
+
         Args:
             path: Its folder, which for a new gallery does not exist or is empty; or a server's address.
             model: The model whose collection to select.
@@ -140,6 +143,11 @@ class Gallery:
             GalleryError: See `create` and `open`.
         """
         return cls(open_or_create_backend(path, model, new_collection=new_collection, lock_timeout=lock_timeout))
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether `open_or_create` made the gallery, and nothing has been stored in it yet."""
+        return self._backend.record.provisional is not None
 
     def close(self, *, sync: bool | None = None) -> None:
         """Close the gallery, and let other writers in. Closing it twice is allowed.

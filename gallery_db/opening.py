@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gallery_db.address import parse_address
 from gallery_db.atomic_files import check_writable
-from gallery_db.backend import Backend, FolderBackend
+from gallery_db.backend import MADE_FOLDER, MADE_RECORD, Backend, FolderBackend
 from gallery_db.errors import (
     EmbeddingError,
     GalleryError,
@@ -19,12 +19,12 @@ from gallery_db.errors import (
     ModelMismatchError,
 )
 from gallery_db.media.staged_pictures import STAGED_KEY
-from gallery_db.store.folder import check_holds_gallery, check_is_empty, holds_chroma_files, holds_gallery
+from gallery_db.store.folder import check_holds_gallery, check_is_empty, holds_gallery
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT, WriterLock
 from gallery_db.store.picture_sources import mark_made_here
 from gallery_db.store.record import CollectionRow, Record
 from gallery_db.store.schema import RECORD_NAME
-from gallery_db.suggestions import did_you_mean
+from gallery_db.suggestions import close_names, did_you_mean
 
 if TYPE_CHECKING:
     from gallery_db.model import EmbeddingModel
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_COLLECTION",
     "create_backend",
+    "galleries_like",
     "is_gallery",
-    "is_image_tree",
+    "is_new_gallery",
     "open_backend",
     "open_or_create_backend",
 ]
@@ -55,11 +56,37 @@ def is_gallery(path: str | os.PathLike[str]) -> bool:
     return holds_gallery(path)
 
 
-def is_image_tree(path: Path) -> bool:
-    """Return whether a folder holds folders, such as of images, and no gallery."""
-    if not path.is_dir() or holds_gallery(path) or holds_chroma_files(path):
+def is_new_gallery(location: Path | str) -> bool:
+    """Return whether what is opened for writing at a location will be a new gallery.
+
+    Args:
+        location: A folder, or the address of a served gallery.
+
+    Raises:
+        GalleryFormatError: No gallery can be made there: it is a file, or a folder that holds something else.
+        GalleryServerError: The server does not answer.
+    """
+    if is_gallery(location):
         return False
-    return any(inner.is_dir() for inner in path.iterdir())
+    if isinstance(location, Path):
+        _check_is_free(location)
+    return True
+
+
+def galleries_like(folder: Path) -> list[str]:
+    """Return the names of the galleries beside a folder that are most like its own, the nearest first."""
+    try:
+        beside = [item.name for item in folder.absolute().parent.iterdir() if holds_gallery(item)]
+    except OSError:
+        return []
+    return close_names(folder.name, beside)
+
+
+def _check_is_free(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise GalleryFormatError(f"{folder} is a file; a gallery is a folder.", hint="Choose another path.")
+    if folder.exists():
+        check_is_empty(folder)
 
 
 def create_backend(
@@ -68,8 +95,12 @@ def create_backend(
     collection: str | None = None,
     *,
     lock_timeout: float = DEFAULT_LOCK_TIMEOUT,
+    provisional: bool = False,
 ) -> Backend:
-    """Make a gallery with an empty collection, and open it for writing; see `gallery_db.gallery.Gallery.create`."""
+    """Make a gallery with an empty collection, and open it for writing; see `gallery_db.gallery.Gallery.create`.
+
+    A provisional one, in a folder, is removed when it is closed with nothing stored in it.
+    """
     _check_model(model)
     address = parse_address(path)
     if address is not None:
@@ -79,16 +110,15 @@ def create_backend(
         return create_served(address.of(name), model)
     folder = Path(path)
     name = _check_collection_name(collection or DEFAULT_COLLECTION)
-    if folder.exists() and not folder.is_dir():
-        raise GalleryFormatError(f"{folder} is a file; a gallery is a folder.", hint="Choose another path.")
+    if not holds_gallery(folder):
+        _check_is_free(folder)
+    made = MADE_RECORD if folder.exists() else MADE_FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GalleryReadOnlyError(
             f"The gallery {folder} cannot be made: {error.strerror or error}.", hint="Choose another path."
         ) from error
-    if not holds_gallery(folder):
-        check_is_empty(folder)
     check_writable(folder, folder / RECORD_NAME)
     lock = WriterLock(folder)
     lock.acquire(lock_timeout)
@@ -97,6 +127,8 @@ def create_backend(
             raise GalleryError(f"{folder} holds a gallery already.", hint="Open it instead.")
         record = Record.create(folder / RECORD_NAME, name, model)
         mark_made_here(record)
+        if provisional:
+            record.note_provisional(made)
         return _folder_backend(folder, record, record.collections()[0], lock)
     except BaseException:
         lock.release()
@@ -155,18 +187,22 @@ def open_or_create_backend(
     """Open the gallery at `path` for writing, or make it; see `gallery_db.gallery.Gallery.open_or_create`."""
     if not is_gallery(path):
         try:
-            return create_backend(path, model, lock_timeout=lock_timeout)
+            return create_backend(path, model, lock_timeout=lock_timeout, provisional=True)
         except GalleryError:
             if not is_gallery(path):  # otherwise another process has just made it
                 raise
     try:
         return open_backend(path, model=model, write=True, lock_timeout=lock_timeout)
     except ModelMismatchError:
+        backend = open_backend(path, write=True, lock_timeout=lock_timeout)
+        if backend.record.provisional is not None:
+            backend.close()  # removes the gallery that a killed writer has left
+            return create_backend(path, model, lock_timeout=lock_timeout, provisional=True)
         if not new_collection:
+            backend.close()
             raise
-    _check_model(model)
-    backend = open_backend(path, write=True, lock_timeout=lock_timeout)
     try:
+        _check_model(model)
         name = _free_collection_name({info.name for info in backend.collections()}, model)
         address = parse_address(path)
         if address is not None:

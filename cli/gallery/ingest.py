@@ -9,6 +9,7 @@ import typer
 
 from cli.downloads import offer_downloads
 from cli.gallery.common import print_notices
+from cli.new_galleries import announce_new_gallery
 from cli.options import (
     Device,
     Download,
@@ -66,22 +67,18 @@ def ingest(
     The gallery is made if it does not exist. Images that it already holds are not embedded again, and unusable images
     are listed at the end. Stop it at any time; the same command continues.
     """
-    from gallery_db import Gallery, ImageError, ingest_folder, is_gallery
-    from tracking.identification.gallery_source import EmbedderOptions
+    from gallery_db import Gallery, ImageError, ingest_folder
+    from gallery_db.address import location_of
+    from gallery_db.opening import is_new_gallery
+    from gallery_db.transfer.folder_scan import check_image_tree
+    from tracking.identification.gallery_source import EmbedderOptions, model_to_fill
 
-    if not folder.is_dir():
-        raise ImageError(
-            f"{folder} is not a folder; expected a folder with one sub-folder of images for each identity.",
-            hint="Example: people/alice/1.jpg, people/bob/1.jpg, then: gtrack gallery ingest people --gallery gallery",
-        )
+    if is_new_gallery(location_of(gallery)):
+        check_image_tree(folder)
+        announce_new_gallery(gallery)
     options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download, trust_weights)
     offer_downloads(models_dir, download, reid=reid_weights)
-    existing = Gallery.open(gallery) if is_gallery(gallery) else None
-    try:
-        embedder = options.load(existing, say)
-    finally:
-        if existing is not None:
-            existing.close()
+    embedder = model_to_fill(location_of(gallery), options, say)
     with Gallery.open_or_create(gallery, embedder.model, new_collection=new_collection) as target:
         print_notices(target)
         printed = len(target.notices)

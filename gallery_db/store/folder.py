@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from gallery_db.errors import GalleryFormatError, GalleryNotFoundError
 from gallery_db.store.lock import LOCK_NAME
 from gallery_db.store.schema import RECORD_NAME
 
-__all__ = ["check_holds_gallery", "check_is_empty", "holds_chroma_files", "holds_gallery", "remove_leftovers"]
+__all__ = [
+    "check_holds_gallery",
+    "check_is_empty",
+    "holds_chroma_files",
+    "holds_gallery",
+    "remove_gallery",
+    "remove_leftovers",
+]
 
 _CHROMA_FILE = "chroma.sqlite3"
 _OWN_FILES_WITHOUT_RECORD = (LOCK_NAME, LOCK_NAME + ".json", RECORD_NAME + ".new", RECORD_NAME + ".new-journal")
@@ -79,3 +87,14 @@ def check_is_empty(folder: Path) -> None:
             f"{folder} is not empty and holds no gallery (there is {others[0]!r}).",
             hint="Choose an empty or absent folder for a new gallery.",
         )
+
+
+def remove_gallery(folder: Path) -> None:
+    """Remove the files of a gallery in which nothing is stored; needs the writer lock, whose file goes last."""
+    items = sorted(folder.iterdir(), key=lambda item: item.name.startswith(LOCK_NAME))
+    for item in items:
+        if item.name in ("chroma", "pictures"):
+            shutil.rmtree(item, ignore_errors=True)
+        elif item.name.startswith("gallery."):
+            with suppress(OSError):
+                item.unlink()

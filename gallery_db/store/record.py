@@ -176,6 +176,7 @@ class Record:
         """Store a setting of a collection, and pass it on to other records of a served gallery."""
         with self.transaction():
             self.set_meta(f"{name}:{collection}", value)
+            self.keep()
             self.log.pass_on_setting(collection, name, value)
 
     def last_unknown_number(self, collection: int) -> int:
@@ -236,6 +237,23 @@ class Record:
         with self.transaction():
             self._database.execute("UPDATE collections SET applied_seq = ? WHERE id = ?", (seq, collection))
 
+    def note_provisional(self, value: str) -> None:
+        """Note that the gallery goes away when it is closed with nothing stored in it; see `provisional`."""
+        self.set_meta(_PROVISIONAL, value)
+
+    def keep(self) -> None:
+        """Keep the gallery even if nothing is stored in it."""
+        with self.transaction():
+            self._database.execute("DELETE FROM meta WHERE key = ?", (_PROVISIONAL,))
+
+    @property
+    def provisional(self) -> str | None:
+        """What `note_provisional` noted, as long as nothing has been stored since; else None."""
+        found = self.meta(_PROVISIONAL)
+        if found is None or any(number for table, number in self.sequences().items() if table != "collections"):
+            return None
+        return found if self._database.one("SELECT 1 FROM entries LIMIT 1") is None else None
+
     # -- the whole record ------------------------------------------------------------------------------------
 
     def sequences(self) -> dict[str, int]:
@@ -266,6 +284,7 @@ class Record:
         return tuple(rows)
 
 
+_PROVISIONAL = "provisional"
 _INSERT_COLLECTION = (
     "INSERT INTO collections (name, model_name, sha256, dimension, preprocessing, metric, weights_path, "
     "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gallery_db.errors import GalleryFormatError
 from gallery_db.media.images import IMAGE_SUFFIXES
 from gallery_db.names import name_problem, normal_name
+from gallery_db.store.folder import holds_chroma_files, holds_gallery
 
-__all__ = ["FolderScan", "ImageFile", "scan_folder"]
+__all__ = ["FolderScan", "ImageFile", "check_image_tree", "is_image_tree", "scan_folder"]
+
+_HINT = "Expected one sub-folder of images for each identity, such as people/alice/1.jpg."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,46 @@ def scan_folder(root: str) -> FolderScan:
         elif _is_image_name(item.name):
             scan.skipped.append((item.path, "is not in an identity's folder"))
     return scan
+
+
+def is_image_tree(path: Path) -> bool:
+    """Return whether a folder has a sub-folder of images for each identity; see `check_image_tree`."""
+    try:
+        check_image_tree(path)
+    except GalleryFormatError:
+        return False
+    return True
+
+
+def check_image_tree(path: Path) -> None:
+    """Refuse what is no folder with a sub-folder of images for each identity.
+
+    Raises:
+        GalleryFormatError: The path is no folder, holds a gallery or no images, or has images in less than a quarter
+            of its sub-folders, as a home folder or a checkout of source code may.
+    """
+    if not path.is_dir():
+        raise GalleryFormatError(f"{path} is not a folder of images.", hint=_HINT)
+    if holds_gallery(path) or holds_chroma_files(path):
+        raise GalleryFormatError(f"{path} holds a database, and not folders of images.", hint=_HINT)
+    folders = [item.path for item in _list_folder(str(path), FolderScan()) if _is_folder(item)]
+    # With the folders in it: people/alice/door/1.jpg.
+    with_images = sum(_has_image(folder, depth=1) for folder in folders)
+    if not with_images:
+        raise GalleryFormatError(f"{path} has no sub-folder with images in it.", hint=_HINT)
+    if 4 * with_images < len(folders):
+        raise GalleryFormatError(
+            f"{path} is not a folder of images: only {with_images} of its {len(folders)} sub-folders hold images.",
+            hint=_HINT,
+        )
+
+
+def _has_image(folder: str, depth: int) -> bool:
+    """Return whether a folder has an image in it, or in the folders `depth` levels below."""
+    items = list(_list_folder(folder, FolderScan()))
+    return any(_is_image_name(item.name) for item in items) or (
+        depth > 0 and any(_has_image(item.path, depth - 1) for item in items if _is_folder(item))
+    )
 
 
 def _scan_identity(folder: os.DirEntry[str], identity: str, visited: set[tuple[int, int]], scan: FolderScan) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gallery_db.entry import Entry
-from gallery_db.errors import GalleryError, GalleryFormatError, ModelMismatchError
+from gallery_db.errors import GalleryError, ModelMismatchError
 from gallery_db.media.images import read_image_file
 from gallery_db.store.ingested_files import FileRow
 from gallery_db.transfer.embedding import enough_of_pictures
-from gallery_db.transfer.folder_scan import ImageFile, scan_folder
+from gallery_db.transfer.folder_scan import ImageFile, check_image_tree, scan_folder
 from gallery_db.transfer.ingest_batch import BatchWriter, IngestBatch
 from gallery_db.transfer.read_ahead import PictureReader, ReadPicture, read_ahead
 
@@ -97,7 +97,8 @@ def ingest_folder(
         index_progress: Called with (entries done, all entries) while the index is updated.
 
     Raises:
-        GalleryFormatError: `folder` is not a folder.
+        GalleryFormatError: `folder` is not a folder; or not one of images, and was not ingested before (see
+            `check_image_tree`).
         ModelMismatchError: The embedder's model is not the collection's.
         GalleryError: `batch_size` is below 1, or `class_name` is empty; see also `Gallery.add`.
     """
@@ -111,9 +112,7 @@ def ingest_folder(
         raise GalleryError(f"Expected a batch_size of at least 1, found {batch_size}.")
     root = Path(os.path.realpath(folder))
     if not root.is_dir():
-        raise GalleryFormatError(
-            f"{folder} is not a folder of images.", hint="Give a folder with a sub-folder for each identity."
-        )
+        check_image_tree(Path(folder))
     report = _Ingest(gallery, root, embedder, class_name, batch_size, progress).run(prune=prune)
     gallery.sync_index(index_progress, wait=index)
     return report
@@ -158,6 +157,8 @@ class _Ingest:
         scan = scan_folder(self._root)
         self._skipped = scan.skipped
         self._known = self._record.files.under(self._key, self._root)
+        if not self._known:
+            check_image_tree(Path(self._root))
         changed = [file for file in scan.files if not self._is_unchanged(file)]
         self._unchanged = done = len(scan.files) - len(changed)
         total = len(scan.files)

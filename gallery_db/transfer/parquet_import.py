@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from gallery_db.address import location_of
 from gallery_db.entry import Entry
@@ -87,7 +84,6 @@ def import_parquet(
         _check_rows(reader, check_progress)
         location = location_of(path)
         created = not is_gallery(location)
-        folder_is_new = isinstance(location, Path) and not location.exists()
         try:
             gallery = Gallery.open_or_create(location, reader.header.model, new_collection=new_collection)
         except ModelMismatchError as error:
@@ -99,8 +95,6 @@ def import_parquet(
             report = _Import(gallery, reader, replace).run(created, progress)
         except BaseException:
             gallery.close(sync=False)
-            if created and isinstance(location, Path):
-                _remove_new_gallery(location, folder_is_new)
             raise
         try:
             gallery.sync_index(index_progress, wait=index)
@@ -117,22 +111,6 @@ def _check_rows(reader: ParquetReader, progress: Progress | None) -> None:
             if entry.id in seen:
                 raise GalleryFormatError(f"{reader.position(number, entry.id)}: the id occurs twice in the file.")
             seen.add(entry.id)
-
-
-def _remove_new_gallery(folder: Path, folder_is_new: bool) -> None:
-    """Remove an empty gallery that was created for an import that failed."""
-    with suppress(GalleryError):
-        with Gallery.open(folder) as gallery:
-            if any(info.entries for info in gallery.collections()):
-                return
-        if folder_is_new:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        for item in folder.iterdir():
-            if item.name.startswith("gallery."):
-                item.unlink(missing_ok=True)
-            elif item.name in ("chroma", "pictures"):
-                shutil.rmtree(item, ignore_errors=True)
 
 
 class _Import:
@@ -162,6 +140,8 @@ class _Import:
                         self._refuse_conflicts()
                     if self._pictures:
                         self._gallery.record.set_meta(STAGED_KEY, self._pictures.seal())
+                    if created:  # also by a file without entries
+                        self._gallery.record.keep()
                 stored = True
                 # Only after the commit, so that a rollback leaves the pictures that were there before.
                 if self._pictures:

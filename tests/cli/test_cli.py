@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import jsonschema
 import pytest
 import typer
-from support.cli import gtrack
+from support.cli import gtrack, run_on_terminal
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -181,6 +182,71 @@ def test_enrolment(scene: Scene, tmp_path: Path) -> None:
     assert "gtrack gallery ingest" in re.sub(r"[\s│]+", " ", done.stderr)
 
 
+def test_a_failed_ingest_leaves_no_gallery(tmp_path: Path) -> None:
+    (tmp_path / "people" / "alice").mkdir(parents=True)
+    (tmp_path / "people" / "alice" / "1.jpg").write_text("no image")
+    words = ["gallery", "ingest", tmp_path / "people", "--gallery", tmp_path / "g", "--reid-weights", "builtin"]
+    assert "no image could be ingested" in gtrack(*words, code=1).stderr
+    assert not (tmp_path / "g").exists()
+
+
+@pytest.mark.parametrize("place", ["etc", "etc/hosts", "checkout"])
+@pytest.mark.parametrize(
+    ("words", "role"),
+    [
+        (["run", "VIDEO", "--dets-json", "DETECTIONS", "-g", "PLACE"], "a gallery to read"),
+        (["run", "VIDEO", "--dets-json", "DETECTIONS", "-g", "PLACE", "--enroll", "unknown"], "a gallery to fill"),
+        (["gallery", "ingest", "PEOPLE", "-g", "PLACE"], "a gallery to fill"),
+        (["gallery", "ingest", "PLACE", "-g", "new"], "images"),
+    ],
+    ids=["run", "enrol", "ingest into", "ingest from"],
+)
+def test_what_is_no_gallery_and_no_image_folder_is_refused(
+    place: str, words: list[str], role: str, scene: Scene, tmp_path: Path
+) -> None:
+    (tmp_path / "etc" / "network").mkdir(parents=True)
+    (tmp_path / "etc" / "hosts").touch()
+    for name in (".git", "docs", "src", "tests", "tools", "web"):
+        (tmp_path / "checkout" / name).mkdir(parents=True)
+    (tmp_path / "checkout" / "docs" / "logo.png").write_bytes(next(scene.gallery.rglob("*.jpg")).read_bytes())
+    before = sorted(tmp_path.rglob("*"))
+    texts = {"VIDEO": scene.video, "DETECTIONS": scene.detections, "PEOPLE": scene.gallery, "PLACE": place}
+    done = gtrack(
+        *(texts.get(word, word) for word in words),
+        *("--reid-weights", "builtin"),
+        code=1,
+        folder=tmp_path,
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+    )
+    expected = {
+        "a gallery to read": ("holds no gallery", "is a file"),
+        "a gallery to fill": ("is not empty and holds no gallery", "is a file"),
+        "images": ("no sub-folder with images", "only 1 of its 5 sub-folders", "is not a folder of images"),
+    }[role]
+    assert any(f"{place} {one}" in done.stderr or one in done.stderr for one in expected), done.stderr
+    assert place in done.stderr
+    assert [path for path in sorted(tmp_path.rglob("*")) if "cache" not in path.parts] == before
+    assert not list(tmp_path.glob("cache/gtrack/galleries/*"))
+
+
+def test_a_new_gallery_is_announced(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+    shutil.copytree(gallery, tmp_path / "people")
+    new = tmp_path / "poeple"
+    words = ["run", scene.video, "--dets-json", scene.detections, "--range", ":3", "--enroll", "unknown", "-g"]
+    done = gtrack(*words, new)
+    assert f"{new} will be a new gallery. Beside it is the gallery 'people'." in done.stderr
+    assert not new.exists(), "nothing was stored in it"
+    assert "new gallery" not in gtrack(*words, tmp_path / "people").stderr
+    code, out, err = run_on_terminal("n\n", *words, new)
+    assert (code, out) == (1, "")
+    assert "Make it? [y/N]" in err
+    assert "nothing was changed" in err
+    for answer, more in (("y\n", []), ("", ["--yes"])):
+        code, out, err = run_on_terminal(answer, *words, new, *more)
+        assert (code, "Make it?" in err) == (0, not more)
+        assert "3 frames" in out
+
+
 def test_environment_names_the_gallery(scene: Scene, gallery: Path) -> None:
     done = gtrack(
         "run", "--video", scene.video, "--dets-json", scene.detections, "--range", ":30", GTRACK_GALLERY=str(gallery)
@@ -231,7 +297,8 @@ def test_ingest_reports_unusable_files(scene: Scene, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     done = gtrack("gallery", "ingest", empty, "--gallery", tmp_path / "g2", "--reid-weights", "builtin", code=1)
-    assert "no image could be ingested" in done.stderr
+    assert "no sub-folder with images" in done.stderr
+    assert not (tmp_path / "g2").exists()
 
 
 def test_query(scene: Scene, gallery: Path, tmp_path: Path) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from support.cli import gtrack
+from support.cli import gtrack, run_on_terminal
 from support.gallery import ColourEmbedder, make_people, unit_vectors
 
 from gallery_db import Entry, Gallery, ingest_folder
@@ -53,24 +49,6 @@ def ids(path: Path, identity: str) -> list[str]:
 
 def lines(*words: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gtrack(*words, "--json").stdout.splitlines()]
-
-
-def run_on_terminal(answer: str, *words: Any) -> tuple[int, str, str]:
-    """Run a command on a terminal with an answer to its question; return its exit code and outputs."""
-    leader, follower = pty.openpty()
-    try:
-        os.write(leader, answer.encode())
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *map(str, words)],
-            stdin=follower,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    finally:
-        os.close(leader)
-        os.close(follower)
-    return done.returncode, done.stdout, done.stderr
 
 
 BASE = {"p0": 5, "p1": 4, "p2": 4}

@@ -9,7 +9,8 @@ import pytest
 from support.gallery import model_named
 
 from gallery_db import Gallery
-from gallery_db.opening import is_gallery, is_image_tree
+from gallery_db.opening import is_gallery
+from gallery_db.transfer.folder_scan import is_image_tree
 
 
 def gallery(path: Path) -> None:
@@ -17,7 +18,8 @@ def gallery(path: Path) -> None:
 
 
 def image_tree(path: Path) -> None:
-    (path / "alice").mkdir(parents=True)
+    (path / "alice" / "door").mkdir(parents=True)
+    (path / "alice" / "door" / "1.jpg").touch()
 
 
 def chroma_folder(path: Path) -> None:
@@ -30,9 +32,22 @@ def images_only(path: Path) -> None:
     (path / "a.jpg").touch()
 
 
+def checkout(path: Path) -> None:
+    for name in ("docs/images", "src", "tests", "tools", "web"):
+        (path / name).mkdir(parents=True)
+    (path / "docs" / "images" / "logo.png").touch()
+
+
+def text_folders(path: Path) -> None:
+    (path / "network").mkdir(parents=True)
+    (path / "network" / "hosts").touch()
+
+
 LOCATIONS: dict[str, tuple[Callable[[Path], None], bool, bool]] = {
     "a gallery": (gallery, True, False),
     "folders of images": (image_tree, False, True),
+    "folders without images, such as /etc": (text_folders, False, False),
+    "a checkout of source code": (checkout, False, False),
     "Chroma's files alone": (chroma_folder, False, False),
     "files alone": (images_only, False, False),
     "an empty folder": (Path.mkdir, False, False),
@@ -51,5 +66,5 @@ def test_recognises_what_a_folder_contains(tmp_path: Path, name: str) -> None:
 
 def test_a_folder_with_a_gallery_inside_is_no_image_folder(tmp_path: Path) -> None:
     gallery(tmp_path / "g")
-    (tmp_path / "g" / "crops").mkdir()
+    image_tree(tmp_path / "g")
     assert not is_image_tree(tmp_path / "g")

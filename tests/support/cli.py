@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +26,30 @@ def gtrack(
     assert done.returncode == code, (words, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def run_on_terminal(answer: str, *words: Any) -> tuple[int, str, str]:
+    """Run a command on a terminal with an answer to its question.
+
+    Returns:
+        Its exit code, what it wrote on stdout, and what it wrote on the terminal with stderr.
+    """
+    leader, follower = pty.openpty()
+    try:
+        os.write(leader, answer.encode())
+        with subprocess.Popen(
+            [sys.executable, "-m", "cli.main", *map(str, words)],
+            stdin=follower,
+            stdout=subprocess.PIPE,
+            stderr=follower,
+            text=True,
+        ) as process:
+            os.close(follower)
+            shown = b""
+            with suppress(OSError):  # on Linux, the terminal ends with an error
+                while part := os.read(leader, 4096):
+                    shown += part
+            out, _ = process.communicate(timeout=60)
+    finally:
+        os.close(leader)
+    return process.returncode, out, shown.decode()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from gallery_db import Gallery, find_anomalies, match_threshold
 from gallery_db.address import is_address
 from gallery_db.errors import GalleryError, GtrackError
-from gallery_db.opening import is_image_tree
+from gallery_db.opening import is_new_gallery
+from gallery_db.transfer.folder_scan import is_image_tree
 from tracking.enrolment.base import EnrolmentSettings
 from tracking.enrolment.enroller import Enroller
 from tracking.enrolment.gallery_writer import GalleryWriter
@@ -36,13 +37,17 @@ def check_enrolment_gallery(path: Path | str) -> None:
 
     Raises:
         OptionError: It is a tree of image folders.
+        GalleryFormatError: It is a file, or a folder that holds something else.
     """
-    if isinstance(path, Path) and is_image_tree(path):
+    if not isinstance(path, Path):
+        return
+    if is_image_tree(path):
         raise OptionError(
             f"`enroll` needs a gtrack gallery, and {path} is a tree of image folders, which is only read.",
             field="gallery",
             hint=f"Make a gallery of it with: gtrack gallery ingest {path} --gallery GALLERY",
         )
+    is_new_gallery(path)
 
 
 def mislabelled_warnings(gallery: Gallery, ids: Collection[str]) -> list[str]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gallery_db import Gallery, is_gallery
+from gallery_db import Gallery
 from gallery_db.errors import GtrackError
 from tracking.enrolment.base import EnrolmentCounts, EnrolmentSettings, EnrolMode
 from tracking.enrolment.enrolment_gallery import EnrolmentGallery, EnrolmentGalleryOptions, check_enrolment_gallery
 from tracking.enrolment.relinking import relink_run
 from tracking.errors import VideoError
-from tracking.identification.gallery_source import EmbedderOptions, GallerySource
+from tracking.identification.gallery_source import EmbedderOptions, GallerySource, model_to_fill
 
 if TYPE_CHECKING:
     from gallery_db.analysis.thresholds import MatchThreshold
@@ -119,11 +119,7 @@ class RunEnrolment:
         notify: Callable[[str], None],
     ) -> None:
         check_enrolment_gallery(path)
-        if is_gallery(path):
-            with Gallery.open(path) as existing:
-                model = embedder.load(existing, notify)
-        else:
-            model = embedder.load(None, notify)
+        model = model_to_fill(path, embedder, notify)
         gallery = Gallery.open_or_create(path, model.model)
         run_id = secrets.token_hex(6)
         try:

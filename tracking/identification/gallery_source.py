@@ -12,7 +12,7 @@ from gallery_db import Gallery, GalleryNotFoundError, is_gallery
 from gallery_db.address import location_of
 from gallery_db.errors import GalleryError, GalleryFormatError, GalleryLockedError
 from gallery_db.model import Embedder
-from gallery_db.opening import is_image_tree
+from gallery_db.transfer.folder_scan import check_image_tree
 from tracking.progress import progress_bar
 from tracking.reid.cache import cache_dir
 from tracking.reid.loader import load_embedder
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gallery_db.search.nearest import Search
     from gallery_db.transfer.ingest import IngestReport
 
-__all__ = ["EmbedderOptions", "GallerySource", "cached_gallery_path", "open_gallery_source"]
+__all__ = ["EmbedderOptions", "GallerySource", "cached_gallery_path", "model_to_fill", "open_gallery_source"]
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -103,6 +103,31 @@ def _open_cached(cached: Path, folder: Path, embedder: Embedder, report: Notify)
     return Gallery.open_or_create(cached, embedder.model, new_collection=True, lock_timeout=_CACHE_SECONDS)
 
 
+def _check_images(path: Path) -> None:
+    """Refuse what is neither a gallery nor a tree of image folders, and say why it is neither."""
+    try:
+        check_image_tree(path)
+    except GalleryFormatError as no_images:
+        try:
+            Gallery.open(path).close()
+        except GalleryFormatError as no_gallery:
+            raise GalleryFormatError(f"{no_gallery.message} {no_images.message}", hint=no_images.hint) from None
+
+
+def model_to_fill(location: Path | str, options: EmbedderOptions, notify: Notify | None) -> Embedder:
+    """Load the model for the entries of a gallery: without named weights, that of its entries if it has any.
+
+    Args:
+        location: A folder, which need not exist, or the address of a served gallery.
+        options: The ReID model.
+        notify: Receives one-line messages.
+    """
+    if not is_gallery(location):
+        return options.load(None, notify)
+    with Gallery.open(location) as existing:
+        return options.load(None if existing.is_provisional else existing, notify)
+
+
 def open_gallery_source(
     path: str | Path,
     options: EmbedderOptions,
@@ -142,7 +167,8 @@ def open_gallery_source(
             opened.close()
         gallery = Gallery.open(location, model=embedder.model)
         ingested = None
-    elif is_image_tree(path):
+    else:
+        _check_images(path)
         embedder = options.load(None, report)
         cached = cached_gallery_path(path, class_name)
         cached.parent.mkdir(parents=True, exist_ok=True)
@@ -155,14 +181,6 @@ def open_gallery_source(
             more = f" and {len(ingested.skipped) - 1} more" if len(ingested.skipped) > 1 else ""
             report(f"gallery {path}: not used: {first} ({reason}){more}.")
         gallery = Gallery.open(cached, model=embedder.model)
-    else:
-        # Gallery.open reports in which way a folder is not a gallery.
-        gallery = Gallery.open(path)
-        gallery.close()
-        raise GalleryFormatError(
-            f"{path} is not a gallery; expected a gtrack gallery or a folder of image folders.",
-            hint=f"Make one with: gtrack gallery ingest FOLDER --gallery {path}",
-        )
     try:
         view = gallery.view(search=search)
         for notice in gallery.notices:

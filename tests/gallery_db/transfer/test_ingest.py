@@ -293,8 +293,8 @@ def test_an_ingest_with_another_class_changes_the_class(tmp_path: Path, folder: 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
-    report = run(tmp_path, tmp_path / "nothing")
-    assert (report.found, report.identities, report.changed) == (0, 0, False)
+    with pytest.raises(GalleryFormatError, match="no sub-folder with images"):
+        run(tmp_path, tmp_path / "nothing")
 
 
 def test_invalid_arguments(tmp_path: Path, folder: Path, place: Path | str) -> None:
@@ -317,6 +317,31 @@ def test_ctrl_c_keeps_the_committed_batches(tmp_path: Path, folder: Path, place:
     with Gallery.open(at(tmp_path)) as gallery:
         assert len(gallery) == 5
     assert counts(run(tmp_path, folder, index=True)) == {"added": 7, "unchanged": 5}
+
+
+def test_nothing_is_left_of_a_gallery_in_which_nothing_was_stored(tmp_path: Path, folder: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        # As a kill at this moment would leave it.
+        shutil.copytree(tmp_path / "g", tmp_path / "killed")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, folder, progress=stop)
+    assert not (tmp_path / "g").exists()
+    other = ColourEmbedder("other.pt")
+    for name in ("g", "killed"):
+        with Gallery.open_or_create(tmp_path / name, other.model) as gallery:
+            assert gallery.is_provisional
+            ingest_folder(gallery, folder, other)
+            assert not gallery.is_provisional
+    with pytest.raises(ModelMismatchError):
+        Gallery.open_or_create(tmp_path / "killed", ColourEmbedder().model)
+
+
+def test_an_empty_folder_for_a_gallery_stays(tmp_path: Path) -> None:
+    (tmp_path / "g").mkdir()
+    Gallery.open_or_create(tmp_path / "g", model_named()).close()
+    assert list((tmp_path / "g").iterdir()) == []
 
 
 KILLED = """

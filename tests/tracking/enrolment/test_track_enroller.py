@@ -500,7 +500,7 @@ def test_a_second_ctrl_c_releases_the_gallery(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("tracking.enrolment.enroller.Enroller.finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
         enroller.close()
-    Gallery.open(tmp_path / "g", write=True, lock_timeout=0.0).close()
+    Gallery.open_or_create(tmp_path / "g", TOY, lock_timeout=0.0).close()
 
 
 def test_observe_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
