@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, ImageError
 from gallery_db.media.entry_pictures import crop_box, find_picture
 from gallery_db.media.images import read_image_bytes
+from gallery_db.safe_names import UniqueNames, safe_name
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["FoldersReport", "export_folders"]
 
 Progress = Callable[[int, int], None]
-
-# Names that Windows reserves for devices.
-_RESERVED_NAMES = frozenset(
-    ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))]
-)
-_MAX_NAME_BYTES = 120  # file systems take 255; the rest is for a number and a suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +86,14 @@ def export_folders(
 
 def _write_folders(gallery: Gallery, root: Path, progress: Progress | None) -> FoldersReport:
     real_root = Path(os.path.realpath(root))
-    folder_names = _UniqueNames()
-    file_names: dict[str, _UniqueNames] = {}  # of each sub-folder
+    folder_names = UniqueNames()
+    file_names: dict[str, UniqueNames] = {}  # of each sub-folder
     missing: list[tuple[str, str]] = []
     written = 0
     used: set[str] = set()
     total = len(gallery)
     for done, entry in enumerate(gallery.entries(), 1):
-        name = folder_names.name_for(entry.identity, _safe_name(entry.identity))
+        name = folder_names.name_for(entry.identity, safe_name(entry.identity))
         identity_folder = root / name
         try:
             data, suffix = _picture_file(gallery, entry)
@@ -109,9 +103,9 @@ def _write_folders(gallery: Gallery, root: Path, progress: Progress | None) -> F
             if os.path.realpath(identity_folder) != str(real_root / name):
                 missing.append((entry.id, f"{identity_folder} is a link to another place"))
             else:
-                stem = _safe_name(Path(str(entry.extra.get("crop") or entry.source or entry.id)).stem)
+                stem = safe_name(Path(str(entry.extra.get("crop") or entry.source or entry.id)).stem)
                 identity_folder.mkdir(exist_ok=True)
-                names = file_names.setdefault(name, _UniqueNames())
+                names = file_names.setdefault(name, UniqueNames())
                 _write_file(identity_folder / names.name_for(entry.id, stem, suffix), data)
                 written += 1
                 used.add(name)
@@ -139,46 +133,3 @@ def _picture_file(gallery: Gallery, entry: Entry) -> tuple[bytes, str]:
     with io.BytesIO() as file:
         Image.fromarray(np.ascontiguousarray(part[:, :, ::-1])).save(file, format="PNG")
         return file.getvalue(), ".png"
-
-
-# -- names of files and folders --------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _UniqueNames:
-    """Gives each key a name of its own; names that differ only in case count as the same."""
-
-    _names: dict[str, str] = field(default_factory=dict)
-    _taken: set[str] = field(default_factory=set)
-    _next: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    def name_for(self, key: str, wanted: str, suffix: str = "") -> str:
-        """Return the name of a key: at first `wanted` with the suffix, with a number if that is taken."""
-        if key in self._names:
-            return self._names[key]
-        # Numbers below the last one are taken: many names alike would else be tried from the first on, each time.
-        name, number = wanted + suffix, self._next.get((wanted, suffix), 2)
-        while _folded(name) in self._taken:
-            name, number = f"{wanted}-{number}{suffix}", number + 1
-        self._next[wanted, suffix] = number
-        self._taken.add(_folded(name))
-        self._names[key] = name
-        return name
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _safe_name(text: str) -> str:
-    """Return a name for a file or folder that is valid on any system, leads nowhere else, and is not hidden."""
-    name = "".join("_" if c in '<>:"/\\|?*' or not c.isprintable() else c for c in text).strip()
-    name = name.rstrip(". ")
-    if name.startswith("."):
-        name = "_" + name[1:]
-    if name.partition(".")[0].lower() in _RESERVED_NAMES:
-        name = f"_{name}"
-    data = name.encode("utf-8", "replace")
-    if len(data) > _MAX_NAME_BYTES:
-        name = data[:_MAX_NAME_BYTES].decode("utf-8", "ignore").rstrip(". ")
-    return name or "_"

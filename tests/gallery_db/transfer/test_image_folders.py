@@ -10,7 +10,6 @@ from support.gallery import ColourEmbedder, make_people, model_named, save_pictu
 from support.transfer import MISSING_PICTURES, list_files, make_gallery, make_pictured_gallery
 
 from gallery_db import Entry, Gallery, GalleryError, export_folders, ingest_folder, read_image
-from gallery_db.transfer.image_folders import _UniqueNames
 
 
 def test_a_round_trip(tmp_path: Path) -> None:
@@ -97,10 +96,3 @@ def test_folders_in_use(tmp_path: Path) -> None:
             export_folders(gallery, path, overwrite=True)
         with pytest.raises(GalleryError, match="is a file"):
             export_folders(gallery, tmp_path / "pictures" / "one.png")
-
-
-def test_many_names_alike_are_numbered_at_once() -> None:
-    names = _UniqueNames()
-    found = [names.name_for(str(number), "same", ".jpg") for number in range(20_000)]
-    assert found[:3] == ["same.jpg", "same-2.jpg", "same-3.jpg"]
-    assert len(set(found)) == 20_000, "each number was tried from the first on, which took minutes"
