@@ -47,6 +47,7 @@ _NAMES = "Names from the gallery"
 _ENROLMENT = "Enrolment"
 _TRACKING = "Tracking"
 _SAVING = "More to save"
+_PICTURES = "Annotated pictures"
 
 
 class Enroll(str, Enum):
@@ -55,6 +56,14 @@ class Enroll(str, Enum):
     off = "off"
     unknown = "unknown"
     all = "all"
+
+
+class BlurChoice(str, Enum):
+    """Whose boxes are blurred; the values are those of `tracking.outputs.blur.Blur`."""
+
+    all = "all"
+    unknown = "unknown"
+    named = "named"
 
 
 def read_class_ids(text: str | None) -> list[int] | None:
@@ -137,6 +146,7 @@ def print_result(result: TrackResult) -> None:
         ("tracks", result.paths.json_path),
         ("video", result.paths.video_path),
         ("frames", result.paths.frames_dir),
+        ("crops", result.paths.crops_dir),
         ("explanations", result.paths.explain_path),
     ):
         if path is not None:
@@ -251,9 +261,44 @@ def run(
             rich_help_panel=_SAVING,
         ),
     ] = None,
+    save_crops: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-crops",
+            metavar="FOLDER",
+            help="Save crops of the tracks as FOLDER/IDENTITY/track-12/000345.jpg, two a second. FOLDER must be new or "
+            "empty.",
+            rich_help_panel=_SAVING,
+        ),
+    ] = None,
     display: Annotated[
         bool, typer.Option("--display", help="Show the frames in a window; q ends the run.", rich_help_panel=_SAVING)
     ] = False,
+    blur: Annotated[
+        BlurChoice | None,
+        typer.Option(
+            "--blur",
+            help="Make people unrecognisable in all pictures of the run. all: everyone. unknown: people who are not "
+            "known by name. named: people who are or may be. A person who is not decided yet is blurred by each.",
+            show_default=False,
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    trails: Annotated[
+        float,
+        typer.Option(
+            "--trails", metavar="SECONDS", help="Show where each track was in this time.", rich_help_panel=_PICTURES
+        ),
+    ] = 0.0,
+    line_width: Annotated[
+        int | None,
+        typer.Option(
+            "--line-width",
+            metavar="PIXELS",
+            help="Width of lines. Default: one that fits the frame.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
     score_threshold: ScoreThreshold = 0.1,
     nms_iou: NmsIou = None,
     image_size: ImageSize = None,
@@ -464,6 +509,7 @@ def run(
         "temporal_options": _temporal_options(temporal_option or []),
         "search": search.value,
         "enroll": enroll.value,
+        "blur": None if blur is None else blur.value,
     }
     options = RunOptions.from_arguments(arguments)
     options.validate()

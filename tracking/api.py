@@ -12,6 +12,7 @@ from tracking.detectors.base import Detector, DetectorOptions
 from tracking.enrolment.base import EnrolMode
 from tracking.errors import OptionError
 from tracking.options import RunOptions, detector_options
+from tracking.outputs.blur import Blur
 from tracking.outputs.result import TrackResult
 from tracking.pipeline import DetectionInput, TrackingRun
 from tracking.trackers.temporal import DEFAULT_TEMPORAL
@@ -67,6 +68,10 @@ def track_video(
     live: LiveOptions | None = None,
     explain: bool = False,
     trust_weights: bool = False,
+    save_crops: str | Path | None = None,
+    trails: float = 0.0,
+    blur: Blur | None = None,
+    line_width: int | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> TrackResult:
     """Track the detections of a video and name the tracks from a gallery.
@@ -131,6 +136,11 @@ def track_video(
         explain: Explain each decision, in ``tracked.json`` and as ``explain.jpg``; needs a saving argument.
         trust_weights: Whether the files that `reid_weights` and `detect` name may run code, as TorchScript, TensorRT
             engines and Ultralytics' ``.pt`` files can. It is remembered for those files.
+        save_crops: Folder for crops of the tracks, absent or empty: ``IDENTITY/track-12/000345.jpg``, two a second.
+        trails: Seconds for which annotated frames show where a track was; 0 for none.
+        blur: Whose boxes are made unrecognisable in all pictures of the run: ``all``; ``unknown``, people who are not
+            known by name; ``named``, people who are or may be. A person who is not decided yet is blurred by each.
+        line_width: Width of the lines in annotated frames in pixels; None for one that fits the frame.
         notify: Takes one-line messages for the user; they are dropped if None.
 
     Returns:

@@ -131,6 +131,40 @@ class RunOptions:
         self._validate_enrolment()
         self.temporal.validate()
         self.output.validate()
+        self._validate_pictures()
+
+    def _validate_pictures(self) -> None:
+        blur = self.output.blur
+        if blur in ("unknown", "named") and self.gallery is None:
+            raise OptionError(
+                f'`blur="{blur}"` needs names.', field="blur", hint='Give `gallery`, or blur all people: `blur="all"`.'
+            )
+        if blur is not None and self.filter_gallery:
+            raise OptionError(
+                "`filter_gallery=True` removes boxes of people that `blur` must cover.",
+                field="blur",
+                hint="Leave `filter_gallery` out.",
+            )
+        if blur is not None and self.explain and not self.output.save_json:
+            raise OptionError(
+                "with `blur`, `explain=True` draws no picture; its reasons are in tracked.json alone.",
+                field="explain",
+                hint="Use `save_json=True`.",
+            )
+        if self.tracker == "gallery_hybrid":
+            return
+        for field_name, needs_tracks in (
+            ("trails", self.output.trails > 0),
+            ("save_crops", self.output.save_crops is not None),
+            ("blur", blur == "named"),
+        ):
+            if needs_tracks:
+                value = '="named"' if field_name == "blur" else ""
+                raise OptionError(
+                    f"`{field_name}{value}` needs tracks, and tracker {self.tracker} has none.",
+                    field=field_name,
+                    hint='Use `tracker="gallery_hybrid"`.',
+                )
 
     def _validate_naming(self) -> None:
         is_hybrid = self.tracker == "gallery_hybrid"
@@ -200,7 +234,7 @@ class RunOptions:
         return (
             self.tracker == "gallery_only"
             or self.temporal.takes_embeddings
-            or (self.output.draws and not self.backfill)
+            or ((self.output.saves_pictures or self.output.display) and not self.backfill)
         )
 
     def source_id_for(self, video: Path) -> str:
@@ -246,7 +280,7 @@ def flat_arguments() -> frozenset[str]:
 def _converted(name: str, value: Any) -> Any:
     if name == "class_names":
         return read_class_names(value)
-    if name in {"out_dir", "save_detections"} and value is not None:
+    if name in {"out_dir", "save_detections", "save_crops"} and value is not None:
         return Path(value)
     return value
 

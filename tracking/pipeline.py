@@ -199,7 +199,7 @@ class TrackingRun:
             inputs.video,
             width=inputs.reader.width,
             height=inputs.reader.height,
-            fps=float(options.output.save_fps or inputs.reader.fps or inputs.feed.video.get("fps") or _FALLBACK_FPS),
+            fps=float(inputs.reader.fps or inputs.feed.video.get("fps") or _FALLBACK_FPS),
             class_names=inputs.class_names,
             deferred=options.backfill,
         )
@@ -252,7 +252,12 @@ class TrackingRun:
                 # One bar makes room for the next, also where the video ended early.
                 progress(state.tally.frames, state.tally.frames)
             state.failure = enrolment.finish(complete=state.complete)
-        if state.explained is not None and gallery.source is not None and outputs.paths.run_dir is not None:
+        if (
+            state.explained is not None
+            and gallery.source is not None
+            and outputs.paths.run_dir is not None
+            and self._options.output.blur is None  # the picture has the same people
+        ):
             try:
                 draw_explanations(state.explained, gallery.source, inputs.video, outputs)
             except GtrackError as error:

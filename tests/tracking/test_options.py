@@ -112,6 +112,21 @@ def test_the_detector_has_its_share_of_the_flat_arguments() -> None:
         pytest.param({"save_video": "clip"}, "save_video", id="video without a suffix"),
         pytest.param({"save_fps": 0}, "save_fps", id="fps"),
         pytest.param({"fourcc": "x"}, "fourcc", id="fourcc"),
+        pytest.param({"trails": -1.0}, "trails", id="trails"),
+        pytest.param({"trails": float("nan")}, "trails", id="trails without a number"),
+        pytest.param({"line_width": 0}, "line_width", id="line width"),
+        pytest.param({"blur": "faces"}, "blur", id="blur"),
+        pytest.param({"blur": "unknown"}, "blur", id="blur by name without names"),
+        pytest.param({"blur": "all", "gallery": "g", "filter_gallery": True}, "blur", id="boxes that blur needs"),
+        pytest.param({"blur": "all", "save_crops": "c"}, "save_crops", id="crops of nobody"),
+        pytest.param(
+            {"blur": "all", "gallery": "g", "explain": True, "save_frames": True}, "explain", id="nothing explained"
+        ),
+        pytest.param({"tracker": "gallery_only", "gallery": "g", "trails": 1.0}, "trails", id="trails without tracks"),
+        pytest.param({"tracker": "gallery_only", "gallery": "g", "blur": "named"}, "blur", id="blur without decisions"),
+        pytest.param(
+            {"tracker": "gallery_only", "gallery": "g", "save_crops": "c"}, "save_crops", id="crops without tracks"
+        ),
     ],
 )
 def test_an_error_names_the_field_and_speaks_python(options: dict[str, Any], field: str) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jsonschema
 import numpy as np
 import pytest
@@ -592,6 +593,47 @@ def test_outputs(scene: Scene, gallery: Path, tmp_path: Path) -> None:
         source.advance()
         difference = np.abs(reader.image().astype(int) - source.image().astype(int))
         assert difference.max() > 100, "something is drawn"
+
+
+def test_blurred_pictures_and_crops(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+    """Everyone in every picture of the run is blurred, but for named people where the unknown are."""
+    from tracking.video.reader import VideoReader
+
+    named = run(
+        scene,
+        gallery=gallery,
+        frame_range=(0, 60),
+        save_frames=True,
+        save_crops=tmp_path / "crops",
+        trails=1.0,
+        blur="unknown",
+        out_dir=tmp_path,
+        run_name="r",
+    )
+    assert named.paths.crops_dir == tmp_path / "crops"
+    assert named.payload["tracker"]["config"]["blur"] == "unknown"
+    identities = {d["gallery_id"] for f in named.payload["frames"] for d in f["detections"] if "gallery_id" in d}
+    assert {path.name for path in (tmp_path / "crops").iterdir()} == identities, "nobody else"
+    clear = blurred = 0
+    with VideoReader(scene.video) as source:
+        for frame in named.payload["frames"]:
+            source.advance()
+            picture = cv2.imread(str(tmp_path / "r" / "frames" / f"{frame['frame']:06d}.jpg"))
+            assert picture is not None
+            for detection in frame["detections"]:
+                x1, y1, x2, y2 = (max(0, round(v)) for v in detection["bbox"])
+                inside = np.s_[y1 + 20 : y2 - 4, x1 + 4 : x2 - 4]
+                before, after = source.image()[inside].astype(int), picture[inside].astype(int)
+                if min(before.shape) < 3:
+                    continue
+                if detection.get("identity_status") == "known":
+                    clear += 1
+                    continue
+                blurred += 1
+                grey = np.abs(after - after.mean(axis=2, keepdims=True)).max(axis=2) < 12
+                assert grey.mean() > 0.4, "labels and lines of others apart, no colour is left"
+    assert clear > 50
+    assert blurred > 50
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError], ids=["Ctrl-C", "an error"])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from tracking.errors import OptionError, OutputError
+from tracking.outputs.blur import Blur
+from tracking.outputs.crop_folder import check_crop_folder
 from tracking.outputs.display import Display
 
 __all__ = ["OutputOptions", "TrackPaths"]
+
+
+_MAX_TRAILS = 600
+_MAX_LINE_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,7 @@ class TrackPaths:
     json_path: Path | None = None
     video_path: Path | None = None
     frames_dir: Path | None = None
+    crops_dir: Path | None = None
     explain_path: Path | None = None
 
 
@@ -51,6 +60,10 @@ class OutputOptions:
         fourcc: Codec of the saved video: a four-character code of OpenCV's; None for H.264, or ``mp4v`` in a container
             that does not hold it.
         display: Show a live window.
+        save_crops: Folder for crops of the tracks, absent or empty; None for none.
+        trails: Seconds for which annotated frames show where a track was; 0 for none.
+        blur: Whose boxes are blurred in all pictures of the run; None for nobody. See `tracking.outputs.blur.Blur`.
+        line_width: Width of the lines in annotated frames in pixels; None for one that fits the frame.
     """
 
     save_json: bool = False
@@ -61,22 +74,27 @@ class OutputOptions:
     save_fps: float | None = None
     fourcc: str | None = None
     display: bool = False
+    save_crops: Path | None = None
+    trails: float = 0.0
+    blur: Blur | None = None
+    line_width: int | None = None
 
     @property
     def saves(self) -> bool:
-        """Whether anything is saved."""
+        """Whether anything is saved in the run folder."""
         return self.save_json or self.save_frames or self.save_video is not None
 
     @property
-    def draws(self) -> bool:
-        """Whether frames are drawn, to be saved or shown."""
-        return self.save_frames or self.save_video is not None or self.display
+    def saves_pictures(self) -> bool:
+        """Whether annotated frames, an annotated video or crops are saved."""
+        return self.save_frames or self.save_video is not None or self.save_crops is not None
 
     def validate(self) -> None:
         """Check names and values before a model is loaded.
 
         Raises:
             OptionError: A name that leads out of its folder, or a value out of range.
+            OutputError: The folder for crops is not empty.
             DisplayError: A live window is asked for where there is no screen.
         """
         if self.run_name is not None:
@@ -92,6 +110,20 @@ class OutputOptions:
             raise OptionError(f"`fourcc` must be four characters, found {self.fourcc!r}.", field="fourcc")
         if self.save_fps is not None and not 0 < self.save_fps < 1000:
             raise OptionError(f"`save_fps` must be above 0 and below 1000, found {self.save_fps}.", field="save_fps")
+        if not (math.isfinite(self.trails) and 0 <= self.trails <= _MAX_TRAILS):
+            raise OptionError(f"`trails` must be from 0 to {_MAX_TRAILS} seconds, found {self.trails}.", field="trails")
+        if self.line_width is not None and not 1 <= self.line_width <= _MAX_LINE_WIDTH:
+            raise OptionError(
+                f"`line_width` must be from 1 to {_MAX_LINE_WIDTH} pixels, found {self.line_width}.", field="line_width"
+            )
+        if self.blur is not None and self.blur not in get_args(Blur):
+            raise OptionError(f"`blur` must be one of {', '.join(get_args(Blur))}, found {self.blur!r}.", field="blur")
+        if self.save_crops is not None:
+            if self.blur == "all":
+                raise OptionError(
+                    '`save_crops` saves nobody with `blur="all"`.', field="save_crops", hint="Leave one of them out."
+                )
+            check_crop_folder(self.save_crops)
         if self.display:
             Display.check()
 
@@ -119,7 +151,7 @@ class OutputOptions:
             OutputError: The run folder cannot be created or written.
         """
         if not self.saves:
-            return TrackPaths()
+            return TrackPaths(crops_dir=self.save_crops)
         run_dir = self.run_dir(video)
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
@@ -134,6 +166,7 @@ class OutputOptions:
             json_path=run_dir / "tracked.json" if self.save_json else None,
             video_path=run_dir / self.save_video if self.save_video else None,
             frames_dir=run_dir / "frames" if self.save_frames else None,
+            crops_dir=self.save_crops,
         )
         if paths.video_path is not None and paths.video_path.resolve() == video.resolve():
             raise OutputError(

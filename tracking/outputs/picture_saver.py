@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.outputs.drawing import annotate
+from tracking.outputs.crop_folder import CropFolder
+from tracking.outputs.drawing import FramePainter
 from tracking.outputs.frame_folder import FrameFolder
 from tracking.video.h264 import H264Writer
 from tracking.video.writer import VideoWriter
@@ -20,7 +21,7 @@ __all__ = ["PictureSaver"]
 _WAITING_PICTURES = 4
 """Frames that may wait for the thread; the run then waits too."""
 
-_Job = tuple[Mapping[str, Any], NDArray[np.uint8], bool]
+_Job = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8] | None]
 
 
 class PictureSaver:
@@ -32,27 +33,35 @@ class PictureSaver:
     Args:
         video: The annotated video; None for none.
         frames: The folder of annotated frames; None for none.
-        class_names: Class names by class id, for the labels of boxes.
+        crops: The folder of crops; None for none.
+        painter: Blurs and draws the frames.
     """
 
     def __init__(
-        self, video: VideoWriter | H264Writer | None, frames: FrameFolder | None, class_names: Mapping[int, str]
+        self,
+        video: VideoWriter | H264Writer | None,
+        frames: FrameFolder | None,
+        crops: CropFolder | None,
+        painter: FramePainter,
     ) -> None:
         self._video = video
         self._frames = frames
-        self._class_names = class_names
+        self._crops = crops
+        self._painter = painter
         self._queue: Queue[_Job | None] = Queue(_WAITING_PICTURES)
         self._failure: BaseException | None = None
         self._has_failed = False
         self._thread: threading.Thread | None = None
 
-    def save(self, document: Mapping[str, Any], image: NDArray[np.uint8], *, drawn: bool = False) -> None:
+    def save(
+        self, document: Mapping[str, Any], image: NDArray[np.uint8], drawn: NDArray[np.uint8] | None = None
+    ) -> None:
         """Hand over one frame.
 
         Args:
             document: Its track-v1.
-            image: (H, W, 3) uint8 BGR; it must not be changed any more.
-            drawn: Whether the image is annotated already.
+            image: (H, W, 3) uint8 BGR; it must not be changed any more. Where `drawn` is given, blurred already.
+            drawn: The annotated frame, of the same shape, where it exists already.
 
         Raises:
             OutputError: An earlier frame could not be written: the disk is full or gone.
@@ -97,10 +106,16 @@ class PictureSaver:
             except BaseException as error:  # noqa: BLE001  raised in the run's thread
                 self._failure, self._has_failed = error, True
 
-    def _save(self, document: Mapping[str, Any], image: NDArray[np.uint8], drawn: bool) -> None:
-        if not drawn:
-            image = annotate(image, document["detections"], self._class_names)
+    def _save(self, document: Mapping[str, Any], image: NDArray[np.uint8], drawn: NDArray[np.uint8] | None) -> None:
+        if drawn is None:
+            image = self._painter.blur(document, image)
+        if self._crops is not None:
+            self._crops.write(document, image)
+        if self._video is None and self._frames is None:
+            return
+        if drawn is None:
+            drawn = self._painter.draw(document, image)
         if self._video is not None:
-            self._video.write(image)
+            self._video.write(drawn)
         if self._frames is not None:
-            self._frames.write(int(document["frame"]), image)
+            self._frames.write(int(document["frame"]), drawn)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.outputs.crop_folder import CropFolder
 from tracking.outputs.display import Display
-from tracking.outputs.drawing import annotate
+from tracking.outputs.drawing import FramePainter
 from tracking.outputs.frame_folder import FrameFolder
 from tracking.outputs.options import OutputOptions
 from tracking.outputs.picture_saver import PictureSaver
@@ -35,7 +36,7 @@ class RunOutputs:
         header: Every top-level key of track-v1 but ``frames``.
         video: The input, for its name.
         width, height: Size of its frames in pixels.
-        fps: Frames per second of the saved video.
+        fps: Frames per second of the input.
         class_names: Class names by class id, for the labels of boxes.
         deferred: Draw the saved pictures in a second pass, by `save_picture`, because names may still change; `write`
             then draws for the live window alone.
@@ -60,32 +61,44 @@ class RunOutputs:
         class_names: Mapping[int, str],
         deferred: bool = False,
     ) -> None:
-        self._class_names = class_names
         self._deferred = deferred
         self._frames: FrameFolder | None = None
+        self._crops: CropFolder | None = None
         self._video: VideoWriter | H264Writer | None = None
         self._display: Display | None = None
         self.paths = options.paths(video)
         with ExitStack() as undo:
             if self.paths.video_path is not None:
                 self._video = open_video_writer(
-                    self.paths.video_path, width=width, height=height, fps=fps, fourcc=options.fourcc
+                    self.paths.video_path,
+                    width=width,
+                    height=height,
+                    fps=options.save_fps or fps,
+                    fourcc=options.fourcc,
                 )
                 undo.callback(self._video.close)
             if self.paths.frames_dir is not None:
                 self._frames = FrameFolder(self.paths.frames_dir)
                 undo.callback(self._frames.discard)
+            if self.paths.crops_dir is not None:
+                self._crops = CropFolder(self.paths.crops_dir, fps=fps, blur=options.blur)
+                undo.callback(self._crops.discard)
             if options.display:
                 self._display = Display(video.name)
                 undo.callback(self._display.close)
             self.tracks = TrackFile(header, self.paths.json_path)
             undo.pop_all()
-        self._pictures = PictureSaver(self._video, self._frames, class_names)
+        saved, shown = (
+            FramePainter(class_names, fps=fps, trails=options.trails, blur=options.blur, line_width=options.line_width)
+            for _ in range(2)  # each sees every frame once, in order
+        )
+        self._pictures = PictureSaver(self._video, self._frames, self._crops, saved)
+        self._shown = shown
 
     @property
     def saves_pictures(self) -> bool:
-        """Whether an annotated video or annotated frames are saved."""
-        return self._video is not None or self._frames is not None
+        """Whether an annotated video, annotated frames or crops are saved."""
+        return self._video is not None or self._frames is not None or self._crops is not None
 
     @property
     def needs_image(self) -> bool:
@@ -111,13 +124,14 @@ class RunOutputs:
         if self._display is None:
             self._pictures.save(document, image)
             return True
-        drawn = annotate(image, document["detections"], self._class_names)
+        image = self._shown.blur(document, image)
+        drawn = self._shown.draw(document, image)
         if self.saves_pictures and not self._deferred:
-            self._pictures.save(document, drawn, drawn=True)
+            self._pictures.save(document, image, drawn)
         return self._display.show(drawn)
 
     def save_picture(self, document: Mapping[str, Any], image: NDArray[np.uint8]) -> None:
-        """Draw and save the picture of one frame in the second pass of a deferred run.
+        """Draw and save the pictures of one frame in the second pass of a deferred run.
 
         Args:
             document: Its corrected track-v1.
@@ -140,6 +154,7 @@ class RunOutputs:
             if self._display is not None:
                 stack.callback(self._display.close)
             for output, name in (
+                (self._crops, "crops_dir"),
                 (self._frames, "frames_dir"),
                 (self._video, "video_path"),
                 (self.tracks, "json_path"),
@@ -148,7 +163,7 @@ class RunOutputs:
                     stack.callback(self._complete, output, name)
             stack.callback(self._pictures.finish)  # first
 
-    def _complete(self, output: FrameFolder | VideoWriter | H264Writer | TrackFile, name: str) -> None:
+    def _complete(self, output: CropFolder | FrameFolder | VideoWriter | H264Writer | TrackFile, name: str) -> None:
         try:
             output.close()
         finally:

@@ -85,6 +85,8 @@ def _tracker_config(
     config["gtrack_version"] = gtrack_version()
     if options.search != "auto":
         config["search"] = options.search
+    if options.output.blur is not None:
+        config["blur"] = options.output.blur
     if options.enroll != "off":
         config["enroll"] = options.enroll
         config["source_id"] = options.source_id_for(inputs.video)

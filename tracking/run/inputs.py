@@ -191,7 +191,7 @@ def check_inputs(detections: DetectionInput, source: str | Path, options: RunOpt
     """
     check_range(source, options.frame_range, options.live)
     is_live = options.live.live(source)
-    if is_live and options.backfill and (options.output.save_video or options.output.save_frames):
+    if is_live and options.backfill and options.output.saves_pictures:
         raise OptionError(
             f"`backfill=True` draws pictures in a second pass, and {public_name(source)} cannot be read again.",
             field="backfill",

@@ -6,10 +6,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from tracking.errors import OutputError
+from tracking.outputs.crop_folder import CropFolder
+from tracking.outputs.drawing import FramePainter
 from tracking.outputs.frame_folder import FrameFolder
 from tracking.outputs.picture_saver import PictureSaver
 
@@ -36,9 +39,9 @@ class Video:
 def test_every_frame_is_drawn_and_saved(tmp_path: Path) -> None:
     video: Any = Video()
     frames = FrameFolder(tmp_path / "frames")
-    saver = PictureSaver(video, frames, {})
+    saver = PictureSaver(video, frames, None, FramePainter())
     for frame in range(20):
-        saver.save(document(frame), IMAGE if frame else np.zeros_like(IMAGE), drawn=frame == 0)
+        saver.save(document(frame), IMAGE, None if frame else np.zeros_like(IMAGE))
     saver.finish()
     saver.finish()
     frames.close()
@@ -49,9 +52,26 @@ def test_every_frame_is_drawn_and_saved(tmp_path: Path) -> None:
     assert "gtrack-pictures" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_crops_show_nothing_that_is_drawn_or_blurred(tmp_path: Path) -> None:
+    crops = CropFolder(tmp_path / "crops", fps=10, blur="unknown")
+    saver = PictureSaver(None, None, crops, FramePainter(blur="unknown"))
+    named = {"bbox": [8, 8, 30, 40], "track_id": "1", "class_id": 0, "gallery_id": "ann", "identity_status": "known"}
+    other = {"bbox": [24, 8, 60, 40], "track_id": "2", "class_id": 0, "identity_status": "undecided"}
+    blocks = np.random.default_rng(0).integers(0, 256, (6, 8, 1), dtype=np.uint8)
+    noise = np.kron(blocks, np.ones((8, 8, 3), np.uint8))
+    saver.save({"frame": 0, "detections": [named, other]}, noise)
+    saver.finish()
+    crops.close()
+    (path,) = (tmp_path / "crops").rglob("*.jpg")
+    crop = cv2.imread(str(path))
+    assert crop is not None
+    assert np.abs(crop[:, :12].astype(int) - noise[8:40, 8:20]).mean() < 5, "ann, with nothing drawn over her"
+    assert crop[:, 17:].std() < 40, "the other one stays blurred"
+
+
 def test_an_error_is_raised_once_in_the_thread_of_the_run(tmp_path: Path) -> None:
     video: Any = Video(full_at=3)
-    saver = PictureSaver(video, None, {})
+    saver = PictureSaver(video, None, None, FramePainter())
 
     def save_all() -> None:
         for frame in range(100):
@@ -67,7 +87,7 @@ def test_an_error_is_raised_once_in_the_thread_of_the_run(tmp_path: Path) -> Non
 
 def test_an_error_of_the_last_frame_is_raised_at_the_end() -> None:
     video: Any = Video(full_at=0)
-    saver = PictureSaver(video, None, {})
+    saver = PictureSaver(video, None, None, FramePainter())
     saver.save(document(0), IMAGE)
     with pytest.raises(OutputError, match="the disk is full"):
         saver.finish()
