@@ -68,7 +68,12 @@ def tracks(
     ] = None,
     video: Annotated[
         Path | None,
-        typer.Option("--video", help="The video of the run, for the images in the report."),
+        typer.Option(
+            "--video",
+            help="The video of the run, for the images in the report. Default: the file that the tracks name, or one "
+            "of that name beside them.",
+            show_default=False,
+        ),
     ] = None,
     thumbnails: Annotated[
         int, typer.Option("--thumbnails", min=0, help="Largest number of images in the report, each of at most 16 KiB.")
@@ -98,7 +103,7 @@ def tracks(
 ) -> None:
     """Print the timeline of a run, or write its tracks in the formats of other tools.
 
-    Example: gtrack export tracks out/clip/tracked.json -o clip.txt -o clip.html --video clip.mp4
+    Example: gtrack export tracks out/clip/tracked.json -o clip.txt -o clip.html
 
     The timeline shows when each identity is in view, at which distance, and which decisions should be checked.
     Formats: MOTChallenge text (with a sidecar that maps its ids to names), COCO-VID, CSV, Parquet, the timeline as a
@@ -140,9 +145,9 @@ def tracks(
             progress=progress,
             video_progress=video_progress,
         )
-    if video is None and any(one.format == "html" for one in written):
-        say("the report has no images; give the video with --video.")
     for one in written:
+        if video is None and one.video is not None:
+            say(f"images: {one.video}")
         for note in one.notes:
             say(f"warning: {note}")
     if as_json:

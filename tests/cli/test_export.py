@@ -37,7 +37,8 @@ def test_several_outputs_at_once(tracked: Path, tmp_path: Path) -> None:
     done = gtrack("export", "tracks", tracked, *outputs, "--html", tmp_path / "a.html")
     assert f"mot: 41 boxes, written to {tmp_path / 'a.txt'}, with {tmp_path / 'a.ids.json'}" in done.stdout
     assert "html: 2 rows" in done.stdout
-    assert "no images; give the video with --video" in done.stderr
+    assert "the report has no images: its video was not found" in done.stderr
+    assert "give the video with --video" in done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {*names, "a.html", "a.ids.json", "tracked.json"}
     done = gtrack("export", "tracks", tracked, "-o", tmp_path / "t.json", "--format", "timeline", "--json")
     (line,) = map(json.loads, done.stdout.splitlines())

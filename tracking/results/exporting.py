@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -14,6 +15,7 @@ from tracking.results.mot import ids_path, mot_sink
 from tracking.results.numbering import By, Numbering
 from tracking.results.reading import Source, TrackReader, read_tracks
 from tracking.results.report import MAX_THUMBNAILS, report_sink
+from tracking.results.run_video import find_run_video
 from tracking.results.sinks import ExportedFile, Sink, atomic_output
 from tracking.results.tables import csv_sink, parquet_sink
 from tracking.results.timeline import Timeline
@@ -84,7 +86,8 @@ def export_tracks(
             `tracking.results.numbering.Numbering`. None for tracks where there are tracks.
         classes: Only detections of these class ids; None for all.
         untracked: Also write the detections without a track, in tables.
-        video: The video, for the crops of ``html``.
+        video: The video, for the crops of ``html``; None for the one that the run read, where it is found (see
+            `tracking.results.run_video.find_run_video`). Where it is not, `ExportedFile.notes` say why.
         thumbnails: Number of crops in ``html`` at most.
         progress: Called with (frames done, total or None), over both passes.
         video_progress: Called with (frames of the video done, frames to read).
@@ -106,6 +109,9 @@ def export_tracks(
         raise OptionError(f"by must be track_id or gallery_id, found {by!r}.")
     reader = read_tracks(source, classes=classes)
     video_path = None if video is None else Path(video)
+    missing = ""
+    if video is None and thumbnails and "html" in formats:
+        video_path, missing = find_run_video(reader)
     _check_outputs(paths, formats, reader, video_path)
     first_pass, second_pass = _progress_of_passes(progress)
     timeline = build_timeline(reader, progress=first_pass)
@@ -136,7 +142,11 @@ def export_tracks(
                     sink.write(frame)
                 if second_pass is not None:
                     second_pass(done, timeline.frames)
-    return tuple(sink.exported for sink in sinks)
+    note = f"the report has no images: {missing} To have them, give the video with `video`."
+    return tuple(
+        replace(sink.exported, notes=(*sink.exported.notes, note)) if missing and kind == "html" else sink.exported
+        for sink, kind in zip(sinks, formats, strict=True)
+    )
 
 
 def _check_outputs(paths: Sequence[Path], formats: Sequence[str], reader: TrackReader, video: Path | None) -> None:

@@ -84,7 +84,7 @@ def report_sink(
     reader = None if video is None else open_video(video, size, timeline.name)
     try:
         with atomic_output(path) as temporary:
-            sink = ReportSink(path, timeline, reader, size, thumbnails)
+            sink = ReportSink(path, timeline, reader, size, thumbnails, video)
             yield sink
             temporary.write_text(sink.html(progress), encoding="utf-8")
     finally:
@@ -96,8 +96,15 @@ class ReportSink:
     """Collects the best crops of each frame. The report is made when the sink is closed."""
 
     def __init__(
-        self, path: Path, timeline: Timeline, reader: VideoReader | None, size: tuple[int, int] | None, thumbnails: int
+        self,
+        path: Path,
+        timeline: Timeline,
+        reader: VideoReader | None,
+        size: tuple[int, int] | None,
+        thumbnails: int,
+        video: Path | None,
     ) -> None:
+        self._video = video
         self._path, self._timeline, self._reader = path, timeline, reader
         self._size = size if reader is None else (reader.width, reader.height)
         self._thumbnails = thumbnails
@@ -108,7 +115,7 @@ class ReportSink:
     @property
     def exported(self) -> ExportedFile:
         """The file that was written."""
-        return ExportedFile(self._path, "html", self._rows, notes=tuple(self._notes))
+        return ExportedFile(self._path, "html", self._rows, notes=tuple(self._notes), video=self._video)
 
     def write(self, frame: TrackFrame) -> None:
         """Write the next frame."""

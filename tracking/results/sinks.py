@@ -25,6 +25,7 @@ class ExportedFile:
         rows: Number of boxes in it; of a timeline or a report, of its rows.
         sidecars: Files that were written with it.
         notes: What the user should know about it, one sentence each.
+        video: The video that its images are of; None where it has none.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class ExportedFile:
     rows: int
     sidecars: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    video: Path | None = None
 
 
 class Sink(Protocol):

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import orjson
 import pytest
 from support.tracks import make_detection, make_document
 
@@ -172,6 +173,44 @@ def test_rejects_another_video(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"200 x 100 pixels, but .* has 160 x 120"):
         export_tracks(content, tmp_path / "r.html", video=clip)
     assert not (tmp_path / "r.html").exists()
+
+
+def test_a_report_finds_the_video_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the path in the header, from here or from above the tracks, or beside them; a wrong video is not taken."""
+    run = tmp_path / "work" / "out" / "clip"
+    run.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    tracks = run / "tracked.json"
+    frames = {n: [make_detection("1", "ann", 0.1)] for n in range(20)}
+
+    def images(video: str, **config: str) -> tuple[Path | None, str]:
+        content = make_document(frames, video={"fps": 10, "width": 160, "height": 120})
+        content["tracker"]["config"] = {**content["tracker"]["config"], "video": video, **config}
+        tracks.write_bytes(orjson.dumps(content))
+        (done,) = export_tracks(tracks, tmp_path / "r.html")
+        assert bool(Page(tmp_path / "r.html").all("img")) == (done.video is not None)
+        return done.video, " ".join(done.notes)
+
+    for name in ("videos/clip.avi", "rtsp://10.0.0.1/clip.avi", "camera 0", "x" * 5000, "a\0b"):
+        found, note = images(name)
+        assert found is None
+        assert "the report has no images: its video was not found" in note
+        assert f"nor beside {tracks}. To have them, give the video with `video`." in note
+    (tmp_path / "work" / "videos").mkdir()
+    clip = film(tmp_path / "work" / "videos" / "clip.avi")
+    for name in ("videos/clip.avi", str(clip), "work/videos/clip.avi"):
+        found, note = images(name)
+        assert (found and found.resolve(), note) == (clip, "")
+    found, note = images("videos/clip.avi", blur="all")
+    assert found is None
+    assert "the run blurred people" in note
+    clip.rename(run / "clip.avi")
+    for name in ("videos/clip.avi", "C:\\videos\\clip.avi", "/nowhere/clip.avi"):
+        assert images(name) == (run / "clip.avi", "")
+    film(run / "clip.avi", size=(200, 100))
+    found, note = images("videos/clip.avi")
+    assert found is None
+    assert "160 x 120 pixels, but" in note
 
 
 def test_a_video_that_ends_early_is_noted(tmp_path: Path) -> None:
