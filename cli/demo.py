@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.options import NoProgress
-from cli.output import print_line, print_table, say
+from cli.output import print_line, print_table, print_text, say
 
 __all__ = ["demo"]
 
@@ -37,7 +37,7 @@ def demo(
         return f"{span[0] / fps:.1f}-{span[1] / fps:.1f}"
 
     print_table(
-        "Names compared with the truth (times in seconds; frames in which a track covers the person)",
+        "Names compared with the truth (times in seconds; frames: tracked ones)",
         ["person", "in view", "named", "frames", "right", "wrong", "unnamed"],
         [
             (
@@ -55,7 +55,7 @@ def demo(
     known = [p for p in report.people if p.known]
     unknown = [p for p in report.people if not p.known]
     frames = max(1, sum(p.frames for p in known))
-    print_line(
+    print_text(
         f"known people: right name in {sum(p.right for p in known) / frames:.1%} of their frames, wrong name in "
         f"{sum(p.wrong for p in known) / frames:.1%}; unknown people: a name in "
         f"{sum(p.wrong for p in unknown) / max(1, sum(p.frames for p in unknown)):.1%} of their frames"
@@ -67,8 +67,8 @@ def demo(
     print_line(f"annotated video: {report.result.paths.video_path}")
     print_line(f"tracks (JSON):   {report.result.paths.json_path}")
     print_line(f"contact sheet:   {report.contact_sheet}")
-    print_line(
-        f"Next step, with your own video: gtrack run VIDEO --detect {DEFAULT_DETECTOR} --classes 0 --download "
-        "--save-video tracked.mp4"
+    print_text(
+        "Next step, with your own video (for names, add --gallery FOLDER, with a folder of pictures of each person):"
     )
-    print_line("and with names: --gallery FOLDER, which has a folder of pictures for each person")
+    print_line(f"  gtrack run VIDEO --detect {DEFAULT_DETECTOR} --classes 0 --download \\")
+    print_line("    --save-video tracked.mp4")

@@ -11,7 +11,7 @@ import typer
 from cli.export_reid import reid
 from cli.help_text import help_text
 from cli.options import NoProgress
-from cli.output import print_json_lines, print_line, print_table, say
+from cli.output import counted, print_json_lines, print_line, print_table, print_text, say
 from cli.run import read_class_ids
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def tracks(
     format: Annotated[
         Format | None,
         typer.Option(
-            "--format", help="The format, if the suffix of the output does not select it; timeline also writes .json."
+            "--format",
+            metavar="FORMAT",
+            help="The format, if the suffix of the output does not select it: mot, coco-vid, csv, parquet, timeline "
+            "(which also writes .json) or html.",
         ),
     ] = None,
     html: Annotated[
@@ -192,19 +195,22 @@ def _print_timeline(timeline: Timeline, as_json: bool) -> None:
                 format_time(row.first, fps),
                 format_time(row.last + bool(fps), fps),
                 duration(row.frames),
-                len(row.track_ids),
+                len(row.track_ids) or "",
                 distance(row.mean_distance),
                 distance(row.worst_distance),
                 f"{row.mean_position[0]:.0f}, {row.mean_position[1]:.0f}",
             )
             for row in timeline.rows
         ],
+        whole=["identity", "duration", "mean position"],
+        optional=["tracks"],
     )
     if timeline.issues:
         print_table("Issues to check", ["issue", "description"], [(i.kind, i.text) for i in timeline.issues])
-    print_line(
-        f"{timeline.frames} frames, {timeline.detections} detections, {timeline.tracked} of them in {timeline.tracks} "
-        f"tracks, {timeline.named} with a name"
+    in_tracks = f"{timeline.tracked} of them in {counted(timeline.tracks, 'track')}; " if timeline.tracks else ""
+    print_text(
+        f"{counted(timeline.frames, 'frame')}, {counted(timeline.detections, 'detection')}; {in_tracks}"
+        f"{timeline.named} with a name"
     )
 
 

@@ -30,7 +30,7 @@ def mot(
         ),
     ] = None,
     class_name: Annotated[str, typer.Option("--class-name", help="Class of all detections.")] = "person",
-    class_id: Annotated[int, typer.Option("--class-id", min=-(2**31) + 1, max=2**31 - 1, help="Id of that class.")] = 0,
+    class_id: Annotated[int, typer.Option("--class-id", help="Id of that class, a 32-bit number.")] = 0,
     rescale_scores: Annotated[
         bool,
         typer.Option(
@@ -46,7 +46,10 @@ def mot(
     """
     from tracking.detections.mot_import import mot_detections
     from tracking.detections.writer import write_detections
+    from tracking.errors import OptionError
 
+    if not -(2**31) < class_id < 2**31:
+        raise OptionError(f"expected --class-id between {-(2**31) + 1} and {2**31 - 1}, found {class_id}.")
     document = mot_detections(
         detections, video=video, class_name=class_name, class_id=class_id, rescale_scores=rescale_scores
     )

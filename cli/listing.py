@@ -24,7 +24,14 @@ class What(str, Enum):
 
 
 def list_names(
-    what: Annotated[What, typer.Argument(help="What to list.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="trackers, detectors, reid-models or reid-weights.",
+            autocompletion=lambda incomplete: [kind.value for kind in What if kind.value.startswith(incomplete)],
+        ),
+    ],
     as_json: AsJson = False,
     models_dir: ModelsDir = Path("models"),
 ) -> None:
@@ -32,9 +39,15 @@ def list_names(
 
     Example: gtrack list reid-weights
     """
+    from gallery_db.suggestions import did_you_mean
+    from tracking.errors import OptionError
+
+    kinds = [kind.value for kind in What]
+    if what not in kinds:
+        raise OptionError(f"expected one of {', '.join(kinds)}, found {what!r}.", hint=did_you_mean(what, kinds))
     columns: list[str]
     rows: list[tuple[Any, ...]]
-    if what is What.trackers:
+    if what == What.trackers:
         from tracking.trackers.registry import available_trackers
         from tracking.trackers.temporal import DEFAULT_TEMPORAL, TemporalOptions, available_temporal
 
@@ -54,12 +67,12 @@ def list_names(
             else:
                 words = "for gallery_hybrid: BoxMOT's, by motion only"
             rows.append((name, "--temporal", words))
-    elif what is What.detectors:
+    elif what == What.detectors:
         from tracking.detectors import available_detectors
 
         columns = ["name", "what"]
         rows = list(available_detectors())
-    elif what is What.reid_models:
+    elif what == What.reid_models:
         from tracking.reid.architectures import REID_ARCHITECTURES
 
         columns = ["name"]
@@ -72,9 +85,7 @@ def list_names(
         columns = ["name", "where"]
         rows = [("builtin", "part of gtrack, needs no file")]
         rows += [(path.name, str(path)) for path in local_weights(models_dir)]
-        rows += [
-            (model.name, "published, fetched with --download (see: gtrack models list)") for model in models("reid")
-        ]
+        rows += [(model.name, "published; --download fetches it") for model in models("reid")]
         rows += [(name, "known to BoxMOT, downloaded with --download") for name in known_reid_weights()]
     if as_json:
         print_json_lines(dict(zip(columns, row, strict=True)) for row in rows)

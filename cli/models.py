@@ -57,21 +57,21 @@ def list_models(
     if as_json:
         print_json_lines(asdict(model) | {"path": None if at is None else str(at)} for model, at in found)
         return
-    print_table(
-        None,
-        ["name", "task", "size", "licence", "published accuracy", "here"],
-        [
+    for task_name, title in (("detector", "Detectors"), ("reid", "ReID models")):
+        rows = [
             (
                 model.name,
-                model.task,
-                describe_size(model.size),
+                "-" if model.size is None else describe_size(model.size),
                 model.licence,
                 model.accuracy or "-",
                 "yes" if at else "no",
             )
             for model, at in found
-        ],
-    )
+            if model.task == task_name
+        ]
+        if rows:
+            columns = ["name", "size", "licence", "published accuracy", "here"]
+            print_table(title, columns, rows, whole=["name", "size", "licence"])
 
 
 def get(

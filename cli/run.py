@@ -36,7 +36,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import print_line, print_table, say
+from cli.output import counted, print_line, print_table, print_text, say
 
 if TYPE_CHECKING:
     from tracking.outputs.result import TrackResult
@@ -125,23 +125,36 @@ def print_result(result: TrackResult) -> None:
         print_table(
             "Identities",
             ["identity", "frames", "first frame", "last frame", "tracks"],
-            [(s.identity, s.frames, clock(s.first), clock(s.last), s.tracks) for s in result.sightings],
+            [(s.identity, s.frames, clock(s.first), clock(s.last), s.tracks or "") for s in result.sightings],
+            whole=["first frame", "last frame"],
+            optional=["tracks"],
         )
     stats = result.stats
-    print_line(
-        f"{stats['frames']:.0f} frames, {stats['detections']:.0f} detections, {stats['tracked']:.0f} tracked in "
-        f"{stats['tracks']:.0f} tracks, {stats['named']:.0f} named as {stats['identities']:.0f} identities; "
-        f"{stats['crops']:.0f} crops embedded; {stats['seconds']:.1f} s, {stats['fps']:.0f} frames/s"
+    in_tracks = f"{stats['tracked']:.0f} of them in {counted(stats['tracks'], 'track')}" if stats["tracks"] else ""
+    names = counted(stats["identities"], "identity") if stats["named"] else ""
+    print_text(
+        "; ".join(
+            part
+            for part in (
+                f"{counted(stats['frames'], 'frame')}, {counted(stats['detections'], 'detection')}",
+                in_tracks,
+                f"{stats['named']:.0f} named as {names}" if names else "",
+                f"{counted(stats['crops'], 'crop')} embedded" if stats["crops"] else "",
+                f"{stats['seconds']:.1f} s, {stats['fps']:.0f} frames/s",
+            )
+            if part
+        )
     )
     if "dropped" in stats:
         print_line(f"live: {stats['dropped']:.0f} frames dropped, {stats['reconnects']:.0f} reconnects")
     counts = result.enrolment
     if counts is not None:
         new = f" ({counts.identities} as new identities)" if counts.identities else ""
-        rest = [f"{counts.too_short} too short", f"{counts.too_poor} too poor"]
+        rest = [f"{counts.too_short} too short"] if counts.too_short else []
+        rest += [f"{counts.too_poor} too poor"] if counts.too_poor else []
         rest += [f"{counts.unsure} like an identity, but not certain"] if counts.unsure else []
         rest += [f"{counts.redundant} like entries that the identity has"] if counts.redundant else []
-        print_line(f"{counts.enrolled} enrolled{new}, {', '.join(rest)}")
+        print_text(f"{', '.join([f'{counts.enrolled} enrolled{new}', *rest])}")
     for name, path in (
         ("tracks", result.paths.json_path),
         ("video", result.paths.video_path),

@@ -12,9 +12,17 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-__all__ = ["check_regular", "feed_digest", "open_regular", "read_regular", "read_regular_text"]
+__all__ = ["check_regular", "describe_bytes", "feed_digest", "open_regular", "read_regular", "read_regular_text"]
 
 _BLOCK_BYTES = 1 << 20
+
+
+def describe_bytes(size: int) -> str:
+    """Return a number of bytes for people, such as ``480.0 KiB`` or ``3.5 MiB``."""
+    if size < 1024:
+        return f"{size} B"
+    power = 1 if size < 1024**2 else 2 if size < 1024**3 else 3
+    return f"{size / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
 class Digest(Protocol):

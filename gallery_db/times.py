@@ -48,7 +48,7 @@ def parse_time(text: str) -> datetime:
 
 
 def local_time(text: str, *, zone: tzinfo | None = None) -> str:
-    """Return a stored time as people read it: ``"2026-05-31 14:00:05"`` in the zone of this machine.
+    """Return a stored time as people read it: ``"2026-05-31 14:00"`` in the zone of this machine.
 
     Args:
         text: An ISO 8601 time; any other text is returned as it is.
@@ -58,7 +58,7 @@ def local_time(text: str, *, zone: tzinfo | None = None) -> str:
         time = parse_time(text).astimezone(zone)
     except (ValueError, OverflowError):
         return text
-    return time.strftime("%Y-%m-%d %H:%M:%S")
+    return time.strftime("%Y-%m-%d %H:%M")
 
 
 def parse_age(text: str, *, now: datetime | None = None) -> datetime:

@@ -9,7 +9,7 @@ import typer
 
 from cli.evaluate.common import ClassName, People, Range, Result, TruthPath, read_result_and_truth
 from cli.options import AsJson
-from cli.output import print_json_lines, print_line, print_table, say
+from cli.output import print_json_lines, print_line, print_table, print_text, say
 
 if TYPE_CHECKING:
     from tracking.evaluation import IdentityReport, Truth
@@ -117,6 +117,10 @@ def _known(known: str | None, gallery: Path | None, truth: Truth) -> frozenset[s
     return frozenset(names)
 
 
+_INDENT = 28
+"""Where the values of the lines below the tables begin."""
+
+
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
@@ -212,10 +216,26 @@ def _identity_json(report: IdentityReport, result: Path, truth: Truth) -> dict[s
     }
 
 
+def _headline(report: IdentityReport) -> str:
+    """Return what the figures say, in a sentence."""
+    parts = []
+    if covered := sum(p.frames for p in report.known):
+        right, wrong = (_percent(sum(getattr(p, name) for p in report.known), covered) for name in ("right", "wrong"))
+        parts.append(f"known people have the right name in {right} and a wrong name in {wrong}")
+    if covered := sum(p.frames for p in report.strangers):
+        named = _percent(sum(p.by_name for p in report.strangers), covered)
+        parts.append(f"strangers have the name of a known person in {named}")
+    if not parts:
+        return "No track covers a person of the ground truth."
+    return f"In the frames in which a track covers them, {', and '.join(parts)}."
+
+
 def _print_identity(report: IdentityReport, truth: Truth) -> None:
+    print_text(_headline(report))
+    print_line()
     print_table(
         f"Names compared with {truth.name}, frames {report.frames[0]} to {report.frames[1]} (numbers of frames)",
-        ["person", "known", "visible", "covered by a track", "right", "wrong", "no name", "names given"],
+        ["person", "known", "visible", "tracked", "right", "wrong", "no name", "other names"],
         [
             (
                 p.name,
@@ -225,7 +245,7 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
                 p.right,
                 p.wrong,
                 p.unnamed,
-                ", ".join(f"{name} x {count}" for name, count in p.names_given.most_common(3)) or "-",
+                ", ".join(f"{name} ({n})" for name, n in p.names_given.most_common(4) if name != p.name) or "-",
             )
             for p in report.people
         ],
@@ -235,7 +255,7 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
         if not group:
             continue
         for of, whole in (
-            ("covered by a track", sum(p.frames for p in group)),
+            ("tracked", sum(p.frames for p in group)),
             ("visible", sum(p.in_sight for p in group)),
         ):
             counts = [sum(getattr(p, name) for p in group) for name in ("right", "wrong", "unnamed")]
@@ -243,22 +263,28 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
     print_table(None, ["people", "person-frames", "right", "wrong", "no name"], rows)
     shared = sum(p.shared for p in report.people)
     if shared:
-        print_line(f"person-frames that are not covered because their box covers another person: {shared}")
+        print_text(f"person-frames that are not covered because their box covers another person: {shared}")
     _print_sightings(report)
     covered = sum(p.frames for p in report.strangers)
     named = sum(p.by_name for p in report.strangers)
-    print_line(f"strangers named by mistake: {named} of {covered} person-frames ({_percent(named, covered)})")
+    print_text(
+        f"strangers named by mistake: {named} of {covered} person-frames ({_percent(named, covered)})", indent=_INDENT
+    )
     if report.owners:
         owners = ", ".join(f"{name} = {owner or 'no person'}" for name, owner in sorted(report.owners.items()))
-        print_line(f"unknown identities:         {owners}")
+        print_text(f"unknown identities:         {owners}", indent=_INDENT)
     if report.name_changes is None:
         print_line("name changes in tracks:     - (no tracks)")
     else:
         first = ", ".join(f"track {c.track_id} in frame {c.frame}" for c in report.name_changes[:3])
-        print_line(f"name changes in tracks:     {len(report.name_changes)}{f' ({first})' if first else ''}")
+        print_text(
+            f"name changes in tracks:     {len(report.name_changes)}{f' ({first})' if first else ''}", indent=_INDENT
+        )
         swapped = sum(change.swapped for change in report.name_changes)
         if swapped:
-            print_line(f"  due to tracking errors:   {swapped} (the track itself moved to another person)")
+            print_text(
+                f"  due to tracking errors:   {swapped} (the track itself moved to another person)", indent=_INDENT
+            )
     print_line(f"same name twice in a frame: {len(report.duplicates)}")
     print_line(f"names without a person:     {report.named_elsewhere}")
     _print_wait(report)
@@ -274,7 +300,7 @@ def _print_sightings(report: IdentityReport) -> None:
 
     print_table(
         "Known people: frames until the first right name",
-        ["person", "id", "visible from", "to", "covered from", "named from", "wait", "wait from covered"],
+        ["person", "id", "visible from", "to", "tracked from", "named from", "wait", "wait in track"],
         [
             (a.person, a.number, a.first, a.last, when(a.covered), when(a.named), when(a.wait), when(a.wait_covered))
             for a in report.sightings
@@ -296,16 +322,18 @@ def _print_wait(report: IdentityReport) -> None:
     seconds = f" ({median(waits) / report.fps:.1f} s)" if report.fps else ""
     never = f"; never in {total - len(waits)} of {total} sightings"
     words = f"after {median(waits):g} frames{seconds} (median), at most {waits[-1]}{never}"
-    print_line(f"first right name:           {words}")
-    print_line(f"  from the first covered:   after {median(covered):g} frames (median), at most {covered[-1]}")
+    print_text(f"first right name:           {words}", indent=_INDENT)
+    print_text(
+        f"  from the first covered:   after {median(covered):g} frames (median), at most {covered[-1]}", indent=_INDENT
+    )
 
 
 def _print_curve(report: IdentityReport) -> None:
     if not report.curve:
-        print_line(f"stricter thresholds:        {report.curve_note}")
+        print_text(f"stricter thresholds:        {report.curve_note}", indent=_INDENT)
         return
     strangers = sum(p.frames for p in report.strangers)
-    print_line(f"stricter thresholds:        {report.curve_note}")
+    print_text(f"stricter thresholds:        {report.curve_note}", indent=_INDENT)
     # A dozen rows are enough here; --json and --plot have all of them.
     step = -(-len(report.curve) // 12)
     points = report.curve[::-1][::step][::-1]

@@ -21,7 +21,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import print_json_lines, print_line, print_table, progress_bar, say
+from cli.output import print_json_lines, print_line, print_table, print_text, progress_bar, say
 
 if TYPE_CHECKING:
     from tracking.evaluation import ReidReport
@@ -113,6 +113,14 @@ def _reid_json(report: ReidReport, target: Path) -> list[dict[str, Any]]:
 
 
 def _print_reid(report: ReidReport, target: Path) -> None:
+    exact = report.scores["exact"]
+    same = all(scores == exact for scores in report.scores.values())
+    print_text(
+        f"For {exact.ranks[1]:.1%} of {report.queries - report.unanswerable} queries the nearest entry shows the right "
+        f"identity (rank-1); mAP is {exact.mean_ap:.1%}. "
+        f"{'The index (HNSW) finds the same as' if same else 'The index (HNSW) differs from'} exact search."
+    )
+    print_line()
     ranks = list(next(iter(report.scores.values())).ranks)
     print_table(
         f"Search in {target} with model {report.model} (percent)",
@@ -122,7 +130,7 @@ def _print_reid(report: ReidReport, target: Path) -> None:
             for search, scores in report.scores.items()
         ],
     )
-    print_line(
+    print_text(
         f"{report.queries - report.unanswerable} queries ({report.unanswerable} more have no right entry), "
         f"{report.entries} entries of {report.identities} identities in {report.cameras} cameras, "
         f"{report.distractors} distractors, {report.ignored} junk images ignored, {len(report.skipped)} images skipped"

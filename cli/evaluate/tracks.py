@@ -10,7 +10,7 @@ import typer
 
 from cli.evaluate.common import ClassName, People, Range, Result, TruthPath, read_result_and_truth
 from cli.options import AsJson
-from cli.output import print_json_lines, print_table, say
+from cli.output import print_json_lines, print_line, print_table, print_text, say
 
 if TYPE_CHECKING:
     from tracking.evaluation import TrackScores, Truth
@@ -44,8 +44,9 @@ def tracks(
         _Benchmark,
         typer.Option(
             "--benchmark",
-            help="The rules that prepare the ground truth. auto: those of MOT17 if it has classes (of MOT20 by the "
-            "sequence's name), else those of MOT15.",
+            metavar="NAME",
+            help="The rules that prepare the ground truth: MOT15, MOT16, MOT17, MOT20 or auto. auto: those "
+            "of MOT17 if it has classes (of MOT20 by the sequence's name), else those of MOT15.",
         ),
     ] = _Benchmark.auto,
     class_name: ClassName = "person",
@@ -55,7 +56,7 @@ def tracks(
 
     Example: gtrack eval tracks out/clip/tracked.json --truth MOT15/train/PETS09-S2L1
 
-    The table has TrackEval's own figures in percent; --json has them in full, as ratios. With --people, the objects of
+    The tables have TrackEval's own figures; --json has them in full, as ratios. With --people, the objects of
     the ground truth are people over the whole video, instead of its ids. With --by gallery_id, the boxes of a track
     without a name form an object of their own.
     """
@@ -101,12 +102,31 @@ def _tracks_json(score: TrackScores, result: Path, truth: Truth) -> dict[str, An
 
 def _print_tracks(scores: list[TrackScores], truth: Truth) -> None:
     objects = {"id": "the ids of the ground truth", "person": "people"}[scores[0].truth]
-    rows: list[tuple[str, ...]] = []
-    for metric, figures in scores[0].printed.items():
-        rows += [(metric, name, *(score.printed[metric][name] for score in scores)) for name in figures]
-    rows += [("Count", name, *(str(score.counts[name]) for score in scores)) for name in scores[0].counts]
-    print_table(
-        f"Tracks compared with {truth.name} (objects: {objects}; rules of {scores[0].benchmark})",
-        ["metric", "figure", *(f"by {score.by}" for score in scores)],
-        rows,
+    print_text(f"Tracks compared with {truth.name} (objects: {objects}; rules of {scores[0].benchmark})")
+    for score in scores:
+        print_text(_headline(score))
+    print_line()
+    ratios, counts = [], []
+    for metric, figures in scores[0].metrics.items():
+        for name, value in figures.items():
+            found = [score.metrics[metric][name] for score in scores]
+            if isinstance(value, int):
+                counts.append((metric, name, *found))
+            else:
+                ratios.append((metric, name, *(f"{100 * one:.2f}" for one in found)))
+    counts += [("Count", name, *(score.counts[name] for score in scores)) for name in scores[0].counts]
+    columns = ["metric", "figure", *(f"by {score.by}" for score in scores)]
+    print_table("In percent", columns, ratios)
+    print_table("Numbers", columns, counts)
+
+
+def _headline(score: TrackScores) -> str:
+    """Return what the figures say, in a sentence."""
+    clear, counts = score.metrics["CLEAR"], score.counts
+    switches = int(clear["IDSW"])
+    return (
+        f"By {score.by}: HOTA {100 * score.metrics['HOTA']['HOTA']:.1f}, MOTA {100 * clear['MOTA']:.1f}, "
+        f"IDF1 {100 * score.metrics['Identity']['IDF1']:.1f}: of {counts['GT_Dets']} true boxes "
+        f"{clear['CLR_Re']:.1%} are found, of {counts['Dets']} boxes of the result {1 - clear['CLR_Pr']:.1%} are "
+        f"wrong, and an object changes its id {switches} {'time' if switches == 1 else 'times'}."
     )

@@ -11,7 +11,7 @@ import typer
 
 from cli.gallery.common import ids_for_table, print_notices
 from cli.options import AsJson, Collection, GalleryPath
-from cli.output import print_json_lines, print_line, print_table, say
+from cli.output import print_json_lines, print_line, print_table, print_text, say
 
 if TYPE_CHECKING:
     from gallery_db import Calibration, Gallery
@@ -102,21 +102,28 @@ def calibrate(
         )
     for one in found:
         kept = store and one in sure
+        conclusion = None
+        if kept:
+            conclusion = _describe_stored(one, gallery)
+        elif one in default_stands:
+            conclusion = _describe_default_kept(one, kept_before.get(one.class_name.casefold()))
+        elif one in sure:
+            conclusion = "Nothing was stored, because of --no-store."
         if as_json:
             print_json_lines([_document(one, kept)])
+            if conclusion:
+                say(f"{one.class_name}: {conclusion}")
         else:
-            _print(one)
+            _print(one, conclusion)
         for note in one.notes:
-            say(f"{one.class_name}: {note}.")
+            if as_json:
+                say(f"{one.class_name}: {note}.")
+            else:
+                print_text(f"Note: {note}.")
         _print_anomalies(one, shown)
     if plot is not None:
         plot_calibrations(plot, found)
         say(f"plot: {plot}")
-    for one in sure:
-        if store and one.chosen is not None:
-            say(f"{one.class_name}: stored {one.chosen.threshold.estimate:.4f} as the match threshold of {gallery}.")
-    for one in default_stands:
-        _print_default_kept(one, kept_before.get(one.class_name.casefold()))
     unsure = [one for one in found if one not in sure and one.problems]
     if unsure:
         raise GalleryError(
@@ -161,6 +168,9 @@ def _show(gallery: Gallery, class_name: str | None, as_json: bool) -> None:
                 (o.class_name, o.threshold, o.by, _settings(o), o.entries, o.identities, local_time(o.at), o.who)
                 for o in kept
             ],
+            whole=["time"],
+            once=["class"],
+            spare=["user"],
         )
     else:
         print_line(f"no threshold is stored; runs use the default, {DEFAULT_THRESHOLD}")
@@ -180,62 +190,65 @@ def _settings(one: StoredThreshold) -> str:
 
 def _per_cent(rate: Rate | float | None) -> str:
     if rate is None:
-        return "unknown"
+        return "-"
     if isinstance(rate, float):
-        return f"{100 * rate:.1f} %"
-    return f"{100 * rate.estimate:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+        return f"{rate:.1%}"
+    return f"{rate.estimate:.1%} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 
-def _print(one: Calibration) -> None:
-    kind = "single observations" if one.mean is None else f"means of up to {one.probe_size} observations"
-    print_line(f"{one.class_name}: {one.entries} entries of {one.identities} identities; {_KINDS[one.separation]}")
+def _print(one: Calibration, conclusion: str | None) -> None:
+    """Print what to do, what each threshold would mean, and on what this rests."""
+    print_text(f"{one.class_name}: {one.entries} entries of {one.identities} identities")
+    if conclusion:
+        print_text(conclusion)
+    print_line()
+    if one.points:
+        observed = "single observations" if one.mean is None else f"means of up to {one.probe_size} observations"
+        print_table(
+            f"What a threshold means for {observed} (95 % intervals in brackets; * is the wanted rate)",
+            ["--far", "threshold", "unknown people: named", "known people: not named", "wrong name", "how sure"],
+            [_row(point, point.far == (one.chosen.far if one.chosen else None)) for point in one.points],
+        )
+        print_text(
+            "To store one of them, give its --far; --threshold stores any number. How sure: good, fair or weak, where "
+            "at most two, at most four or more than four times the wanted share of unknown people may get a name."
+        )
     for curve in (one.single, one.mean):
         if curve is None:
             continue
-        what = "single observations" if curve.probe_size == 1 else f"means of up to {curve.probe_size}"
-        equal = "unknown"
+        what = "single observations" if curve.probe_size == 1 else f"means of up to {curve.probe_size} observations"
+        equal = ""
         if curve.equal_error is not None:
-            equal = f"{_per_cent(curve.equal_error)} at {curve.equal_error_threshold:.3f}"
-        print_line(
-            f"  {what}: {curve.probes} probes of {curve.identities} identities, {curve.known_probes} of them with a "
-            f"further group of entries to match; equal error rate {equal}"
+            equal = f"; both errors are {_per_cent(curve.equal_error)} at {curve.equal_error_threshold:.3f}"
+        print_text(
+            f"Measured on {curve.probes} {what} of {curve.identities} identities, {curve.known_probes} of them with a "
+            f"further group of entries to match{equal}."
         )
-    if one.points:
-        print_table(
-            f"Thresholds for {kind} (95 % intervals in brackets; * is the chosen one)",
-            [
-                "wanted FPIR",
-                "threshold",
-                "method",
-                "unknown named",
-                "known missed",
-                "wrong name",
-                "one crop: named",
-                "missed",
-            ],
-            [_row(point, point.far == (one.chosen.far if one.chosen else None)) for point in one.points],
-        )
+    print_text(f"{_KINDS[one.separation]}.")
 
 
-def _row(point: OperatingPoint, chosen: bool) -> tuple[str, ...]:
+def _row(point: OperatingPoint, wanted: bool) -> tuple[str, ...]:
     at = point.threshold
     return (
-        f"{100 * point.far:g} %{' *' if chosen else ''}",
+        f"{point.far:g}{' *' if wanted else ''}",
         f"{at.estimate:.3f} ({at.low:.3f} to {at.high:.3f})",
-        point.how,
         _per_cent(point.fpir),
         _per_cent(point.fnir),
         _per_cent(point.wrong),
-        _per_cent(point.single_fpir),
-        _per_cent(point.single_fnir),
+        _how_sure(point),
     )
 
 
+def _how_sure(point: OperatingPoint) -> str:
+    times = point.fpir.high / point.far
+    return "good" if times <= 2 else "fair" if times <= 4 else "weak"
+
+
 _KINDS = {
-    "camera": "entries seen together are grouped by camera",
-    "source": "entries seen together are grouped by source and time",
-    "file_order": "entries seen together are grouped by the order of the files",
-    "nothing": "the entries are not grouped",
+    "camera": "Entries seen together are grouped by camera",
+    "source": "Entries seen together are grouped by source and time",
+    "file_order": "Entries seen together are grouped by the order of the files",
+    "nothing": "The entries are not grouped",
 }
 
 
@@ -254,23 +267,34 @@ def _print_anomalies(one: Calibration, shown: Mapping[str, str]) -> None:
         say(f"warning: {len(lines) - _MAX_ANOMALIES} more; `gtrack gallery list --suspects` shows all.")
 
 
-def _print_default_kept(one: Calibration, kept: StoredThreshold | None) -> None:
+def _describe_stored(one: Calibration, gallery: str) -> str:
+    """Return what was stored, and what runs will do with it."""
+    assert one.chosen is not None
+    at = one.chosen.threshold.estimate
+    known = "" if one.chosen.fnir is None else f", and {one.chosen.fnir.estimate:.1%} of the known people none"
+    return (
+        f"Stored {at:.4f} as the match threshold of {gallery}: runs give a name up to this distance. About "
+        f"{one.chosen.fpir.estimate:.1%} of unknown people then get a name{known}."
+    )
+
+
+def _describe_default_kept(one: Calibration, kept: StoredThreshold | None) -> str:
+    """Return why nothing was stored, and how to store the threshold all the same."""
     from gallery_db import DEFAULT_THRESHOLD
     from gallery_db.times import local_time
 
     assert one.chosen is not None
     at, far = one.chosen.threshold, one.chosen.far
     goes_on = (
-        f"runs still use {DEFAULT_THRESHOLD}"
+        f"runs still use the default, {DEFAULT_THRESHOLD}"
         if kept is None
         else f"runs still use {kept.threshold:.3f}, stored at {local_time(kept.at)} "
         f"(after --reset: {DEFAULT_THRESHOLD})"
     )
-    say(
-        f"{one.class_name}: {one.identities} identities are compatible with the default, "
-        f"{DEFAULT_THRESHOLD}: for --far "
-        f"{far:g} the threshold may be anything from {at.low:.3f} to {at.high:.3f}. Nothing was stored; {goes_on}. To "
-        f"store {at.estimate:.3f}, give --far {far:g}."
+    return (
+        f"Nothing was stored; {goes_on}. {one.identities} identities do not show that {DEFAULT_THRESHOLD} is wrong: "
+        f"for --far {far:g} the right threshold may be anywhere from {at.low:.3f} to {at.high:.3f}. To store "
+        f"{at.estimate:.3f}, give --far {far:g}."
     )
 
 

@@ -113,8 +113,11 @@ def print_entries(entries: list[Entry], shown: Mapping[str, str]) -> None:
             )
             for e in entries
         ],
-        whole=["id"],
+        whole=["id", "added"],
         optional=["reviewed", "is not", "source", "frame"],
+        once=["identity", "class"],
+        paths=["source"],
+        spare=["origin", "frame", "reviewed", "added"],
     )
 
 

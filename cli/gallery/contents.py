@@ -52,7 +52,7 @@ def list_identities(
             raise OptionError("--suspects is about the whole gallery: omit --entries and --identity.")
         _list_anomalies(gallery, collection, as_json, full_ids)
         return
-    from gallery_db import Curator, rejected_names
+    from gallery_db import Curator
     from gallery_db.times import local_time
 
     with Gallery.open(gallery, collection=collection) as source:
@@ -65,24 +65,7 @@ def list_identities(
             else:
                 listed = list(found)
                 shown = ids_for_table(source, (e.id for e in listed), full_ids)
-                print_table(
-                    None,
-                    ["id", "identity", "class", "origin", "is not", "source", "added"],
-                    [
-                        (
-                            shown[e.id],
-                            e.identity,
-                            e.class_name,
-                            e.origin,
-                            ", ".join(rejected_names(e)),
-                            e.source,
-                            local_time(e.created_at),
-                        )
-                        for e in listed
-                    ],
-                    whole=["id"],
-                    optional=["is not", "source"],
-                )
+                print_entries(listed, shown)
             return
         people = source.identities()
         if as_json:
@@ -105,6 +88,8 @@ def list_identities(
                     (p.identity, p.class_name, p.entries, local_time(p.first_created), local_time(p.last_created))
                     for p in people
                 ],
+                whole=["first added", "last added"],
+                once=["class"],
             )
 
 
@@ -137,16 +122,18 @@ def _list_anomalies(gallery: str, collection: str | None, as_json: bool, full_id
                 (a.identity, a.other, a.class_name, a.distance, a.spread, "{} and {}".format(*a.entries))
                 for a in found.similar
             ],
+            once=["class"],
         )
     if found.mislabelled:
         print_table(
-            "Entries that may have the wrong identity",
-            ["entry", "identity", "nearer to", "class", "distance to own", "distance to other"],
+            "Entries that may have the wrong identity, with their distances",
+            ["entry", "identity", "nearer to", "class", "to own", "to other"],
             [
                 (shown[m.entry_id], m.identity, m.other, m.class_name, m.own_distance, m.other_distance)
                 for m in found.mislabelled
             ],
             whole=["entry"],
+            once=["class"],
         )
     if found.mixed:
         print_table(
@@ -163,6 +150,7 @@ def _list_anomalies(gallery: str, collection: str | None, as_json: bool, full_id
                 )
                 for m in found.mixed
             ],
+            once=["class"],
         )
     if found.duplicates:
         print_table(
@@ -173,6 +161,7 @@ def _list_anomalies(gallery: str, collection: str | None, as_json: bool, full_id
                 for d in found.duplicates
             ],
             whole=["entry", "other entry"],
+            once=["class"],
         )
     if not found:
         print_line("no anomalies found")
@@ -221,6 +210,7 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """
     from gallery_db import DEFAULT_THRESHOLD, Gallery, GalleryError, stored_thresholds
     from gallery_db.analysis.thresholds import describe_outdated
+    from gallery_db.regular_files import describe_bytes
     from gallery_db.store.thresholds import StoredThreshold
     from gallery_db.times import local_time
 
@@ -257,8 +247,12 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
         if as_json:
             print_json_lines([row])
         else:
-            row["created_at"] = local_time(found.created_at)
-            row["match_thresholds"] = row["match_thresholds"] or f"default: {DEFAULT_THRESHOLD}"
+            for size in ("record", "index"):
+                row[f"{size} size"] = describe_bytes(row.pop(f"{size}_bytes"))
+            row["sha256"] = f"{found.model.sha256[:16]}..."
+            row["index"] = "up to date" if row.pop("index_current") else "follows when it is next needed"
+            row["created at"] = local_time(row.pop("created_at"))
+            row["match_thresholds"] = row["match_thresholds"] or f"{DEFAULT_THRESHOLD}, the default"
             print_table(
                 f"Collection {row.pop('collection')}",
                 ["property", "value"],
@@ -272,8 +266,6 @@ def stats(gallery: GalleryPath, as_json: AsJson = False) -> None:
 
 def _stats_value(value: Any) -> Any:
     """Return a property of a collection as the table shows it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{key}: {number}" for key, number in value.items())
     return value
@@ -315,4 +307,7 @@ def log(
             None,
             ["number", "time", "user", "operation", "entries", "state"],
             [(o.seq, local_time(o.at), o.who, o.words, o.entries, "undone" if o.undone else "") for o in operations],
+            whole=["time"],
+            optional=["state"],
+            spare=["user"],
         )

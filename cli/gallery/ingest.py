@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.downloads import offer_downloads
-from cli.gallery.common import print_notices
+from cli.gallery.common import count_entries, print_notices
 from cli.new_galleries import announce_new_gallery
 from cli.options import (
     Device,
@@ -23,7 +23,7 @@ from cli.options import (
     TrustWeights,
     WaitIndex,
 )
-from cli.output import print_line, print_table, progress_bar, say
+from cli.output import print_table, print_text, progress_bar, say
 
 __all__ = ["ingest"]
 
@@ -104,11 +104,18 @@ def ingest(
         total = len(target)
     print_notices(target, printed)
     if report.skipped:
-        print_table("Not ingested", ["image", "reason"], report.skipped)
-    print_line(
-        f"{report.added} added, {report.unchanged} unchanged, {report.moved} moved, {report.replaced} replaced, "
-        f"{report.duplicates} duplicates, {report.pruned} removed, {len(report.skipped)} not ingested; "
-        f"{gallery} now holds {total} entries of the model {embedder.model.name}"
+        print_table("Not ingested", ["image", "reason"], report.skipped, paths=["image"], most=20)
+    counts = {
+        "unchanged": report.unchanged,
+        "moved": report.moved,
+        "replaced": report.replaced,
+        "duplicates": report.duplicates,
+        "removed": report.pruned,
+        "not ingested": len(report.skipped),
+    }
+    others = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    print_text(
+        f"{report.added} added{others}; {gallery} now holds {count_entries(total)} of the model {embedder.model.name}"
     )
     if report.kept:
         say(f"{report.kept} images keep their corrected identity, although their folder has another name.")

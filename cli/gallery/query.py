@@ -319,7 +319,7 @@ def _print_matches(title: str | None, entry: Entry | None, matches: Sequence[Mat
     if any(rejected):
         columns = [*columns, "corrected"]
         rows = [(*row, "not the same" if rejection else "") for row, rejection in zip(rows, rejected, strict=True)]
-    print_table(title, columns, rows, whole=["id"])
+    print_table(title, columns, rows, whole=["id"], once=["class"], paths=["source"])
 
 
 def _rejected(asked: Entry | None, matches: Sequence[Match]) -> list[bool]:

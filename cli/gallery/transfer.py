@@ -24,14 +24,14 @@ from cli.options import (
     TrustWeights,
     WaitIndex,
 )
-from cli.output import print_line, print_table, progress_bar
+from cli.output import print_line, print_table, print_text, progress_bar
 
 __all__ = ["export", "import_", "reembed"]
 
 
 def _print_missing(title: str, missing: Sequence[tuple[str, str]]) -> None:
     if missing:
-        print_table(title, ["entry", "reason"], missing)
+        print_table(title, ["entry", "reason"], missing, whole=["entry"], most=20)
 
 
 def export(
@@ -136,7 +136,7 @@ def import_(
             progress=progress,
             index_progress=index_progress,
         )
-    print_line(
+    print_text(
         f"{report.added} added, {report.unchanged} unchanged, {report.replaced} replaced, "
         f"{report.pictures} pictures stored; in the collection {report.collection} of "
         f"{gallery}{' (new)' if report.created else ''}"
@@ -194,7 +194,7 @@ def reembed(
             index_progress=index_progress,
         )
     _print_missing("Not embedded", report.missing)
-    print_line(
+    print_text(
         f"{report.added} embedded, {report.present} unchanged, {len(report.missing)} not embedded; from "
         f"{report.source} into {report.collection or 'no collection'} of {gallery}, model {embedder.model.name}"
     )

@@ -11,7 +11,7 @@ import typer
 from cli.completion import complete_snapshot
 from cli.gallery.common import Yes, confirm, count_entries, print_notices
 from cli.options import AsJson, Collection, GalleryPath, NoProgress
-from cli.output import print_json_lines, print_line, print_table, progress_bar, say
+from cli.output import print_json_lines, print_line, print_table, print_text, progress_bar, say
 
 if TYPE_CHECKING:
     from gallery_db.index.base import VerifyReport
@@ -46,19 +46,19 @@ def verify(
         if as_json:
             print_json_lines([_report_document(name, report, missing)])
         else:
-            print_line(
+            print_text(
                 f"{name}: {report.entries} entries; in the index {len(report.missing)} are missing, "
                 f"{len(report.extra)} are extra and {len(report.different)} have another vector: "
                 f"{'intact' if report.ok else 'NOT INTACT'}"
             )
             if report.pending:
-                print_line(
+                print_text(
                     f"{name}: {count_entries(report.pending)} changed since; the index follows when it is next needed"
                 )
             for problem in report.problems:
                 print_line(problem)
             if missing:
-                print_line(
+                print_text(
                     f"{name}: the pictures of {count_entries(len(missing))} are not on this machine, such as that of "
                     f"{missing[0]!r}"
                 )
@@ -115,6 +115,7 @@ def snapshot(
     Example: gtrack gallery snapshot before-cleaning --gallery gallery
     """
     from gallery_db import Gallery, list_snapshots, take_snapshot
+    from gallery_db.regular_files import describe_bytes
     from gallery_db.times import local_time
     from tracking.errors import OptionError
 
@@ -135,8 +136,11 @@ def snapshot(
             for s in found
         )
     elif list_all:
-        rows = [(s.name, local_time(s.taken_at), s.size, "DAMAGED" if s.entries is None else s.entries) for s in found]
-        print_table(None, ["name", "time", "bytes", "entries"], rows)
+        rows = [
+            (s.name, local_time(s.taken_at), describe_bytes(s.size), "DAMAGED" if s.entries is None else s.entries)
+            for s in found
+        ]
+        print_table(None, ["name", "time", "size", "entries"], rows, whole=["name", "time"])
     else:
         print_line(f"snapshot {found[0].name}: {count_entries(found[0].entries or 0)}, {found[0].path}")
 

@@ -23,7 +23,7 @@ def test_without_an_output_it_prints_the_timeline(tracked: Path) -> None:
     done = gtrack("export", "tracks", tracked)
     assert re.search(r"ann \[bold\] +0:00\.0 +0:02\.0 +2\.0 s +1 +0\.100 +0\.100 +20, 40", done.stdout)
     assert "Track 2 is named bob for only one frame, at 0:02.0." in done.stdout
-    assert "21 frames, 41 detections, 41 of them in 2 tracks, 21 with a name" in done.stdout
+    assert "21 frames, 41 detections; 41 of them in 2 tracks; 21 with a name" in done.stdout
     lines = [json.loads(line) for line in gtrack("export", "tracks", tracked, "--json").stdout.splitlines()]
     assert [(x["kind"], x["identity"]) for x in lines] == [
         ("known", "ann [bold]"), ("known", "bob"), ("doubt", "bob"), ("doubt", "bob")

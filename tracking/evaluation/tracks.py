@@ -44,7 +44,6 @@ class TrackScores:
         benchmark: The benchmark whose rules prepared the ground truth.
         metrics: Metric (``"HOTA"``, ``"CLEAR"``, ``"Identity"``) to TrackEval's figures by name: ratios in [0, 1] and
             counts. HOTA's figures are averaged over alpha.
-        printed: The same as TrackEval prints it: percentages to five digits, and counts.
         counts: TrackEval's Dets, GT_Dets, IDs and GT_IDs.
         unnamed: Number of boxes without a name, by ``gallery_id``; else 0.
         duplicates: Number of boxes that lost their name to another box of the frame, by ``gallery_id``; else 0.
@@ -54,7 +53,6 @@ class TrackScores:
     truth: Literal["id", "person"]
     benchmark: str
     metrics: Mapping[str, Mapping[str, float]]
-    printed: Mapping[str, Mapping[str, str]]
     counts: Mapping[str, int]
     unnamed: int
     duplicates: int
@@ -140,22 +138,19 @@ def evaluate_tracks(
             ((1, 1) for _ in range(len(tracks))),
         )
         results = _run(trackeval, folder, benchmark, length, tracks.path)
-    metrics, printed = {}, {}
+    metrics = {}
     for metric, figures in results.items():
         names = metric.summary_fields
         metrics[metric.get_name()] = {
             name: int(figures[name]) if name in metric.integer_fields else float(np.mean(figures[name]))
             for name in names
         }
-        printed[metric.get_name()] = metric.summary_results({"COMBINED_SEQ": figures})
     counts = metrics.pop("Count")
-    printed.pop("Count")
     return TrackScores(
         by=by,
         truth="id" if truth.persons is None else "person",
         benchmark=benchmark,
         metrics=metrics,
-        printed=printed,
         counts={name: int(value) for name, value in counts.items()},
         unnamed=int((tracks.names < 0).sum()) if by == "gallery_id" else 0,
         duplicates=duplicates,

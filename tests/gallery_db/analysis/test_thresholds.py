@@ -265,13 +265,12 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
     # Six people rule nothing out: the default stands, unless a rate is asked for.
     done = gtrack("gallery", "calibrate", "-g", gallery)
     assert found["default_stands"]
-    assert "are compatible with the default, 0.25" in done.stderr
-    assert "runs still use 0.25" in done.stderr
+    assert "Nothing was stored; runs still use the default, 0.25. 6 identities do not show" in done.stdout
     assert gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout == ""
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.05)
     assert "means of up to 5" in done.stdout
     assert "single observations" in done.stdout
-    assert f"{found['threshold']:.4f}" in done.stderr
+    assert f"Stored {found['threshold']:.4f} as the match threshold" in done.stdout
     (shown,) = gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout.splitlines()
     kept = json.loads(shown)
     assert (kept["threshold"], kept["calibrate_again"], kept["by"]) == (found["threshold"], False, "calibration")
@@ -280,7 +279,7 @@ def test_the_command(scene: Scene, place: Path | str, tmp_path: Path, gtrack: Ca
         name = opened.collection
     stats = {one["collection"]: one for one in _lines(gtrack("gallery", "stats", "-g", gallery, "--json"))}
     assert stats[name]["match_thresholds"] == {"person": round(found["threshold"], 6)}
-    assert f"runs still use {found['threshold']:.3f}" in gtrack("gallery", "calibrate", "-g", gallery).stderr
+    assert f"runs still use {found['threshold']:.3f}" in gtrack("gallery", "calibrate", "-g", gallery).stdout
     assert json.loads(gtrack("gallery", "calibrate", "-g", gallery, "--show", "--json").stdout) == kept
     # Too few entries are reported; --force calibrates anyway.
     done = gtrack("gallery", "calibrate", "-g", gallery, "--far", 0.001, code=1)
