@@ -37,6 +37,7 @@ from .media.images import read_image as read_image
 from .model import Embedder as Embedder
 from .model import EmbeddingModel as EmbeddingModel
 from .opening import is_gallery as is_gallery
+from .overview import write_gallery_sheet as write_gallery_sheet
 from .rejections import rejected_names as rejected_names
 from .search.view import GalleryView as GalleryView
 from .served.flush import flush_journals as flush_journals

@@ -61,6 +61,7 @@ _PUBLIC = {
         "take_snapshot",
         "write_contact_sheet",
         "write_entry_sheet",
+        "write_gallery_sheet",
     ],
     "tracking": [
         "DeepStreamFeed",

@@ -11,8 +11,8 @@ import typer
 
 from cli.completion import complete_identity
 from cli.gallery.common import ClassName, FullIds, entry_document, ids_for_table, print_entries
-from cli.options import AsJson, Collection, GalleryPath
-from cli.output import print_json_lines, print_line, print_table, say
+from cli.options import AsJson, Collection, GalleryPath, NoProgress
+from cli.output import print_json_lines, print_line, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from gallery_db import Entry
@@ -168,27 +168,58 @@ def _list_anomalies(gallery: str, collection: str | None, as_json: bool, full_id
 
 
 def show(
-    identity: Annotated[
-        str,
-        typer.Argument(help="The identity, or the id of an entry.", autocompletion=complete_identity),
-    ],
     gallery: GalleryPath,
+    identity: Annotated[
+        str | None,
+        typer.Argument(
+            help="The identity, or the id of an entry. Without it, --contact-sheet shows all identities.",
+            autocompletion=complete_identity,
+            show_default=False,
+        ),
+    ] = None,
     class_name: ClassName = None,
     contact_sheet: Annotated[
         Path | None,
-        typer.Option("--contact-sheet", help="Save the pictures of the entries as one picture (.jpg or .png)."),
+        typer.Option(
+            "--contact-sheet",
+            help="Save the pictures of the entries as one picture (.jpg or .png); of all identities, 20 on a page.",
+        ),
     ] = None,
     full_ids: FullIds = False,
     as_json: AsJson = False,
     collection: Collection = None,
+    no_progress: NoProgress = False,
 ) -> None:
     """Show the entries of an identity, or one entry, and save their pictures as one picture.
 
     Example: gtrack gallery show alice --gallery gallery --contact-sheet alice.jpg
+
+    All identities, ten pictures of each: gtrack gallery show --gallery gallery --contact-sheet people.jpg
     """
-    from gallery_db import Curator, Gallery, write_entry_sheet
+    from gallery_db import Curator, Gallery, write_entry_sheet, write_gallery_sheet
     from gallery_db.entry_ids import resolve_ids
 
+    if identity is None:
+        from tracking.errors import OptionError
+
+        if contact_sheet is None:
+            raise OptionError(
+                "expected an identity, the id of an entry, or --contact-sheet for all identities.",
+                hint="gtrack gallery list prints the identities.",
+            )
+        if class_name is not None:
+            raise OptionError("--class needs an identity.")
+        with (
+            Gallery.open(gallery, collection=collection) as source,
+            progress_bar("drawing", "identities", no_progress) as progress,
+        ):
+            pages = write_gallery_sheet(contact_sheet, source, progress=progress)
+        if as_json:
+            print_json_lines({"path": str(page)} for page in pages)
+        else:
+            for page in pages:
+                print_line(f"contact sheet: {page}")
+        return
     with Gallery.open(gallery, collection=collection) as source:
         people = Curator(source)
         ids = [] if people.exists(identity) else resolve_ids(source, [identity])

@@ -27,7 +27,14 @@ from gallery_db.visible_text import visible
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ContactRow", "write_contact_sheet", "write_entry_sheet"]
+__all__ = [
+    "ContactRow",
+    "IdentityRow",
+    "check_sheet_path",
+    "write_contact_sheet",
+    "write_entry_sheet",
+    "write_identity_sheet",
+]
 
 _EntryPicture = Callable[[Entry], "NDArray[np.uint8] | str"]
 
@@ -41,6 +48,7 @@ _TEXT = (32, 33, 36)
 _MUTED_TEXT = (120, 122, 128)
 _NOTES_WIDTH = 560
 _GRID_COLUMNS = 10
+_HEADING_HEIGHT = 22
 _MAX_ROWS = 200  # 200 rows are 52,000 pixels high; JPEG ends at 65,535
 
 
@@ -61,6 +69,19 @@ class ContactRow:
     matches: Sequence[Match]
     more_pictures: Sequence[NDArray[np.uint8]] = ()
     notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRow:
+    """A row of a sheet of identities.
+
+    Attributes:
+        heading: Text above the row.
+        entries: Entries of the identity, at most 10.
+    """
+
+    heading: str
+    entries: Sequence[Entry]
 
 
 def write_contact_sheet(
@@ -119,6 +140,38 @@ def write_entry_sheet(
         shown = _shown_ids(record, (entry.id for entry in entries))
         sheet = _draw_grid(entries, _picture_reader(folder, record), shown)
     return _save(sheet, target, pillow_format)
+
+
+def write_identity_sheet(
+    path: str | os.PathLike[str], rows: Sequence[IdentityRow], *, gallery: str | os.PathLike[str] | None = None
+) -> Path:
+    """Draw a row for each identity: a heading, and entries, each with the name of its source and its id.
+
+    Args:
+        path: File to write; see `check_sheet_path`. It is replaced only when the sheet is complete.
+        rows: 1 to 200 rows.
+        gallery: Folder of the gallery of the entries, for their stored crops.
+
+    Returns:
+        The path.
+
+    Raises:
+        GalleryError: The suffix is another one, or the file cannot be written.
+    """
+    target, pillow_format = _target(path)
+    with _open_record(gallery) as (folder, record):
+        shown = _shown_ids(record, (entry.id for row in rows for entry in row.entries))
+        sheet = _draw_identities(rows, _picture_reader(folder, record), shown)
+    return _save(sheet, target, pillow_format)
+
+
+def check_sheet_path(path: str | os.PathLike[str]) -> None:
+    """Check that a sheet can have this name: .jpg, .png, .webp, .bmp or .tif.
+
+    Raises:
+        GalleryError: It cannot.
+    """
+    _target(path)
 
 
 @contextmanager
@@ -183,6 +236,25 @@ def _draw_grid(entries: Sequence[Entry], pictures: _EntryPicture, shown: Mapping
         corner = (_GAP + number % columns * step_x, _GAP + number // columns * step_y)
         captions = [(entry.identity, _TEXT), (_source_name(entry), _MUTED_TEXT), (shown[entry.id], _MUTED_TEXT)]
         _draw_tile(sheet, draw, corner, pictures(entry), captions)
+    return sheet
+
+
+def _draw_identities(rows: Sequence[IdentityRow], pictures: _EntryPicture, shown: Mapping[str, str]) -> Image:
+    from PIL import Image, ImageDraw
+
+    width, height = _TILE
+    captions_height = 3 * _CAPTION_LINE
+    step_x, step_y = width + _GAP, _HEADING_HEIGHT + height + captions_height + 2 * _GAP
+    columns = max(len(row.entries) for row in rows)
+    sheet = Image.new("RGB", (_GAP + max(columns, 3) * step_x, _GAP + len(rows) * step_y), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(rows):
+        y = _GAP + number * step_y
+        _draw_text(draw, (_GAP, y), row.heading, _TEXT, sheet.width - 2 * _GAP)
+        for column, entry in enumerate(row.entries):
+            captions = [(_source_name(entry), _MUTED_TEXT), (shown[entry.id], _MUTED_TEXT)]
+            corner = (_GAP + column * step_x, y + _HEADING_HEIGHT)
+            _draw_tile(sheet, draw, corner, pictures(entry), captions)
     return sheet
 
 

@@ -101,6 +101,14 @@ def test_show(path: Path, tmp_path: Path) -> None:
     assert shown[-1]["frame"] == 3
 
 
+def test_show_all_identities(path: Path, tmp_path: Path) -> None:
+    done = gtrack("gallery", "show", "-g", path, "--contact-sheet", tmp_path / "all.png")
+    assert done.stdout == f"contact sheet: {tmp_path / 'all.png'}\n"
+    with Image.open(tmp_path / "all.png") as image:
+        assert image.width > 5 * 128
+        assert image.height > 3 * 192
+
+
 QUESTIONS: dict[str, tuple[Sequence[str], str, dict[str, int]]] = {
     "rename": (["rename", "p0", "p1"], "Merge 'p0' (5 entries) into it?", {"p1": 9, "p2": 4}),
     "merge": (["merge", "p0", "p1", "--into", "p2"], "Merge 'p0', 'p1' (9 entries) into 'p2'?", {"p2": 13}),
@@ -202,6 +210,8 @@ def test_two_people_under_one_name(path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
+        pytest.param(["show"], 2, "an identity, the id of an entry, or --contact-sheet", id="show what"),
+        pytest.param(["show", "--contact-sheet", "x.jpg", "--class", "a"], 2, "needs an identity", id="class alone"),
         pytest.param(["show", "nobody"], 1, "no identity 'nobody'", id="show nobody"),
         pytest.param(["show", "p0", "--contact-sheet", "x.txt"], 1, "not an image suffix", id="no picture"),
         pytest.param(["rename", "pp0", "x"], 1, "Did you mean", id="rename nobody"),
