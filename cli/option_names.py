@@ -20,6 +20,7 @@ _OTHER_ARGUMENTS = frozenset(
     {
         "collection",
         "format",
+        "layout",
         "new_collection",
         "overwrite",
         "people",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,11 +26,22 @@ from cli.options import (
 )
 from cli.output import print_table, print_text, progress_bar, say
 
+if TYPE_CHECKING:
+    from gallery_db.transfer.folder_scan import Layout
+
 __all__ = ["ingest"]
 
 
+class LayoutChoice(str, Enum):
+    """How a folder of images is read."""
+
+    folders = "folders"
+    market = "market"
+    files = "files"
+
+
 def ingest(
-    folder: Annotated[Path, typer.Argument(help="A folder that holds one sub-folder of images for each identity.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of images, usually with a sub-folder for each identity.")],
     gallery: GalleryPath,
     class_name: Annotated[
         str,
@@ -38,6 +50,15 @@ def ingest(
             help="Class of the images, as your detector names it. Entries of different classes are never compared.",
         ),
     ] = "person",
+    layout: Annotated[
+        LayoutChoice | None,
+        typer.Option(
+            "--layout",
+            help="Where the identity of an image is: its sub-folder (folders), its name as in Market-1501 (market), or "
+            "its name as a whole, one image a person (files). Default: recognized, if it is unambiguous.",
+            show_default=False,
+        ),
+    ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Also remove entries whose image is no longer in the folder.")
     ] = False,
@@ -60,9 +81,12 @@ def ingest(
     wait_index: WaitIndex = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Embed image folders, one for each identity, and store them in a gallery.
+    """Embed the images of a folder, and store them in a gallery.
 
     Example: gtrack gallery ingest people/ --gallery gallery/
+
+    The folder has a sub-folder of images for each identity. A folder without sub-folders may hold one image a person
+    (alice.jpg, bob.jpg), or images named as in Market-1501 (0001_c1s1_001051_03.jpg), whose cameras are stored.
 
     The gallery is made if it does not exist. Images that it already holds are not embedded again, and unusable images
     are listed at the end. Stop it at any time; the same command continues.
@@ -73,8 +97,9 @@ def ingest(
     from gallery_db.transfer.folder_scan import check_image_tree
     from tracking.identification.gallery_source import EmbedderOptions, model_to_fill
 
+    chosen: Layout | None = None if layout is None else layout.value
     if is_new_gallery(location_of(gallery)):
-        check_image_tree(folder)
+        check_image_tree(folder, chosen)
         announce_new_gallery(gallery)
     options = EmbedderOptions(reid_weights, models_dir, device, half, runtime, threads, download, trust_weights)
     offer_downloads(models_dir, download, reid=reid_weights)
@@ -92,6 +117,7 @@ def ingest(
                     folder,
                     embedder,
                     class_name=class_name,
+                    layout=chosen,
                     prune=prune,
                     batch_size=batch_size,
                     index=wait_index,
@@ -103,6 +129,8 @@ def ingest(
                 raise
         total = len(target)
     print_notices(target, printed)
+    if report.layout_in_words is not None:
+        say(f"{folder}: {report.layout_in_words}")
     if report.skipped:
         print_table("Not ingested", ["image", "reason"], report.skipped, paths=["image"], most=20)
     counts = {
@@ -118,9 +146,9 @@ def ingest(
         f"{report.added} added{others}; {gallery} now holds {count_entries(total)} of the model {embedder.model.name}"
     )
     if report.kept:
-        say(f"{report.kept} images keep their corrected identity, although their folder has another name.")
+        say(f"{report.kept} images keep their corrected identity, although their folder or file has another name.")
     if not report.added + report.unchanged + report.moved + report.replaced + report.duplicates:
         raise ImageError(
             f"no image could be ingested from {folder}.",
-            hint="Expected one sub-folder of images for each identity, such as people/alice/1.jpg.",
+            hint="Expected a sub-folder of images for each identity, such as people/alice/1.jpg.",
         )

@@ -1,21 +1,21 @@
-"""Ingest folders of images, one for each identity, into a gallery."""
+"""Ingest folders of images into a gallery."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError, ModelMismatchError
 from gallery_db.media.images import read_image_file
 from gallery_db.store.ingested_files import FileRow
 from gallery_db.transfer.embedding import enough_of_pictures
-from gallery_db.transfer.folder_scan import ImageFile, check_image_tree, scan_folder
+from gallery_db.transfer.folder_scan import LAYOUTS, ImageFile, Layout, check_image_tree, scan_folder
 from gallery_db.transfer.ingest_batch import BatchWriter, IngestBatch
 from gallery_db.transfer.read_ahead import PictureReader, ReadPicture, read_ahead
 
@@ -31,7 +31,7 @@ class IngestReport:
     """The result of an ingest.
 
     Attributes:
-        found: Image files in the folders of identities.
+        found: Image files with an identity.
         added: Entries added, except those for replaced files.
         unchanged: Files known from an earlier ingest; they are read only if their modification time has changed.
         moved: Entries with another file, identity or class than before, and the same picture.
@@ -39,8 +39,11 @@ class IngestReport:
         duplicates: Files with the same content as another file of the same identity; not embedded again.
         pruned: Entries removed because their file is no longer in the folder.
         skipped: (path, reason) of each file that was left out.
-        identities: Number of identity folders with images.
-        kept: Files read whose entry keeps the identity that a person gave it, unlike the folder's name.
+        identities: Number of identities in the folder.
+        kept: Files read whose entry keeps the identity that a person gave it, unlike the folder's or file's name.
+        layout: How the folder was read.
+        junk: Junk images of Market-1501 (person -1), which were left out.
+        distractors: Distractors of Market-1501 (person 0000), which were left out.
     """
 
     found: int
@@ -53,6 +56,24 @@ class IngestReport:
     skipped: tuple[tuple[str, str], ...]
     identities: int
     kept: int = 0
+    layout: Layout = "folders"
+    junk: int = 0
+    distractors: int = 0
+
+    @property
+    def layout_in_words(self) -> str | None:
+        """How the folder was read and what was left out of it; None for a sub-folder for each identity."""
+        if self.layout == "folders":
+            return None
+        if self.layout == "files":
+            return f"one image a person: the name of each file is an identity, {self.identities} in all."
+        left = [f"{self.junk} junk (-1)"] if self.junk else []
+        left += [f"{self.distractors} distractors (0000)"] if self.distractors else []
+        return (
+            f"images named as in Market-1501, of {self.identities} identities, with their cameras"
+            + (f"; left out: {' and '.join(left)}" if left else "")
+            + "."
+        )
 
     @property
     def changed(self) -> bool:
@@ -71,6 +92,7 @@ def ingest_folder(
     embedder: Embedder,
     *,
     class_name: str = "person",
+    layout: Layout | None = None,
     prune: bool = False,
     batch_size: int = 64,
     index: bool = False,
@@ -79,17 +101,24 @@ def ingest_folder(
 ) -> IngestReport:
     """Bring a gallery up to date with a folder of images.
 
-    Each sub-folder is an identity of that name; the folders inside it belong to the same identity. Symbolic links are
-    followed, hidden files are ignored. Files that are unchanged since an earlier ingest (path, size, modification
-    time) are not read, and pictures that the gallery has are not embedded again. An entry whose identity was given by
-    a person (``extra["reviewed"]``) keeps it, whatever its folder's name. Each batch is one transaction: if the ingest
-    is interrupted, what was committed stays, and the next ingest continues from there.
+    With the layout ``"folders"``, each sub-folder is an identity of that name; the folders inside it belong to the same
+    identity, and symbolic links are followed. With ``"market"``, the images are in the folder itself, named as in
+    Market-1501 (Zheng et al., ICCV 2015): ``0001_c1s1_001051_03.jpg`` shows the identity ``0001``, and its entry has
+    the camera ``"c1"`` as ``extra["source_id"]``; junk images (``-1``) and distractors (``0000``) are left out. With
+    ``"files"``, each image in the folder is an identity, named as the file. Hidden files are ignored.
+
+    Files that are unchanged since an earlier ingest (path, size, modification time) are not read, and pictures that
+    the gallery has are not embedded again. An entry whose identity was given by a person (``extra["reviewed"]``) keeps
+    it, whatever its folder's name. Each batch is one transaction: if the ingest is interrupted, what was committed
+    stays, and the next ingest continues from there.
 
     Args:
         gallery: Open for writing, with the embedder's model.
-        folder: The folder with a sub-folder for each identity.
+        folder: The folder of images.
         embedder: Computes the embeddings.
         class_name: The class of all images in the folder.
+        layout: How the folder is read. None recognizes it: a folder without sub-folders is read as ``"market"`` if
+            all its images are named so, as ``"files"`` if no name has a digit in it, and refused otherwise.
         prune: Remove the entries that came from this folder and whose file is no longer there.
         batch_size: Number of images to embed at a time, at least 1.
         index: Also bring the Chroma index up to date; otherwise its next use does.
@@ -97,8 +126,8 @@ def ingest_folder(
         index_progress: Called with (entries done, all entries) while the index is updated.
 
     Raises:
-        GalleryFormatError: `folder` is not a folder; or not one of images, and was not ingested before (see
-            `check_image_tree`).
+        GalleryFormatError: `folder` is not a folder; its layout cannot be recognized; or it is not one of images, and
+            was not ingested before (see `check_image_tree`).
         ModelMismatchError: The embedder's model is not the collection's.
         GalleryError: `batch_size` is below 1, or `class_name` is empty; see also `Gallery.add`.
     """
@@ -110,10 +139,14 @@ def ingest_folder(
         )
     if batch_size < 1:
         raise GalleryError(f"Expected a batch_size of at least 1, found {batch_size}.")
+    if layout is not None and layout not in LAYOUTS:
+        raise GalleryError(
+            f"Expected {', '.join(map(repr, LAYOUTS))} or None as `layout`, found {layout!r}.", hint="Use one of these."
+        )
     root = Path(os.path.realpath(folder))
     if not root.is_dir():
         check_image_tree(Path(folder))
-    report = _Ingest(gallery, root, embedder, class_name, batch_size, progress).run(prune=prune)
+    report = _Ingest(gallery, root, embedder, class_name, layout, batch_size, progress).run(prune=prune)
     gallery.sync_index(index_progress, wait=index)
     return report
 
@@ -127,6 +160,7 @@ class _Ingest:
         root: Path,
         embedder: Embedder,
         class_name: str,
+        layout: Layout | None,
         batch_size: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
@@ -135,6 +169,7 @@ class _Ingest:
         self._key = gallery.collection_key
         self._root = str(root)
         self._class_name = class_name
+        self._layout = layout
         self._batch_size = batch_size
         self._progress = progress
         self._reader = PictureReader(self._is_known, enough_of_pictures(embedder))
@@ -154,11 +189,11 @@ class _Ingest:
             return self._run(prune=prune)
 
     def _run(self, *, prune: bool) -> IngestReport:
-        scan = scan_folder(self._root)
+        scan = scan_folder(self._root, self._layout)
         self._skipped = scan.skipped
         self._known = self._record.files.under(self._key, self._root)
         if not self._known:
-            check_image_tree(Path(self._root))
+            check_image_tree(Path(self._root), self._layout)
         changed = [file for file in scan.files if not self._is_unchanged(file)]
         self._unchanged = done = len(scan.files) - len(changed)
         total = len(scan.files)
@@ -187,6 +222,9 @@ class _Ingest:
             skipped=tuple(self._skipped),
             identities=len({file.identity for file in scan.files}),
             kept=self._kept,
+            layout=scan.layout,
+            junk=scan.junk,
+            distractors=scan.distractors,
         )
 
     def _report_progress(self, done: int, total: int) -> None:
@@ -246,6 +284,7 @@ class _Ingest:
             origin="image",
             source=file.path,
             content_hash=content_hash,
+            extra=_with_camera({}, file),
         )
         self._batch.add(entry, picture.crop, row)
         self._new_ids.add(entry.id)
@@ -275,6 +314,7 @@ class _Ingest:
             identity=identity,
             class_name=self._class_name,
             source=entry.source if entry.source in others else file.path,
+            extra=entry.extra if entry.source in others else _with_camera(entry.extra, file),
         )
         if others and file.path not in self._known:
             self._duplicates += 1
@@ -313,6 +353,11 @@ class _Ingest:
     def _note_replaced(self, former: FileRow | None, content_hash: str) -> None:
         if former is not None and former.content_hash != content_hash:
             self._batch.replaced.append(former)
+
+
+def _with_camera(extra: Mapping[str, Any], file: ImageFile) -> Mapping[str, Any]:
+    """Return the further values of an entry, with the camera that its file's name says."""
+    return extra if file.camera is None else {**extra, "source_id": file.camera}
 
 
 def _hash_file(path: str) -> str | None:

@@ -277,6 +277,21 @@ def test_a_stopped_run_exits_130_with_complete_files(scene: Scene, tmp_path: Pat
     assert abs(len(frames) - len(payload["frames"])) <= 1
 
 
+def test_ingest_says_how_it_read_a_flat_folder(scene: Scene, tmp_path: Path) -> None:
+    pictures = sorted(scene.gallery.rglob("*.jpg"))[:2]
+    (tmp_path / "flat").mkdir()
+    for name, image in zip(("alice.jpg", "bob.jpg"), pictures, strict=True):
+        shutil.copy(image, tmp_path / "flat" / name)
+    words = ["gallery", "ingest", tmp_path / "flat", "--gallery", tmp_path / "g", "--reid-weights", "builtin"]
+    assert "one image a person: the name of each file is an identity, 2 in all" in gtrack(*words).stderr
+    (tmp_path / "flat" / "bob.jpg").rename(tmp_path / "flat" / "bob2.jpg")
+    words[4] = tmp_path / "g2"
+    refused = gtrack(*words, code=1)
+    assert "--layout files" in refused.stderr
+    assert not (tmp_path / "g2").exists()
+    assert "2 added" in gtrack(*words, "--layout", "files").stdout
+
+
 def test_ingest_reports_unusable_files(scene: Scene, tmp_path: Path) -> None:
     folder = tmp_path / "people"
     good = next((scene.gallery / "amber").iterdir())

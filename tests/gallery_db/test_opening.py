@@ -43,13 +43,19 @@ def text_folders(path: Path) -> None:
     (path / "network" / "hosts").touch()
 
 
+def images_beside(path: Path) -> None:
+    images_only(path)
+    (path / "tracked.json").touch()
+
+
 LOCATIONS: dict[str, tuple[Callable[[Path], None], bool, bool]] = {
     "a gallery": (gallery, True, False),
     "folders of images": (image_tree, False, True),
     "folders without images, such as /etc": (text_folders, False, False),
     "a checkout of source code": (checkout, False, False),
     "Chroma's files alone": (chroma_folder, False, False),
-    "files alone": (images_only, False, False),
+    "images alone": (images_only, False, True),
+    "images beside another file": (images_beside, False, False),
     "an empty folder": (Path.mkdir, False, False),
     "a file": (Path.touch, False, False),
     "nothing": (lambda path: None, False, False),

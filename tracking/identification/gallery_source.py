@@ -176,6 +176,8 @@ def open_gallery_source(
 
         with _open_cached(cached, path, embedder, report) as writable:
             ingested = ingest_folder(writable, path, embedder, class_name=class_name, prune=True, progress=progress)
+        if ingested.layout_in_words is not None:
+            report(f"gallery {path}: {ingested.layout_in_words}")
         if ingested.skipped:
             first, reason = ingested.skipped[0]
             more = f" and {len(ingested.skipped) - 1} more" if len(ingested.skipped) > 1 else ""

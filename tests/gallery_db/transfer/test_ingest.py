@@ -14,7 +14,16 @@ import pytest
 from support import TESTS
 from support.gallery import ColourEmbedder, make_people, model_named, picture, save_picture
 
-from gallery_db import Entry, Gallery, GalleryFormatError, GalleryReadOnlyError, ModelMismatchError, ingest_folder
+from gallery_db import (
+    Entry,
+    Gallery,
+    GalleryError,
+    GalleryFormatError,
+    GalleryReadOnlyError,
+    ModelMismatchError,
+    ingest_folder,
+)
+from gallery_db.analysis.entry_groups import camera_of
 from gallery_db.transfer.ingest import IngestReport
 
 
@@ -254,6 +263,82 @@ def test_unusable_files_are_reported_and_skipped(tmp_path: Path, folder: Path) -
         "loose.png": "not in an identity",
     }.items():
         assert words in reasons[name]
+
+
+MARKET = (
+    "0001_c1s1_001051_03.png",
+    "0001_c2s1_001051_03.png",
+    "0002_c1s1_001051_00.png",
+    "-1_c3s1_001051_03.png",
+    "0000_c3s1_001051_03.png",
+    "0000_c4s1_001051_03.png",
+)
+
+
+def make_flat(root: Path, *names: str) -> Path:
+    for seed, name in enumerate(names):
+        save_picture(root / name, 500 + seed)
+    return root
+
+
+def test_names_of_market_1501_say_identity_and_camera(tmp_path: Path, place: Path | str) -> None:
+    flat = make_flat(tmp_path / "flat", *MARKET)
+    (flat / "Thumbs.db").touch()
+    report = run(tmp_path, flat)
+    assert (report.layout, report.identities, report.junk, report.distractors) == ("market", 2, 1, 2)
+    assert (counts(report), report.skipped) == ({"added": 3}, ())
+    assert "left out: 1 junk (-1) and 2 distractors (0000)" in str(report.layout_in_words)
+    with Gallery.open(at(tmp_path)) as gallery:
+        found = {Path(e.source).name: (e.identity, camera_of(e), dict(e.extra)) for e in gallery.entries()}
+    assert found == {
+        MARKET[0]: ("0001", "c1", {"source_id": "c1"}),
+        MARKET[1]: ("0001", "c2", {"source_id": "c2"}),
+        MARKET[2]: ("0002", "c1", {"source_id": "c1"}),
+    }
+    assert counts(run(tmp_path, flat)) == {"unchanged": 3}
+    (flat / MARKET[0]).rename(flat / "0003_c5s1_001051_03.png")
+    assert counts(run(tmp_path, flat)) == {"moved": 1, "unchanged": 2}
+    with Gallery.open(at(tmp_path)) as gallery:
+        assert [e.extra["source_id"] for e in gallery.entries("0003")] == ["c5"]
+
+
+def test_one_image_a_person(tmp_path: Path, place: Path | str) -> None:
+    flat = make_flat(tmp_path / "flat", "alice.png", "Bob Smith.png")
+    report = run(tmp_path, flat)
+    assert (report.layout, counts(report)) == ("files", {"added": 2})
+    assert contents(tmp_path) == {"alice": {"flat/alice.png"}, "Bob Smith": {"flat/Bob Smith.png"}}
+
+
+UNCLEAR: dict[str, tuple[tuple[str, ...], str]] = {
+    "numbers": (("alice1.png", "bob.png"), "'alice1.png', whose names may be numbers"),
+    "market and others": ((MARKET[0], "bob.png"), f"such as {MARKET[0]!r}, beside others, such as 'bob.png'"),
+    "the folders of market": (tuple(f"query/{name}" for name in MARKET[:3]), "sub-folder 'query' .* show 2 people"),
+}
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_an_unclear_layout_is_refused_until_it_is_chosen(tmp_path: Path, name: str) -> None:
+    names, words = UNCLEAR[name]
+    flat = make_flat(tmp_path / "flat", *names)
+    with pytest.raises(GalleryFormatError, match=words) as caught:
+        run(tmp_path, flat)
+    assert "layout=" in (caught.value.hint or "")
+    assert not (tmp_path / "g").exists()
+    in_folders = "/" in names[0]
+    report = run(tmp_path, flat, layout="folders" if in_folders else "files")
+    assert (report.added, report.identities) == (len(names), 1 if in_folders else len(names))
+
+
+def test_a_chosen_layout_names_what_it_leaves_out(tmp_path: Path, folder: Path) -> None:
+    make_flat(folder, MARKET[0], "bob.png")
+    report = run(tmp_path, folder, layout="market")
+    assert counts(report) == {"added": 1}
+    reasons = {Path(path).name: reason for path, reason in report.skipped}
+    assert reasons.keys() == {"p0", "p1", "p2", "bob.png"}
+    assert "which the layout 'market' does not read" in reasons["p0"]
+    assert "not named as in Market-1501" in reasons["bob.png"]
+    with pytest.raises(GalleryError, match="'folders', 'market', 'files' or None as `layout`, found 'x'"):
+        run(tmp_path, folder, layout="x")
 
 
 def test_links_are_followed_but_not_in_loops(tmp_path: Path, folder: Path) -> None:
