@@ -149,7 +149,11 @@ def print_result(result: TrackResult) -> None:
         print_line(f"live: {stats['dropped']:.0f} frames dropped, {stats['reconnects']:.0f} reconnects")
     counts = result.enrolment
     if counts is not None:
-        new = f" ({counts.identities} as new identities)" if counts.identities else ""
+        new = (
+            f" ({counts.identities} as new {'identity' if counts.identities == 1 else 'identities'})"
+            if counts.identities
+            else ""
+        )
         rest = [f"{counts.too_short} too short"] if counts.too_short else []
         rest += [f"{counts.too_poor} too poor"] if counts.too_poor else []
         rest += [f"{counts.unsure} like an identity, but not certain"] if counts.unsure else []

@@ -10,7 +10,7 @@ import typer
 from cli.completion import complete_identity
 from cli.gallery.common import ClassName, EntryIds, Yes, changing, confirm, count_entries
 from cli.options import Collection, GalleryPath, ModelsDir, ReidWeights, TrustWeights
-from cli.output import print_line, say
+from cli.output import print_line, print_text, say
 
 if TYPE_CHECKING:
     from gallery_db.store.changes import HistoryStep, Operation
@@ -313,8 +313,8 @@ def _print_step(done: str, step: HistoryStep) -> None:
     for operation in step.operations:
         print_line(f"{done}: {_described(operation)}")
     print_line(f"{count_entries(step.entries)} changed")
-    print_line(f"next undo: {_described(step.next_undo)}")
-    print_line(f"next redo: {_described(step.next_redo)}")
+    print_text(f"next undo: {_described(step.next_undo)}")
+    print_text(f"next redo: {_described(step.next_redo)}")
 
 
 def _described(operation: Operation | None) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gallery_db import GalleryError, ImageError, read_image
 from gallery_db.limits import IMAGE_BYTES, IMAGE_PIXELS, MAX_DRAWN_CHARACTERS, shorten_drawn
-from gallery_db.regular_files import open_regular, read_regular, read_regular_text
+from gallery_db.regular_files import describe_bytes, open_regular, read_regular, read_regular_text
 
 
 @pytest.fixture
@@ -90,3 +90,18 @@ def test_drawn_text_keeps_both_ends() -> None:
     assert len(short) == MAX_DRAWN_CHARACTERS
     assert short.startswith("begin")
     assert short.endswith("end")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (491_520, "480.0 KiB"),
+        (3 << 20, "3.0 MiB"),
+        (5 << 30, "5.0 GiB"),
+    ],
+)
+def test_sizes_are_shown_in_binary_units(size: int, words: str) -> None:
+    assert describe_bytes(size) == words
