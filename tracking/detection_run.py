@@ -19,7 +19,7 @@ from tracking.run.inputs import read_ahead
 from tracking.video.addresses import public_name
 from tracking.video.ahead import AheadReader
 from tracking.video.live import LiveOptions, LiveReader
-from tracking.video.opening import open_video
+from tracking.video.opening import open_video, skip_to
 from tracking.video.reader import FrameReader
 
 __all__ = ["DetectResult", "DetectionRun", "detect_video"]
@@ -110,6 +110,7 @@ class DetectionRun:
             total = source.frame_count
             if total is not None and start >= total:
                 raise VideoError(f"video {name} has {total} frames, and `frame_range` starts at {start}.")
+            skip_to(source, start)
             detector = self._detector
             if isinstance(detector, DetectorOptions):
                 detector = load_detector(detector, notify=self._notify, concurrent=not isinstance(source, LiveReader))

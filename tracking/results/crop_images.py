@@ -66,7 +66,7 @@ def open_video(path: Path, frame_size: tuple[int, int] | None, name: str) -> Vid
 def cut_crops(
     reader: VideoReader, candidates: Iterable[CropCandidate], progress: Callable[[int, int | None], None] | None = None
 ) -> Mapping[CropCandidate, CropImage]:
-    """Cut crops out of a video, in one pass.
+    """Cut crops out of a video, in the order of its frames.
 
     Args:
         reader: The video, before its first frame.
@@ -84,13 +84,16 @@ def cut_crops(
         by_frame.setdefault(candidate.frame, {})[candidate] = None
     last = max(by_frame, default=-1)
     images: dict[CropCandidate, CropImage] = {}
-    while reader.frame < last and reader.advance():
-        for candidate in by_frame.get(reader.frame, ()):
+    for frame in sorted(by_frame):
+        has_frame = reader.seek(frame)
+        if progress is not None:
+            progress(reader.frame + 1, last + 1)
+        if not has_frame:
+            break
+        for candidate in by_frame[frame]:
             image = _cut(reader.image(), candidate)
             if image is not None:
                 images[candidate] = image
-        if progress is not None:
-            progress(reader.frame + 1, last + 1)
     return images
 
 

@@ -23,7 +23,7 @@ from tracking.options import FrameRange, check_range
 from tracking.video.addresses import public_name
 from tracking.video.ahead import AheadFrame, AheadReader
 from tracking.video.live import LiveReader
-from tracking.video.opening import open_video
+from tracking.video.opening import open_video, skip_to
 from tracking.video.reader import FrameReader
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ def open_sources(
         raise VideoError(
             f"video {public_name(source)} has {reader.frame_count} frames, and `frame_range` starts at {start}."
         )
+    skip_to(reader, start or 0)
     if feed is not None or detector is None:
         assert feed is not None
         if options.needs_all_images:

@@ -25,10 +25,12 @@ class AheadFrame:
 
     Attributes:
         number: Its number.
+        time: Its presentation time; see `FrameReader`.
         width, height: Its pixels.
     """
 
     number: int
+    time: float | None
     width: int
     height: int
     _content: NDArray[np.uint8] | VideoError
@@ -109,7 +111,7 @@ class AheadReader:
             content: NDArray[np.uint8] | VideoError = reader.image()
         except VideoError as error:
             content = error
-        frame = AheadFrame(reader.frame, self.width, self.height, content)
+        frame = AheadFrame(reader.frame, reader.time, self.width, self.height, content)
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._ready) < self._room)
             self._ready.append(frame)
@@ -151,6 +153,11 @@ class AheadReader:
     def image(self) -> NDArray[np.uint8]:
         """See `FrameReader`."""
         return self._reader.image() if self._current is None else self._current.image()
+
+    @property
+    def time(self) -> float | None:
+        """See `FrameReader`."""
+        return self._reader.time if self._current is None else self._current.time
 
     def current(self) -> AheadFrame:
         """Return the current frame, to be kept beyond the next `advance`."""

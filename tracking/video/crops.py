@@ -69,7 +69,7 @@ def crop(frame: NDArray[np.uint8], boxes: ArrayLike) -> tuple[list[NDArray[np.ui
 def video_crops(
     video: str | Path, boxes: Iterable[tuple[Key, int, Sequence[float]]]
 ) -> Iterator[tuple[Key, NDArray[np.uint8]]]:
-    """Cut boxes out of a video in one pass, in the order of its frames.
+    """Cut boxes out of a video, in the order of its frames.
 
     Args:
         video: Path of the video.
@@ -86,7 +86,9 @@ def video_crops(
     for key, frame, box in boxes:
         boxes_by_frame[frame].append((key, box))
     with VideoReader(video) as reader:
-        while boxes_by_frame and reader.advance():
-            for key, box in boxes_by_frame.pop(reader.frame, ()):
+        for frame in sorted(boxes_by_frame):
+            if not reader.seek(frame):
+                break
+            for key, box in boxes_by_frame[frame]:
                 for part in crop(reader.image(), np.array([box]))[0]:
                     yield key, part

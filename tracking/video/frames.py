@@ -14,10 +14,7 @@ __all__ = ["VideoFrames"]
 
 
 class VideoFrames:
-    """Reads frames by path and number. One video is open at a time; reading forward in it continues to decode.
-
-    A frame is reached by decoding up to it. Seeking is not exact in every container.
-    """
+    """Reads frames by path and number; see `VideoReader.seek`. One video is open at a time."""
 
     def __init__(self) -> None:
         self._reader: VideoReader | None = None
@@ -42,21 +39,17 @@ class VideoFrames:
             raise self._failed[source]
         if not 0 <= frame < self._lengths.get(source, frame + 1):
             raise VideoError(f"video {source} has no frame {frame}.")
-        reader = self._reader
-        if reader is None or self._source != source or reader.frame > frame:
+        if self._reader is None or self._source != source:
             self.close()
             try:
-                reader = VideoReader(source)
+                self._reader, self._source = VideoReader(source), source
             except VideoError as error:
                 self._failed[source] = error
                 raise
-            self._reader, self._source = reader, source
-        while reader.frame < frame:
-            if not reader.advance():
-                self._lengths[source] = reader.frame + 1
-                self.close()
-                raise VideoError(f"video {source} ends before frame {frame}.")
-        return reader.image()
+        if not self._reader.seek(frame):
+            self._lengths[source] = self._reader.frame + 1
+            raise VideoError(f"video {source} ends before frame {frame}.")
+        return self._reader.image()
 
     def close(self) -> None:
         """Release the video."""

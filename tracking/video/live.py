@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from tracking.errors import OptionError, VideoError
 from tracking.video.addresses import is_stream, public_name, scheme_of
-from tracking.video.reader import VideoReader, load_cv2
+from tracking.video.capture import CaptureReader, load_cv2
+from tracking.video.reader import VideoReader
 from tracking.video.stream_diagnosis import StreamProblem, diagnose_stream
 
 __all__ = ["LiveOptions", "LiveReader", "open_stream"]
@@ -80,7 +81,7 @@ class LiveOptions:
         return self.loop or is_stream(source)
 
 
-def open_stream(source: str | Path) -> VideoReader:
+def open_stream(source: str | Path) -> CaptureReader:
     """Open a camera or a stream.
 
     Raises:
@@ -94,7 +95,7 @@ def open_stream(source: str | Path) -> VideoReader:
     capture = _open_capture(str(source))
     if not capture.isOpened() and (problem := _diagnose(source)):
         raise VideoError(f"video {public_name(source)} cannot be opened: {problem.description}.", hint=problem.hint)
-    return VideoReader(public_name(source), capture=capture)
+    return CaptureReader(public_name(source), capture)
 
 
 def _diagnose(source: str | Path) -> StreamProblem | None:
@@ -135,20 +136,21 @@ class LiveReader:
         options: LiveOptions,
         *,
         notify: Callable[[str], None] | None = None,
-        opened: VideoReader | None = None,
+        opened: CaptureReader | None = None,
     ) -> None:
         self._source = source
         self._name = public_name(source)
         self._options = options
         self._notify = notify or (lambda message: None)
         self._loops = options.loop
-        reader = opened or (VideoReader(source) if self._loops else open_stream(source))
+        reader = VideoReader(source) if self._loops else opened or open_stream(source)
         reader.advance()
         self.width, self.height = reader.width, reader.height
         self.fps: float | None = reader.fps
         self.frame_count: int | None = None
         self.frame = -1
         self.timestamp: float | None = None
+        self.time: float | None = None
         self.dropped = self.reconnects = 0
         self._image: NDArray[np.uint8] | None = None
         self._queue: deque[tuple[NDArray[np.uint8], float]] = deque([(reader.image(), time.time())])
@@ -162,21 +164,21 @@ class LiveReader:
 
     # --- the reading thread ------------------------------------------------------------------------
 
-    def _read(self, reader: VideoReader) -> None:
+    def _read(self, reader: VideoReader | CaptureReader) -> None:
         """Read until the run ends or the stream cannot be opened again."""
-        current: VideoReader | None = reader
+        current: VideoReader | CaptureReader | None = reader
         try:
             while current is not None and not self._stop.is_set():
                 self._read_until_end(current)
                 current.close()
                 current = None if self._stop.is_set() else self._reopen()
-        except Exception as error:  # noqa: BLE001  any error of OpenCV must end the run, not hang it
+        except Exception as error:  # noqa: BLE001  any error of a decoder must end the run, not hang it
             self._fail(f"{self._name}: reading it failed: {error}")
         finally:
             if current is not None:
                 current.close()
 
-    def _read_until_end(self, reader: VideoReader) -> None:
+    def _read_until_end(self, reader: VideoReader | CaptureReader) -> None:
         """Read an open video until it ends."""
         period = 1.0 / (reader.fps or _FALLBACK_FPS)
         due = time.monotonic()
@@ -207,7 +209,7 @@ class LiveReader:
             self._queue.append((image, time.time()))
             self._changed.notify_all()
 
-    def _reopen(self) -> VideoReader | None:
+    def _reopen(self) -> VideoReader | CaptureReader | None:
         """Open the source again. Return None if that fails for too long, or the run is over."""
         if self._loops:
             return VideoReader(self._source)
@@ -223,7 +225,7 @@ class LiveReader:
                 return None
             pause = min(2 * pause, _MAX_PAUSE_SECONDS)
             try:
-                reader = VideoReader(self._name, capture=_open_capture(str(self._source)))
+                reader = CaptureReader(self._name, _open_capture(str(self._source)))
             except VideoError:
                 continue
             with self._changed:

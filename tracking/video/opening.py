@@ -6,15 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tracking.video.addresses import scheme_of
+from tracking.video.capture import CaptureReader
 from tracking.video.live import LiveOptions, LiveReader, open_stream
-from tracking.video.reader import VideoReader
+from tracking.video.reader import FrameReader, VideoReader
 
-__all__ = ["open_video"]
+__all__ = ["open_video", "skip_to"]
 
 
 def open_video(
     source: str | Path, options: LiveOptions | None = None, *, notify: Callable[[str], None] | None = None
-) -> VideoReader | LiveReader:
+) -> VideoReader | CaptureReader | LiveReader:
     """Open a video file, a camera or a stream.
 
     An ``http`` address that states its number of frames is a remote file. It is read like a file: frame by frame, and
@@ -39,3 +40,13 @@ def open_video(
             return reader
         return LiveReader(source, options, notify=notify, opened=reader)
     return LiveReader(source, options, notify=notify)
+
+
+def skip_to(reader: FrameReader, frame: int) -> None:
+    """Go before a frame of a file, so that the next `advance` takes it; other sources cannot skip frames.
+
+    Raises:
+        VideoError: The file cannot be read on.
+    """
+    if frame > 0 and isinstance(reader, VideoReader):
+        reader.seek(frame - 1)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from gallery_db.atomic_files import Part
 from tracking.errors import OutputError
+from tracking.video.capture import load_cv2
 from tracking.video.h264 import H264_SUFFIXES, H264Writer, disk_is_full, full_disk_error
-from tracking.video.reader import load_cv2
 
 __all__ = ["VideoWriter", "open_video_writer"]
 

@@ -22,7 +22,7 @@ Range = tuple[int | None, int | None]
 class Frames:
     """A reader of some frames."""
 
-    width, height, fps, timestamp = 64, 48, 25.0, None
+    width, height, fps, timestamp, time = 64, 48, 25.0, None, None
 
     def __init__(self, count: int, *, stated: int | None) -> None:
         self._count = count
