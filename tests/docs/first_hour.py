@@ -4,14 +4,17 @@
 
 It clones this repository, installs it in a fresh environment, and runs each command in a shell on a terminal of 80
 columns. The video and the pictures are those of PETS09-S2L1, from the real data (`GTRACK_TEST_DATA`). The published
-models come from a server on this machine, which stands for the mirror of `GTRACK_MODELS_MIRROR`; they are files of the
-real data, too. A command that fails ends the program, and nothing is written.
+models come from a server on this machine, the mirror of `GTRACK_MODELS_MIRROR`. They are files of the real data, too:
+other exports of the same networks, whose sizes and hashes the catalogue of the clone gets. A command that fails ends
+the program, and nothing is written.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import json
 import os
 import pty
 import re
@@ -126,6 +129,7 @@ def main() -> None:
         home = (options.keep or Path(made)).resolve()
         folder = home / "gtrack"
         subprocess.run(["git", "clone", "--quiet", options.repository, folder], check=True)
+        _change_catalogue(folder / "tracking" / "models" / "catalogue.json", weights)
         shutil.copy(data / "video" / "pets09-s2l1.avi", folder / "clip.avi")
         shutil.copytree(data / "galleries" / "pets09-first-half", folder / "people")
         environment = {
@@ -170,10 +174,21 @@ steps.
 """
 
 
+def _change_catalogue(path: Path, files: dict[str, bytes]) -> None:
+    """Let a catalogue of models describe the files that are served."""
+    catalogue = json.loads(path.read_text(encoding="utf-8"))
+    for model in catalogue:
+        for file in model["files"]:
+            content = files.get(f"/{file['name']}")
+            if content is not None:
+                file["size"], file["sha256"] = len(content), hashlib.sha256(content).hexdigest()
+    path.write_text(json.dumps(catalogue, indent=1), encoding="utf-8")
+
+
 def _typed(command: str, folder: Path, environment: dict[str, str]) -> str:
     """Run a command in a shell on a terminal, and return what it shows; an error ends the program."""
     if command == "pip install .":
-        command += " 2>/dev/null | tail -n 1 | cut -c 1-60"
+        command += " 2>/dev/null | tail -n 1 | sed -E 's/(installed) .* (gtrack-reid-[^ ]+).*/\\1 ... \\2 .../'"
     # Each command has a shell of its own, so that the environment is entered again.
     script = f"[ -f .venv/bin/activate ] && . .venv/bin/activate; stty cols 80; set -o pipefail; {command}"
     status, raw = _on_terminal(["bash", "-c", script], folder, environment)
