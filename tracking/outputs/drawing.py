@@ -27,6 +27,8 @@ _MAX_NAME = 60  # characters in a label
 _SIDE_PER_LINE = 200  # pixels of the frame's shorter side for one of a line's width
 _SIDE_PER_LETTER = 42
 _MIN_LETTER = 11
+_LUMINANCE = (0.114, 0.587, 0.299)
+"""Weights of blue, green and red in the brightness of a colour (ITU-R BT.601)."""
 
 
 @lru_cache(maxsize=4096)
@@ -59,7 +61,7 @@ def _label(text: str, background: Colour, size: int, most: int) -> NDArray[np.ui
         text = f"{whole}…" if whole else ""
     left, top, right, bottom = (int(v) for v in font.getbbox(text))
     image = Image.new("RGB", (right - left + 6, bottom - top + 4), background[::-1])
-    dark = sum(background) > 380
+    dark = np.dot(background, _LUMINANCE) > 128
     ImageDraw.Draw(image).text((3 - left, 2 - top), text, font=font, fill=(0, 0, 0) if dark else (255, 255, 255))
     return np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
 

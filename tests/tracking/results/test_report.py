@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import cv2
 import numpy as np
 import orjson
 import pytest
+from support.browser import browse, needs_chromium
 from support.tracks import make_detection, make_document
 
 from tracking import TrackResult, build_timeline, export_tracks, track_video
@@ -275,19 +274,7 @@ def test_groups_in_time_keep_the_best() -> None:
     assert group_by_time([], 3) == group_by_time(crops, 0) == []
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-def browse(page: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    assert CHROMIUM is not None
-    arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    return subprocess.run(
-        [CHROMIUM, *arguments, profile, *words, page.as_uri()], capture_output=True, text=True, timeout=90, check=True
-    )
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@needs_chromium
 def test_a_browser_shows_it_without_errors(report: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     # A click on the filter, to see that the script works under the page's own policy.
