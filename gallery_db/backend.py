@@ -158,5 +158,5 @@ class FolderBackend:
                 remove_gallery(self.folder)
             self.index.release()
             if made == MADE_FOLDER:
-                with suppress(OSError):  # somebody else uses it by now
+                with suppress(OSError):  # another process uses it by now
                     self.folder.rmdir()
