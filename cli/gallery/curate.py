@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -214,11 +215,15 @@ def remove(
         raise OptionError("expected either ids of entries or --identity.", hint="Example: gtrack gallery remove ID...")
     with changing(gallery, collection) as target:
         people = Curator(target)
-        count = (
-            people.remove(resolve_ids(target, ids or []))
-            if identity is None
-            else people.remove_identity(identity, class_name)
-        )
+        resolved = resolve_ids(target, ids or [])
+        entries = target.by_ids(resolved)
+        for word in resolved:
+            if word not in entries and people.exists(word):
+                raise OptionError(
+                    f"{word!r} is an identity, not an entry; nothing was removed.",
+                    hint=f"To remove all its entries: gtrack gallery remove --identity {shlex.quote(word)}",
+                )
+        count = people.remove(resolved) if identity is None else people.remove_identity(identity, class_name)
     print_line(f"removed {count_entries(count)}")
 
 

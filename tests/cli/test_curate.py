@@ -222,6 +222,7 @@ def test_two_people_under_one_name(path: Path) -> None:
         pytest.param(["split", "p0", "none", "--as", "x"], 1, "no entry 'none'", id="split nothing"),
         pytest.param(["move", "track-1", "--to", "nobody"], 1, "no identity 'nobody'", id="move to nobody"),
         pytest.param(["remove"], 2, "either ids of entries or --identity", id="remove nothing"),
+        pytest.param(["remove", "p0"], 2, "gallery remove --identity p0", id="remove a name"),
         pytest.param(["remove", "x", "--identity", "p0"], 2, "either ids of entries or --identity", id="remove both"),
         pytest.param(["purge", "--older-than", "soon"], 2, "30d", id="purge of no age"),
         pytest.param(["purge"], 2, "--older-than", id="purge of what age"),
