@@ -65,10 +65,12 @@ class Blurring:
     Args:
         mode: Which boxes.
         fps: Frames per second.
+        has_tracks: Whether a track id means the same from frame to frame.
     """
 
-    def __init__(self, mode: Blur, fps: float) -> None:
+    def __init__(self, mode: Blur, fps: float, *, has_tracks: bool = True) -> None:
         self._mode = mode
+        self._has_tracks = has_tracks
         self._hold = max(1, round(_HOLD_SECONDS * fps))
         self._places: list[_Place] = []
 
@@ -81,7 +83,7 @@ class Blurring:
             image: (H, W, 3) uint8 BGR; not changed.
         """
         seen = [
-            _Place(frame, _finite(detection["bbox"]), detection.get("track_id"))
+            _Place(frame, _finite(detection["bbox"]), detection.get("track_id") if self._has_tracks else None)
             for detection in detections
             if is_blurred(self._mode, detection)
         ]

@@ -79,6 +79,7 @@ class FramePainter:
         trails: Seconds for which a trail shows where a track was; 0 for none.
         blur: Whose boxes are blurred, None for nobody; see `is_blurred`.
         line_width: Width of lines in pixels; None for one that fits the frame.
+        has_tracks: Whether a track id means the same from frame to frame.
     """
 
     def __init__(
@@ -89,11 +90,12 @@ class FramePainter:
         trails: float = 0.0,
         blur: Blur | None = None,
         line_width: int | None = None,
+        has_tracks: bool = True,
     ) -> None:
         self._class_names = class_names or {}
         self._line_width = line_width
         self._blur = blur
-        self._blurring = None if blur is None else Blurring(blur, fps)
+        self._blurring = None if blur is None else Blurring(blur, fps, has_tracks=has_tracks)
         self._trails = Trails(max(1, round(trails * fps))) if trails else None
         self._placer = LabelPlacer()
 

@@ -89,7 +89,14 @@ class RunOutputs:
             self.tracks = TrackFile(header, self.paths.json_path)
             undo.pop_all()
         saved, shown = (
-            FramePainter(class_names, fps=fps, trails=options.trails, blur=options.blur, line_width=options.line_width)
+            FramePainter(
+                class_names,
+                fps=fps,
+                trails=options.trails,
+                blur=options.blur,
+                line_width=options.line_width,
+                has_tracks=header["tracker"]["name"] != "gallery_only",
+            )
             for _ in range(2)  # each sees every frame once, in order
         )
         self._pictures = PictureSaver(self._video, self._frames, self._crops, saved)

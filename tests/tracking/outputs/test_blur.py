@@ -65,14 +65,17 @@ def test_nothing_is_left(height: int) -> None:
     assert (blurred == blurred[:, :, :1]).all(), "no colour"
 
 
-def test_a_missed_detection_shows_nobody() -> None:
-    blurring = Blurring("all", 10)
+@pytest.mark.parametrize("has_tracks", [True, False])
+def test_a_missed_detection_shows_nobody(has_tracks: bool) -> None:
+    """Without tracks, the id of another detection in the next frame means nothing."""
+    blurring = Blurring("all", 10, has_tracks=has_tracks)
     tracked = {"bbox": BOX, "track_id": "1"}
+    other = [] if has_tracks else [{"bbox": [0, 0, 9, 9], "track_id": "1"}]
     changed(blurring, 0, tracked)
     for frame in range(1, 6):
-        where = changed(blurring, frame)
+        where = changed(blurring, frame, *other)
         assert where[20:110, 60:100].mean() > 0.99, frame
-    assert not changed(blurring, 6).any(), "after half a second, nobody is there"
+    assert not changed(blurring, 6)[20:].any(), "after half a second, nobody is there"
 
 
 def test_the_old_place_of_a_track_that_goes_on_is_clear() -> None:
