@@ -295,8 +295,8 @@ def run(
         BlurChoice | None,
         typer.Option(
             "--blur",
-            help="Make people unrecognisable in all pictures of the run. all: everyone. unknown: people who are not "
-            "known by name. named: people who are or may be. A person who is not decided yet is blurred by each.",
+            help="Make people unrecognisable in all pictures of the run. all: all people. unknown: those without a "
+            "name. named: those with a name. A person who is not decided yet is blurred in each case.",
             show_default=False,
             rich_help_panel=_PICTURES,
         ),
@@ -304,7 +304,11 @@ def run(
     trails: Annotated[
         float,
         typer.Option(
-            "--trails", metavar="SECONDS", help="Show where each track was in this time.", rich_help_panel=_PICTURES
+            "--trails",
+            metavar="SECONDS",
+            help="Show where each track was in the last SECONDS. Default: no trails.",
+            show_default=False,
+            rich_help_panel=_PICTURES,
         ),
     ] = 0.0,
     line_width: Annotated[

@@ -138,8 +138,8 @@ def track_video(
             engines and Ultralytics' ``.pt`` files can. It is remembered for those files.
         save_crops: Folder for crops of the tracks, absent or empty: ``IDENTITY/track-12/000345.jpg``, two a second.
         trails: Seconds for which annotated frames show where a track was; 0 for none.
-        blur: Whose boxes are made unrecognisable in all pictures of the run: ``all``; ``unknown``, people who are not
-            known by name; ``named``, people who are or may be. A person who is not decided yet is blurred by each.
+        blur: Whose boxes are made unrecognisable in all pictures of the run: of all people (``all``), of those without
+            a name (``unknown``), or with one (``named``). A person who is not decided yet is blurred in each case.
         line_width: Width of the lines in annotated frames in pixels; None for one that fits the frame.
         notify: Takes one-line messages for the user; they are dropped if None.
 

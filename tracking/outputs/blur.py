@@ -15,7 +15,7 @@ from tracking.geometry import iou
 __all__ = ["Blur", "Blurring", "is_blurred"]
 
 Blur = Literal["all", "unknown", "named"]
-"""Which boxes are blurred: all; those of people who are not known by name; those of people who may be."""
+"""Which boxes are blurred: of all people, of those without a name, or with one; see `is_blurred`."""
 
 _CELLS = 4
 """Pixels to which the longer side of a box is reduced; a head has one. They are grey: people are known by the colours
