@@ -46,15 +46,7 @@ def verify(
         if as_json:
             print_json_lines([_report_document(name, report, missing)])
         else:
-            print_text(
-                f"{name}: {report.entries} entries; in the index {len(report.missing)} are missing, "
-                f"{len(report.extra)} are extra and {len(report.different)} have another vector: "
-                f"{'intact' if report.ok else 'NOT INTACT'}"
-            )
-            if report.pending:
-                print_text(
-                    f"{name}: {count_entries(report.pending)} changed since; the index follows when it is next needed"
-                )
+            print_text(f"{name}: {_report_in_words(report)}")
             for problem in report.problems:
                 print_line(problem)
             if missing:
@@ -65,6 +57,25 @@ def verify(
     if not intact:
         say(f"repair it with: gtrack gallery rebuild --gallery {gallery}")
         raise typer.Exit(1)
+
+
+def _report_in_words(report: VerifyReport) -> str:
+    """Return the result of a comparison in words."""
+    entries = count_entries(report.entries)
+    if not report.ok:
+        counted = (
+            (len(report.missing), "are missing"),
+            (len(report.extra), "are extra"),
+            (len(report.different), "have another vector"),
+        )
+        found = ", ".join(f"{count} {what}" for count, what in counted if count)
+        return f"{entries}, NOT INTACT" + (f"; in the index {found}" if found else "")
+    if report.pending:
+        return (
+            f"{entries}, intact; the index does not yet have the newest changes ({count_entries(report.pending)}), and "
+            "takes them in when it is next needed"
+        )
+    return f"{entries}, intact; the index agrees with the record"
 
 
 def _report_document(collection: str, report: VerifyReport, missing_pictures: Sequence[str]) -> dict[str, Any]:

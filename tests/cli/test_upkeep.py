@@ -38,9 +38,23 @@ def test_verify_compares_all_collections(tmp_path: Path) -> None:
     ]
     finished(python(DAMAGE, path, second))
     done = gtrack("gallery", "verify", "-g", path, code=1)
-    assert "person_embeddings: 10 entries; in the index 0 are missing" in done.stdout
-    assert f"{second}: 20 entries; in the index 15 are missing" in done.stdout
+    assert "person_embeddings: 10 entries, NOT INTACT\n" in done.stdout
+    assert f"{second}: 20 entries, NOT INTACT; in the index 15 are missing\n" in done.stdout
     assert "gtrack gallery rebuild" in done.stderr
     assert "intact" in gtrack("gallery", "verify", "-g", path, "--collection", "person_embeddings").stdout
     gtrack("gallery", "rebuild", "-g", path)
     gtrack("gallery", "verify", "-g", path)
+
+
+def test_verify_says_that_an_index_only_lags(tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "g", model_named()) as gallery:
+        gallery.add(entries_named(10), unit_vectors(10))
+    said = gtrack("gallery", "verify", "-g", tmp_path / "g").stdout
+    assert said.splitlines()[0] == (
+        "person_embeddings: 10 entries, intact; the index does not yet have the newest changes (10 entries), and takes "
+        "them in when it is next needed"
+    )
+    with Gallery.open(tmp_path / "g", write=True) as gallery:
+        gallery.sync_index()
+    said = gtrack("gallery", "verify", "-g", tmp_path / "g").stdout
+    assert said.splitlines()[0] == "person_embeddings: 10 entries, intact; the index agrees with the record"
