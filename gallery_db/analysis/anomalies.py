@@ -111,7 +111,7 @@ class DuplicateEntries:
     distance: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Anomalies:
     """The anomalies of a gallery; each list begins with the most suspicious one.
 
@@ -126,6 +126,12 @@ class Anomalies:
     mislabelled: tuple[MislabelledEntry, ...]
     mixed: tuple[MixedIdentity, ...]
     duplicates: tuple[DuplicateEntries, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Anomalies({len(self.similar)} similar, {len(self.mislabelled)} mislabelled, {len(self.mixed)} mixed, "
+            f"{len(self.duplicates)} duplicates)"
+        )
 
     def __bool__(self) -> bool:
         """Return whether there is any anomaly."""

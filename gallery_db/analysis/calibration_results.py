@@ -105,7 +105,7 @@ class OperatingPoint:
     single_fnir: float | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Calibration:
     """The calibration of one class of a gallery.
 
@@ -141,3 +141,13 @@ class Calibration:
     keep_default: bool
     notes: tuple[str, ...]
     anomalies: Anomalies
+
+    def __repr__(self) -> str:
+        threshold = "no threshold"
+        if self.chosen is not None:
+            threshold = f"threshold {self.chosen.threshold.estimate:.4g} for a false accept rate of {self.chosen.far:g}"
+        problems = f", {len(self.problems)} problems" if self.problems else ""
+        return (
+            f"Calibration({self.class_name!r}: {self.entries} entries of {self.identities} identities, "
+            f"{threshold}{problems})"
+        )

@@ -120,6 +120,9 @@ class GalleryView:
         """Generation of the collection that the view shows; see `Gallery.generation`. -1 without a gallery."""
         return -1 if self._reader is None else self._reader.generation
 
+    def __repr__(self) -> str:
+        return f"GalleryView({len(self)} entries of {len(self.identities)} identities, {self.dimension} dimensions)"
+
     def __len__(self) -> int:
         """Number of entries, N."""
         return len(self._table)

@@ -139,7 +139,7 @@ class CurvePoint:
     strangers_named: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class IdentityReport:
     """The evaluation of a run's names.
 
@@ -171,6 +171,12 @@ class IdentityReport:
     frame_of: NDArray[np.int64]
     person_of: NDArray[np.int64]
     outcome_of: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return (
+            f"IdentityReport(frames {self.frames[0]} to {self.frames[1]}: {len(self.people)} people, "
+            f"{len(self.known)} of them known, {len(self.sightings)} sightings)"
+        )
 
     @property
     def known(self) -> tuple[PersonReport, ...]:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracking.outputs.box_table import box_table
 from tracking.outputs.options import TrackPaths
 from tracking.outputs.track_file import TrackFile
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tracking.enrolment.base import EnrolmentCounts
     from tracking.trackers.base import FrameTracks
 
@@ -79,6 +82,27 @@ class TrackResult:
         It is read back when first used, so that a long run needs no memory for it.
         """
         return self._file.payload
+
+    def to_pandas(self, *, untracked: bool = False) -> pd.DataFrame:
+        """Return the boxes as a table with a row for each, and the columns of tracks as CSV.
+
+        `docs/reference/tracks-formats.md` explains the columns; unknown values are missing. The table of the
+        sightings is ``pandas.DataFrame(result.sightings)``.
+
+        Args:
+            untracked: Also the detections without a track.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return box_table(self.payload, self.video_fps, untracked=untracked)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.stats.get(name, 0):g} {name}" for name in ("frames", "tracks", "identities"))
+        enrolled = f", {self.stats['enrolled']:g} enrolled" if "enrolled" in self.stats else ""
+        warned = f", {len(self.warnings)} warnings" if self.warnings else ""
+        json = f", json={str(self.paths.json_path)!r}" if self.paths.json_path is not None else ""
+        return f"TrackResult({counts}{enrolled}{warned}{json})"
 
 
 class Tally:

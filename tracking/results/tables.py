@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gallery_db.distribution import require_package
 from gallery_db.visible_text import csv_cell
+from tracking.outputs.box_table import COLUMNS
 from tracking.results.sinks import ExportedFile, atomic_output
 from tracking.results.timeline import Timeline
 from tracking.results.track_frame import TrackFrame
@@ -19,23 +20,8 @@ from tracking.results.track_frame import TrackFrame
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["COLUMNS", "TableSink", "csv_sink", "parquet_sink"]
+__all__ = ["TableSink", "csv_sink", "parquet_sink"]
 
-COLUMNS = (
-    "frame",
-    "time_s",
-    "track_id",
-    "gallery_id",
-    "gallery_distance",
-    "x1",
-    "y1",
-    "x2",
-    "y2",
-    "score",
-    "class_id",
-    "class_name",
-    "det_ind",
-)
 _ROW_GROUP = 65_536
 
 

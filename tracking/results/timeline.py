@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from gallery_db.distribution import require_package
 from tracking.results.formatting import without_none
 from tracking.results.issues import Issue
 from tracking.results.sightings import Kind, TimelineRow
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["Timeline"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Timeline:
     """The timeline of a run. Made by `build_timeline`.
 
@@ -55,6 +59,41 @@ class Timeline:
     def of_kind(self, *kinds: Kind) -> tuple[TimelineRow, ...]:
         """Return the rows of these kinds."""
         return tuple(row for row in self.rows if row.kind in kinds)
+
+    def __repr__(self) -> str:
+        of = {kind: len(self.of_kind(kind)) for kind in ("known", "unknown", "unnamed")}
+        return (
+            f"Timeline({self.name!r}: {self.frames} frames, {self.tracks} tracks, {of['known']} known and "
+            f"{of['unknown']} unknown identities, {of['unnamed']} unnamed tracks, {len(self.issues)} issues)"
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a table: an identity, or a track without a name, in each.
+
+        The columns are ``kind``, ``identity``, ``class_name``, ``first``, ``last``, ``frames``, ``tracks`` and
+        ``sightings`` (their numbers), ``mean_distance``, ``worst_distance`` and ``mean_score``, see `TimelineRow`;
+        unknown values are missing.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        require_package("pandas", "pandas", "A table of a result")
+        import pandas as pd
+
+        same = ("kind", "identity", "class_name", "first", "last", "frames")
+        figures = ("mean_distance", "worst_distance", "mean_score")
+        return pd.DataFrame(
+            [
+                (
+                    *(getattr(row, name) for name in same),
+                    len(row.track_ids),
+                    len(row.sightings),
+                    *(getattr(row, name) for name in figures),
+                )
+                for row in self.rows
+            ],
+            columns=[*same, "tracks", "sightings", *figures],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the timeline as JSON types; docs/reference/tracks-formats.md explains the keys."""

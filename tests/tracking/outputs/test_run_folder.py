@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support.cli import gtrack
+from support.processes import started
 
 from tracking import OutputError, track_video
 from tracking.outputs.run_folder import locked_folder
@@ -30,14 +30,9 @@ with locked_folder(Path(sys.argv[1])) as folder:
 
 @contextmanager
 def other_run(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    words = [sys.executable, "-c", HOLDER, str(folder), "rtsp://me:secret@10.0.0.5/x"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
+    words = ["-c", HOLDER, folder, "rtsp://me:secret@10.0.0.5/x"]
+    with started(*words, line="held", stdin=subprocess.PIPE) as process:
+        yield process
 
 
 def test_a_second_run_is_refused_and_names_the_first(scene: Scene, tmp_path: Path) -> None:
