@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 import typer
 from support.cli import gtrack, run_on_terminal
+from support.processes import started
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -257,18 +258,13 @@ def test_environment_names_the_gallery(scene: Scene, gallery: Path) -> None:
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_exits_130_with_complete_files(scene: Scene, tmp_path: Path, sign: signal.Signals) -> None:
     words = ["run", str(scene.video), "--dets-json", str(scene.detections), "--json", "--frames"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", *words, "--out-dir", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
     run = tmp_path / scene.video.stem
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(run.glob(".frames.*.part/*"))) <= 5:
-        time.sleep(0.005)
-    process.send_signal(sign)
-    out, err = process.communicate(timeout=60)
+    with started("-m", "cli.main", *words, "--out-dir", tmp_path, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(list(run.glob(".frames.*.part/*"))) <= 5:
+            time.sleep(0.005)
+        process.send_signal(sign)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
     assert "complete up to the last processed frame" in err
     payload = json.loads((tmp_path / scene.video.stem / "tracked.json").read_text())

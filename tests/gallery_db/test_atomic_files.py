@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.processes import started
 
 from gallery_db import atomic_files
 from gallery_db.atomic_files import Part, atomic_path, remove_stale_parts
@@ -30,14 +30,8 @@ sys.stdin.readline()
 @contextmanager
 def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that has begun two files and a folder, and waits."""
-    words = [sys.executable, "-c", WRITER, str(folder)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "begun\n"
-            yield process
-        finally:
-            process.kill()
+    with started("-c", WRITER, folder, line="begun", stdin=subprocess.PIPE) as process:
+        yield process
 
 
 def test_the_parts_of_a_killed_writer_are_removed_and_no_others(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from support.gallery import ColourEmbedder, entries_named, make_people, model_named, save_picture, unit_vectors
+from support.processes import started
 
 import gallery_db.store.schema
 from gallery_db import (
@@ -761,17 +761,13 @@ def test_a_killed_operation_is_complete_or_absent(tmp_path: Path, what: str, whe
         half = names(gallery)
         operations = len(gallery.operations())
         gallery.close(sync=False)
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path), what, str(when)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
-    if when == "inside":
-        assert process.stdout.readline() == "inside\n"
-    else:
-        time.sleep(float(when))
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    with started("-c", KILLED, path, what, when, line="started") as process:
+        assert process.stdout is not None
+        if when == "inside":
+            assert process.stdout.readline() == "inside\n"
+        else:
+            time.sleep(float(when))
+        process.kill()
     full = {f"who{number:04d}": 5 for number in range(MANY // 5)}
     before, after = {
         "merge": (full, {"who0000": MANY}),

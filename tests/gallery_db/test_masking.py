@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.gallery import model_named
+from support.processes import started
 
 from gallery_db import Gallery, GalleryError, GalleryLockedError
 from gallery_db.masking import mask_address, mask_addresses
@@ -66,20 +67,14 @@ def test_the_note_of_a_lock_has_no_password_and_is_its_owners_alone(tmp_path: Pa
     with Gallery.create(tmp_path / "g", model_named()):
         pass
     (tmp_path / "g" / "gallery.lock.json").write_text("{}")  # of an earlier version, readable for all
-    words = [sys.executable, "-c", HOLDER, str(tmp_path / "g"), STREAM]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            note = tmp_path / "g" / "gallery.lock.json"
-            assert SECRET not in note.read_text()
-            assert "10.0.0.5" in json.loads(note.read_text())["command"]
-            assert stat.S_IMODE(note.stat().st_mode) == 0o600
-            with pytest.raises(GalleryLockedError) as caught:
-                WriterLock(tmp_path / "g").acquire(0)
-            assert SECRET not in str(caught.value)
-        finally:
-            process.communicate("\n", timeout=60)
+    with started("-c", HOLDER, tmp_path / "g", STREAM, line="held", stdin=subprocess.PIPE):
+        note = tmp_path / "g" / "gallery.lock.json"
+        assert SECRET not in note.read_text()
+        assert "10.0.0.5" in json.loads(note.read_text())["command"]
+        assert stat.S_IMODE(note.stat().st_mode) == 0o600
+        with pytest.raises(GalleryLockedError) as caught:
+            WriterLock(tmp_path / "g").acquire(0)
+        assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.gallery import entries_named, model_named, unit_vectors
+from support.processes import started
 
 from gallery_db import (
     Curator,
@@ -338,12 +335,9 @@ restore_snapshot(sys.argv[1], "first", progress=lambda *done: print("indexing", 
 
 @pytest.mark.parametrize("wait", [0.01, 0.02, 0.03, 0.05, 0.08, 0.15, 0.4])
 def test_a_killed_restore_leaves_the_old_or_the_new_state(path: Path, wait: float) -> None:
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
-    time.sleep(wait)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    with started("-c", KILLED, path, line="started") as process:
+        time.sleep(wait)
+        process.kill()
     with Gallery.open(path) as gallery:
         assert len(gallery) in (COUNT, COUNT - 5)
         assert gallery.record.check_integrity() == ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from support.cli import gtrack
 from support.detector_graphs import make_bright_square_detector
+from support.processes import started
 
 from tracking import DetectorOptions, LiveOptions, detect_video, track_video
 from tracking.detection_run import DetectionRun
@@ -410,20 +410,18 @@ def test_ctrl_c(weights: Path, video: Path, tmp_path: Path, command: str) -> Non
     words += ["--weights", str(weights), "--json", str(path)] if command == "detect" else []
     saving = ["--save-detections", str(path), "--json", "--save-video", "v.avi", "--fourcc", "MJPG"]
     words += ["--detect", str(weights), *saving, "--out-dir", str(tmp_path)] if command == "run" else []
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
 
     def begun() -> bool:
         parts = list(tmp_path.glob(".d.*.part.json"))
         return bool(parts) and parts[0].stat().st_size > 0 and (command == "detect" or (tmp_path / "lamp").is_dir())
 
-    while time.monotonic() < deadline and not begun():
-        time.sleep(0.02)
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with started("-m", "cli.main", *words, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not begun():
+            time.sleep(0.02)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
     assert "complete up to the last processed frame" in err
     document = read(path)

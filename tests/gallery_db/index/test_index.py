@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +11,7 @@ from pathlib import Path
 import pytest
 from support import TESTS
 from support.gallery import entries_named, model_named, unit_vectors
+from support.processes import started
 
 from gallery_db import Entry, Gallery, GalleryError, GalleryIndexError
 from gallery_db.index.chroma_index import ChromaIndex
@@ -307,16 +304,10 @@ getattr(g, sys.argv[3])(lambda done, total: print("some", flush=True))
 
 @pytest.mark.parametrize("what", ["sync_index", "rebuild"])
 def test_an_interrupted_write_is_repaired(path: Path, what: str) -> None:
-    killed = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path), str(TESTS), what],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert killed.stdout is not None
-    assert killed.stdout.readline() == "added\n"
-    assert killed.stdout.readline() == "some\n"
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    with started("-c", KILLED, path, TESTS, what, line="added") as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == "some\n"
+        killed.kill()
     with Gallery.open(path) as gallery:
         assert len(gallery) == COUNT + 3000
         assert not gallery.stats().index_current

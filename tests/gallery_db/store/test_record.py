@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from support import TESTS
 from support.gallery import DIMENSION, entries_named, model_named, unit_vectors
+from support.processes import started
 
 import gallery_db
 from gallery_db import (
@@ -352,19 +353,13 @@ with Gallery.open(sys.argv[1], write=True) as gallery:
 
 def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
     path = filled(tmp_path / "g")
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+    with started("-c", HOLDER, path, line="held") as holder:
         with pytest.raises(GalleryLockedError, match=f"process {holder.pid} of "):
             Gallery.open(path, write=True, lock_timeout=0.2)
         with Gallery.open(path) as gallery:  # reading goes on beside it
             assert len(gallery) == 10
             with pytest.raises(GalleryLockedError):
                 gallery.verify()
-    finally:
-        holder.kill()
-        holder.communicate()
     with Gallery.open(path, write=True) as gallery:
         assert gallery.writable
         gallery.close(sync=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from support import TESTS
 from support.gallery import ColourEmbedder, make_people, model_named, picture, save_picture
+from support.processes import started
 
 from gallery_db import (
     Entry,
@@ -442,19 +441,14 @@ def test_a_killed_ingest_is_continued(tmp_path: Path) -> None:
     folder = make_people(tmp_path / "people", people=10, each=12)
     have = 0
     for wait in (0.0, 0.01, 0.03):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(tmp_path / "g"), str(folder), str(TESTS)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            done = int(line.split()[0])
-            if done > have:
-                break
-        time.sleep(wait)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        with started("-c", KILLED, tmp_path / "g", folder, TESTS) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                done = int(line.split()[0])
+                if done > have:
+                    break
+            time.sleep(wait)
+            process.kill()
         with Gallery.open(tmp_path / "g") as gallery:
             assert len(gallery) >= done
             assert gallery.record.check_integrity() == ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from support.gallery import (
     save_picture,
     unit_vectors,
 )
+from support.processes import started
 from support.transfer import MISSING_PICTURES, list_files, make_gallery, make_pictured_gallery
 
 from gallery_db import (
@@ -532,18 +532,13 @@ def test_a_stopped_import_leaves_nothing(tmp_path: Path, there: bool, sign: sign
     export(tmp_path / "a", tmp_path / "f.parquet")
     if there:
         make_gallery(tmp_path / "b", entries_named(5, "other"))
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path / "b"), str(tmp_path / "f.parquet")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if int(line) >= 3000:
-            break
-    os.kill(process.pid, sign)
-    process.communicate()
+    with started("-c", KILLED, tmp_path / "b", tmp_path / "f.parquet", stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= 3000:
+                break
+        process.send_signal(sign)
+        process.communicate(timeout=60)
     if sign == signal.SIGINT and not there:
         assert not (tmp_path / "b").exists()
     else:

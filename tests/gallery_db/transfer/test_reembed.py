@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +10,7 @@ import pytest
 from support import TESTS
 from support.cli import gtrack
 from support.gallery import ColourEmbedder, GreyEmbedder, make_people, model_named, save_picture, unit_vectors
+from support.processes import started
 
 from gallery_db import (
     EmbeddingError,
@@ -231,18 +228,15 @@ def test_a_killed_run_is_continued(tmp_path: Path) -> None:
     path = ingested(tmp_path, people=10, each=12)
     have = 0
     for wait in (0.0, 0.01, 0.03):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(path), str(TESTS)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        done = 0
-        for line in process.stdout:
-            done = int(line)
-            if done > have:
-                break
-        time.sleep(wait)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        with started("-c", KILLED, path, TESTS) as process:
+            assert process.stdout is not None
+            done = 0
+            for line in process.stdout:
+                done = int(line)
+                if done > have:
+                    break
+            time.sleep(wait)
+            process.kill()
         with Gallery.open(path, model=GreyEmbedder().model) as gallery:
             assert len(gallery) >= done > have
             have = len(gallery)
