@@ -17,6 +17,7 @@ from gallery_db.entry import Entry, Match
 from gallery_db.errors import GalleryError, GtrackError, ImageError
 from gallery_db.limits import shorten_drawn
 from gallery_db.media.entry_pictures import read_entry_picture
+from gallery_db.media.fonts import drawable
 from gallery_db.media.images import read_image
 from gallery_db.store.entry_ids import short_ids
 from gallery_db.store.folder import holds_gallery
@@ -40,6 +41,7 @@ _EntryPicture = Callable[[Entry], "NDArray[np.uint8] | str"]
 
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
 _TILE = (128, 192)  # width and height of a picture in pixels
+_LETTER = 13
 _CAPTION_LINE = 17
 _CAPTION_HEIGHT = 5 * _CAPTION_LINE  # an id may take two lines
 _GAP = 12
@@ -325,21 +327,16 @@ def _draw_tile(
 
 def _split_to_fit(draw: Any, text: str, width: int) -> list[str]:
     """Return a text as one line, or as two if it is too wide for one; the second takes the rest."""
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(size=13)
     head = shorten_drawn(text)
+    font, _ = drawable(visible(head), _LETTER)
     while len(head) > 1 and draw.textlength(visible(head), font=font) > width:
         head = head[:-1]
     return [head, text[len(head) :]] if len(head) < len(text) else [text]
 
 
 def _draw_text(draw: Any, corner: tuple[int, int], text: str, colour: tuple[int, int, int], width: int) -> None:
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(size=13)
     # Cut before it is measured: a name can have any length, and each measurement reads all of it.
-    line = visible(" ".join(shorten_drawn(text).split()))
+    font, line = drawable(visible(" ".join(shorten_drawn(text).split())), _LETTER)
     if draw.textlength(line, font=font) > width:
         # Shortened in the middle: names of files often differ at their end.
         head, tail = line[: len(line) // 2], line[len(line) // 2 :]

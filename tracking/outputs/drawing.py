@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.limits import shorten_drawn
+from gallery_db.media.fonts import drawable
 from gallery_db.visible_text import shorten, visible
 from tracking.outputs.blur import Blur, Blurring, is_blurred
 from tracking.outputs.labels import LabelPlacer
@@ -39,13 +40,6 @@ def colour_of(key: str) -> Colour:
     return int(blue * 255), int(green * 255), int(red * 255)
 
 
-@lru_cache(maxsize=1)
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
-
-
 @lru_cache(maxsize=1024)
 def _label(text: str, background: Colour, size: int, most: int) -> NDArray[np.uint8]:
     """Draw a label as a small BGR image of at most `most` columns; a longer text is shortened at its end.
@@ -54,7 +48,7 @@ def _label(text: str, background: Colour, size: int, most: int) -> NDArray[np.ui
     """
     from PIL import Image, ImageDraw
 
-    font = _font(size)
+    font, text = drawable(text, size)
     whole = text
     while text and font.getlength(text) > most - 6:
         whole = whole[:-1]
