@@ -78,10 +78,13 @@ def restore_snapshot(
     lock_timeout: float = DEFAULT_LOCK_TIMEOUT,
     progress: Callable[[int, int], None] | None = None,
 ) -> RestoreReport:
-    """Replace a gallery's record with a snapshot, after a snapshot of the current state.
+    """Make the content of a gallery that of a snapshot, after a snapshot of the current state.
 
-    It happens completely or not at all, also if the process is killed. For processes that have the gallery open for
-    reading, it is one more change. A new Chroma index is made.
+    It happens completely or not at all, also if the process is killed. It is an operation of the log, which
+    `Gallery.undo` undoes in each collection, and for processes that have the gallery open for reading one more change.
+    A collection that the snapshot does not have loses its entries. Only if the record or the snapshot has damaged
+    entries, or collections that do not fit, the snapshot replaces the whole record with its log, and no undo goes
+    beyond that. A new Chroma index is made.
 
     Args:
         path: The gallery's folder; its record may be damaged.

@@ -170,6 +170,8 @@ def restore(
     """Replace all collections of a gallery with a snapshot. The current state is first saved as a snapshot.
 
     Example: gtrack gallery restore before-cleaning --gallery gallery
+
+    `gtrack gallery undo` undoes it, in each collection.
     """
     from gallery_db import restore_snapshot
 

@@ -161,6 +161,25 @@ def test_an_undo_ends_where_a_damaged_record_was_replaced(path: Path) -> None:
         assert [o.action for o in gallery.operations(2)] == ["redo", "undo"]
 
 
+def test_no_undo_goes_beyond_a_restore_of_before_format_4(path: Path) -> None:
+    with closing(sqlite3.connect(path / "gallery.sqlite3")) as connection:
+        for statement in (
+            "DROP TABLE setting_changes",
+            "ALTER TABLE operations DROP COLUMN target",
+            "INSERT INTO operations (at, who, collection, action, words) VALUES ('then', 'me@here', 1, 'restore', 'r')",
+            "PRAGMA user_version = 3",
+        ):
+            connection.execute(statement)
+        connection.commit()
+    with Gallery.open(path) as gallery:
+        assert [o.action for o in gallery.operations()] == ["restore", "remove", "add"]
+    with Gallery.open(path, write=True) as gallery:
+        Curator(gallery).rename("who0001", "a")
+        gallery.undo()
+        with pytest.raises(UndoError, match="in the place of the whole record"):
+            gallery.undo()
+
+
 def test_a_collection_that_the_snapshot_does_not_have(path: Path) -> None:
     other = model_named("other", 24)
     with Gallery.open_or_create(path, other, new_collection=True) as gallery:

@@ -126,7 +126,8 @@ def test_a_run_is_one_operation_that_can_be_undone(scene: Scene, other_scene: Sc
     with Gallery.open(copied) as gallery:
         before_run = len(gallery.operations())
     enrol(other_scene, copied, source_id="yard")
-    assert content(copied) != before
+    after = content(copied)
+    assert after != before
     with Gallery.open(copied, write=True) as gallery:
         operations = gallery.operations()
         assert len(operations) == before_run + 1
@@ -134,6 +135,10 @@ def test_a_run_is_one_operation_that_can_be_undone(scene: Scene, other_scene: Sc
         assert "yard" in operations[0].words
         gallery.undo()
     assert content(copied) == before
+    with Gallery.open(copied, write=True) as gallery:
+        gallery.redo()
+        assert gallery.without_picture() == ()
+    assert content(copied) == after
 
 
 def test_a_repeated_run_with_fewer_tracks_removes_old_entries(scene: Scene, copied: Path) -> None:
