@@ -199,9 +199,16 @@ def without_names(payload: dict[str, Any]) -> list[Any]:
     return [[{k: v for k, v in d.items() if k not in hidden} for d in f["detections"]] for f in payload["frames"]]
 
 
-def test_backfill(run_of: Any, scene: Scene) -> None:
+def test_backfill(run_of: Any, scene: Scene, tmp_path: Path) -> None:
     plain = run_of("plain", save_json_flag=True)
-    filled = run_of("filled", save_json_flag=True, save_video="named.mp4", save_frames=True, backfill=True)
+    filled = run_of(
+        "filled",
+        save_json_flag=True,
+        save_video="named.mp4",
+        save_frames=True,
+        save_crops=tmp_path / "crops",
+        backfill=True,
+    )
     assert without_names(filled.payload) == without_names(plain.payload)
     assert filled.stats["crops"] == plain.stats["crops"]
     assert filled.stats["backfilled"] > 0
@@ -226,6 +233,15 @@ def test_backfill(run_of: Any, scene: Scene) -> None:
         while reader.advance():
             frames += 1
     assert frames == len(list(filled.paths.frames_dir.iterdir())) == 120
+    final = {
+        (d["track_id"], f["frame"]): d.get("gallery_id") for f in filled.payload["frames"] for d in f["detections"]
+        if "track_id" in d
+    }  # fmt: skip
+    crops = [path.relative_to(tmp_path / "crops").parts for path in (tmp_path / "crops").rglob("*.jpg")]
+    assert len(crops) > 20
+    for *identity, track, file in crops:
+        named = final[track.removeprefix("track-"), int(Path(file).stem)]
+        assert identity == ([] if named is None else [named]), "the final name"
 
 
 def test_backfill_without_files_is_the_same(run_of: Any) -> None:
