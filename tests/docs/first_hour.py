@@ -87,32 +87,41 @@ STEPS = (
     ),
     Step(
         "Look",
-        "A report of the run for the browser, and a picture of the entries of an unknown person:",
+        "A report of the run for the browser, and the pictures of the unknown people:",
         (
             "gtrack export tracks out/clip/tracked.json -o report.html",
-            "gtrack gallery show unknown-0001 -g gallery --contact-sheet unknown.jpg",
+            "gtrack gallery show unknown-0001 -g gallery --contact-sheet 0001.jpg",
+            "gtrack gallery show unknown-0002 -g gallery --contact-sheet 0002.jpg",
+            "gtrack gallery show unknown-0005 -g gallery --contact-sheet 0005.jpg",
         ),
-        "`report.html`, `unknown.jpg` and `out/clip/named.mp4` are there to be opened.",
+        "`report.html`, `out/clip/named.mp4` and the three pictures are there to be opened. They show that `unknown-0001` is "
+        "no person: it is a sign that several people walk behind. `unknown-0002` is a woman in a red jacket, "
+        "`unknown-0005` a man in a blue one.",
     ),
     Step(
         "Correct",
-        "The first unknown person wears a red jacket: they get a name. Every step can be undone:",
+        "The sign is removed, and the two unknown people get names. A mistake is undone:",
         (
-            "gtrack gallery rename unknown-0001 red_jacket -g gallery",
-            "gtrack gallery merge white_hat --into striped_jacket -g gallery --yes",
+            "gtrack gallery remove --identity unknown-0001 -g gallery",
+            "gtrack gallery rename unknown-0002 red_jacket -g gallery",
+            "gtrack gallery merge unknown-0005 --into red_jacket -g gallery --yes",
             "gtrack gallery undo -g gallery",
+            "gtrack gallery rename unknown-0005 blue_jacket -g gallery",
             "gtrack gallery log -g gallery",
         ),
-        "The merge was a mistake, and is undone: `white_hat` has their entries again.",
     ),
     Step(
         "Search",
-        "Who is in a picture?",
+        "Who is in a picture? The first one is known to the gallery, the second one was cut out of the video by hand:",
         (
             "gtrack gallery query people/bald_man/bald_man_00003.jpg -g gallery --top-k 3",
-            "gtrack gallery query unknown-crop.jpg -g gallery --top-k 3",
+            "gtrack gallery query crop.jpg -g gallery --top-k 3",
         ),
-        "`unknown-crop.jpg` was cut out of the video by hand: it is the person that was named above.",
+    ),
+    Step(
+        "Run again",
+        "The next video knows them. Here it is the same one, without enrolment:",
+        ("gtrack run clip.avi --detect yolox_nano --classes 0 --gallery gallery --backfill",),
     ),
 )
 
@@ -121,12 +130,11 @@ def main() -> None:
     """Run the hour, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repository", default=str(ROOT), help="What is cloned.")
-    parser.add_argument("--keep", type=Path, help="A folder to work in, which is kept.")
     options = parser.parse_args()
     data = Path(os.environ.get("GTRACK_TEST_DATA", ROOT.parent / "shared" / "data"))
     weights = {f"/{name}.onnx": (data / "weights" / f"{name}.onnx").read_bytes() for name in MODELS}
-    with tempfile.TemporaryDirectory() as made, serve_files(weights) as server:
-        home = (options.keep or Path(made)).resolve()
+    with tempfile.TemporaryDirectory(prefix="", dir="/tmp") as made, serve_files(weights) as server:
+        home = Path(made).resolve()
         folder = home / "gtrack"
         subprocess.run(["git", "clone", "--quiet", options.repository, folder], check=True)
         _change_catalogue(folder / "tracking" / "models" / "catalogue.json", weights)
@@ -145,13 +153,14 @@ def main() -> None:
         for number, step in enumerate(STEPS, 1):
             parts.append(f"\n## {number}. {step.title}\n\n{step.text}\n")
             for command in step.commands:
-                if "unknown-crop.jpg" in command:
+                if "crop.jpg" in command:
                     _cut_crop(folder)
                 start = time.monotonic()
                 shown = _typed(command, folder, environment)
                 seconds = time.monotonic() - start
                 print(f"$ {command}\n{shown}({seconds:.1f} s)", flush=True)
-                lines = shown.replace(str(home), "~")
+                # A name of the same length, so that the columns of tables stay below each other.
+                lines = shown.replace(str(home), "/home/visitor")
                 parts.append(f"\n```text\n$ {command}\n{lines}```\n")
                 if seconds >= _NOTED_SECONDS:
                     parts.append(f"\nThis took {seconds:.0f} seconds.\n")
@@ -215,7 +224,7 @@ def _on_terminal(command: list[str], folder: Path, environment: dict[str, str]) 
 
 def _as_text(raw: str) -> str:
     """Return the lines that stay on a terminal, without colours and progress bars."""
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", raw).replace("\r\n", "\n")
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", raw).replace("\r\n", "\n").expandtabs()
     lines = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]
     kept = "\n".join(line for line in lines if "━" not in line and "╸" not in line)
     return re.sub(r"\n{3,}", "\n\n", kept).strip("\n") + "\n" if kept.strip() else ""
@@ -227,11 +236,11 @@ def _cut_crop(folder: Path) -> None:
         "import json, cv2\n"
         "frames = json.load(open('out/clip/tracked.json'))['frames']\n"
         "found = [(f['frame'], d['bbox']) for f in frames for d in f['detections']"
-        " if d.get('gallery_id') == 'unknown-0001']\n"
+        " if d.get('gallery_id') == 'unknown-0002']\n"
         "frame, (x1, y1, x2, y2) = found[len(found) // 2]\n"
         "video = cv2.VideoCapture('clip.avi')\n"
         "for _ in range(frame + 1):\n    picture = video.read()[1]\n"
-        "cv2.imwrite('unknown-crop.jpg', picture[int(y1):int(y2), int(x1):int(x2)])\n"
+        "cv2.imwrite('crop.jpg', picture[int(y1):int(y2), int(x1):int(x2)])\n"
     )
     subprocess.run([folder / ".venv" / "bin" / "python", "-c", script], cwd=folder, check=True)
 
