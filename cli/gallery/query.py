@@ -27,7 +27,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import print_json_lines, print_line, print_table, progress_bar, say
+from cli.output import print_json_lines, print_line, print_table, print_text, progress_bar, say
 
 if TYPE_CHECKING:
     from gallery_db import Entry, Gallery, Match
@@ -159,7 +159,7 @@ def query(
                         )
                     else:
                         if decision is not None:
-                            print_line(f"{title}: {describe_decision(decision, decider.threshold)}")
+                            print_text(f"{title}: {describe_decision(decision, decider.threshold)}")
                         if not is_batch:
                             _print_matches(None if decision is not None else title, None, matches, shown_of(matches))
                     if contact_sheet is not None:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import hashlib
 import json
 import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -94,9 +96,9 @@ STEPS = (
             "gtrack gallery show unknown-0002 -g gallery --contact-sheet 0002.jpg",
             "gtrack gallery show unknown-0005 -g gallery --contact-sheet 0005.jpg",
         ),
-        "`report.html`, `out/clip/named.mp4` and the three pictures are there to be opened. They show that `unknown-0001` is "
-        "no person: it is a sign that several people walk behind. `unknown-0002` is a woman in a red jacket, "
-        "`unknown-0005` a man in a blue one.",
+        "`report.html`, `out/clip/named.mp4` and the three pictures are there to be opened. They show that\n"
+        "`unknown-0001` is no person: it is a sign that several people walk behind. `unknown-0002` is a woman in a\n"
+        "red jacket, `unknown-0005` a man in a blue one.",
     ),
     Step(
         "Correct",
@@ -159,8 +161,9 @@ def main() -> None:
                 shown = _typed(command, folder, environment)
                 seconds = time.monotonic() - start
                 print(f"$ {command}\n{shown}({seconds:.1f} s)", flush=True)
-                # A name of the same length, so that the columns of tables stay below each other.
-                lines = shown.replace(str(home), "/home/visitor")
+                # Names of the same length, so that the columns of tables stay below each other.
+                user = f"{getpass.getuser()}@{socket.gethostname()}"
+                lines = shown.replace(str(home), "/home/visitor").replace(user, "me@home".ljust(len(user)))
                 parts.append(f"\n```text\n$ {command}\n{lines}```\n")
                 if seconds >= _NOTED_SECONDS:
                     parts.append(f"\nThis took {seconds:.0f} seconds.\n")
