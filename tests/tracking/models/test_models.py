@@ -310,7 +310,7 @@ def test_commands(server: FileServer, cache: Path, tmp_path: Path, monkeypatch: 
     assert "licence of the weights CC-BY-4.0, of the code MIT" in err
     assert "gtrack-reid[openvino]" in err
     assert gtrack("models", "path", "net", *folder)[1] == out
-    assert re.search(r"net +reid +1\.0 MB .* yes", gtrack("models", "list", *folder)[1])
+    assert re.search(r"net +1\.0 MB .* yes", gtrack("models", "list", *folder)[1])
     assert gtrack("models", "get", "net", "--out", tmp_path / "stick", *folder)[0] == 0
     assert [found.name for found in (tmp_path / "stick").iterdir()] == ["net.onnx"]
 
