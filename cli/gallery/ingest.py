@@ -54,6 +54,7 @@ def ingest(
         LayoutChoice | None,
         typer.Option(
             "--layout",
+            metavar="LAYOUT",
             help="Where the identity of an image is: its sub-folder (folders), its name as in Market-1501 (market), or "
             "its name as a whole, one image a person (files). Default: recognized, if it is unambiguous.",
             show_default=False,
