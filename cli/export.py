@@ -15,6 +15,7 @@ from cli.output import counted, print_json_lines, print_line, print_table, print
 from cli.run import read_class_ids
 
 if TYPE_CHECKING:
+    from tracking.results.sightings import TimelineRow
     from tracking.results.timeline import Timeline
 
 __all__ = ["app", "tracks"]
@@ -172,16 +173,17 @@ def tracks(
 
 
 def _print_timeline(timeline: Timeline, as_json: bool) -> None:
-    from tracking.results.formatting import format_time
+    from tracking.results.formatting import format_end, format_time
 
     if as_json:
-        print_json_lines(row.as_dict(timeline.fps) for row in timeline.rows)
+        print_json_lines(row.as_dict(timeline.times) for row in timeline.rows)
         print_json_lines(issue.as_dict() for issue in timeline.issues)
         return
-    fps = timeline.fps
+    times = timeline.times
 
-    def duration(frames: int) -> str:
-        return f"{frames / fps:.1f} s" if fps else f"{frames} frames"
+    def duration(row: TimelineRow) -> str:
+        seconds = times.duration(row.first, row.last, row.frames)
+        return f"{row.frames} frames" if seconds is None else f"{seconds:.1f} s"
 
     def distance(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
@@ -192,9 +194,9 @@ def _print_timeline(timeline: Timeline, as_json: bool) -> None:
         [
             (
                 row.label,
-                format_time(row.first, fps),
-                format_time(row.last + bool(fps), fps),
-                duration(row.frames),
+                format_time(row.first, times),
+                format_end(row.last, times),
+                duration(row),
                 len(row.track_ids) or "",
                 distance(row.mean_distance),
                 distance(row.worst_distance),

@@ -113,12 +113,11 @@ def _detect_hint(source: str, gallery: str | None) -> str:
 def print_result(result: TrackResult) -> None:
     """Print the identities on the video, the counts, and where the outputs are, on stdout."""
 
-    fps = result.video_fps
-
     def clock(frame: int) -> str:
-        if not fps:
+        time = result.times.at(frame)
+        if time is None:
             return str(frame)
-        minutes, seconds = divmod(frame / fps, 60)
+        minutes, seconds = divmod(time, 60)
         return f"{frame} ({int(minutes)}:{seconds:04.1f})"
 
     if result.sightings:

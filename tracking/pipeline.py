@@ -14,6 +14,7 @@ from gallery_db.logs import get_logger
 from tracking.detections.detector_feed import DetectorFeed
 from tracking.detections.source import DetectionSource
 from tracking.detections.video_check import check_against_video
+from tracking.frame_times import FrameTimes
 from tracking.outputs.result import Tally, TrackResult, frame_document
 from tracking.outputs.run_folder import locked_folder
 from tracking.outputs.run_outputs import RunOutputs
@@ -223,7 +224,9 @@ class TrackingRun:
                 watch.check(item.number)
                 names = inputs.class_names_of(item.detections)
                 tracks = tracker.update(item.number, item.detections, names, item.pixels)
-                document = frame_document(item.number, item.raw, item.rows, tracks, drop_unnamed=drop_unnamed)
+                document = frame_document(
+                    item.number, item.raw, item.rows, tracks, drop_unnamed=drop_unnamed, time=item.time
+                )
                 goes_on = outputs.write(document, item.pixels.image() if outputs.needs_image else None)
                 tally.add(item.number, len(item.detections), tracks, temporal=has_tracks)
                 if progress:
@@ -270,8 +273,9 @@ class TrackingRun:
         stats = state.tally.stats(seconds, cpu_seconds, state.warnings, counts)
         if isinstance(inputs.reader, LiveReader):
             stats |= {"dropped": inputs.reader.dropped, "reconnects": inputs.reader.reconnects}
+        times = FrameTimes(None) if inputs.is_live else inputs.times
         self.result = TrackResult(
-            outputs.tracks, outputs.paths, stats, state.tally.sightings(), state.warnings, inputs.fps, counts
+            outputs.tracks, outputs.paths, stats, state.tally.sightings(), state.warnings, times, counts
         )
 
     def _report(self, state: _RunState) -> TrackResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gallery_db.entry import Entry
 from gallery_db.names import unknown_number
+from tracking.frame_times import FrameTimes
 
 __all__ = [
     "EnrolMode",
@@ -42,7 +43,7 @@ class EnrolmentSettings:
         threshold: Largest cosine distance at which a name is given, in [0, 2].
         grace_frames: Frames that a track may be out of sight before it has ended.
         source: The video, as the entries name it.
-        fps: Its frames per second, if known.
+        times: Times of its frames.
         run_id: Unique id of this run.
     """
 
@@ -52,7 +53,7 @@ class EnrolmentSettings:
     threshold: float = 0.25
     grace_frames: int = 30
     source: str = ""
-    fps: float | None = None
+    times: FrameTimes = field(default_factory=lambda: FrameTimes(None), compare=False)
     run_id: str = ""
 
 

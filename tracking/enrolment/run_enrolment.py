@@ -16,6 +16,7 @@ from tracking.enrolment.base import EnrolmentCounts, EnrolmentSettings, EnrolMod
 from tracking.enrolment.enrolment_gallery import EnrolmentGallery, EnrolmentGalleryOptions, check_enrolment_gallery
 from tracking.enrolment.relinking import relink_run
 from tracking.errors import VideoError
+from tracking.frame_times import FrameTimes
 from tracking.identification.gallery_source import EmbedderOptions, GallerySource, model_to_fill
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class RunEnrolmentOptions:
         source_id: The camera.
         video: The video.
         frame_range: First frame and end of the frames that are processed; None for open ends.
-        fps: Frames per second of the video, if known.
+        times: Times of the video's frames; those of a variable frame rate are added as they are read.
         grace_frames: Frames that a track may be out of sight before it has ended.
         stream: The name of a live source, where there is no video file; each run of it is one of its own.
         classes: Names of the classes that are tracked; None for all. Earlier entries of the run of other classes stay.
@@ -72,7 +73,7 @@ class RunEnrolmentOptions:
     source_id: str
     video: Path
     frame_range: tuple[int | None, int | None]
-    fps: float | None
+    times: FrameTimes
     grace_frames: int
     stream: str | None = None
     classes: Collection[str] | None = None
@@ -154,7 +155,7 @@ class RunEnrolment:
                 threshold=self.threshold.value,
                 grace_frames=options.grace_frames,
                 source=str(options.video.absolute()) if options.stream is None else options.stream,
-                fps=options.fps,
+                times=options.times,
                 run_id=run_id,
             ),
             keep_candidates=options.relink,

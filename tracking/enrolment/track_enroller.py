@@ -22,6 +22,7 @@ from tracking.enrolment.enrolment_gallery import EnrolmentGallery, EnrolmentGall
 from tracking.enrolment.shared_gallery import SharedGallery
 from tracking.enrolment.track_observation import ObservedFrame, TrackObservation, check_frame
 from tracking.errors import ObservationError, OptionError
+from tracking.frame_times import FrameTimes
 from tracking.identification.gallery_sync import GallerySync
 from tracking.identification.identifier import TrackIdentifier
 from tracking.identification.track_evidence import Status
@@ -265,7 +266,7 @@ class TrackEnroller:
                 threshold=self.threshold.value,
                 grace_frames=self._grace_frames,
                 source=source,
-                fps=self._fps,
+                times=FrameTimes(self._fps),
                 run_id=self._run_id,
             )
             enroller = self._gallery.enroller(settings, shared=self._shared)

@@ -44,9 +44,9 @@ def entry_of(
         "first_frame": track.first,
         "last_frame": track.last,
     }
-    if settings.fps:
-        extra["first_time"] = round(track.first / settings.fps, 3)
-        extra["last_time"] = round(track.last / settings.fps, 3)
+    first_time, last_time = settings.times.at(track.first), settings.times.at(track.last)
+    if first_time is not None and last_time is not None:
+        extra |= {"first_time": round(first_time, 3), "last_time": round(last_time, 3)}
     extra |= {
         "score": round(track.score_sum / track.num_observations, 4),
         "quality": round(track.quality, 4),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gallery_db.distribution import require_package
+from tracking.frame_times import FrameTimes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,12 +31,12 @@ COLUMNS = (
 """The columns of the table, and of tracks as CSV and Parquet."""
 
 
-def box_table(document: Mapping[str, Any], fps: float | None, *, untracked: bool) -> pd.DataFrame:
+def box_table(document: Mapping[str, Any], times: FrameTimes, *, untracked: bool) -> pd.DataFrame:
     """Return the boxes of a track-v1 document of gtrack as a table with `COLUMNS`.
 
     Args:
         document: The document.
-        fps: Frames per second of the video; None where unknown.
+        times: Times of its frames.
         untracked: Also the detections without a track.
 
     Raises:
@@ -47,7 +48,7 @@ def box_table(document: Mapping[str, Any], fps: float | None, *, untracked: bool
     rows = [
         (
             frame["frame"],
-            round(frame["frame"] / fps, 6) if fps else None,
+            None if (time := times.at(frame["frame"])) is None else round(time, 6),
             one.get("track_id"),
             one.get("gallery_id"),
             one.get("gallery_distance"),

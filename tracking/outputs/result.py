@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracking.frame_times import FrameTimes
 from tracking.outputs.box_table import box_table
 from tracking.outputs.options import TrackPaths
 from tracking.outputs.track_file import TrackFile
@@ -51,7 +52,7 @@ class TrackResult:
             backfill, also ``backfilled``, the number of detections whose name it changed.
         sightings: One for each identity, most frames first.
         warnings: What was left out or corrected, one sentence each.
-        video_fps: Frames per second of the video; None where the file does not state them.
+        times: Times of the video's frames; unknown for a live source.
         enrolment: How many tracks were enrolled, and why the others were not; None for a run that does not enrol.
             `stats` has its figures as ``enrolled``, ``new_identities``, ``too_short``, ``too_poor``, ``unsure`` and
             ``redundant``.
@@ -64,16 +65,21 @@ class TrackResult:
         stats: Mapping[str, float],
         sightings: Sequence[Sighting],
         warnings: Sequence[str],
-        video_fps: float | None,
+        times: FrameTimes,
         enrolment: EnrolmentCounts | None = None,
     ) -> None:
-        self.video_fps = video_fps
+        self.times = times
         self.enrolment = enrolment
         self._file = file
         self.paths = paths
         self.stats = dict(stats)
         self.sightings = tuple(sightings)
         self.warnings = tuple(warnings)
+
+    @property
+    def video_fps(self) -> float | None:
+        """Frames per second of the video; None where the file does not state them."""
+        return self.times.fps
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -95,7 +101,7 @@ class TrackResult:
         Raises:
             MissingPackageError: pandas is not installed.
         """
-        return box_table(self.payload, self.video_fps, untracked=untracked)
+        return box_table(self.payload, self.times, untracked=untracked)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{self.stats.get(name, 0):g} {name}" for name in ("frames", "tracks", "identities"))
@@ -195,6 +201,7 @@ def frame_document(
     tracks: FrameTracks,
     *,
     drop_unnamed: bool,
+    time: float | None = None,
 ) -> dict[str, Any]:
     """Return one track-v1 frame: the det-v1 frame with all its keys, and the tracks with their identities.
 
@@ -204,11 +211,14 @@ def frame_document(
         rows: (N,) int64, the rows of `raw`'s detections that the tracker received.
         tracks: The tracker's answer; its indices are positions in `rows`.
         drop_unnamed: Drop the detections that the tracker received and did not name.
+        time: Its presentation time in seconds, where it is not ``frame / fps``.
     """
     document: dict[str, Any] = {"frame": frame}
+    if time is not None:
+        document["time_s"] = round(time, 6)
     found: list[dict[str, Any]] = []
     if raw is not None:
-        document.update((k, v) for k, v in raw.items() if k not in {"frame", "frame_index", "detections"})
+        document.update((k, v) for k, v in raw.items() if k not in {"frame", "frame_index", "time_s", "detections"})
         found = [{_ALIASES.get(k, k): v for k, v in d.items()} for d in raw["detections"]]
     named = set()
     boxes = None if tracks.boxes is None else np.round(tracks.boxes, 3).tolist()

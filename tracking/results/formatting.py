@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["format_time", "natural_key", "round_or_none", "without_none"]
+from tracking.frame_times import FrameTimes
+
+__all__ = ["format_end", "format_seconds", "format_time", "natural_key", "round_or_none", "without_none"]
 
 
-def format_time(frame: float, fps: float | None) -> str:
-    """Format a frame's time as ``1:02.5`` or ``1:00:02``, or its number where the frames per second are unknown."""
-    if not fps:
-        return f"frame {frame:.0f}"
+def format_time(frame: int, times: FrameTimes) -> str:
+    """Format a frame's time, or its number where times are unknown."""
+    seconds = times.at(frame)
+    return f"frame {frame}" if seconds is None else format_seconds(seconds)
+
+
+def format_end(frame: int, times: FrameTimes) -> str:
+    """Format the time at which a frame ends, or its number where times are unknown."""
+    seconds = times.end(frame)
+    return f"frame {frame}" if seconds is None else format_seconds(seconds)
+
+
+def format_seconds(seconds: float) -> str:
+    """Format a time as ``1:02.5`` or ``1:00:02``."""
     # Rounded to tenths before it is divided: 59.96 s are 1:00.0, not 0:60.0.
-    tenths = round(frame / fps * 10)
+    tenths = round(seconds * 10)
     minutes, seconds = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds // 10:02d}" if hours else f"{minutes}:{seconds // 10:02d}.{seconds % 10}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+from tracking.frame_times import FrameTimes
 from tracking.results.confidence import NEAR_LIMIT_SHARE
 from tracking.results.formatting import format_time, round_or_none, without_none
 from tracking.results.sightings import Sighting
@@ -64,14 +65,14 @@ class Issue:
 
 
 def find_issues(
-    sightings: Sequence[Sighting], threshold: float | None, fps: float | None, max_gap: int
+    sightings: Sequence[Sighting], threshold: float | None, times: FrameTimes, max_gap: int
 ) -> Iterator[Issue]:
     """Find the issues of a run that its sightings show.
 
     Args:
         sightings: All sightings of the run, in any order.
         threshold: Largest distance at which the run gave a name; None where unknown.
-        fps: Frames per second, for the sentences; None where unknown.
+        times: Times of the frames, for the sentences.
         max_gap: Largest number of frames between two sightings at which a name counts as moved directly.
     """
     named_by_track: dict[str, list[Sighting]] = {}
@@ -85,34 +86,34 @@ def find_issues(
             if sighting.track_id is not None:
                 named_by_track.setdefault(sighting.track_id, []).append(sighting)
     for track_id, sightings_of_track in named_by_track.items():
-        yield from _name_changes(track_id, sightings_of_track, fps)
+        yield from _name_changes(track_id, sightings_of_track, times)
     for identity, sightings_of_identity in by_identity.items():
-        yield from _moved_names(identity, sightings_of_identity, in_view, fps, max_gap)
-        yield from _weak_names(identity, sightings_of_identity, threshold, fps)
+        yield from _moved_names(identity, sightings_of_identity, in_view, times, max_gap)
+        yield from _weak_names(identity, sightings_of_identity, threshold, times)
 
 
 def duplicate_issues(
-    frames_by_pair: Mapping[tuple[str, str | None, str | None], Sequence[int]], fps: float | None
+    frames_by_pair: Mapping[tuple[str, str | None, str | None], Sequence[int]], times: FrameTimes
 ) -> Iterator[Issue]:
     """Return an issue for each pair of tracks that had the same name in the same frames.
 
     Args:
         frames_by_pair: (identity, track, other track) to the frames, ascending; None where there are no tracks.
-        fps: Frames per second, for the sentences; None where unknown.
+        times: Times of the frames, for the sentences.
     """
     for (identity, track, other), frames in frames_by_pair.items():
         where = "two boxes" if track is None else f"track {track} and track {other}"
         count = f"{len(frames)} frames, first" if len(frames) > 1 else "one frame,"
-        text = f"{identity} is the name of {where} in {count} at {format_time(frames[0], fps)}."
+        text = f"{identity} is the name of {where} in {count} at {format_time(frames[0], times)}."
         yield Issue("twice", identity, other, frames[0], text, other_track=track)
 
 
-def _name_changes(track_id: str, sightings: Sequence[Sighting], fps: float | None) -> Iterator[Issue]:
+def _name_changes(track_id: str, sightings: Sequence[Sighting], times: FrameTimes) -> Iterator[Issue]:
     for before, after in pairwise(sightings):
         if before.identity != after.identity:
             text = (
                 f"The name of track {track_id} changes from {before.identity} to {after.identity} at "
-                f"{format_time(after.first, fps)}."
+                f"{format_time(after.first, times)}."
             )
             yield Issue("changed", str(after.identity), track_id, after.first, text, other_identity=before.identity)
 
@@ -121,7 +122,7 @@ def _moved_names(
     identity: str,
     sightings: Sequence[Sighting],
     in_view: Mapping[str, Sequence[tuple[int, int]]],
-    fps: float | None,
+    times: FrameTimes,
     max_gap: int,
 ) -> Iterator[Issue]:
     for before, after in pairwise(sightings):
@@ -131,13 +132,13 @@ def _moved_names(
         if moved_directly and any(first <= after.first <= last for first, last in in_view[before.track_id]):
             text = (
                 f"The name {identity} moves from track {before.track_id} to track {after.track_id} at "
-                f"{format_time(after.first, fps)}, while both are in view."
+                f"{format_time(after.first, times)}, while both are in view."
             )
             yield Issue("contested", identity, after.track_id, after.first, text, other_track=before.track_id)
 
 
 def _weak_names(
-    identity: str, sightings: Sequence[Sighting], threshold: float | None, fps: float | None
+    identity: str, sightings: Sequence[Sighting], threshold: float | None, times: FrameTimes
 ) -> Iterator[Issue]:
     """Return the issues of names that a track had for a short time, or at a distance near the threshold."""
     by_track: dict[str | None, list[Sighting]] = {}
@@ -148,14 +149,14 @@ def _weak_names(
         first = parts[0].first
         if frames < MIN_NAMED_FRAMES and track_id is not None:
             count = "one frame" if frames == 1 else f"{frames} frames"
-            text = f"Track {track_id} is named {identity} for only {count}, at {format_time(first, fps)}."
+            text = f"Track {track_id} is named {identity} for only {count}, at {format_time(first, times)}."
             yield Issue("short", identity, track_id, first, text)
         mean = _mean_distance(parts)
         # A mean of many equal distances differs from them in its last digits.
         if threshold is not None and mean is not None and mean > NEAR_LIMIT_SHARE * threshold + _ROUNDING:
             subject = identity if track_id is None else f"track {track_id} as {identity}"
             text = (
-                f"The mean distance of {subject}, from {format_time(first, fps)} on, is {mean:.3f}; the largest "
+                f"The mean distance of {subject}, from {format_time(first, times)} on, is {mean:.3f}; the largest "
                 f"accepted distance is {threshold:g}."
             )
             yield Issue("near", identity, track_id, first, text, distance=mean)

@@ -18,7 +18,7 @@ from tracking.errors import OptionError
 from tracking.results.best_crops import BestCrops, CropCandidate
 from tracking.results.confidence import NEAR_LIMIT_SHARE, confidence_legend
 from tracking.results.crop_images import CropImage, cut_crops, open_video
-from tracking.results.formatting import format_time
+from tracking.results.formatting import format_end, format_time
 from tracking.results.header import video_name
 from tracking.results.issues import MARKED_ISSUES, MIN_NAMED_FRAMES, Issue
 from tracking.results.report_chart import TimeAxis, chart_bars, path_points
@@ -137,13 +137,13 @@ class ReportSink:
             issues_of.setdefault(issue.identity, []).append(issue)
         row_views = [
             self._row_view(number, row, axis, issues_of.get(row.identity or "", []))
-            | {"crops": embed_crops(request, images, timeline.fps, captions=False)}
+            | {"crops": embed_crops(request, images, timeline.times, captions=False)}
             for number, (row, request) in enumerate(zip(rows, row_requests, strict=True))
         ]
         card_views = [
             {
                 "issues": [{"kind": issue.kind, "title": _ISSUES[issue.kind], "text": issue.text} for issue in card],
-                "crops": embed_crops(request, images, timeline.fps, captions=True),
+                "crops": embed_crops(request, images, timeline.times, captions=True),
             }
             for card, request in zip(cards, card_requests, strict=True)
         ]
@@ -192,9 +192,10 @@ class ReportSink:
         return {"kind": kind, "title": _SECTIONS[kind], "rows": rows, "left_out": left_out}
 
     def _row_view(self, number: int, row: TimelineRow, axis: TimeAxis, issues: Sequence[Issue]) -> dict[str, Any]:
-        fps = self._timeline.fps
-        start, end = format_time(row.first, fps), format_time(row.last + bool(fps), fps)
-        duration = f"{row.frames / fps:.1f}\N{NO-BREAK SPACE}s" if fps else f"{row.frames} frames"
+        times = self._timeline.times
+        start, end = format_time(row.first, times), format_end(row.last, times)
+        seconds = times.duration(row.first, row.last, row.frames)
+        duration = f"{row.frames} frames" if seconds is None else f"{seconds:.1f}\N{NO-BREAK SPACE}s"
         tracks = len(row.track_ids)
         facts = [f"{start} to {end}", f"in view for {duration}"]
         if row.kind != "unnamed" and tracks:
@@ -210,7 +211,7 @@ class ReportSink:
             "class_name": row.class_name,
             "facts": facts,
             "duration": duration,
-            "extent": (axis.percent(row.first), axis.percent(row.last + 1)),
+            "extent": (axis.percent(row.first), axis.end_percent(row.last)),
             "bars": chart_bars(row, self._timeline, axis),
             "marks": [{"at": axis.percent(i.frame), "text": i.text} for i in issues if i.kind in MARKED_ISSUES],
             "issues": len(issues),

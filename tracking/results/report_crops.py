@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tracking.frame_times import FrameTimes
 from tracking.results.best_crops import BestCrops, CropCandidate, group_by_time
 from tracking.results.crop_images import CropImage
 from tracking.results.formatting import format_time
@@ -87,14 +88,14 @@ def share_crops(requests: Sequence[CropRequest], budget: int) -> None:
 
 
 def embed_crops(
-    request: CropRequest, images: Mapping[CropCandidate, CropImage], fps: float | None, *, captions: bool
+    request: CropRequest, images: Mapping[CropCandidate, CropImage], times: FrameTimes, *, captions: bool
 ) -> list[dict[str, Any]]:
     """Return the images of a request for the template: the sharpest one of each group.
 
     Args:
         request: After `share_crops`.
         images: The images that could be cut.
-        fps: Frames per second, for the times; None where unknown.
+        times: Times of the frames.
         captions: Whether each image has its title as a caption.
     """
     shown = []
@@ -103,7 +104,7 @@ def embed_crops(
         if cut:
             candidate = max(cut, key=lambda one: images[one].quality)
             image = images[candidate]
-            time = format_time(candidate.frame, fps)
+            time = format_time(candidate.frame, times)
             shown.append(
                 {
                     "src": "data:image/jpeg;base64," + base64.b64encode(image.jpeg).decode("ascii"),

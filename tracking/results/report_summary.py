@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tracking.results.formatting import format_time
+from tracking.results.formatting import format_seconds
 from tracking.results.header import mapping_or_empty, tracker_config
 from tracking.results.timeline import Timeline
 
@@ -26,7 +26,12 @@ def summary_figures(timeline: Timeline) -> list[tuple[str, str]]:
         figures.append((f"{timeline.tracks:,}", "tracks in total"))
     share = f"{timeline.named / timeline.tracked:.0%}" if timeline.tracked else "none"
     figures.append((share, "of tracked boxes have a name"))
-    figures.append((format_time(length, timeline.fps), "duration") if timeline.fps else (f"{length:,}", "frames"))
+    times = timeline.times
+    start, end = times.at(timeline.first_frame or 0), times.end(timeline.last_frame or 0)
+    if start is None or end is None or not length:
+        figures.append((f"{length:,}", "frames"))
+    else:
+        figures.append((format_seconds(end - start), "duration"))
     figures.append((str(len(timeline.issues)), "issues to check"))
     return figures
 

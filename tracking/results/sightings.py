@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tracking.frame_times import FrameTimes
 from tracking.results.formatting import round_or_none, without_none
 
 __all__ = ["Box", "Kind", "Sighting", "TimelineRow"]
@@ -94,19 +95,13 @@ class TimelineRow:
         """The identity, or ``track 7`` for a track without a name."""
         return self.identity if self.identity is not None else f"track {self.track_ids[0]}"
 
-    def as_dict(self, fps: float | None) -> dict[str, Any]:
+    def as_dict(self, times: FrameTimes) -> dict[str, Any]:
         """Return the row as JSON types, without unknown values.
 
         Args:
-            fps: Adds ``first_s``, ``last_s`` (the end of the last frame) and ``seconds``; None where unknown.
+            times: Those of the frames; where known, they add ``first_s``, ``last_s`` (the end of the last frame) and
+                ``seconds``.
         """
-        times: dict[str, float] = {}
-        if fps:
-            times = {
-                "first_s": round(self.first / fps, 3),
-                "last_s": round((self.last + 1) / fps, 3),
-                "seconds": round(self.frames / fps, 3),
-            }
         return without_none(
             kind=self.kind,
             identity=self.identity,
@@ -115,7 +110,9 @@ class TimelineRow:
             first_frame=self.first,
             last_frame=self.last,
             frames=self.frames,
-            **times,
+            first_s=round_or_none(times.at(self.first), 3),
+            last_s=round_or_none(times.end(self.last), 3),
+            seconds=round_or_none(times.duration(self.first, self.last, self.frames), 3),
             mean_distance=round_or_none(self.mean_distance, 6),
             worst_distance=round_or_none(self.worst_distance, 6),
             mean_score=round_or_none(self.mean_score, 4),

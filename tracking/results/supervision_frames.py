@@ -66,6 +66,7 @@ def iter_supervision(source: Source, *, classes: Collection[int] | None = None) 
 
 _EMPTY_FRAME = TrackFrame(
     frame=0,
+    time=None,
     file=None,
     boxes=np.empty((0, 4)),
     scores=np.empty(0),

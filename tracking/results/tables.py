@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gallery_db.distribution import require_package
 from gallery_db.visible_text import csv_cell
 from tracking.outputs.box_table import COLUMNS
+from tracking.results.formatting import round_or_none
 from tracking.results.sinks import ExportedFile, atomic_output
 from tracking.results.timeline import Timeline
 from tracking.results.track_frame import TrackFrame
@@ -36,7 +37,7 @@ class TableSink:
 
     def __init__(self, path: Path, kind: str, timeline: Timeline, writer: _RowWriter, *, untracked: bool) -> None:
         self._path, self._kind, self._writer = path, kind, writer
-        self._fps, self._untracked = timeline.fps, untracked
+        self._times, self._untracked = timeline.times, untracked
         self._rows = 0
 
     @property
@@ -46,7 +47,7 @@ class TableSink:
 
     def write(self, frame: TrackFrame) -> None:
         """Write the next frame."""
-        time = round(frame.frame / self._fps, 6) if self._fps else None
+        time = round_or_none(self._times.at(frame.frame), 6)
         rows = range(len(frame)) if self._untracked else frame.tracked
         boxes, scores, distances = frame.boxes.tolist(), frame.scores.tolist(), frame.distances.tolist()
         class_ids, det_inds = frame.class_ids.tolist(), frame.det_inds.tolist()

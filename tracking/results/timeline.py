@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gallery_db.distribution import require_package
+from tracking.frame_times import FrameTimes
 from tracking.results.formatting import without_none
 from tracking.results.issues import Issue
 from tracking.results.sightings import Kind, TimelineRow
@@ -24,7 +25,7 @@ class Timeline:
     Attributes:
         name: The document's name in messages.
         header: The document's header: every top-level key of track-v1 but ``frames``.
-        fps: Frames per second of the video; None where unknown.
+        times: Times of its frames.
         threshold: Largest distance at which the run gave a name; None where unknown.
         has_tracks: False where track ids have no meaning from frame to frame (`gallery_only`).
         first_frame, last_frame: The first and last frame with an entry; None where there is none.
@@ -40,7 +41,7 @@ class Timeline:
 
     name: str
     header: Mapping[str, Any]
-    fps: float | None
+    times: FrameTimes = field(compare=False)
     threshold: float | None
     has_tracks: bool
     first_frame: int | None
@@ -55,6 +56,11 @@ class Timeline:
     issues: tuple[Issue, ...]
     class_names: Mapping[int, str | None]
     track_names: Mapping[str, tuple[str, ...]]
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second of the video; None where unknown."""
+        return self.times.fps
 
     def of_kind(self, *kinds: Kind) -> tuple[TimelineRow, ...]:
         """Return the rows of these kinds."""
@@ -111,6 +117,6 @@ class Timeline:
             named=self.named,
             tracks=self.tracks,
             max_gap=self.max_gap,
-            presences=[row.as_dict(self.fps) for row in self.rows],
+            presences=[row.as_dict(self.times) for row in self.rows],
             doubts=[issue.as_dict() for issue in self.issues],
         )

@@ -1,4 +1,4 @@
-"""Building of a timeline, frame by frame. Memory grows with the number of sightings, not of frames."""
+"""Building of a timeline, frame by frame. Memory grows with the number of sightings, and of times that frames have."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tracking.enrolment.base import is_unknown
 from tracking.errors import OptionError
+from tracking.frame_times import FrameTimes
 from tracking.results.formatting import natural_key
 from tracking.results.issues import duplicate_issues, find_issues
 from tracking.results.reading import Source, TrackReader, read_tracks
@@ -177,6 +178,7 @@ class _TimelineBuilder:
     def __init__(self, reader: TrackReader, max_gap: int) -> None:
         self._reader = reader
         self._max_gap = max_gap
+        self._times = FrameTimes(reader.fps)
         self._open: dict[_Key, _OpenSighting] = {}
         self._rows: dict[_Key, _OpenRow] = {}
         self._current_names: dict[str, str | None] = {}
@@ -190,6 +192,8 @@ class _TimelineBuilder:
     def add(self, frame: TrackFrame) -> None:
         """Add the next frame."""
         number = frame.frame
+        if frame.time is not None:
+            self._times.add(number, frame.time)
         self._first = number if self._first is None else self._first
         self._last = number
         self._frames += 1
@@ -234,13 +238,13 @@ class _TimelineBuilder:
         threshold = float(threshold) if isinstance(threshold, (int, float)) and threshold > 0 else None
         sightings = [sighting for row in self._rows.values() for sighting in row.sightings]
         issues = [
-            *find_issues(sightings, threshold, reader.fps, self._max_gap),
-            *duplicate_issues(self._duplicates, reader.fps),
+            *find_issues(sightings, threshold, self._times, self._max_gap),
+            *duplicate_issues(self._duplicates, self._times),
         ]
         return Timeline(
             name=reader.name,
             header=reader.header,
-            fps=reader.fps,
+            times=self._times,
             threshold=threshold,
             has_tracks=reader.has_tracks,
             first_frame=self._first,

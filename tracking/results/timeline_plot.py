@@ -91,10 +91,9 @@ def _positions(rows: Sequence[TimelineRow]) -> Iterator[tuple[float, TimelineRow
 
 
 def _draw_rows(axes: Any, rows: Sequence[TimelineRow], timeline: Timeline) -> None:
-    first, last = _frame_span(timeline)
-    fps = timeline.fps
-    scale = 1 / fps if fps else 1.0
-    min_width = (last - first) * scale / 900  # a sighting of one frame is still visible
+    first, last = _span(timeline)
+    times = timeline.times
+    min_width = (last - first) / 900  # a sighting of one frame is still visible
     beside = axes.get_yaxis_transform()
     y_of_identity: dict[str, float] = {}
     for y, row, starts in _positions(rows):
@@ -102,34 +101,35 @@ def _draw_rows(axes: Any, rows: Sequence[TimelineRow], timeline: Timeline) -> No
             axes.text(0, y - 0.66, _SECTIONS[row.kind], transform=beside, color=_FAINT, va="center", fontsize=8.5)
         if row.identity is not None:
             y_of_identity[row.identity] = y
-        start, end = row.first * scale, (row.last + 1) * scale
+        start, end = times.position(row.first), times.end_position(row.last)
         axes.plot([start, end], [y, y], color="#d5d9de", linewidth=1, zorder=1, solid_capstyle="butt")
         for sighting in row.sightings:
-            width = max((sighting.last + 1 - sighting.first) * scale, min_width)
+            left = times.position(sighting.first)
+            width = max(times.end_position(sighting.last) - left, min_width)
             colour = _COLOURS[confidence_level(sighting, timeline.threshold)]
-            axes.barh(y, width, left=sighting.first * scale, height=0.62, color=colour, zorder=2)
+            axes.barh(y, width, left=left, height=0.62, color=colour, zorder=2)
         # parse_math: a dollar sign in a name starts no formula.
         axes.text(-0.01, y, _shorten(row.label), transform=beside, ha="right", va="center", color=_TEXT, fontsize=9,
                   parse_math=False)  # fmt: skip
-        duration = f"{row.frames / fps:.1f} s" if fps else f"{row.frames}"
+        seconds = times.duration(row.first, row.last, row.frames)
+        duration = f"{row.frames}" if seconds is None else f"{seconds:.1f} s"
         distance = "" if row.mean_distance is None else f"  {row.mean_distance:.2f}"
         axes.text(1.01, y, f"{duration}{distance}", transform=beside, va="center", color=_FAINT, fontsize=8)
     marked = [i for i in timeline.issues if i.kind in MARKED_ISSUES and i.identity in y_of_identity]
     if marked:
-        x, heights = [i.frame * scale for i in marked], [y_of_identity[i.identity] - 0.42 for i in marked]
+        x, heights = [times.position(i.frame) for i in marked], [y_of_identity[i.identity] - 0.42 for i in marked]
         axes.scatter(x, heights, marker="v", s=20, color=_MARK_COLOUR, zorder=3, clip_on=False, linewidths=0)
 
 
 def _style_axes(axes: Any, rows: Sequence[TimelineRow], timeline: Timeline) -> None:
-    first, last = _frame_span(timeline)
-    fps = timeline.fps
-    scale = 1 / fps if fps else 1.0
+    first, last = _span(timeline)
+    are_known = timeline.times.are_known
     bottom = max((y + 1 for y, _, _ in _positions(rows)), default=0.0)
-    axes.set_xlim(first * scale, max(last, first + 1) * scale)
+    axes.set_xlim(first, last)
     axes.set_ylim(max(bottom, 1.0) - 0.4, 0.2)
     axes.set_yticks([])
-    axes.xaxis.set_major_formatter(_format_seconds if fps else "{x:.0f}")
-    axes.set_xlabel("time in the video" if fps else "frame", color=_FAINT, fontsize=9)
+    axes.xaxis.set_major_formatter(_format_seconds if are_known else "{x:.0f}")
+    axes.set_xlabel("time in the video" if are_known else "frame", color=_FAINT, fontsize=9)
     axes.tick_params(axis="x", colors=_FAINT, labelsize=8.5)
     axes.grid(axis="x", color="#eceff2", zorder=0)
     axes.set_axisbelow(True)
@@ -155,13 +155,14 @@ def _draw_title(figure: Any, timeline: Timeline, left_out: int, height: float) -
     if handles:
         figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.013, 1 - 0.42 / height), ncols=5,
                       frameon=False, fontsize=8.5, handlelength=1.2, columnspacing=1.4, labelcolor=_TEXT)  # fmt: skip
-    heading = "duration  distance" if timeline.fps else "frames  distance"
+    heading = "duration  distance" if timeline.times.are_known else "frames  distance"
     figure.text(0.902, 1 - 0.8 / height, heading, fontsize=8, color=_FAINT, va="center")
 
 
-def _frame_span(timeline: Timeline) -> tuple[int, int]:
-    """Return the first frame, and the frame after the last."""
-    return timeline.first_frame or 0, (timeline.last_frame or 0) + 1
+def _span(timeline: Timeline) -> tuple[float, float]:
+    """Return the beginning of the first frame and the end of the last, on the axis."""
+    first, last = timeline.first_frame or 0, timeline.last_frame or 0
+    return timeline.times.position(first), timeline.times.end_position(max(first, last))
 
 
 def _format_seconds(seconds: float, position: object) -> str:

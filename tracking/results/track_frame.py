@@ -19,6 +19,7 @@ from tracking.results.header import is_finite_number
 __all__ = ["FrameParser", "TrackFrame"]
 
 _MAX_FRAME = 2**31 - 1
+_MAX_SECONDS = 1e9
 _LARGEST_DISTANCE = 10.0
 """Cosine distances are 0 to 2; other programs may write others, but no curve is drawn over thousands of them."""
 
@@ -29,6 +30,7 @@ class TrackFrame:
 
     Attributes:
         frame: 0-based frame number.
+        time: Its presentation time in seconds, where it is not ``frame / fps``; None elsewhere.
         file: File name of the frame's image, if the detector gave one.
         boxes: (N, 4) float64, xyxy in pixels, finite, x2 >= x1, y2 >= y1.
         scores: (N,) float64; NaN where the document has none.
@@ -41,6 +43,7 @@ class TrackFrame:
     """
 
     frame: int
+    time: float | None
     file: str | None
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
@@ -134,6 +137,7 @@ class FrameParser:
         file = entry.get("file")
         return TrackFrame(
             frame=number,
+            time=self._time(number, entry.get("time_s")),
             file=file if isinstance(file, str) and file else None,
             boxes=np.array(boxes, np.float64).reshape(-1, 4),
             scores=np.array(scores, np.float64),
@@ -156,6 +160,13 @@ class FrameParser:
         if not isinstance(detections, (list, tuple)):
             self._fail(f"frame {number}: expected detections as a list, found {show(detections)}")
         return number, detections
+
+    def _time(self, frame: int, value: Any) -> float | None:
+        if value is None:
+            return None
+        if not is_finite_number(value) or not 0 <= value <= _MAX_SECONDS:
+            self._fail(f"frame {frame}: expected time_s as seconds from 0 on, found {show(value)}")
+        return float(value)
 
     def _reject(self, frame: int, index: int, expected: str, found: Any) -> NoReturn:
         self._fail(f"frame {frame}, detection {index}: expected {expected}, found {show(found)}")

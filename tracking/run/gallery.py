@@ -146,7 +146,7 @@ def _open_enrolment(options: RunOptions, inputs: RunInputs, notify: Notify) -> R
             source_id=options.source_id_for(inputs.video),
             video=inputs.video,
             frame_range=options.frame_range,
-            fps=inputs.reader.fps,
+            times=inputs.times,
             grace_frames=options.grace_frames,
             stream=public_name(inputs.source) if inputs.is_live else None,
             classes=None if inputs.selected is None else class_names or {"person"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from tracking.detections.source import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
 from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
+from tracking.frame_times import FrameTimes
 from tracking.options import FrameRange, check_range
 from tracking.video.addresses import public_name
 from tracking.video.ahead import AheadFrame, AheadReader
@@ -54,6 +55,7 @@ class DetectedFrame:
         detections: Its detections of the selected classes.
         rows: Their rows among all its detections.
         raw: Its entry as the detector wrote it; None without one.
+        time: Its presentation time; see `FrameReader`.
         pixels: Its pixels; those of an `AheadReader` stay valid, those of another reader until the next frame is read.
     """
 
@@ -61,6 +63,7 @@ class DetectedFrame:
     detections: FrameDetections
     rows: NDArray[np.int64]
     raw: dict[str, Any] | None
+    time: float | None
     pixels: FrameReader | AheadFrame
 
 
@@ -77,6 +80,7 @@ class RunInputs:
         frame_range: First frame and the one after the last; None for open ends.
         selected: Ids of the classes to track; None for all.
         class_names: Names by class id.
+        times: Times of the frames read so far.
     """
 
     source: str | Path
@@ -87,6 +91,10 @@ class RunInputs:
     frame_range: tuple[int | None, int | None]
     selected: frozenset[int] | None
     class_names: Mapping[int, str]
+    times: FrameTimes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "times", FrameTimes(self.reader.fps))
 
     @property
     def fps(self) -> float | None:
@@ -106,6 +114,8 @@ class RunInputs:
         start, stop = self.frame_range
         reader = self.reader
         while (stop is None or reader.frame + 1 < stop) and reader.advance():
+            if reader.time is not None:
+                self.times.add(reader.frame, reader.time)
             if reader.frame >= (start or 0):
                 yield reader.frame
 
@@ -115,7 +125,7 @@ class RunInputs:
         for frame in self.frames():
             detections, rows = self.detections_at(frame)
             pixels = reader.current() if isinstance(reader, AheadReader) else reader
-            yield DetectedFrame(frame, detections, rows, self.feed.raw(frame), pixels)
+            yield DetectedFrame(frame, detections, rows, self.feed.raw(frame), pixels.time, pixels)
 
     def detections_at(self, frame: int) -> tuple[FrameDetections, NDArray[np.int64]]:
         """Return the detections of the selected classes in the current frame, and their rows in the feed's frame."""

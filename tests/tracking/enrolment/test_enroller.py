@@ -23,6 +23,7 @@ from gallery_db import (
 from tracking.enrolment.base import EnrolmentCounts, EnrolmentObservation, EnrolmentSettings
 from tracking.enrolment.enroller import Enroller
 from tracking.enrolment.shared_gallery import MAX_PROTOTYPES, SharedGallery
+from tracking.frame_times import FrameTimes
 
 Vector = NDArray[np.float32]
 SIZE = 8
@@ -102,7 +103,7 @@ def replay(
     """Every life is observed when it is first seen and then every `every` frames that it is seen in."""
     shelf = Shelf()
     view = known() if view is None else view
-    enroller = camera_enroller(shelf, view, fps=10.0, **options)
+    enroller = camera_enroller(shelf, view, times=FrameTimes(10.0), **options)
     times = {id(life): list(life.frames) for life in lives}
     taken = {id(life): 0 for life in lives}
     for frame in range(frames):

@@ -15,7 +15,8 @@ from support.tracks import make_detection, make_document
 from gallery_db.errors import MissingPackageError
 from tracking import Timeline, build_timeline, export_tracks
 from tracking.errors import OptionError
-from tracking.results.formatting import format_time, natural_key
+from tracking.frame_times import FrameTimes
+from tracking.results.formatting import format_end, format_seconds, format_time, natural_key
 from tracking.results.sightings import TimelineRow
 from tracking.results.timeline_plot import plot_timeline
 
@@ -58,10 +59,10 @@ def test_rows_and_sightings() -> None:
     nameless = by_label(timeline)["track 9"]
     assert [(s.first, s.last, s.frames) for s in nameless.sightings] == [(20, 20, 1), (33, 33, 1)]
     assert (nameless.frames, nameless.mean_distance) == (2, None)
-    as_json = ann.as_dict(timeline.fps)
+    as_json = ann.as_dict(timeline.times)
     assert (as_json["first_s"], as_json["last_s"], as_json["seconds"]) == (0.3, 2.0, 1.3)
     assert [s["first_frame"] for s in as_json["stretches"]] == [3, 10]
-    assert "mean_distance" not in nameless.as_dict(None)
+    assert "mean_distance" not in nameless.as_dict(FrameTimes(None))
     assert build_timeline(timeline) is timeline
     assert timeline.track_names == {"2": ("ann",), "9": (), "10": ("ann",), "11": ("unknown-0003",)}
 
@@ -183,12 +184,14 @@ def test_uses_only_selected_classes() -> None:
     assert [p.class_name for p in build_timeline(make_document(frames), classes=[2]).rows] == ["car"]
 
 
-@pytest.mark.parametrize(
-    ("frame", "fps", "text"),
-    [(0, 10, "0:00.0"), (599.6, 10, "1:00.0"), (62.5, 1, "1:02.5"), (3662, 1, "1:01:02"), (7, None, "frame 7")],
-)
-def test_format_time(frame: float, fps: float | None, text: str) -> None:
-    assert format_time(frame, fps) == text
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (62.5, "1:02.5"), (3662, "1:01:02")])
+def test_format_seconds(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_a_frame_without_a_time_is_shown_by_its_number() -> None:
+    assert format_time(7, FrameTimes(None)) == format_end(7, FrameTimes(None)) == "frame 7"
+    assert (format_time(7, FrameTimes(10)), format_end(7, FrameTimes(10))) == ("0:00.7", "0:00.8")
 
 
 def test_natural_order() -> None:

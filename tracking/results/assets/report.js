@@ -37,7 +37,7 @@
   // A vertical line at the pointer, with its time.
   const first = Number(chart.dataset.first);
   const last = Number(chart.dataset.last);
-  const fps = Number(chart.dataset.fps);
+  const inSeconds = chart.dataset.unit === "seconds";
   const cursor = document.createElement("div");
   const label = document.createElement("span");
   cursor.className = "cursor";
@@ -45,9 +45,9 @@
   cursor.setAttribute("aria-hidden", "true");
   cursor.append(label);
   chart.append(cursor);
-  const formatTime = (frame) => {
-    if (!fps) return `frame ${Math.floor(frame)}`;
-    const tenths = Math.round((frame / fps) * 10);
+  const formatTime = (place) => {
+    if (!inSeconds) return `frame ${Math.floor(place)}`;
+    const tenths = Math.round(place * 10);
     const seconds = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
     const minutes = Math.floor(tenths / 600);
     return minutes < 60 ? `${minutes}:${seconds}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${seconds.slice(0, 2)}`;
