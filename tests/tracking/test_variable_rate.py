@@ -64,6 +64,7 @@ def test_results_use_them(result: Any, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [float(line["time_s"]) for line in rows] == [TIMES_MS[int(line["frame"])] / 1000 for line in rows]
     assert result.times.at(FRAMES - 1) == 10
+    pytest.importorskip("pandas", reason="to_pandas needs pandas")
     table = result.to_pandas()
     assert table["time_s"].tolist() == [TIMES_MS[frame] / 1000 for frame in table["frame"]]
 
