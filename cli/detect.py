@@ -9,6 +9,7 @@ import typer
 
 from cli.downloads import offer_downloads
 from cli.options import (
+    AsJson,
     BatchSize,
     Device,
     Download,
@@ -26,7 +27,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import print_line, say
+from cli.output import print_json, print_line, say
 from cli.run import read_class_ids
 
 if TYPE_CHECKING:
@@ -35,8 +36,26 @@ if TYPE_CHECKING:
 __all__ = ["detect"]
 
 
-def _print_result(result: DetectResult) -> None:
+def _print_result(result: DetectResult, *, as_json: bool, complete: bool = True) -> None:
     """Print the number of detections, the time spent, and the file, on stdout."""
+    if as_json:
+        print_json(
+            {
+                "complete": complete,
+                "path": None if result.path is None else str(result.path),
+                "frames": result.frames,
+                "detections": sum(result.detections.values()),
+                "classes": [
+                    {"id": kind, "name": result.class_names.get(kind), "detections": count}
+                    for kind, count in result.detections.items()
+                ],
+                "seconds": round(result.seconds, 3),
+                "cpu_seconds": dict(result.cpu_seconds),
+                "dropped": result.dropped,
+                "reconnects": result.reconnects,
+            }
+        )
+        return
     kinds = sorted(result.detections.items(), key=lambda kind: -kind[1])
     found = ", ".join(f"{count} {result.class_names.get(kind, f'class {kind}')}" for kind, count in kinds[:5])
     more = f", {sum(count for _, count in kinds[5:])} others" if len(kinds) > 5 else ""
@@ -65,7 +84,7 @@ def detect(
             "yolox_nano (see: gtrack models list), or 'builtin'.",
         ),
     ],
-    save_json: Annotated[Path, typer.Option("--json", metavar="FILE.json", help="The det-v1 file to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.json", help="The file to write (det-v1).")],
     frame_range: Annotated[
         str | None,
         typer.Option(
@@ -97,11 +116,12 @@ def detect(
     duration: Duration = None,
     max_frames: MaxFrames = None,
     loop: Loop = False,
+    as_json: AsJson = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Detect people and other objects in a video, for `gtrack run --dets-json`.
 
-    Example: gtrack detect clip.mp4 --weights yolox_nano --download --classes 0 --json clip.json
+    Example: gtrack detect clip.mp4 --weights yolox_nano --download --classes 0 -o clip.json
 
     After Ctrl-C, the file is complete up to the last frame, and its note says where the run ended.
     """
@@ -131,7 +151,7 @@ def detect(
     job = DetectionRun(
         video,
         options,
-        save_json,
+        output,
         frame_range=parse_range(frame_range),
         live=LiveOptions(reconnect_seconds=reconnect_seconds, duration=duration, max_frames=max_frames, loop=loop),
         notify=say,
@@ -143,6 +163,6 @@ def detect(
         if job.result is not None and job.result.frames:
             how = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             say(f"{how}; the results below are complete up to the last processed frame.")
-            _print_result(job.result)
+            _print_result(job.result, as_json=as_json, complete=False)
         raise
-    _print_result(result)
+    _print_result(result, as_json=as_json)

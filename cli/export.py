@@ -45,7 +45,7 @@ class By(str, Enum):
 def tracks(
     source: Annotated[
         Path,
-        typer.Argument(metavar="TRACKED.json", help="Tracks of gtrack run --json (track-v1)."),
+        typer.Argument(metavar="TRACKED.json", help="Tracks of gtrack run --save-json (track-v1)."),
     ],
     outputs: Annotated[
         list[Path] | None,

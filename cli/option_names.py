@@ -10,8 +10,6 @@ __all__ = ["with_option_names"]
 _OTHERWISE_NAMED = {
     "formats": "--include",
     "frame_range": "--range",
-    "save_json": "--json",
-    "save_frames": "--frames",
     "temporal_options": "--temporal-option",
 }
 """The options whose names differ from the field's by more than dashes."""

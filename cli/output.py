@@ -84,10 +84,10 @@ def print_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
         print_json(row)
 
 
-def print_json(value: Any, *, indent: int | None = None) -> None:
+def print_json(value: Any, *, indent: int | None = None, flush: bool = False) -> None:
     """Print a value as JSON on stdout; where stdout is not Unicode, as ASCII."""
     unicode = (getattr(sys.stdout, "encoding", "") or "").lower().replace("-", "").startswith("utf")
-    print(json_visible(json.dumps(value, ensure_ascii=not unicode, allow_nan=False, indent=indent)))
+    print(json_visible(json.dumps(value, ensure_ascii=not unicode, allow_nan=False, indent=indent)), flush=flush)
 
 
 def _for_user(message: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,7 +37,7 @@ from cli.options import (
     Threads,
     TrustWeights,
 )
-from cli.output import counted, print_line, print_table, print_text, say
+from cli.output import counted, print_json, print_line, print_table, print_text, say
 
 if TYPE_CHECKING:
     from tracking.outputs.result import TrackResult
@@ -110,6 +111,27 @@ def _detect_hint(source: str, gallery: str | None) -> str:
     )
 
 
+def _result_document(result: TrackResult, complete: bool) -> dict[str, Any]:
+    """Return what `--json` prints of a run."""
+    paths = result.paths
+    return {
+        "complete": complete,
+        "run_dir": _text(paths.run_dir),
+        "tracks": _text(paths.json_path),
+        "video": _text(paths.video_path),
+        "frames": _text(paths.frames_dir),
+        "explanations": _text(paths.explain_path),
+        "video_fps": result.video_fps,
+        "identities": [asdict(one) for one in result.sightings],
+        "stats": result.stats,
+        "warnings": list(result.warnings),
+    }
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
 def print_result(result: TrackResult) -> None:
     """Print the identities on the video, the counts, and where the outputs are, on stdout."""
 
@@ -159,6 +181,7 @@ def print_result(result: TrackResult) -> None:
         rest += [f"{counts.redundant} like entries that the identity has"] if counts.redundant else []
         print_text(f"{', '.join([f'{counts.enrolled} enrolled{new}', *rest])}")
     for name, path in (
+        ("run folder", result.paths.run_dir),
         ("tracks", result.paths.json_path),
         ("video", result.paths.video_path),
         ("frames", result.paths.frames_dir),
@@ -167,6 +190,17 @@ def print_result(result: TrackResult) -> None:
     ):
         if path is not None:
             print_line(f"{name}: {path}")
+
+
+def _print(result: TrackResult, as_json: bool, *, complete: bool = True) -> None:
+    if as_json:
+        print_json(_result_document(result, complete))
+    else:
+        print_result(result)
+
+
+def _print_frame(document: Mapping[str, Any]) -> None:
+    print_json(document, flush=True)  # another program waits for it
 
 
 def run(
@@ -233,7 +267,9 @@ def run(
             help="Only the frames from A up to, but not including, B, counted from 0. A or B may be omitted.",
         ),
     ] = None,
-    save_json: Annotated[bool, typer.Option("--json", help="Save the tracks as RUN/tracked.json (track-v1).")] = False,
+    save_json: Annotated[
+        bool, typer.Option("--save-json", help="Save the tracks as RUN/tracked.json (track-v1).")
+    ] = False,
     save_video: Annotated[
         str | None,
         typer.Option("--save-video", help="Save an annotated video as RUN/NAME.", metavar="NAME.mp4"),
@@ -243,16 +279,26 @@ def run(
         typer.Option(
             "--out-dir",
             envvar="GTRACK_OUT_DIR",
-            help="Folder in which the run folder RUN is made.",
+            help="Folder in which the run folder RUN is made. A folder that has files in it is left alone: after out/clip "
+            "comes out/clip-2.",
         ),
     ] = Path("out"),
     video_option: Annotated[
         str | None,
         typer.Option("--video", help="The video, as an option instead of the argument.", show_default=False),
     ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print the result as JSON on stdout, one object; of a live source, before it, one object a line for "
+            "each frame (as in track-v1).",
+        ),
+    ] = False,
     no_progress: NoProgress = False,
     save_frames: Annotated[
-        bool, typer.Option("--frames", help="Save annotated frames as RUN/frames/000000.jpg.", rich_help_panel=_SAVING)
+        bool,
+        typer.Option("--save-frames", help="Save annotated frames as RUN/frames/000000.jpg.", rich_help_panel=_SAVING),
     ] = False,
     run_name: Annotated[
         str | None,
@@ -495,7 +541,7 @@ def run(
 ) -> None:
     """Track a video's detections and name the tracks from a gallery.
 
-    Example: gtrack run clip.mp4 --dets-json clip.json --gallery people --json --save-video named.mp4
+    Example: gtrack run clip.mp4 --dets-json clip.json --gallery people --save-json --save-video named.mp4
 
     Without detections: gtrack run clip.mp4 --detect yolox_nano --classes 0 --download --gallery people
 
@@ -504,7 +550,7 @@ def run(
     arguments = dict(locals())  # all options; the inputs are taken out below
     from tracking.errors import OptionError
 
-    for name in ("video", "video_option", "dets_json", "detect", "temporal_option", "no_progress", "yes"):
+    for name in ("video", "video_option", "dets_json", "detect", "temporal_option", "no_progress", "yes", "as_json"):
         del arguments[name]
     if video is not None and video_option is not None:
         raise OptionError("the video was given twice, as an argument and with --video.")
@@ -538,13 +584,14 @@ def run(
     offer_downloads(models_dir, download, detector=detect, reid=reid_weights)
     detections = dets_json if detect is None else detector_options(detect, arguments)
     assert detections is not None
+    streams = as_json and options.live.live(source)
     job = TrackingRun(detections, source, options, notify=say)
     try:
-        result = job.execute_with_bars(enabled=not no_progress)
+        result = job.execute_with_bars(enabled=not no_progress, on_frame=_print_frame if streams else None)
     except BaseException as error:
         if job.result is not None and job.result.stats["frames"]:
             how = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             say(f"{how}; the results below are complete up to the last processed frame.")
-            print_result(job.result)
+            _print(job.result, as_json, complete=False)
         raise
-    print_result(result)
+    _print(result, as_json)

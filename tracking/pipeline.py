@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gallery_db.errors import GtrackError
 from gallery_db.logs import get_logger
@@ -16,7 +16,7 @@ from tracking.detections.source import DetectionSource
 from tracking.detections.video_check import check_against_video
 from tracking.frame_times import FrameTimes
 from tracking.outputs.result import Tally, TrackResult, frame_document
-from tracking.outputs.run_folder import locked_folder
+from tracking.outputs.run_folder import new_run_folder
 from tracking.outputs.run_outputs import RunOutputs
 from tracking.progress import progress_bar
 from tracking.reid.base import NetworkEmbedder
@@ -40,6 +40,7 @@ __all__ = ["DetectionInput", "TrackingRun"]
 
 FrameProgress = Callable[[int, int | None], None]
 CountProgress = Callable[[int, int], None]
+OnFrame = Callable[[Mapping[str, Any]], None]
 
 _log = get_logger("run")
 
@@ -85,6 +86,7 @@ class TrackingRun:
         *,
         progress: FrameProgress | None = None,
         ingest_progress: CountProgress | None = None,
+        on_frame: OnFrame | None = None,
     ) -> TrackResult:
         """Do the run.
 
@@ -95,6 +97,7 @@ class TrackingRun:
         Args:
             progress: Called with (frames done, total or None).
             ingest_progress: Called with (images done, total) if a tree of image folders must be ingested.
+            on_frame: Called with each frame of track-v1 when it is done, with the names that are known by then.
 
         Raises:
             GtrackError: Any leaf of the tree; the inputs are checked before models are loaded.
@@ -105,9 +108,10 @@ class TrackingRun:
         with ExitStack() as last, ExitStack() as stack:
             stack.callback(lambda: self._finish(state, progress))
             inputs = self._open_inputs(state, stack)
+            run_dir = None
             if self._options.output.saves:
                 # To the very end, after the explanations; and before models are loaded for a run that must not write.
-                last.enter_context(locked_folder(self._options.output.run_dir(inputs.video)))
+                run_dir = last.enter_context(new_run_folder(self._options.output.run_dir(inputs.video), self._notify))
             gallery = open_gallery(
                 self._options, inputs, stack=stack, last=last, notify=self._notify, progress=ingest_progress
             )
@@ -117,13 +121,13 @@ class TrackingRun:
             if isinstance(embedder, NetworkEmbedder):
                 last.callback(embedder.close)
             tracker = self._build_tracker(gallery, embedder)
-            outputs = self._open_outputs(inputs, gallery, embedder)
+            outputs = self._open_outputs(inputs, gallery, embedder, run_dir)
             stack.callback(outputs.close)
             watch = GalleryWatch(gallery, tracker, self._notify)
             state.tracking = _Tracking(inputs, gallery, outputs)
             _log.info("tracking %s with %s, threshold %s", inputs.video, self._options.tracker, gallery.threshold.value)
             try:
-                self._track_frames(inputs, tracker, watch, outputs, state.tally, progress)
+                self._track_frames(inputs, tracker, watch, outputs, state.tally, progress, on_frame)
             finally:
                 # Also after an error or Ctrl-C: the frames done are complete only with their final names.
                 watch.catch_up()
@@ -133,13 +137,13 @@ class TrackingRun:
             state.complete = True
         return self._report(state)
 
-    def execute_with_bars(self, *, enabled: bool = True) -> TrackResult:
+    def execute_with_bars(self, *, enabled: bool = True, on_frame: OnFrame | None = None) -> TrackResult:
         """Do the run with progress bars on stderr, where that is a terminal; see `execute`."""
         with (
             progress_bar("ingesting the gallery", "images", enabled=enabled) as ingesting,
             progress_bar("tracking", "frames", enabled=enabled) as tracking,
         ):
-            return self.execute(progress=tracking, ingest_progress=ingesting)
+            return self.execute(progress=tracking, ingest_progress=ingesting, on_frame=on_frame)
 
     def _open_inputs(self, state: _RunState, stack: ExitStack) -> RunInputs:
         options = self._options
@@ -192,10 +196,13 @@ class TrackingRun:
         )
         return build_tracker(options.tracker, parts)
 
-    def _open_outputs(self, inputs: RunInputs, gallery: RunGallery, embedder: Embedder | None) -> RunOutputs:
+    def _open_outputs(
+        self, inputs: RunInputs, gallery: RunGallery, embedder: Embedder | None, run_dir: Path | None
+    ) -> RunOutputs:
         options = self._options
         return RunOutputs(
             options.output,
+            run_dir,
             track_header(options, inputs, gallery, embedder),
             inputs.video,
             width=inputs.reader.width,
@@ -213,6 +220,7 @@ class TrackingRun:
         outputs: RunOutputs,
         tally: Tally,
         progress: FrameProgress | None,
+        on_frame: OnFrame | None,
     ) -> None:
         options = self._options
         has_tracks = options.tracker == "gallery_hybrid"
@@ -227,6 +235,8 @@ class TrackingRun:
                 document = frame_document(
                     item.number, item.raw, item.rows, tracks, drop_unnamed=drop_unnamed, time=item.time
                 )
+                if on_frame:
+                    on_frame(document)
                 goes_on = outputs.write(document, item.pixels.image() if outputs.needs_image else None)
                 tally.add(item.number, len(item.detections), tracks, temporal=has_tracks)
                 if progress:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ClassName", "People", "Range", "Result", "TruthPath", "read_result_and_truth"]
 
-Result = Annotated[Path, typer.Argument(help="tracked.json of gtrack run --json (track-v1), or MOTChallenge text.")]
+Result = Annotated[
+    Path, typer.Argument(help="tracked.json of gtrack run --save-json (track-v1), or MOTChallenge text.")
+]
 TruthPath = Annotated[
     Path,
     typer.Option(

@@ -100,7 +100,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name, words in variants.items():
                 for number, checkout in enumerate(checkouts):
-                    out = ["--json", "--no-progress", "--out-dir", Path(folder) / str(number)]
+                    out = ["--save-json", "--no-progress", "--out-dir", Path(folder) / str(number)]
                     cost = run_gtrack(checkout, "run", data / "video" / "pets09-s2l1.avi", *words, *out)
                     costs.setdefault((name, number), []).append(cost)
                     print(

@@ -104,8 +104,8 @@ def test_list(what: str, expected: str) -> None:
         pytest.param(["run", "a.mp4"], 2, "no detections given", id="no detections"),
         pytest.param(["run", "a.mp4", "--detect", "no.onnx"], 1, "a.mp4", id="no video to detect in"),
         pytest.param(["run", "0", "--dets-json", "c"], 2, "live source", id="a camera with detections"),
-        pytest.param(["detect", "a.mp4", "--weights", "builtin"], 2, "--json", id="detect: no file to write"),
-        pytest.param(["detect", "a.mp4", "--weights", "builtin", "--json", "b"], 1, "a.mp4", id="detect: no video"),
+        pytest.param(["detect", "a.mp4", "--weights", "builtin"], 2, "--output", id="detect: no file to write"),
+        pytest.param(["detect", "a.mp4", "--weights", "builtin", "-o", "b"], 1, "a.mp4", id="detect: no video"),
         pytest.param(["run", "a.mp4", "--video", "b.mp4", "--dets-json", "c"], 2, "twice", id="two videos"),
         pytest.param(["run", "a.mp4", "--dets-json", "none.json"], 1, "none.json", id="missing file"),
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--classes", "x"], 2, "--classes", id="bad classes"),
@@ -158,12 +158,37 @@ def test_run_writes_the_requested_outputs(scene: Scene, gallery: Path, tmp_path:
     assert "60 frames" in done.stdout
     assert "first frame" in done.stdout
     assert list(tmp_path.iterdir()) == []
-    done = gtrack(*words, "--json", "--save-video", "named.mp4", "--frames", GTRACK_OUT_DIR=str(tmp_path))
+    done = gtrack(*words, "--save-json", "--save-video", "named.mp4", "--save-frames", GTRACK_OUT_DIR=str(tmp_path))
     run_dir = tmp_path / scene.video.stem
     assert sorted(p.name for p in run_dir.iterdir()) == ["frames", "named.mp4", "tracked.json"]
     payload = json.loads((run_dir / "tracked.json").read_text())
     jsonschema.validate(payload, load_schema("track-v1"))
     assert str(run_dir / "tracked.json") in done.stdout
+
+
+def test_run_prints_json(scene: Scene, gallery: Path, tmp_path: Path) -> None:
+    words = ["run", scene.video, "--dets-json", scene.detections, "--gallery", gallery, "--range", ":60", "--json"]
+    found = json.loads(gtrack(*words, "--out-dir", tmp_path).stdout)
+    assert (found["complete"], found["run_dir"], found["stats"]["frames"]) == (True, None, 60)
+    assert found["identities"][0].keys() == {"identity", "frames", "first", "last", "tracks"}
+    assert list(tmp_path.iterdir()) == [], "--json saves nothing"
+    found = json.loads(gtrack(*words, "--save-json", "--out-dir", tmp_path).stdout)
+    assert found["run_dir"] == str(tmp_path / scene.video.stem)
+    assert Path(found["tracks"]).is_file()
+
+
+def test_a_live_source_prints_a_line_for_each_frame(scene: Scene, gallery: Path) -> None:
+    words = ["run", scene.video, "--detect", "builtin", "--loop", "--max-frames", 3, "--gallery", gallery, "--json"]
+    *frames, last = [json.loads(line) for line in gtrack(*words).stdout.splitlines()]
+    assert [set(frame) >= {"frame", "detections"} for frame in frames] == [True] * 3
+    assert last["stats"]["frames"] == 3
+
+
+def test_detect_prints_json(scene: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    words = ["detect", scene.video, "--weights", "builtin", "--range", ":2", "-o", path, "--json"]
+    found = json.loads(gtrack(*words).stdout)
+    assert (found["path"], found["frames"], found["complete"]) == (str(path), 2, True)
 
 
 def test_enrolment(scene: Scene, tmp_path: Path) -> None:
@@ -257,7 +282,7 @@ def test_environment_names_the_gallery(scene: Scene, gallery: Path) -> None:
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_exits_130_with_complete_files(scene: Scene, tmp_path: Path, sign: signal.Signals) -> None:
-    words = ["run", str(scene.video), "--dets-json", str(scene.detections), "--json", "--frames"]
+    words = ["run", str(scene.video), "--dets-json", str(scene.detections), "--save-json", "--save-frames"]
     run = tmp_path / scene.video.stem
     with started("-m", "cli.main", *words, "--out-dir", tmp_path, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60

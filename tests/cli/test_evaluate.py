@@ -140,7 +140,17 @@ def test_imports_detections_and_uses_the_truth_of_the_demo(scene: Scene, tmp_pat
     (tmp_path / "det.txt").write_text("".join(f"{f},-1,{50 + f},90,30,80,0.9\n" for f in range(1, 31)))
     out, _ = gtrack("import", "mot", tmp_path / "det.txt", "-o", tmp_path / "d.json", "--video", scene.video)
     assert "30 detections in 30 frames" in out
-    words = ["run", scene.video, "--dets-json", tmp_path / "d.json", "--json", "--range", ":40", "--out-dir", tmp_path]
+    words = [
+        "run",
+        scene.video,
+        "--dets-json",
+        tmp_path / "d.json",
+        "--save-json",
+        "--range",
+        ":40",
+        "--out-dir",
+        tmp_path,
+    ]
     gtrack(*words, "--no-progress")
     tracked = tmp_path / scene.video.stem / "tracked.json"
     out, err = gtrack("eval", "tracks", tracked, "--truth", scene.truth, "--json")

@@ -25,7 +25,7 @@ PATHS = ["", "-", ESCAPES, "x" * 300, "d/" * 3000 + "x", "folder", "null", "loop
 # Arguments that make a command complete; the test replaces or adds one at a time.
 BASE = {
     "run": ["no.mp4", "--dets-json", "no.json", "-g", "g"],
-    "detect": ["no.mp4", "--weights", "no.onnx", "--json", "d.json"],
+    "detect": ["no.mp4", "--weights", "no.onnx", "-o", "d.json"],
     "demo": ["--out", "null"],
     "list": ["trackers"],
     "models get": ["no_such_model", "--out", "folder"],

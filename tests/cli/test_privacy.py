@@ -152,7 +152,7 @@ def test_a_fresh_process_contacts_nobody(fresh: Path, scene: Scene) -> None:
             scene.detections,
             "--gallery",
             "g",
-            "--json",
+            "--save-json",
             "--range",
             ":40",
             *model,
@@ -184,7 +184,7 @@ def test_every_command_contacts_nobody(fresh: Path, scene: Scene) -> None:
     (fresh / "det.txt").write_text("1,-1,10,10,20,40,0.9\n")
     model = ["--reid-weights", weights, "--device", "cpu"]
     tracks = "out/run/tracked.json"
-    run = [scene.video, "--dets-json", scene.detections, "--range", ":40", "--json", "--run-name", "run"]
+    run = [scene.video, "--dets-json", scene.detections, "--range", ":40", "--save-json", "--run-name", "run"]
     lines: list[list[object]] = [
         ["schema", "det-v1"],
         ["list", "reid-weights"],
@@ -192,7 +192,7 @@ def test_every_command_contacts_nobody(fresh: Path, scene: Scene) -> None:
         ["models", "path", "yolox_nano"],
         ["models", "get", "yolox_nano"],
         ["import", "mot", fresh / "det.txt", "-o", "mot.json"],
-        ["detect", scene.video, "--weights", lamps, "--json", "d.json", "--range", ":5", "--device", "cpu"],
+        ["detect", scene.video, "--weights", lamps, "-o", "d.json", "--range", ":5", "--device", "cpu"],
         ["gallery", "ingest", scene.gallery, "-g", "g", *model],
         ["run", *run, "-g", "g", *model],
         *(["gallery", name, "-g", "g"] for name in ("list", "stats", "verify", "log", "calibrate")),

@@ -44,7 +44,7 @@ for command in (("list",), ("stats",), ("query", picture, "--reid-weights", weig
 assert not {"chromadb", "scipy"} & set(sys.modules)  # a second of every start
 run = ("run", video, "--dets-json", detections, "--gallery", f"{work}/g", "--no-progress")
 for tracker in ("botsort_motion", "bytetrack"):
-    gtrack(*run, "--temporal", tracker, "--out-dir", f"{work}/out", "--backfill", "--explain", "--json")
+    gtrack(*run, "--temporal", tracker, "--out-dir", f"{work}/out", "--backfill", "--explain", "--save-json")
 gtrack("gallery", "list", "--gallery", f"{work}/g")
 gtrack("list", "trackers")
 gtrack("list", "reid-weights")

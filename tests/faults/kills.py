@@ -126,8 +126,8 @@ COMMANDS = (
     _gallery("show", "p0", "--contact-sheet", "sheet.jpg", results=("sheet.jpg",)),
     Command(
         "run",
-        (*_RUN, "--run-name", "one", "--json", "--save-video", "v.avi", "--fourcc", "MJPG", "--frames"),
-        results=("out/one/tracked.json", "out/one/v.avi", "out/one/frames"),
+        (*_RUN, "--run-name", "one", "--save-json", "--save-video", "v.avi", "--fourcc", "MJPG", "--save-frames"),
+        results=("out/one-2/tracked.json", "out/one-2/v.avi", "out/one-2/frames"),
         tracks=True,
         weight=3,
     ),
@@ -137,7 +137,7 @@ COMMANDS = (
             *_RUN,
             "--run-name",
             "two",
-            "--json",
+            "--save-json",
             "--save-video",
             "v.avi",
             "--fourcc",
@@ -157,13 +157,13 @@ COMMANDS = (
     ),
     Command(
         "run folder",
-        (*_RUN, "--run-name", "one", "--json", "--gallery", "people", "--reid-weights", "builtin"),
-        results=("out/one/tracked.json",),
+        (*_RUN, "--run-name", "one", "--save-json", "--gallery", "people", "--reid-weights", "builtin"),
+        results=("out/one-2/tracked.json",),
         tracks=True,
     ),
     Command(
         "detect",
-        ("detect", "scene.mp4", "--weights", "builtin", "--json", "found.json", "--range", ":4", "--no-progress"),
+        ("detect", "scene.mp4", "--weights", "builtin", "-o", "found.json", "--range", ":4", "--no-progress"),
         results=("found.json",),
         tracks=True,
     ),
@@ -350,7 +350,7 @@ def make_workplace(folder: Path, *, tracks: bool) -> None:
     _must(run(("gallery", "undo", "-g", "g"), folder))
     if tracks:
         _must(in_fork(_make_scene, folder))
-        _must(run((*_RUN, "--run-name", "one", "--json", "--range", ":20"), folder))
+        _must(run((*_RUN, "--run-name", "one", "--save-json", "--range", ":20"), folder))
 
 
 def _must(outcome: Outcome) -> Outcome:

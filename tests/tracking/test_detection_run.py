@@ -390,12 +390,12 @@ def test_lenient_detections_from_python(scene: Scene) -> None:
 
 
 def test_commands(video: Path, weights: Path, tmp_path: Path) -> None:
-    done = gtrack("detect", video, "--weights", weights, "--score-threshold", "0.5", "--json", tmp_path / "d.json")
+    done = gtrack("detect", video, "--weights", weights, "--score-threshold", "0.5", "-o", tmp_path / "d.json")
     assert f"{FRAMES} frames, {FRAMES} detections ({FRAMES} lamp)" in done.stdout
     assert str(tmp_path / "d.json") in done.stdout
     assert "inference" in done.stdout
     words = ["run", video, "--detect", weights, "--score-threshold", "0.5", "--out-dir", tmp_path]
-    done = gtrack(*words, "--save-detections", tmp_path / "r.json", "--json", "--save-video", "v.mp4")
+    done = gtrack(*words, "--save-detections", tmp_path / "r.json", "--save-json", "--save-video", "v.mp4")
     assert f"{FRAMES} detections" in done.stdout
     assert (tmp_path / "r.json").read_bytes() == (tmp_path / "d.json").read_bytes()
     assert sorted(p.name for p in (tmp_path / "lamp").iterdir()) == ["tracked.json", "v.mp4"]
@@ -407,8 +407,8 @@ def test_ctrl_c(weights: Path, video: Path, tmp_path: Path, command: str) -> Non
     """A looped file has no end: it is stopped by Ctrl-C, and all that was asked for is whole."""
     path = tmp_path / "d.json"
     words = [command, str(video), "--loop", "--score-threshold", "0.5"]
-    words += ["--weights", str(weights), "--json", str(path)] if command == "detect" else []
-    saving = ["--save-detections", str(path), "--json", "--save-video", "v.avi", "--fourcc", "MJPG"]
+    words += ["--weights", str(weights), "-o", str(path)] if command == "detect" else []
+    saving = ["--save-detections", str(path), "--save-json", "--save-video", "v.avi", "--fourcc", "MJPG"]
     words += ["--detect", str(weights), *saving, "--out-dir", str(tmp_path)] if command == "run" else []
 
     def begun() -> bool:

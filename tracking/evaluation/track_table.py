@@ -145,7 +145,8 @@ def _is_json(path: Path) -> bool:
             return file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
     except FileNotFoundError as error:
         raise EvaluationError(
-            f"{path}: there is no such file.", hint="Expected tracked.json (of gtrack run --json) or MOTChallenge text."
+            f"{path}: there is no such file.",
+            hint="Expected tracked.json (of gtrack run --save-json) or MOTChallenge text.",
         ) from error
     except IsADirectoryError as error:
         raise EvaluationError(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from tracking.errors import OptionError, OutputError
+from tracking.errors import OptionError
 from tracking.outputs.blur import Blur
 from tracking.outputs.crop_folder import check_crop_folder
 from tracking.outputs.display import Display
@@ -55,7 +54,7 @@ class OutputOptions:
         save_frames: Save annotated frames as JPEG files.
         save_video: File name of the annotated video inside the run folder; None to save no video.
         out_dir: Root of run folders.
-        run_name: Name of the run folder; the video's stem if None.
+        run_name: Name of the run folder; the video's stem if None. Where it is taken, a number is added.
         save_fps: Frames per second of the saved video; those of the input if None.
         fourcc: Codec of the saved video: a four-character code of OpenCV's; None for H.264, or ``mp4v`` in a container
             that does not hold it.
@@ -128,7 +127,7 @@ class OutputOptions:
             Display.check()
 
     def run_dir(self, video: Path) -> Path:
-        """Return the run folder for a video.
+        """Return the run folder for a video, if that is free; see `new_run_folder`.
 
         Raises:
             OptionError: `run_name` is None, and the video's stem cannot be a folder's name.
@@ -143,34 +142,14 @@ class OutputOptions:
             )
         return self.out_dir / video.stem
 
-    def paths(self, video: Path) -> TrackPaths:
-        """Return the paths of the outputs for a video; creates the run folder where anything is saved.
-
-        Raises:
-            OptionError: See `run_dir`.
-            OutputError: The run folder cannot be created or written.
-        """
-        if not self.saves:
+    def paths(self, run_dir: Path | None) -> TrackPaths:
+        """Return the paths of the outputs in a run folder; without one, nothing is saved."""
+        if run_dir is None:
             return TrackPaths(crops_dir=self.save_crops)
-        run_dir = self.run_dir(video)
-        try:
-            run_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot create the run folder {run_dir}: {error.strerror}.", hint="Choose another one with `out_dir`."
-            ) from error
-        if not os.access(run_dir, os.W_OK):
-            raise OutputError(f"the run folder {run_dir} cannot be written.", hint="Choose another one with `out_dir`.")
-        paths = TrackPaths(
+        return TrackPaths(
             run_dir=run_dir,
             json_path=run_dir / "tracked.json" if self.save_json else None,
             video_path=run_dir / self.save_video if self.save_video else None,
             frames_dir=run_dir / "frames" if self.save_frames else None,
             crops_dir=self.save_crops,
         )
-        if paths.video_path is not None and paths.video_path.resolve() == video.resolve():
-            raise OutputError(
-                f"`save_video` would overwrite the input video {video}.",
-                hint="Choose another name, or another `run_name`.",
-            )
-        return paths

@@ -32,7 +32,8 @@ class RunOutputs:
     """All outputs of a run, opened together and completed together.
 
     Args:
-        options: What to save, and where; the run folder is locked by the caller, see `locked_folder`.
+        options: What to save.
+        run_dir: The run folder, which `new_run_folder` has made; None where nothing is saved.
         header: Every top-level key of track-v1 but ``frames``.
         video: The input, for its name.
         width, height: Size of its frames in pixels.
@@ -52,6 +53,7 @@ class RunOutputs:
     def __init__(
         self,
         options: OutputOptions,
+        run_dir: Path | None,
         header: Mapping[str, Any],
         video: Path,
         *,
@@ -66,7 +68,7 @@ class RunOutputs:
         self._crops: CropFolder | None = None
         self._video: VideoWriter | H264Writer | None = None
         self._display: Display | None = None
-        self.paths = options.paths(video)
+        self.paths = options.paths(run_dir)
         with ExitStack() as undo:
             if self.paths.video_path is not None:
                 self._video = open_video_writer(

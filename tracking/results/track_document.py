@@ -18,14 +18,14 @@ from tracking.json_stream import JsonStream, JsonStreamError, is_nested_deeply, 
 
 __all__ = ["REMAKE_HINT", "TrackDocument", "TrackFile", "TrackMapping"]
 
-REMAKE_HINT = "Make the file again with gtrack run --json."
+REMAKE_HINT = "Make the file again with gtrack run --save-json."
 
 _CHUNK_BYTES = 1 << 20
 _JSON_HINTS = {
     "empty": REMAKE_HINT,
     "cut": "The run was killed, or the file is still being copied; make or copy it again.",
     "gzip": "Decompress it first.",
-    "binary": "Give tracked.json of gtrack run --json.",
+    "binary": "Give tracked.json of gtrack run --save-json.",
     "syntax": REMAKE_HINT,
     "value": REMAKE_HINT,
 }
@@ -66,10 +66,10 @@ class TrackDocument(ABC):
         if version == "track-v1":
             return
         if version == "det-v1":
-            self.fail("these are detections (det-v1), not tracks", "Make tracks of them with gtrack run --json.")
+            self.fail("these are detections (det-v1), not tracks", "Make tracks of them with gtrack run --save-json.")
         self.fail(
             f"expected schema_version 'track-v1', found {'none' if version is None else show(version)}",
-            "Give tracked.json of gtrack run --json.",
+            "Give tracked.json of gtrack run --save-json.",
         )
 
 
@@ -145,7 +145,7 @@ class TrackFile(TrackDocument):
             raise TracksError(f"{self.name}: {error}.", hint=_JSON_HINTS.get(error.kind)) from error
         except FileNotFoundError as error:
             raise TracksError(
-                f"{self.name}: there is no such file.", hint="Expected tracked.json of gtrack run --json."
+                f"{self.name}: there is no such file.", hint="Expected tracked.json of gtrack run --save-json."
             ) from error
         except IsADirectoryError as error:
             raise TracksError(

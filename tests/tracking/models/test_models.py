@@ -340,7 +340,7 @@ def test_run_detects_with_a_name_and_asks_on_a_terminal(tmp_path: Path, monkeypa
         assert "Download it (0.0 MB, CC-BY-4.0 (code: MIT))? [y/N]" in err
         assert out.startswith("4 frames, ")
     saved = tmp_path / "clip.detections.json"
-    assert gtrack("detect", video, "--weights", "seer", "--json", saved, *words[2:])[0] == 0
+    assert gtrack("detect", video, "--weights", "seer", "-o", saved, *words[2:])[0] == 0
     code, out, err = gtrack(*words)
     assert code == 0, err
     assert f"detections: {saved}" in err

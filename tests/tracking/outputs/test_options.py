@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tracking.errors import DisplayError, OptionError, OutputError
+from tracking.errors import DisplayError, OptionError
 from tracking.outputs.display import Display
 from tracking.outputs.options import OutputOptions
 
@@ -39,22 +38,3 @@ def test_rejects_display_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> No
         OutputOptions(display=True).validate()
     with pytest.raises(DisplayError):
         Display("clip")
-
-
-def test_nothing_is_written_without_an_option(tmp_path: Path) -> None:
-    paths = OutputOptions(out_dir=tmp_path / "out").paths(Path("clip.mp4"))
-    assert paths.run_dir is None
-    assert not (tmp_path / "out").exists()
-
-
-def test_rejects_a_run_folder_that_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "clip").write_text("in the way")
-    with pytest.raises(OutputError, match="out_dir"):
-        OutputOptions(save_json=True, out_dir=tmp_path).paths(Path("clip.mp4"))
-
-
-def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="overwrite"):
-        OutputOptions(save_video="clip.mp4", out_dir=tmp_path.parent, run_name=tmp_path.name).paths(
-            tmp_path / "clip.mp4"
-        )
