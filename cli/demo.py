@@ -70,5 +70,5 @@ def demo(
     print_text(
         "Next step, with your own video (for names, add --gallery FOLDER, with a folder of pictures of each person):"
     )
-    print_line(f"  gtrack run VIDEO --detect {DEFAULT_DETECTOR} --classes 0 --download \\")
+    print_line(f"  gtrack run VIDEO --detect {DEFAULT_DETECTOR} --classes person --download \\")
     print_line("    --save-video tracked.mp4")

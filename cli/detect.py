@@ -28,7 +28,6 @@ from cli.options import (
     TrustWeights,
 )
 from cli.output import print_json, print_line, say
-from cli.run import read_class_ids
 
 if TYPE_CHECKING:
     from tracking.detection_run import DetectResult
@@ -95,7 +94,7 @@ def detect(
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="Ids of the classes to detect, such as 0,2. Default: all."),
+        typer.Option("--classes", help="Names or ids of the classes to detect, such as person or 0,2. Default: all."),
     ] = None,
     class_names: Annotated[
         Path | None,
@@ -121,10 +120,11 @@ def detect(
 ) -> None:
     """Detect people and other objects in a video, for `gtrack run --dets-json`.
 
-    Example: gtrack detect clip.mp4 --weights yolox_nano --download --classes 0 -o clip.json
+    Example: gtrack detect clip.mp4 --weights yolox_nano --download --classes person -o clip.json
 
     After Ctrl-C, the file is complete up to the last frame, and its note says where the run ended.
     """
+    from tracking.classes import read_classes
     from tracking.detection_run import DetectionRun
     from tracking.detectors import DetectorOptions
     from tracking.options import parse_range, read_class_names
@@ -135,7 +135,7 @@ def detect(
         weights=weights,
         score_threshold=score_threshold,
         nms_iou=nms_iou,
-        classes=read_class_ids(classes),
+        classes=read_classes(classes),
         device=device,
         half=half,
         batch_size=batch_size,

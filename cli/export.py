@@ -12,7 +12,6 @@ from cli.export_reid import reid
 from cli.help_text import help_text
 from cli.options import NoProgress
 from cli.output import counted, print_json_lines, print_line, print_table, print_text, say
-from cli.run import read_class_ids
 
 if TYPE_CHECKING:
     from tracking.results.sightings import TimelineRow
@@ -92,7 +91,7 @@ def tracks(
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="Ids of the classes to use, such as 0,2. Default: all."),
+        typer.Option("--classes", help="Names or ids of the classes to use, such as person or 0,2. Default: all."),
     ] = None,
     untracked: Annotated[
         bool, typer.Option("--untracked", help="In csv and parquet, also write the detections without a track.")
@@ -114,10 +113,11 @@ def tracks(
     picture, and a report as one HTML file. Columns and keys: docs/reference/tracks-formats.md.
     """
     from tracking import build_timeline, export_tracks
+    from tracking.classes import read_classes
     from tracking.errors import OptionError
     from tracking.progress import progress_bar
 
-    chosen = read_class_ids(classes)
+    chosen = read_classes(classes)
     paths = [*(outputs or []), *([html] if html else [])]
     if html is not None and html.suffix.lower() not in (".html", ".htm"):
         raise OptionError(f"expected --html with a name that ends in .html, found {str(html)!r}.")

@@ -42,10 +42,10 @@ from cli.output import counted, print_json, print_line, print_table, print_text,
 if TYPE_CHECKING:
     from tracking.outputs.result import TrackResult
 
-__all__ = ["print_result", "read_class_ids", "run"]
+__all__ = ["print_result", "run"]
 
 _NAMES = "Names from the gallery"
-_ENROLMENT = "Enrolment"
+_ENROLMENT = "Enrolment and backfill"
 _TRACKING = "Tracking"
 _SAVING = "More to save"
 _PICTURES = "Annotated pictures"
@@ -65,21 +65,6 @@ class BlurChoice(str, Enum):
     all = "all"
     unknown = "unknown"
     named = "named"
-
-
-def read_class_ids(text: str | None) -> list[int] | None:
-    """Return class ids from text such as ``0,2``; None for all classes."""
-    if text is None:
-        return None
-    from tracking.errors import OptionError
-
-    try:
-        ids = [int(part) for part in text.replace(";", ",").split(",") if part.strip()]
-    except ValueError:
-        ids = []
-    if not ids:
-        raise OptionError(f"expected --classes with class ids separated by commas, such as 0,2, found {text!r}.")
-    return ids
 
 
 def _temporal_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -104,7 +89,7 @@ def _detect_hint(source: str, gallery: str | None) -> str:
     model = find_model(DEFAULT_DETECTOR)
     assert model is not None
     words = ["gtrack", "run", source, *(["--gallery", gallery] if gallery else [])]
-    command = shlex.join([*words, "--detect", model.name, "--classes", "0", "--download"])
+    command = shlex.join([*words, "--detect", model.name, "--classes", "person", "--download"])
     return (
         f"Give them with --dets-json FILE; or detect people in the same pass, with a published model "
         f"({describe_size(model.size)}, {model.licence}): {command}"
@@ -120,6 +105,7 @@ def _result_document(result: TrackResult, complete: bool) -> dict[str, Any]:
         "tracks": _text(paths.json_path),
         "video": _text(paths.video_path),
         "frames": _text(paths.frames_dir),
+        "crops": _text(paths.crops_dir),
         "explanations": _text(paths.explain_path),
         "video_fps": result.video_fps,
         "identities": [asdict(one) for one in result.sightings],
@@ -256,7 +242,8 @@ def run(
         str | None,
         typer.Option(
             "--classes",
-            help="Ids of the classes to track, such as 0,2. Default: all. Other detections are copied unchanged.",
+            help="Names or ids of the classes to track, such as person or 0,2. Default: all. Other detections are "
+            "copied unchanged.",
         ),
     ] = None,
     frame_range: Annotated[
@@ -279,8 +266,8 @@ def run(
         typer.Option(
             "--out-dir",
             envvar="GTRACK_OUT_DIR",
-            help="Folder in which the run folder RUN is made. A folder that has files in it is left alone: after out/clip "
-            "comes out/clip-2.",
+            help="Folder in which the run folder RUN is made. A folder that has files in it is left alone: after "
+            "out/clip comes out/clip-2.",
         ),
     ] = Path("out"),
     video_option: Annotated[
@@ -404,14 +391,6 @@ def run(
             rich_help_panel=_NAMES,
         ),
     ] = None,
-    backfill: Annotated[
-        bool,
-        typer.Option(
-            "--backfill",
-            help="Also write a name that is decided late on the earlier frames of the track, in a second pass.",
-            rich_help_panel=_NAMES,
-        ),
-    ] = False,
     filter_gallery: Annotated[
         bool,
         typer.Option(
@@ -442,6 +421,16 @@ def run(
             rich_help_panel=_NAMES,
         ),
     ] = SearchChoice.auto,
+    backfill: Annotated[
+        bool | None,
+        typer.Option(
+            "--backfill/--no-backfill",
+            show_default=False,
+            help="Also write a name that is decided late on the earlier frames of the track, in a second pass. "
+            "Default: with --enroll, on a file.",
+            rich_help_panel=_ENROLMENT,
+        ),
+    ] = None,
     source_id: Annotated[
         str | None,
         typer.Option(
@@ -543,7 +532,7 @@ def run(
 
     Example: gtrack run clip.mp4 --dets-json clip.json --gallery people --save-json --save-video named.mp4
 
-    Without detections: gtrack run clip.mp4 --detect yolox_nano --classes 0 --download --gallery people
+    Without detections: gtrack run clip.mp4 --detect yolox_nano --classes person --download --gallery people
 
     After Ctrl-C, the saved files are complete up to the last frame, and --enroll has stored its tracks.
     """
@@ -566,11 +555,12 @@ def run(
         say(f"detections: {dets_json}")
     if dets_json is not None and detect is not None:
         raise OptionError("expected either --dets-json or --detect, found both.")
+    from tracking.classes import read_classes
     from tracking.options import RunOptions, detector_options, parse_range
     from tracking.pipeline import TrackingRun
 
     arguments |= {
-        "classes": read_class_ids(classes),
+        "classes": read_classes(classes),
         "frame_range": parse_range(frame_range),
         "temporal_options": _temporal_options(temporal_option or []),
         "search": search.value,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gallery_db.search.nearest import Search
+from tracking.classes import Classes
 from tracking.detections.source import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.enrolment.base import EnrolMode
@@ -26,7 +27,7 @@ def track_video(
     dets_json: str | Path | Mapping[str, Any] | DetectionSource | Iterable[Any] | None = None,
     video: str | Path,
     tracker: str = "gallery_hybrid",
-    classes: Sequence[int] | None = None,
+    classes: Classes | None = None,
     filter_gallery: bool = False,
     track_thresh: float = 0.45,
     match_thresh: float = 0.8,
@@ -62,7 +63,7 @@ def track_video(
     enroll: EnrolMode = "off",
     source_id: str | None = None,
     grace_frames: int = 30,
-    backfill: bool = False,
+    backfill: bool | None = None,
     detect: str | Path | DetectorOptions | Detector | None = None,
     save_detections: str | Path | None = None,
     live: LiveOptions | None = None,
@@ -86,7 +87,7 @@ def track_video(
             stream.
         tracker: ``gallery_hybrid`` (association over time, names from several observations of each
             track) or ``gallery_only`` (every detection by itself).
-        classes: Class ids to track, None for all; others pass through unchanged.
+        classes: Ids or names of the classes to track, None for all; others pass through unchanged.
         filter_gallery: Do not write detections of tracked classes that have no name.
         track_thresh: Score from which a detection may start a track.
         match_thresh: Highest association cost that still links a detection to a track; higher accepts more.
@@ -127,7 +128,8 @@ def track_video(
             process may write to it meanwhile.
         source_id: The camera that enrolled tracks are of; the video's stem if None.
         grace_frames: Frames that a track may be out of sight before it has ended.
-        backfill: Write the final names on the earlier frames of each track too, in a second pass.
+        backfill: Write the final names on the earlier frames of each track too, in a second pass. None: where tracks of
+            a file are enrolled, so that every name that the run gives is in the gallery.
         detect: Detect in the same pass: ``builtin``, a ``.onnx`` or ``.pt`` file, the name of a published model,
             options that name one, or a `Detector` of your own. With a file, `classes` limits what it finds as well,
             and `device`, `half`, `threads` and `models_dir` hold for it too.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from gallery_db.address import location_of
 from gallery_db.search.nearest import Search
 from gallery_db.suggestions import did_you_mean
+from tracking.classes import Classes
 from tracking.detectors.base import DetectorOptions
 from tracking.enrolment.base import EnrolMode
 from tracking.enrolment.enrolment_gallery import check_enrolment_gallery
@@ -41,7 +42,7 @@ class RunOptions:
 
     Attributes:
         tracker: ``gallery_hybrid`` or ``gallery_only``.
-        classes: Class ids to track; None for all. Others pass through unchanged.
+        classes: Ids or names of the classes to track; None for all. Others pass through unchanged.
         filter_gallery: Do not write detections of tracked classes that have no name.
         temporal: Temporal association (``gallery_hybrid``).
         gallery: A gtrack gallery, the address of a served one, or a tree of image folders; None to track without
@@ -50,7 +51,8 @@ class RunOptions:
         reid_frequency: Frames between two observations of a track, on average (``gallery_hybrid``).
         gallery_match_threshold: Largest cosine distance at which an identity is given, in [0, 2]; None for the
             calibrated threshold of the gallery, else `gallery_db.DEFAULT_THRESHOLD`.
-        backfill: Write the final names on earlier frames too, in a second pass (``gallery_hybrid``).
+        backfill: Write the final names on earlier frames too, in a second pass (``gallery_hybrid``). None: where tracks
+            of a file are enrolled, so that every name that the run gives is in the gallery.
         search: How the gallery is searched: ``exact`` compares with every entry, ``auto`` gives the same answers
             sooner, ``hnsw`` asks Chroma's index, approximately.
         explain: Explain each decision: ``explanations`` in ``tracked.json``, and the picture ``explain.jpg``
@@ -67,14 +69,14 @@ class RunOptions:
     """
 
     tracker: str = "gallery_hybrid"
-    classes: Sequence[int] | None = None
+    classes: Classes | None = None
     filter_gallery: bool = False
     temporal: TemporalOptions = field(default_factory=TemporalOptions)
     gallery: str | Path | None = None
     embedder: EmbedderOptions = field(default_factory=EmbedderOptions)
     reid_frequency: int = 10
     gallery_match_threshold: float | None = None
-    backfill: bool = False
+    backfill: bool | None = None
     search: Search = "auto"
     explain: bool = False
     class_names: Mapping[int, str] = field(default_factory=dict)
@@ -112,6 +114,12 @@ class RunOptions:
             elif name not in _DETECTOR_FIELDS:
                 raise TypeError(f"RunOptions has no argument {name!r}")
         return cls(**values, **{part: _PARTS[part](**given) for part, given in parts.items()})
+
+    def resolved(self, video: str | Path) -> RunOptions:
+        """Return the options for a video: `backfill` is set."""
+        if self.backfill is not None:
+            return self
+        return replace(self, backfill=self.enroll != "off" and not self.live.live(video))
 
     def validate(self) -> None:
         """Check all that can be checked before a file is opened or a model loaded.

@@ -14,6 +14,7 @@ from gallery_db.logs import get_logger
 from tracking.detections.detector_feed import DetectorFeed
 from tracking.detections.source import DetectionSource
 from tracking.detections.video_check import check_against_video
+from tracking.enrolment.base import is_unknown
 from tracking.frame_times import FrameTimes
 from tracking.outputs.result import Tally, TrackResult, frame_document
 from tracking.outputs.run_folder import new_run_folder
@@ -73,6 +74,7 @@ class TrackingRun:
         notify: Callable[[str], None] | None = None,
     ) -> None:
         options.validate()
+        options = options.resolved(video)
         check_inputs(detections, video, options)
         self._detections = detections
         self._source = video
@@ -190,7 +192,7 @@ class TrackingRun:
             view=gallery.view,
             threshold=gallery.threshold.value,
             reid_frequency=options.reid_frequency,
-            keep_tracklets=options.backfill or options.explain,
+            keep_tracklets=bool(options.backfill) or options.explain,
             explain=options.explain,
             enroller=None if gallery.enrolment is None else gallery.enrolment.enroller,
         )
@@ -209,7 +211,7 @@ class TrackingRun:
             height=inputs.reader.height,
             fps=float(inputs.reader.fps or inputs.feed.video.get("fps") or _FALLBACK_FPS),
             class_names=inputs.class_names,
-            deferred=options.backfill,
+            deferred=bool(options.backfill),
         )
 
     def _track_frames(
@@ -265,6 +267,8 @@ class TrackingRun:
                 # One bar makes room for the next, also where the video ended early.
                 progress(state.tally.frames, state.tally.frames)
             state.failure = enrolment.finish(complete=state.complete)
+            if not self._options.backfill:
+                self._forget_names(state.tally, gallery)
         if (
             state.explained is not None
             and gallery.source is not None
@@ -287,6 +291,18 @@ class TrackingRun:
         self.result = TrackResult(
             outputs.tracks, outputs.paths, stats, state.tally.sightings(), state.warnings, times, counts
         )
+
+    def _forget_names(self, tally: Tally, gallery: RunGallery) -> None:
+        """Leave out the ids of unknown people that were given during the run, and are not in the gallery after it."""
+        assert gallery.view is not None
+        lasting = set(gallery.view.identities)
+        lost = [name for name in tally.names if is_unknown(name) and name not in lasting]
+        tally.forget(lost)
+        if lost:
+            self._notify(
+                f"{len(lost)} ids that unknown people had during the run did not last: their tracks were too short, "
+                "too poor, or like an identity that the gallery has."
+            )
 
     def _report(self, state: _RunState) -> TrackResult:
         """Pass notices and warnings on to the user; return the result, or raise the enrolment's error."""

@@ -88,10 +88,14 @@ def main() -> None:
     for number in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as folder:
             gallery = Path(folder) / "gallery"
-            first = track_video(**common, gallery=gallery, enroll="unknown", source_id="A", frame_range=(0, HALF))
+            first = track_video(
+                **common, gallery=gallery, enroll="unknown", backfill=False, source_id="A", frame_range=(0, HALF)
+            )
             after_a = count_people(gallery, truth)
             off = track_video(**common, gallery=gallery, frame_range=(HALF, None))
-            second = track_video(**common, gallery=gallery, enroll="unknown", source_id="B", frame_range=(HALF, None))
+            second = track_video(
+                **common, gallery=gallery, enroll="unknown", backfill=False, source_id="B", frame_range=(HALF, None)
+            )
             costs["camera B, without enrolment"].append(off.stats["cpu_seconds"])
             costs["camera B, with enrolment"].append(second.stats["cpu_seconds"])
             if number:

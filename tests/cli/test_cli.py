@@ -108,7 +108,7 @@ def test_list(what: str, expected: str) -> None:
         pytest.param(["detect", "a.mp4", "--weights", "builtin", "-o", "b"], 1, "a.mp4", id="detect: no video"),
         pytest.param(["run", "a.mp4", "--video", "b.mp4", "--dets-json", "c"], 2, "twice", id="two videos"),
         pytest.param(["run", "a.mp4", "--dets-json", "none.json"], 1, "none.json", id="missing file"),
-        pytest.param(["run", "a.mp4", "--dets-json", "c", "--classes", "x"], 2, "--classes", id="bad classes"),
+        pytest.param(["run", "a.mp4", "--dets-json", "c", "--classes", ","], 2, "--classes", id="bad classes"),
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--range", "9"], 2, "must be A:B", id="bad range"),
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--temporal-option", "x"], 2, "NAME=VALUE", id="bad pair"),
         pytest.param(["run", "a.mp4", "--dets-json", "c", "--save-video", "/x.mp4"], 2, "plain name", id="absolute"),

@@ -45,7 +45,8 @@ def test_all_that_users_read_is_translated(capsys: pytest.CaptureFixture[str]) -
 def test_every_field_of_a_run_is_an_option() -> None:
     hints = get_type_hints(run, include_extras=True).values()
     # Inside Annotated, Typer keeps an option's first name where a default would stand.
-    options = {name for hint in hints for one in get_args(hint)[1:] for name in (one.default, *(one.param_decls or ()))}
+    found = [name for hint in hints for one in get_args(hint)[1:] for name in (one.default, *(one.param_decls or ()))]
+    options = {name for names in found if isinstance(names, str) for name in names.split("/")}
     fields = flat_arguments() - {"live"}
     unknown = {name: shown for name in fields if (shown := with_option_names(f"`{name}`")) not in options}
     assert unknown == {}

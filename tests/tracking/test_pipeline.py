@@ -544,7 +544,7 @@ def test_empty_gallery_folder(scene: Scene, tmp_path: Path) -> None:
     with pytest.raises(GalleryError):
         run(scene, gallery=tmp_path)
     (tmp_path / "nobody").mkdir()
-    with pytest.raises(GalleryError, match="no entry"):
+    with pytest.raises(GalleryError, match="no sub-folder with images"):
         run(scene, gallery=tmp_path, reid_weights="builtin")
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.classes import Classes
 from tracking.errors import OptionError
 
 __all__ = ["NETWORK_NMS_IOU", "Detector", "DetectorOptions", "Family", "StageSeconds", "clip_rows", "suppress_overlaps"]
@@ -75,7 +76,7 @@ class DetectorOptions:
         score_threshold: Lowest score that is kept, in (0, 1]. It is low because trackers use weak detections as well.
         nms_iou: IoU threshold of non-maximum suppression in each class, in (0, 1]; None for 0.5, or 0.3 for
             ``builtin``, which finds one person at several sizes. End-to-end networks do it themselves and ignore this.
-        classes: Class ids to detect; None for all.
+        classes: Ids or names of the classes to detect; None for all.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, an index, ``mps``, or for ONNX models ``tensorrt`` or
             ``tensorrt:N``.
         half: Compute in FP16, for Ultralytics weights on a GPU, and in TensorRT; elsewhere an ONNX model's precision
@@ -96,7 +97,7 @@ class DetectorOptions:
     weights: str | Path = "builtin"
     score_threshold: float = 0.1
     nms_iou: float | None = None
-    classes: Sequence[int] | None = None
+    classes: Classes | None = None
     device: str = "auto"
     half: bool = False
     batch_size: int = 1

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.classes import COCO_NAMES, ids_of_classes
 from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, Family, StageSeconds, clip_rows, suppress_overlaps
-from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import decode, recognise
 from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
 from tracking.json_stream import show
@@ -130,7 +130,7 @@ class OnnxDetector:
         if not stated and self.layout.classes == len(COCO_NAMES):
             stated = dict(enumerate(COCO_NAMES))
         self.class_names: Mapping[int, str] = {**stated, **options.class_names}
-        self._check_classes()
+        self._classes = self._wanted_classes()
         if options.half and not self._half:
             self.notices.append(f"`half` has no effect on {weights.name}: an ONNX model's precision is in its file.")
         if self._fixed_batch == 1 and options.batch_size > 1:
@@ -216,16 +216,18 @@ class OnnxDetector:
         elif task not in (None, "detect"):
             raise DetectorError(f"{self._weights}: expected a model that detects, found one for {show(task)}.")
 
-    def _check_classes(self) -> None:
-        """Check that the model has the classes that were asked for."""
+    def _wanted_classes(self) -> tuple[int, ...] | None:
+        """Return the ids of the classes that were asked for, None for all; check that the model has them."""
+        wanted = ids_of_classes(self._options.classes, self.class_names, self._weights.name)
         known = self.layout.classes or len(self.class_names)
-        missing = [c for c in self._options.classes or () if known and not 0 <= c < known and c not in self.class_names]
+        missing = [c for c in wanted or () if known and not 0 <= c < known and c not in self.class_names]
         if missing:
             raise OptionError(
                 f"`classes`: {self._weights.name} has no class {', '.join(map(str, missing))}; "
                 f"it has 0 to {known - 1}.",
                 field="classes",
             )
+        return wanted
 
     @property
     def batch_size(self) -> int:
@@ -240,7 +242,7 @@ class OnnxDetector:
         return {
             "name": "yolox" if self.layout.family == "yolox" else "yolo_bbox",
             "weights": str(options.weights),
-            "classes": None if options.classes is None else sorted(set(options.classes)),
+            "classes": None if self._classes is None else list(self._classes),
             "conf_thresh": options.score_threshold,
             "imgsz": height if height == width else [height, width],
             "device": self._device,
@@ -326,9 +328,7 @@ class OnnxDetector:
     ) -> NDArray[np.float32]:
         """Return the detections of one frame, in its own pixels."""
         options = self._options
-        boxes, scores, class_ids = decode(
-            output, self.layout, threshold=options.score_threshold, classes=options.classes
-        )
+        boxes, scores, class_ids = decode(output, self.layout, threshold=options.score_threshold, classes=self._classes)
         if np.isnan(boxes).any():
             raise DetectorError(f"{self._weights}: the network returned boxes that are not numbers.")
         shift = np.array([letterbox.left, letterbox.top] * 2, np.float32)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.classes import ids_of_classes
 from tracking.detectors.base import DetectorOptions, StageSeconds, clip_rows, suppress_overlaps
 from tracking.errors import DetectorError, OptionError
 
@@ -47,9 +48,12 @@ class OpenCvPeople:
     def __init__(self, options: DetectorOptions) -> None:
         import cv2
 
-        if options.classes is not None and 0 not in options.classes:
+        self.class_names: Mapping[int, str] = {0: "person", **options.class_names}
+        wanted = ids_of_classes(options.classes, self.class_names, "builtin")
+        if wanted is not None and 0 not in wanted:
             raise OptionError(
-                f"`classes`: builtin has only class 0 (person), found {list(options.classes)}.", field="classes"
+                f"`classes`: builtin has only class 0 ({self.class_names[0]}), found {', '.join(map(str, wanted))}.",
+                field="classes",
             )
         if not hasattr(cv2, "HOGDescriptor"):
             raise DetectorError(
@@ -65,7 +69,6 @@ class OpenCvPeople:
         self._margin = _MIDDLE + math.log(threshold / (1 - threshold)) / _STEEPNESS
         self.seconds = StageSeconds()
         self.notices: list[str] = []
-        self.class_names: Mapping[int, str] = {0: "person", **options.class_names}
 
     @property
     def facts(self) -> Mapping[str, Any]:

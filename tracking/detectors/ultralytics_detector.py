@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.privacy import ULTRALYTICS_OFFLINE, set_defaults
+from tracking.classes import ids_of_classes
 from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, StageSeconds, clip_rows, suppress_overlaps
 from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
 from tracking.reid.devices import parse_device, torch_device
@@ -73,7 +74,8 @@ class UltralyticsDetector:
         if task != "detect":
             self.notices.append(f"{weights.name} is a {task} model; only its boxes are used.")
         self.class_names: Mapping[int, str] = {**{int(k): str(v) for k, v in names.items()}, **options.class_names}
-        missing = [c for c in options.classes or () if c not in self.class_names]
+        self._classes = ids_of_classes(options.classes, self.class_names, weights.name)
+        missing = [c for c in self._classes or () if c not in self.class_names]
         if missing:
             raise OptionError(
                 f"`classes`: {weights.name} has no class {', '.join(map(str, missing))}; "
@@ -93,7 +95,7 @@ class UltralyticsDetector:
         return {
             "name": "yolo_bbox",
             "weights": str(options.weights),
-            "classes": None if options.classes is None else sorted(set(options.classes)),
+            "classes": None if self._classes is None else list(self._classes),
             "conf_thresh": options.score_threshold,
             "imgsz": options.image_size or 640,
             "device": self._device,
@@ -115,7 +117,7 @@ class UltralyticsDetector:
                         list(frames[first : first + options.batch_size]),
                         conf=options.score_threshold,
                         iou=options.nms_iou or NETWORK_NMS_IOU,
-                        classes=None if options.classes is None else list(options.classes),
+                        classes=None if self._classes is None else list(self._classes),
                         imgsz=options.image_size or 640,
                         device=self._device,
                         verbose=False,

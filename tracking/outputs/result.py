@@ -155,6 +155,17 @@ class Tally:
         if temporal:
             tracks.add(track_id)
 
+    @property
+    def names(self) -> list[str]:
+        """The names that were given."""
+        return list(self._spans)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Leave names out, as if they had not been given."""
+        for name in names:
+            self.named -= self._spans.pop(name)[0]
+            del self._tracks_of[name]
+
     def sightings(self) -> list[Sighting]:
         """Return the sighting of each identity, most frames first."""
         found = [

@@ -67,7 +67,7 @@ def export_tracks(
     *,
     format: str | None = None,
     by: By | None = None,
-    classes: Collection[int] | None = None,
+    classes: Collection[int | str] | None = None,
     untracked: bool = False,
     video: str | Path | None = None,
     thumbnails: int = MAX_THUMBNAILS,
@@ -84,7 +84,7 @@ def export_tracks(
         format: One of `FORMATS`, for all outputs, whatever their suffixes.
         by: The objects that the ids of ``mot`` and ``coco-vid`` number: ``track_id`` or ``gallery_id``. See
             `tracking.results.numbering.Numbering`. None for tracks where there are tracks.
-        classes: Only detections of these class ids; None for all.
+        classes: Only detections of these classes, by id or name; None for all.
         untracked: Also write the detections without a track, in tables.
         video: The video, for the crops of ``html``; None for the one that the run read, where it is found (see
             `tracking.results.run_video.find_run_video`). Where it is not, `ExportedFile.notes` say why.

@@ -29,15 +29,15 @@ class TrackReader:
         header: Every top-level key but ``frames``.
     """
 
-    def __init__(self, document: TrackDocument, classes: Collection[int] | None) -> None:
+    def __init__(self, document: TrackDocument, classes: Collection[int | str] | None) -> None:
         self._document = document
         self._parser = FrameParser(document.fail, classes)
         self.name = document.name
         self.path = document.path
         self.header = document.header
 
-    def of_classes(self, classes: Collection[int]) -> TrackReader:
-        """Return a reader of the same document that yields only detections of these class ids."""
+    def of_classes(self, classes: Collection[int | str]) -> TrackReader:
+        """Return a reader of the same document that yields only detections of these classes."""
         return TrackReader(self._document, classes)
 
     @property
@@ -92,7 +92,7 @@ Source = str | os.PathLike[str] | Mapping[str, Any] | TrackResult | TrackReader
 """A source of tracks: a track-v1 file, a document in memory, the result of a run, or an open reader."""
 
 
-def read_tracks(source: Source, *, classes: Collection[int] | None = None) -> TrackReader:
+def read_tracks(source: Source, *, classes: Collection[int | str] | None = None) -> TrackReader:
     """Open the tracks of a run.
 
     The header is read at once. Frames are read and checked one by one while the reader is iterated over; none is kept.
@@ -100,7 +100,7 @@ def read_tracks(source: Source, *, classes: Collection[int] | None = None) -> Tr
 
     Args:
         source: A track-v1 file (``tracked.json``), a document in memory, or the result of `tracking.track_video`.
-        classes: Only detections of these class ids; None for all.
+        classes: Only detections of these classes, by id or name; None for all.
 
     Raises:
         TracksError: Not a readable track-v1 document; names the file, and what was expected there.

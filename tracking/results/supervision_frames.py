@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["iter_supervision", "to_supervision"]
 
 
-def to_supervision(source: Source, frame: int, *, classes: Collection[int] | None = None) -> sv.Detections:
+def to_supervision(source: Source, frame: int, *, classes: Collection[int | str] | None = None) -> sv.Detections:
     """Return the tracked boxes of one frame. For many frames, `iter_supervision` is faster.
 
     Args:
         source: A track-v1 file or document, or the result of `tracking.track_video`.
         frame: The frame's number, from 0.
-        classes: Only detections of these class ids; None for all.
+        classes: Only detections of these classes, by id or name; None for all.
 
     Returns:
         The detections, as `iter_supervision` yields them; empty for a frame without an entry.
@@ -44,7 +44,9 @@ def to_supervision(source: Source, frame: int, *, classes: Collection[int] | Non
     return _convert(library, _EMPTY_FRAME)
 
 
-def iter_supervision(source: Source, *, classes: Collection[int] | None = None) -> Iterator[tuple[int, sv.Detections]]:
+def iter_supervision(
+    source: Source, *, classes: Collection[int | str] | None = None
+) -> Iterator[tuple[int, sv.Detections]]:
     """Yield each frame's number and its tracked boxes, in memory that does not grow with the video.
 
     ``tracker_id`` is the track id as a number; a track id that is not a whole number becomes a hash, the same in every
@@ -54,7 +56,7 @@ def iter_supervision(source: Source, *, classes: Collection[int] | None = None) 
 
     Args:
         source: A track-v1 file or document, or the result of `tracking.track_video`.
-        classes: Only detections of these class ids; None for all.
+        classes: Only detections of these classes, by id or name; None for all.
 
     Raises:
         TracksError: See `tracking.read_tracks`; or supervision is not installed.

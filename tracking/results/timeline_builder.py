@@ -28,7 +28,7 @@ _KIND_ORDER: dict[Kind, int] = {"known": 0, "unknown": 1, "unnamed": 2}
 def build_timeline(
     source: Source | Timeline,
     *,
-    classes: Collection[int] | None = None,
+    classes: Collection[int | str] | None = None,
     max_gap: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Timeline:
@@ -36,7 +36,7 @@ def build_timeline(
 
     Args:
         source: See `read_tracks`; a `Timeline` is returned unchanged.
-        classes: Only detections of these class ids; None for all.
+        classes: Only detections of these classes, by id or name; None for all.
         max_gap: Frames without a detection that do not end a sighting; None for one second.
         progress: Called with (frames done, total or None).
 

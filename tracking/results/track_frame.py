@@ -63,17 +63,22 @@ class TrackFrame:
         return [row for row, track_id in enumerate(self.track_ids) if track_id is not None]
 
 
+def _class_key(one: int | str | None) -> int | str | None:
+    """Return a class as it is compared."""
+    return one.casefold() if isinstance(one, str) else one
+
+
 class FrameParser:
     """Turns entries of the document's ``frames`` into `TrackFrame`s.
 
     Args:
         fail: Raises an error with the document's name, from a problem.
-        classes: Only detections of these class ids; None for all.
+        classes: Only detections of these classes, by id or name; None for all.
     """
 
-    def __init__(self, fail: Callable[[str], NoReturn], classes: Collection[int] | None) -> None:
+    def __init__(self, fail: Callable[[str], NoReturn], classes: Collection[int | str] | None) -> None:
         self._fail = fail
-        self._classes = None if classes is None else frozenset(classes)
+        self._classes = None if classes is None else frozenset(map(_class_key, classes))
 
     def parse(self, entry: Any, place: str) -> TrackFrame:
         """Check one entry and convert it.
@@ -98,7 +103,10 @@ class FrameParser:
             class_id = item.get("class_id", item.get("class", -1))
             if type(class_id) is not int or abs(class_id) > _MAX_FRAME:
                 self._reject(number, index, "class_id as a whole number", class_id)
-            if self._classes is not None and class_id not in self._classes:
+            class_name = item.get("class_name")
+            if class_name is not None:
+                class_name = self._text(number, index, "class_name", class_name)
+            if self._classes is not None and not {class_id, _class_key(class_name)} & self._classes:
                 continue
             box = item.get("bbox", item.get("xyxy"))
             if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(is_finite_number, box)):
@@ -120,11 +128,10 @@ class FrameParser:
                 gallery_id = self._name(number, index, self._text(number, index, "gallery_id", gallery_id))
                 if track_id is None:
                     self._reject(number, index, f"a track_id beside gallery_id {show(gallery_id)}", None)
-            class_name = item.get("class_name")
             boxes.append(box)
             scores.append(self._number(number, index, "score", item.get("score", item.get("conf"))))
             class_ids.append(class_id)
-            class_names.append(None if class_name is None else self._text(number, index, "class_name", class_name))
+            class_names.append(class_name)
             det_ind = item.get("det_ind", index)
             if type(det_ind) is int and abs(det_ind) > _MAX_FRAME:
                 self._reject(number, index, f"det_ind up to {_MAX_FRAME}", det_ind)

@@ -153,7 +153,7 @@ def _open_enrolment(options: RunOptions, inputs: RunInputs, notify: Notify) -> R
             match_threshold=options.gallery_match_threshold,
             matched_classes=class_names,
             search=options.search,
-            relink=options.backfill,
+            relink=bool(options.backfill),
         ),
         notify=notify,
     )

@@ -39,7 +39,7 @@ def track_header(
         "tracker": {
             "name": options.tracker,
             "class_filter": {
-                "track_classes": None if options.classes is None else sorted(set(options.classes)),
+                "track_classes": None if inputs.selected is None else sorted(inputs.selected),
                 "filter_gallery_for_tracked_classes": options.filter_gallery,
             },
             "config": _tracker_config(options, inputs, gallery, embedder),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.classes import COCO_NAMES, describe_classes, ids_of_classes
 from tracking.detections.base import DetectionFeed, FrameDetections
 from tracking.detections.detector_feed import DetectorFeed, frames_ahead
 from tracking.detections.iterable_feed import IterableFeed
@@ -278,15 +279,26 @@ def open_sources(
 
 
 def select_classes(feed: DetectionFeed, options: RunOptions, notify: Notify) -> frozenset[int] | None:
-    """Return the ids of the classes to track, None for all; notes those that no detection has."""
-    if options.classes is None:
+    """Return the ids of the classes to track, None for all; notes those that no detection has.
+
+    Raises:
+        OptionError: A name that is neither of the detections' classes nor of COCO's.
+    """
+    names = {**feed.class_names, **options.class_names}
+    selected = ids_of_classes(options.classes, names, "the detections", may_lack=COCO_NAMES)
+    if selected is None:
         return None
-    missing = sorted(set(options.classes) - set(feed.class_ids))
-    if missing and feed.class_ids:
+    lacking = [
+        one
+        for one in options.classes or ()
+        if not set(ids_of_classes([one], names, "", may_lack=COCO_NAMES) or ()) & set(feed.class_ids)
+    ]
+    if lacking and feed.class_ids:
         notify(
-            f"no detection has class {', '.join(map(str, missing))}; there are {', '.join(map(str, feed.class_ids))}."
+            f"no detection has class {', '.join(map(str, lacking))}; there are "
+            f"{describe_classes(feed.class_ids, names)}."
         )
-    return frozenset(options.classes)
+    return frozenset(selected)
 
 
 def read_ahead(

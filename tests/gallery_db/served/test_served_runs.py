@@ -51,7 +51,13 @@ class Run:
     def __init__(self, scene: Scene, gallery: Path | str, at: Mapping[int, Callable[[], Any]], **options: Any) -> None:
         self._at = at
         self._error: BaseException | None = None
-        more = {"enroll": "unknown", "grace_frames": 2, "classes": [0], "embedder": EmbedderOptions("builtin")}
+        more = {
+            "enroll": "unknown",
+            "grace_frames": 2,
+            "classes": [0],
+            "backfill": False,
+            "embedder": EmbedderOptions("builtin"),
+        }
         self.run = TrackingRun(scene.detections, scene.video, RunOptions(gallery=gallery, **more | options))
         self.thread = threading.Thread(target=self._work)
         self.thread.start()

@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from support.detector_graphs import make_bright_square_detector, make_fixed_detector
 
+from tracking.classes import COCO_NAMES
 from tracking.detectors import Detector, DetectorOptions, available_detectors, load_detector
 from tracking.detectors.base import suppress_overlaps
-from tracking.detectors.coco import COCO_NAMES
 from tracking.detectors.decode import recognise
 from tracking.errors import DetectorError, OptionError
 
@@ -103,6 +103,9 @@ def test_decodes_each_output_form(tmp_path: Path, form: str, batch: int | str) -
         np.testing.assert_allclose(found[0], [*IN_FRAME, 0.8, 2], atol=1e-3)
         assert found[-1, 4:].tolist() == pytest.approx([0.6, 0])
     (first,) = load_detector(DetectorOptions(path, classes=[0])).detect([FRAME])
+    by_name = load_detector(DetectorOptions(path, classes=["A"], class_names={0: "a"}))
+    assert by_name.facts["classes"] == [0]
+    np.testing.assert_array_equal(by_name.detect([FRAME])[0], first)
     assert first[:, 5].tolist() == [0]
     (first,) = load_detector(DetectorOptions(path, score_threshold=0.75)).detect([FRAME])
     assert first[:, 5].tolist() == [2]

@@ -30,6 +30,7 @@ from tracking.identification.gallery_source import EmbedderOptions
 from tracking.options import RunOptions
 from tracking.synthetic.config import SceneConfig
 from tracking.synthetic.rendering import Scene, render_scene
+from tracking.video.live import LiveOptions
 
 
 @pytest.fixture(scope="session")
@@ -289,6 +290,61 @@ def test_rejects_invalid_options(scene: Scene, tmp_path: Path, arguments: dict[s
     with pytest.raises(OptionError, match=words):
         enrol(scene, **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def names_in(result: TrackResult) -> set[str]:
+    return {d["gallery_id"] for f in result.payload["frames"] for d in f["detections"] if "gallery_id" in d}
+
+
+def test_every_name_of_a_file_is_in_the_gallery(enrolled: tuple[Path, TrackResult]) -> None:
+    gallery, result = enrolled
+    stored = {identity for identity, _ in content(gallery).values()}
+    assert names_in(result) == {one.identity for one in result.sightings} == stored
+    assert result.payload["tracker"]["config"]["backfill"]
+
+
+def check_listed(result: TrackResult, gallery: Path, said: list[str]) -> set[str]:
+    """Check that the sightings are of names in the gallery alone; return the names that did not last."""
+    stored = {identity for identity, _ in content(gallery).values()}
+    assert {one.identity for one in result.sightings} <= stored
+    assert result.stats["identities"] == len(result.sightings)
+    assert result.stats["named"] == sum(one.frames for one in result.sightings)
+    lost = names_in(result) - stored
+    assert any(f"{len(lost)} ids" in line for line in said) == bool(lost)
+    return lost
+
+
+def test_a_live_source_is_not_backfilled(scene: Scene, tmp_path: Path) -> None:
+    said: list[str] = []
+    result = track_video(
+        video=scene.video,
+        detect="builtin",
+        live=LiveOptions(loop=True, max_frames=30),
+        gallery=tmp_path / "g",
+        reid_weights="builtin",
+        enroll="unknown",
+        no_progress=True,
+        notify=said.append,
+    )
+    assert "backfill" not in result.payload["tracker"]["config"]
+    check_listed(result, tmp_path / "g", said)
+
+
+@pytest.mark.data
+def test_ids_that_do_not_last_are_not_listed(data: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    result = track_video(
+        video=data / "video" / "pets09-s2l1.avi",
+        dets_json=data / "video" / "pets09-s2l1.detections.json",
+        gallery=tmp_path / "g",
+        reid_weights=data / "weights" / "osnet_x0_25_msmt17.onnx",
+        frame_range=(0, 400),
+        enroll="unknown",
+        backfill=False,
+        no_progress=True,
+        notify=said.append,
+    )
+    assert check_listed(result, tmp_path / "g", said) == {"unknown-0010"}
 
 
 def test_nothing_is_enrolled_without_the_option(scene: Scene, copied: Path) -> None:

@@ -99,6 +99,7 @@ def test_stores_the_same_entries_as_a_run(scene: Scene, door: list[OwnFrame], tm
         reid_weights="builtin",
         classes=[0],
         enroll=enroll,
+        backfill=False,
         source_id="door",
         no_progress=True,
     )

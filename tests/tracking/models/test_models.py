@@ -327,7 +327,7 @@ def test_run_detects_with_a_name_and_asks_on_a_terminal(tmp_path: Path, monkeypa
     words = ["run", video, "--models-dir", tmp_path / "models", "--no-progress"]
     code, _, err = gtrack(*words, "--gallery", "people")
     assert code
-    assert f"gtrack run {video} --gallery people --detect yolox_nano --classes 0 --download" in err, (
+    assert f"gtrack run {video} --gallery people --detect yolox_nano --classes person --download" in err, (
         "the hint is a command that can be copied"
     )
     with serve_files({"/seer.onnx": network}) as server:

@@ -57,6 +57,7 @@ def test_frames_are_arrays(tmp_path: Path) -> None:
 def test_reads_only_selected_classes() -> None:
     assert [len(f) for f in read_tracks(GOOD, classes=[2])] == [1, 0, 0]
     assert [len(f) for f in read_tracks(read_tracks(GOOD), classes=[0, -1])] == [1, 0, 1]
+    assert [len(f) for f in read_tracks(GOOD, classes=["Person"])] == [1, 0, 1]
 
 
 def test_accepts_aliases_and_integers_as_track_ids() -> None:

@@ -138,6 +138,15 @@ def test_selected_classes() -> None:
     assert said == ["no detection has class 7; there are 0, 2."]
 
 
+def test_classes_selected_by_name() -> None:
+    said: list[str] = []
+    options = RunOptions(classes=["car", "dog"], class_names={0: "person", 2: "Car"})
+    assert select_classes(Feed((0, 2)), options, said.append) == {2}
+    assert said == ["no detection has class dog; there are person (0), Car (2)."]
+    with pytest.raises(OptionError, match="no class 'persn'"):
+        select_classes(Feed((0, 2)), RunOptions(classes=["persn"], class_names={0: "person"}), said.append)
+
+
 @pytest.mark.parametrize(("batch_size", "workers", "count"), [(1, 0, 1), (4, 0, 4), (1, 2, 6), (4, 2, 12)])
 def test_frames_are_read_ahead_as_far_as_the_detector_takes_them(batch_size: int, workers: int, count: int) -> None:
     class Detector:
