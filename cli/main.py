@@ -94,7 +94,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         try:
-            app()
+            app(prog_name="gtrack")  # also as `python -m cli`
         finally:
             # A full disk or a closed pipe is noticed here, and not when Python ends.
             if sys.stdout is not None:

@@ -70,7 +70,7 @@ def check_packages() -> None:
             where = found.parent if found is not None else "no package (a folder without __init__.py)"
             raise GtrackError(
                 f"Python finds another package named {name!r} before gtrack's: {where}; expected {expected.parent}.",
-                hint=_HINT,
+                hint=_HERE_HINT if where == Path.cwd() / name else _HINT,
             )
         if _MARK not in expected.read_text(encoding="utf-8"):
             raise GtrackError(
@@ -78,6 +78,10 @@ def check_packages() -> None:
             )
 
 
+_HERE_HINT = (
+    "`gtrack` does not look for packages in the working folder, where this one is. With `python -m cli`, set "
+    "PYTHONSAFEPATH=1 (Python 3.11 or newer), or start it from another folder."
+)
 _HINT = (
     f"Install gtrack in an environment of its own: `uv tool install {DISTRIBUTION}` or `pipx install {DISTRIBUTION}`; "
     "or leave the folder, or the entry of PYTHONPATH, that holds the other package."

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from gallery_db.suggestions import did_you_mean
+from gallery_db.visible_text import shorten
 from tracking.errors import OptionError
 
-__all__ = ["COCO_NAMES", "Classes", "describe_classes", "ids_of_classes", "read_classes"]
+__all__ = ["COCO_NAMES", "Classes", "describe_classes", "ids_of_classes", "read_classes", "unknown_class"]
 
 Classes = Sequence[int | str]
 """Class ids, names of classes in upper or lower case, or both."""
@@ -26,6 +27,8 @@ COCO_NAMES: tuple[str, ...] = tuple(name.strip() for name in _NAMES.split(","))
 """The 80 classes of COCO in their usual order, for models and detections without names."""
 
 _MOST_NAMED = 10
+_DIGITS = 10  # of an id, at most; what has more is no id
+_LENGTH = 100
 
 
 def read_classes(text: str | None) -> list[int | str] | None:
@@ -42,7 +45,7 @@ def read_classes(text: str | None) -> list[int | str] | None:
             f"`classes` must have names or ids of classes, separated by commas, such as person or 0,2, found {text!r}.",
             field="classes",
         )
-    return [int(part) if part.isascii() and part.isdecimal() else part for part in parts]
+    return [int(part) if part.isascii() and part.isdecimal() and len(part) < _DIGITS else part for part in parts]
 
 
 def ids_of_classes(
@@ -70,13 +73,19 @@ def ids_of_classes(
             continue
         ids = [id_ for id_, name in names.items() if name.casefold() == one.casefold()]
         if not ids and one.casefold() not in lacking:
-            raise OptionError(
-                f"`classes`: there is no class {one!r} in {what}.",
-                field="classes",
-                hint=did_you_mean(one, names.values(), f"There are {describe_classes(names, names)}."),
-            )
+            raise unknown_class(one, names, what)
         found.update(ids)
     return tuple(sorted(found))
+
+
+def unknown_class(name: str, names: Mapping[int, str], what: str) -> OptionError:
+    """Return the error for a name that no class has."""
+    there_are = f"There are {describe_classes(names, names)}." if names else None
+    return OptionError(
+        f"`classes`: there is no class {shorten(repr(name), _LENGTH)} in {what}.",
+        field="classes",
+        hint=did_you_mean(name, names.values(), there_are),
+    )
 
 
 def describe_classes(ids: Iterable[int], names: Mapping[int, str]) -> str:

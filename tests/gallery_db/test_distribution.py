@@ -57,8 +57,38 @@ def test_reports_a_foreign_package_that_comes_first(tmp_path: Path, name: str) -
     assert done.returncode == 1
     assert re.search(rf"another package named '{name}' before gtrack's: \S*{name}; expected ", done.stderr)
     assert str(foreign) in done.stderr
-    assert f"uv tool install {DISTRIBUTION}" in done.stderr
+    assert "PYTHONSAFEPATH=1" in done.stderr
     assert "Traceback" not in done.stderr
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert f"uv tool install {DISTRIBUTION}" in launch(elsewhere, tmp_path, ROOT).stderr
+
+
+def as_module(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        cwd=folder,
+        timeout=60,
+    )
+
+
+def test_python_m_cli_is_gtrack(tmp_path: Path) -> None:
+    done = as_module(tmp_path, "--help")
+    assert "Usage: gtrack " in done.stdout
+    done = as_module(tmp_path, "gallery", "list")
+    assert (done.returncode, "Usage: gtrack gallery list" in done.stderr) == (2, True)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH is of Python 3.11")
+def test_the_way_around_a_package_in_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "tracking").mkdir()
+    (tmp_path / "tracking" / "__init__.py").touch()
+    assert "PYTHONSAFEPATH=1" in as_module(tmp_path, "list", "trackers").stderr
+    done = as_module(tmp_path, "list", "trackers", PYTHONSAFEPATH="1")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["cli", "tracking"])

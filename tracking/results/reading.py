@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tracking.classes import COCO_NAMES, unknown_class
 from tracking.errors import TracksError
 from tracking.json_stream import show
 from tracking.outputs.result import TrackResult
@@ -32,6 +33,7 @@ class TrackReader:
     def __init__(self, document: TrackDocument, classes: Collection[int | str] | None) -> None:
         self._document = document
         self._parser = FrameParser(document.fail, classes)
+        self._classes = classes
         self.name = document.name
         self.path = document.path
         self.header = document.header
@@ -86,6 +88,10 @@ class TrackReader:
                 self._document.fail(f"frame {frame.frame}: expected frames in ascending order, found {found}")
             last = frame.frame
             yield frame
+        known = {name.casefold() for name in (*self._parser.class_names.values(), *COCO_NAMES)}
+        for one in self._classes or ():
+            if isinstance(one, str) and one.casefold() not in known:
+                raise unknown_class(one, self._parser.class_names, self.name)
 
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | TrackResult | TrackReader

@@ -74,11 +74,15 @@ class FrameParser:
     Args:
         fail: Raises an error with the document's name, from a problem.
         classes: Only detections of these classes, by id or name; None for all.
+
+    Attributes:
+        class_names: The names of classes so far, by id.
     """
 
     def __init__(self, fail: Callable[[str], NoReturn], classes: Collection[int | str] | None) -> None:
         self._fail = fail
         self._classes = None if classes is None else frozenset(map(_class_key, classes))
+        self.class_names: dict[int, str] = {}
 
     def parse(self, entry: Any, place: str) -> TrackFrame:
         """Check one entry and convert it.
@@ -106,6 +110,7 @@ class FrameParser:
             class_name = item.get("class_name")
             if class_name is not None:
                 class_name = self._text(number, index, "class_name", class_name)
+                self.class_names.setdefault(class_id, class_name)
             if self._classes is not None and not {class_id, _class_key(class_name)} & self._classes:
                 continue
             box = item.get("bbox", item.get("xyxy"))
