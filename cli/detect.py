@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.completion import complete_detector
 from cli.downloads import offer_downloads
 from cli.options import (
+    DETECTORS,
     AsJson,
     BatchSize,
     Device,
@@ -79,8 +81,9 @@ def detect(
         str,
         typer.Option(
             "--weights",
-            help="The detector: an .onnx file (YOLO, YOLOX), a .pt file (Ultralytics), a published model such as "
-            "yolox_nano (see: gtrack models list), or 'builtin'.",
+            autocompletion=complete_detector,
+            metavar="WEIGHTS",
+            help=f"The detector: {DETECTORS}.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.json", help="The file to write (det-v1).")],

@@ -12,6 +12,7 @@ from cli.completion import complete_collection, complete_weights
 
 __all__ = [
     "DETECTION",
+    "DETECTORS",
     "AsJson",
     "BatchSize",
     "Collection",
@@ -60,6 +61,12 @@ class SearchChoice(str, Enum):
 _MODEL = "Model"
 DETECTION = "Detection"
 _LIVE = "Live sources (a camera's index, an rtsp:// or http:// address)"
+
+DETECTORS = (
+    "an .onnx file (YOLO, YOLOX), a .pt file (Ultralytics), a name to look up in --models-dir, a published model such "
+    "as yolox_nano (see: gtrack models list), hf://OWNER/REPOSITORY/FILE, or 'builtin'"
+)
+"""What `--detect` of a run and `--weights` of a detection take, in a help text."""
 
 ReidWeights = Annotated[
     str | None,

@@ -17,6 +17,7 @@ from cli.downloads import offer_downloads
 from cli.new_galleries import announce_new_gallery
 from cli.options import (
     DETECTION,
+    DETECTORS,
     BatchSize,
     Device,
     Download,
@@ -213,9 +214,8 @@ def run(
             autocompletion=complete_detector,
             metavar="WEIGHTS",
             show_default=False,
-            help="Detect in the same pass, instead of --dets-json: an .onnx file (YOLO, YOLOX), a .pt file "
-            "(Ultralytics), a published model such as yolox_nano (see: gtrack models list), or 'builtin'. --classes "
-            "then limits what is detected.",
+            help=f"Detect in the same pass, instead of --dets-json: {DETECTORS}. --classes then limits what is "
+            "detected.",
         ),
     ] = None,
     gallery: Annotated[
