@@ -65,7 +65,8 @@ STEPS = (
         "Your own video",
         "There is a video, and nothing else. A published detector comes by its name, once:",
         (
-            "gtrack run clip.avi --detect yolox_nano --classes 0 --download \\\n  --json --save-video tracked.mp4",
+            "gtrack run clip.avi --detect yolox_nano --classes person --download \\\n"
+            "  --save-json --save-video tracked.mp4",
             "ls out/clip",
         ),
         "The tracks have ids, but no names yet: there is no gallery.",
@@ -81,22 +82,22 @@ STEPS = (
     ),
     Step(
         "Names on the video",
-        "The same run with the gallery. Unknown people get a lasting id, and `--backfill` names earlier frames, too:",
+        "The same run with the gallery. Unknown people get a lasting id, and earlier frames are named, too:",
         (
-            "gtrack run clip.avi --detect yolox_nano --classes 0 --gallery gallery \\\n"
-            "  --enroll unknown --backfill --json --save-video named.mp4",
+            "gtrack run clip.avi --detect yolox_nano --classes person --gallery gallery \\\n"
+            "  --enroll unknown --save-json --save-video named.mp4",
         ),
     ),
     Step(
         "Look",
         "A report of the run for the browser, and the pictures of the unknown people:",
         (
-            "gtrack export tracks out/clip/tracked.json -o report.html",
+            "gtrack export tracks out/clip-2/tracked.json -o report.html",
             "gtrack gallery show unknown-0001 -g gallery --contact-sheet 0001.jpg",
             "gtrack gallery show unknown-0002 -g gallery --contact-sheet 0002.jpg",
             "gtrack gallery show unknown-0005 -g gallery --contact-sheet 0005.jpg",
         ),
-        "`report.html`, `out/clip/named.mp4` and the three pictures are there to be opened. They show that\n"
+        "`report.html`, `out/clip-2/named.mp4` and the three pictures are there to be opened. They show that\n"
         "`unknown-0001` is no person: it is a sign that several people walk behind. `unknown-0002` is a woman in a\n"
         "red jacket, `unknown-0005` a man in a blue one.",
     ),
@@ -123,7 +124,7 @@ STEPS = (
     Step(
         "Run again",
         "The next video knows them. Here it is the same one, without enrolment:",
-        ("gtrack run clip.avi --detect yolox_nano --classes 0 --gallery gallery --backfill",),
+        ("gtrack run clip.avi --detect yolox_nano --classes person --gallery gallery --backfill",),
     ),
 )
 
@@ -237,7 +238,7 @@ def _cut_crop(folder: Path) -> None:
     """Cut the first named unknown person out of the video, as a user does with an image program."""
     script = (
         "import json, cv2\n"
-        "frames = json.load(open('out/clip/tracked.json'))['frames']\n"
+        "frames = json.load(open('out/clip-2/tracked.json'))['frames']\n"
         "found = [(f['frame'], d['bbox']) for f in frames for d in f['detections']"
         " if d.get('gallery_id') == 'unknown-0002']\n"
         "frame, (x1, y1, x2, y2) = found[len(found) // 2]\n"
