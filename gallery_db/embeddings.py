@@ -9,13 +9,31 @@ from numpy.typing import NDArray
 
 from gallery_db.errors import EmbeddingError
 
-__all__ = ["UNIT_TOLERANCE", "unit_rows"]
+__all__ = ["UNIT_TOLERANCE", "unit_mean", "unit_rows"]
 
 UNIT_TOLERANCE = 1e-3
 """Largest allowed difference between the L2 norm of an embedding and 1."""
 
 _ROUNDING = 2e-6
 """Largest difference between 1 and the norm of a row that was already normalised in float32."""
+
+
+def unit_mean(total: NDArray[np.floating], constant: float = 0.0) -> NDArray[np.float32]:
+    """Return the mean of vectors, of unit length, from their sum (D,).
+
+    Args:
+        total: (D,) sum of vectors of unit length, each with a weight.
+        constant: The last number of each of the vectors, which their mean has, too: in a space where it is not 0, it
+            scales distances (`gallery_db.spaces.space.EmbeddingSpace`). Several observations of one person, averaged,
+            would else be nearer to all people than one of them.
+    """
+    if constant == 0.0:
+        return np.asarray(total / np.float32(max(float(np.linalg.norm(total)), 1e-9)), np.float32)
+    mean = np.empty(len(total), np.float32)
+    length = max(float(np.linalg.norm(total[:-1])), 1e-9)
+    mean[:-1] = total[:-1] * np.float32((1.0 - constant * constant) ** 0.5 / length)
+    mean[-1] = constant
+    return mean
 
 
 def unit_rows(embeddings: Any, dimension: int, *, count: int | None = None, what: str) -> NDArray[np.float32]:

@@ -19,6 +19,8 @@ from gallery_db.opening import create_backend, open_backend, open_or_create_back
 from gallery_db.search.nearest import Search
 from gallery_db.search.query import CollectionSearch
 from gallery_db.search.view import GalleryView
+from gallery_db.spaces.adaptation import adapt_collection, keep_adapted
+from gallery_db.spaces.stored import PLAIN, load_space, save_space
 from gallery_db.statistics import CollectionInfo, GalleryStats, IdentitySummary, collection_stats, list_identities
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT
 from gallery_db.store.undo import redo_operations, undo_operations
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from gallery_db.entry import Entry, Match
     from gallery_db.index.base import Progress, VerifyReport
     from gallery_db.model import EmbeddingModel
+    from gallery_db.spaces.space import EmbeddingSpace
     from gallery_db.store.changes import Change, HistoryStep, Operation
     from gallery_db.store.record import CollectionRow, Record
 
@@ -528,9 +531,52 @@ class Gallery:
         self._check_open()
         self._backend.index.rebuild(progress)
 
+    # -- the space in which embeddings are compared ----------------------------------------------------------
+
+    @property
+    def space(self) -> EmbeddingSpace | None:
+        """The space in which the collection's embeddings are compared; None where they are compared as they are."""
+        self._check_open()
+        return load_space(self._record, self._row.id, self._row.model)
+
+    def adapt(self) -> EmbeddingSpace | None:
+        """Learn the space of the collection from its entries, and store it.
+
+        Views and runs that are open keep the space that they began with. An ingest and a run that enrols do this by
+        themselves when the number of people has changed by a fifth.
+
+        Returns:
+            The space; None where there are too few people for one, and nothing is known of the model.
+
+        Raises:
+            GalleryReadOnlyError: The handle is for reading only.
+        """
+        self._check_write()
+        space = adapt_collection(self._record, self._row.id, self._row.model)
+        save_space(self._record, self._row.id, space if space is not None else "")
+        return space
+
+    def keep_adapted(self) -> EmbeddingSpace | None:
+        """Do `adapt` if the number of people has changed much since it was done; return the space if it is new."""
+        self._check_write()
+        return keep_adapted(self._record, self._row.id, self._row.model)
+
+    def reset_space(self, *, plain: bool = False) -> None:
+        """Forget what `adapt` has learned.
+
+        Args:
+            plain: Compare embeddings as they are from now on, until the next `adapt`; else in the space that is known
+                for the model, if any.
+
+        Raises:
+            GalleryReadOnlyError: The handle is for reading only.
+        """
+        self._check_write()
+        save_space(self._record, self._row.id, PLAIN if plain else "")
+
     # -- searching -------------------------------------------------------------------------------------------
 
-    def view(self, *, without: Collection[str] = (), search: Search = "auto") -> GalleryView:
+    def view(self, *, without: Collection[str] = (), search: Search = "auto", plain: bool = False) -> GalleryView:
         """Return a view of the collection in memory, for many searches a second.
 
         It can still be used after the gallery is closed, but can be refreshed only before.
@@ -540,14 +586,15 @@ class Gallery:
             search: How the view finds the nearest identities: ``"auto"`` and ``"exact"`` in memory, exactly;
                 ``"hnsw"`` with Chroma, approximately. Chroma's index is brought up to date first if needed. While
                 the index differs from what the view shows, or another process is writing, the view searches in
-                memory, and says so once in `notices`.
+                memory, and says so once in `notices`. So it does where the collection has a space of its own.
+            plain: Compare embeddings as they are, not in the collection's space; see `GalleryView.adapt`.
 
         Raises:
             GalleryError: `search` is none of the three.
             GalleryLockedError, GalleryReadOnlyError, GalleryIndexError: With ``"hnsw"``; see `query`.
         """
         self._check_open()
-        return self._search.view(without=without, search=search)
+        return self._search.view(without=without, search=search, plain=plain)
 
     def query(
         self,

@@ -69,6 +69,7 @@ _ALLOWED = {
     ("stretch(?:es|ed)?", "tests/tracking/reid/test_input_spec.py"): "the resize mode `stretch`",
     ("stretch(?:es|ed)?", "tests/tracking/results/test_timeline.py"): "a key of the timeline JSON",
     ("stretch(?:es|ed)?", "tracking/deepstream/nvinfer.py"): "the resize mode `stretch`",
+    ("stretch(?:es|ed)?", "gallery_db/spaces/priors/catalogue.json"): "the resize mode `stretch`",
     ("stretch(?:es|ed)?", "tracking/reid/builtin.py"): "the resize mode `stretch`",
     ("stretch(?:es|ed)?", "tracking/reid/crop_batch.py"): "the resize mode `stretch`",
     ("stretch(?:es|ed)?", "tracking/reid/input_spec.py"): "the resize mode `stretch`",

@@ -122,7 +122,7 @@ class TrackingRun:
             embedder = gallery.embedder or self._load_association_model()
             if isinstance(embedder, NetworkEmbedder):
                 last.callback(embedder.close)
-            tracker = self._build_tracker(gallery, embedder)
+            tracker = self._build_tracker(gallery, embedder, self._options.source_id_for(inputs.video))
             outputs = self._open_outputs(inputs, gallery, embedder, run_dir)
             stack.callback(outputs.close)
             watch = GalleryWatch(gallery, tracker, self._notify)
@@ -184,7 +184,7 @@ class TrackingRun:
             )
         return None
 
-    def _build_tracker(self, gallery: RunGallery, embedder: Embedder | None) -> Tracker:
+    def _build_tracker(self, gallery: RunGallery, embedder: Embedder | None, camera: str) -> Tracker:
         options = self._options
         parts = TrackerParts(
             temporal=options.temporal,
@@ -195,6 +195,7 @@ class TrackingRun:
             keep_tracklets=bool(options.backfill) or options.explain,
             explain=options.explain,
             enroller=None if gallery.enrolment is None else gallery.enrolment.enroller,
+            camera=camera,
         )
         return build_tracker(options.tracker, parts)
 

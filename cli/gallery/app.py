@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from cli.gallery import calibrate, contents, curate, ingest, query, serve, transfer, upkeep
+from cli.gallery import adapt, calibrate, contents, curate, ingest, query, serve, transfer, upkeep
 from cli.help_text import help_text
 
 __all__ = ["app"]
@@ -23,6 +23,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "list": contents.list_identities,
         "show": contents.show,
         "calibrate": calibrate.calibrate,
+        "adapt": adapt.adapt,
     },
     "Correct": {
         "rename": curate.rename,

@@ -92,7 +92,7 @@ def ingest(
     The gallery is made if it does not exist. Images that it already holds are not embedded again, and unusable images
     are listed at the end. Stop it at any time; the same command continues.
     """
-    from gallery_db import Gallery, ImageError, ingest_folder
+    from gallery_db import Gallery, ImageError, ingest_folder, match_threshold
     from gallery_db.address import location_of
     from gallery_db.opening import is_new_gallery
     from gallery_db.transfer.folder_scan import check_image_tree
@@ -128,6 +128,7 @@ def ingest(
             except KeyboardInterrupt:
                 say(f"stopped; {gallery} holds {len(target)} entries, and the same command continues from there.")
                 raise
+        match_threshold(target)  # measured now, so that no run has to wait for it
         total = len(target)
     print_notices(target, printed)
     if report.layout_in_words is not None:

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from gallery_db.entry import Entry
-from gallery_db.media.market_names import parse_market_name
+from gallery_db.spaces.cameras import camera_of
 
-__all__ = ["EntryGroups", "Separation", "camera_of", "group_entries"]
+__all__ = ["EntryGroups", "Separation", "group_entries"]
 
 _VISIT_GAP = 10.0  # seconds out of sight after which the same person at the same place counts as a new visit
 _DEFAULT_FRAME_RATE = 25.0  # frames per second, where an entry has no time
@@ -43,15 +43,6 @@ class EntryGroups:
 
     groups: tuple[tuple[int, ...], ...]
     separation: Separation
-
-
-def camera_of(entry: Entry) -> str | None:
-    """Return the camera of an entry: that of its enrolment, or that in a file name of the Market-1501 style."""
-    camera = entry.extra.get("source_id")
-    if isinstance(camera, str) and camera:
-        return camera
-    named = parse_market_name(entry.source) if entry.origin == "image" else None
-    return f"c{named.camera}" if named else None
 
 
 def group_entries(entries: Sequence[Entry], burst: int) -> EntryGroups:

@@ -20,6 +20,8 @@ from gallery_db.errors import (
 )
 from gallery_db.search.nearest import Search
 from gallery_db.search.view import GalleryView
+from gallery_db.spaces.space import EmbeddingSpace
+from gallery_db.spaces.stored import load_space
 
 if TYPE_CHECKING:
     from gallery_db.store.record import CollectionRow, Record
@@ -72,6 +74,7 @@ class CollectionSearch:
     ) -> None:
         self._record = record
         self._key = row.id
+        self._model = row.model
         self._dimension = row.model.dimension
         self._index = index
         self._notices = notices
@@ -79,7 +82,7 @@ class CollectionSearch:
         self._view: GalleryView | None = None
         self._selected_rows: dict[tuple[tuple[str, str], ...], NDArray[np.intp]] = {}
 
-    def view(self, *, without: Collection[str] = (), search: Search = "auto") -> GalleryView:
+    def view(self, *, without: Collection[str] = (), search: Search = "auto", plain: bool = False) -> GalleryView:
         """Return a view of the collection in memory; see `gallery_db.gallery.Gallery.view`."""
         _check_search(search)
         index = None
@@ -87,8 +90,22 @@ class CollectionSearch:
             if self._record.entries.count(self._key):
                 self._index.prepare()
             index = _IndexOfView(self._index, self._notices)
+        space = None if plain else load_space(self._record, self._key, self._model)
+        if space is not None and index is not None:
+            index = None  # it holds embeddings as they are
+            _note_once(
+                self._notices,
+                "The collection is compared in a space of its own (`gtrack gallery adapt --show`), and Chroma's index "
+                "holds plain embeddings: searched in memory instead, with the same names.",
+            )
         return GalleryView(
-            self._dimension, record=self._record, collection=self._key, without=without, search=search, index=index
+            self._dimension,
+            record=self._record,
+            collection=self._key,
+            without=without,
+            search=search,
+            index=index,
+            space=space,
         )
 
     def query(self, probes: Any, *, top_k: int, where: Mapping[str, str] | None, search: Search) -> list[list[Match]]:
@@ -119,10 +136,14 @@ class CollectionSearch:
         """Return matches from the index; None if the filter leaves too few of the entries that were fetched."""
         generation = self._record.generation(self._key)
         total = self._record.entries.count(self._key)
-        # A filter inside Chroma costs far more than a few more neighbours.
-        wanted = min(total, top_k if not where else max(_MIN_CANDIDATES, 10 * top_k))
+        space = load_space(self._record, self._key, self._model)
+        # A filter inside Chroma costs far more than a few more neighbours. And the index knows embeddings as they are:
+        # of some more candidates, the nearest in the collection's space are chosen.
+        wanted = min(total, top_k if not where and space is None else max(_MIN_CANDIDATES, 10 * top_k))
         ids, distances = self._index.search(probes, wanted, repair=repair)
-        entries = self._entries({id_ for some in ids for id_ in some})
+        entries, vectors = self._entries_with_vectors({id_ for some in ids for id_ in some})
+        if space is not None:
+            ids, distances = _sorted_in_space(space, probes, ids, vectors)
         if any(len(some) < wanted for some in ids) or any(id_ not in entries for some in ids for id_ in some):
             if self._record.generation(self._key) == generation:
                 _note_once(
@@ -145,15 +166,17 @@ class CollectionSearch:
     def _query_exact(
         self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None
     ) -> list[list[Match]]:
-        if self._view is None:
+        if self._view is None or self._view.space is not load_space(self._record, self._key, self._model):
             self._view = self.view()
+            self._selected_rows.clear()
         view = self._view
         if view.refresh() or len(self._selected_rows) > _MAX_CACHED_SELECTIONS:
             self._selected_rows.clear()
         rows = self._rows_of(view, where) if where else None
         matches: list[list[Match]] = []
         for start in range(0, len(probes), _PROBES_AT_ONCE):
-            found, distances = view.nearest_of(probes[start : start + _PROBES_AT_ONCE], top_k, rows)
+            some_probes = view.adapt(probes[start : start + _PROBES_AT_ONCE])
+            found, distances = view.nearest_of(some_probes, top_k, rows)
             ids = [[view.entry_ids[row] for row in some] for some in found]
             wanted = {id_ for some in ids for id_ in some}
             entries = self._entries(wanted)
@@ -169,9 +192,12 @@ class CollectionSearch:
         return matches
 
     def _entries(self, ids: Collection[str]) -> dict[str, Entry]:
+        return self._entries_with_vectors(ids)[0]
+
+    def _entries_with_vectors(self, ids: Collection[str]) -> tuple[dict[str, Entry], dict[str, NDArray[np.float32]]]:
         """Return entries by id, compared with their checksums: a damaged index of ids leads to another entry."""
-        found, _ = self._record.entries.with_vectors(self._key, list(ids), self._dimension)
-        return {entry.id: entry for entry in found}
+        found, vectors = self._record.entries.with_vectors(self._key, list(ids), self._dimension)
+        return {entry.id: entry for entry in found}, {e.id: v for e, v in zip(found, vectors, strict=True)}
 
     def _rows_of(self, view: GalleryView, where: Mapping[str, str]) -> NDArray[np.intp]:
         """Return the rows of the view that `where` selects, from the cache if possible."""
@@ -206,6 +232,28 @@ class _IndexOfView:
                 self._failed_before = True
                 _note_once(self._notices, f"Searched in memory instead of in the index: {error.message}")
             return None
+
+
+def _sorted_in_space(
+    space: EmbeddingSpace,
+    probes: NDArray[np.float32],
+    ids: list[list[str]],
+    embeddings: Mapping[str, NDArray[np.float32]],
+) -> tuple[list[list[str]], list[list[float]]]:
+    """Return the candidates of each probe by their distance in a space, the nearest first."""
+    sorted_ids: list[list[str]] = []
+    distances: list[list[float]] = []
+    for probe, some in zip(space.apply(probes), ids, strict=True):
+        known = [id_ for id_ in some if id_ in embeddings]
+        if not known:
+            sorted_ids.append([])
+            distances.append([])
+            continue
+        found = np.clip(1.0 - space.apply(np.stack([embeddings[id_] for id_ in known])) @ probe, 0.0, 2.0)
+        order = np.argsort(found, kind="stable").tolist()
+        sorted_ids.append([known[row] for row in order])
+        distances.append([float(found[row]) for row in order])
+    return sorted_ids, distances
 
 
 class _EntryFilter:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from gallery_db.entry import Entry
 from gallery_db.rejections import Rejections
 from gallery_db.search.table import EntryTable
+from gallery_db.spaces.cameras import camera_of
+from gallery_db.spaces.space import EmbeddingSpace
 
 if TYPE_CHECKING:
     from gallery_db.store.record import Record
@@ -21,6 +23,9 @@ __all__ = ["RecordReader", "ViewChange"]
 
 _MAX_CHANGES = 5000
 """Changes that are applied one by one; more of them take longer than to read the whole collection again."""
+
+_ROUNDING = 1e-6
+"""Largest difference of a number between two adaptations of one embedding, made with others beside it."""
 
 _WHOLE_IDENTITY_ACTIONS = ("rename", "merge")
 """Operations that change an identity as a whole."""
@@ -54,15 +59,25 @@ class RecordReader:
         record: The gallery's record.
         collection: Key of the collection.
         excluded: Ids of entries that the table never shows.
+        space: Makes the table's vectors of embeddings; None where they are the embeddings.
 
     Attributes:
         generation: Generation of the collection that the table shows.
     """
 
-    def __init__(self, table: EntryTable, record: Record, collection: int, excluded: Collection[str]) -> None:
+    def __init__(
+        self,
+        table: EntryTable,
+        record: Record,
+        collection: int,
+        excluded: Collection[str],
+        space: EmbeddingSpace | None = None,
+    ) -> None:
         self._table = table
         self._record = record
         self._collection = collection
+        self._space = space
+        self._dimension = table.dimension if space is None else space.input_dimension
         self._excluded = set(excluded)
         self._appended_by_hand: set[str] = set()
         self._unconfirmed: set[str] = set()  # appended by hand, and not in the record's changes yet
@@ -88,7 +103,8 @@ class RecordReader:
             return ViewChange({}, {}, True)
         actions = {id_: action for _, id_, action, _ in changes}
         rejections_changed = any(concerns_rejection for _, _, _, concerns_rejection in changes)
-        found, vectors = record.entries.with_vectors(self._collection, list(actions), self._table.dimension)
+        found, embeddings = record.entries.with_vectors(self._collection, list(actions), self._dimension)
+        vectors = self._adapted(embeddings, [camera_of(entry) for entry in found])
         current = {entry.id: (entry, vector) for entry, vector in zip(found, vectors, strict=True)}
         moved = self._apply(list(actions), current)
         renamed = self._find_renamed(moved, actions)
@@ -103,11 +119,16 @@ class RecordReader:
         return ViewChange(entries, renamed, sorting or rejections_changed or bool(moved))
 
     def _read_all(self) -> None:
-        rows = self._record.entries.view_rows(self._collection, self._table.dimension)
+        rows = self._record.entries.view_rows(self._collection, self._dimension)
         unconfirmed, vectors = self._table.appended_entries(self._unconfirmed)
         if self._excluded or unconfirmed:
             rows = rows.without(self._excluded | {entry.id for entry in unconfirmed})
-        self._table.load(rows.ids, rows.identities, rows.class_names, rows.origins, rows.vectors)
+        cameras: list[str | None] | None = None
+        if self._space is not None and self._space.camera_means:
+            of = {entry.id: camera_of(entry) for entry in self._record.entries.all(self._collection)}
+            cameras = [of.get(id_) for id_ in rows.ids]
+        vectors = self._adapted(rows.vectors, cameras)
+        self._table.load(rows.ids, rows.identities, rows.class_names, rows.origins, vectors)
         if unconfirmed:
             self._table.append(unconfirmed, vectors)
         self._read_rejections()
@@ -115,8 +136,11 @@ class RecordReader:
 
     def _read_rejections(self) -> None:
         # A person's rejection counts also where the view excludes the rejected entry itself.
-        names, vectors = self._record.entries.rejections(self._collection, self._table.dimension)
-        self._table.rejections = Rejections(names, vectors) if names else None
+        names, embeddings = self._record.entries.rejections(self._collection, self._dimension)
+        self._table.rejections = Rejections(names, self._adapted(embeddings, None)) if names else None
+
+    def _adapted(self, embeddings: NDArray[np.float32], cameras: Sequence[str | None] | None) -> NDArray[np.float32]:
+        return embeddings if self._space is None else self._space.apply(embeddings, cameras)
 
     def _apply(
         self, ids: Sequence[str], current: Mapping[str, tuple[Entry, NDArray[np.float32]]]
@@ -144,7 +168,7 @@ class RecordReader:
                     entry, vector = current[id_]
                     same_column = table.column_of(entry.identity, entry.class_name) == shown.column
                     same_origin = (entry.origin == "track") == shown.enrolled
-                    if same_column and same_origin and np.array_equal(vector, shown.vector):
+                    if same_column and same_origin and np.allclose(vector, shown.vector, rtol=0, atol=_ROUNDING):
                         continue
                     old = table.names[shown.column]
                     if entry.identity != old:

@@ -205,12 +205,11 @@ class EntryTable:
     def sort(self) -> None:
         """Sort all entries into one loaded block; rows and columns get other numbers."""
         columns = self.row_columns
-        enrolled = np.append(self.loaded.enrolled[self._kept], self.appended.enrolled)
         self.load(
             self.entry_ids,
             [self.names[column] for column in columns],
             [self.classes[column] for column in columns],
-            ["track" if own else "image" for own in enrolled],
+            self.origins,
             self.embeddings,
         )
 
@@ -283,6 +282,12 @@ class EntryTable:
         if self.removed is not None:
             ids = tuple(id_ for id_, removed in zip(ids, self.removed.tolist(), strict=True) if not removed)
         return (*ids, *self.appended.ids) if self.appended.ids else ids
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The N origins, ``"image"`` or ``"track"``, by row."""
+        enrolled = np.append(self.loaded.enrolled[self._kept], self.appended.enrolled)
+        return tuple("track" if own else "image" for own in enrolled)
 
     @property
     def row_columns(self) -> NDArray[np.intp]:

@@ -28,6 +28,7 @@ from gallery_db.search.nearest import NearestSearch, Search
 from gallery_db.search.pairs import NearIdentities
 from gallery_db.search.refresh import RecordReader, ViewChange
 from gallery_db.search.table import EntryTable
+from gallery_db.spaces.space import EmbeddingSpace
 
 if TYPE_CHECKING:
     from gallery_db.store.record import Record
@@ -44,16 +45,20 @@ class GalleryView:
     A *column* is an identity of one class: an identity with entries of two classes has two columns. Classes are
     compared in upper or lower case.
 
+    The vectors of a view, and the probes that it is asked for, are those of its `space`, where the collection has one:
+    `adapt` makes them of embeddings.
+
     Searches for near identities only (`identity_distances` with a limit, `nearest_identities`) use
     `SimilarityBounds`, which are learned at the first such search. They change the time, not the result.
 
     Args:
-        dimension: D, the length of the vectors.
+        dimension: Length of the embeddings.
         record: The gallery's record; None for a view without a gallery.
         collection: Key of the collection in the record.
         without: Ids of entries that the view does not show.
         search: See `search`.
         index: The index that ``"hnsw"`` asks.
+        space: The space in which entries and probes are compared; None to compare embeddings as they are.
     """
 
     def __init__(
@@ -65,10 +70,12 @@ class GalleryView:
         without: Collection[str] = (),
         search: Search = "auto",
         index: EntryIndex | None = None,
+        space: EmbeddingSpace | None = None,
     ) -> None:
-        self._table = EntryTable(dimension)
+        self.space = space
+        self._table = EntryTable(dimension if space is None else space.dimension)
         self._nearest = NearestSearch(self._table, search, index)
-        self._reader = None if record is None else RecordReader(self._table, record, collection, without)
+        self._reader = None if record is None else RecordReader(self._table, record, collection, without, space)
 
     @classmethod
     def from_arrays(
@@ -115,6 +122,28 @@ class GalleryView:
         """D, the length of the vectors."""
         return self._table.dimension
 
+    def adapt(self, embeddings: Any, camera: str | None = None) -> NDArray[np.float32]:
+        """Return embeddings as vectors of the view's space, to be searched for.
+
+        Args:
+            embeddings: (N, E) float, rows of unit length, as the model returns them.
+            camera: The camera that they were seen by; None where unknown.
+
+        Returns:
+            (N, D) float32, rows of unit length; the embeddings themselves in a view without a space.
+
+        Raises:
+            EmbeddingError: The embeddings are not (N, E), not finite, or not of unit length.
+        """
+        if self.space is None:
+            return unit_rows(embeddings, self.dimension, what="embeddings")
+        return self.space.apply(embeddings, None if camera is None else [camera] * len(np.atleast_2d(embeddings)))
+
+    @property
+    def constant(self) -> float:
+        """The last number of each vector, which a mean of vectors has, too; 0.0 without a space."""
+        return 0.0 if self.space is None else self.space.constant
+
     @property
     def generation(self) -> int:
         """Generation of the collection that the view shows; see `Gallery.generation`. -1 without a gallery."""
@@ -141,6 +170,11 @@ class GalleryView:
     def entry_ids(self) -> tuple[str, ...]:
         """The N entry ids, by row."""
         return self._table.entry_ids
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The N origins, ``"image"`` or ``"track"``, by row."""
+        return self._table.origins
 
     @property
     def row_columns(self) -> NDArray[np.intp]:
@@ -182,7 +216,7 @@ class GalleryView:
 
         Args:
             entries: N entries with ids that the view does not show; ids of `without` are allowed.
-            embeddings: (N, D) float, rows of unit length.
+            embeddings: (N, D) float, rows of unit length, of the view's space; see `adapt`.
 
         Raises:
             EmbeddingError: The embeddings are not (N, D), not finite, or not of unit length.

@@ -186,7 +186,9 @@ class _Ingest:
         with self._gallery.transaction():
             pass
         with self._gallery.operation("ingest", f"ingest {self._root} as {self._class_name}"):
-            return self._run(prune=prune)
+            report = self._run(prune=prune)
+        self._gallery.keep_adapted()
+        return report
 
     def _run(self, *, prune: bool) -> IngestReport:
         scan = scan_folder(self._root, self._layout)

@@ -22,10 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from gallery_db import Gallery, ingest_folder
+from gallery_db import Gallery, GalleryView, ingest_folder
 from tracking import TrackResult, load_embedder, track_video
 from tracking.evaluation import Truth, evaluate_identity, read_track_table, read_truth
-from tracking.identification.gallery_comparison import IdentitySource
 from tracking.identification.named_tracklets import Named, NamedTracklet
 from tracking.identification.track_evidence import Status
 from tracking.synthetic.config import SceneConfig
@@ -42,7 +41,7 @@ class SingleObservationRule:
     without a match keeps its earlier name unless another track took it.
     """
 
-    def __init__(self, source: IdentitySource, *, threshold: float, every: int, **ignored: object) -> None:
+    def __init__(self, source: GalleryView, *, threshold: float, every: int, **ignored: object) -> None:
         self._source = source
         self._threshold = threshold
         self._every = every
@@ -63,7 +62,7 @@ class SingleObservationRule:
     ) -> None:
         if not len(track_ids):
             return
-        distances = self._source.identity_distances(embeddings, class_names)
+        distances = self._source.identity_distances(self._source.adapt(embeddings), class_names)
         gated = np.where(distances <= self._threshold, distances, 1e3)
         rows, columns = linear_sum_assignment(gated)
         for row, column in zip(rows, columns, strict=True):

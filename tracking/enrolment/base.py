@@ -100,6 +100,10 @@ class KnownIdentities(Protocol):
         """Names, one for each column of `near_identities`. New ones may be appended; none is renumbered."""
         ...
 
+    def adapt(self, embeddings: NDArray[np.float32], camera: str | None = None) -> NDArray[np.float32]:
+        """Return embeddings (N, E) as the vectors (N, D) that are compared, rows of unit length."""
+        ...
+
     def near_identities(
         self,
         probes: NDArray[np.float32],
@@ -116,11 +120,11 @@ class KnownIdentities(Protocol):
         ...
 
     def enrolled(self, identity: str, class_name: str) -> tuple[Sequence[str], NDArray[np.float32]]:
-        """Return the ids and embeddings (N, D) of an identity's entries that were enrolled from videos."""
+        """Return the ids and vectors (N, D) of an identity's entries that were enrolled from videos."""
         ...
 
     def append(self, entries: Sequence[Entry], embeddings: NDArray[np.float32]) -> None:
-        """Add entries."""
+        """Add entries with their vectors (N, D)."""
         ...
 
 

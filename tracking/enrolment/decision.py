@@ -65,7 +65,7 @@ class NearestIdentity:
 def nearest_identity(
     known: KnownIdentities, mean: NDArray[np.float32], class_name: str, threshold: float
 ) -> NearestIdentity:
-    """Return the identity nearest to a track's mean embedding (D,)."""
+    """Return the identity nearest to the vector (D,) of a track's mean."""
     _, columns, found = known.near_identities(mean[None], [class_name], limit=threshold + MIN_MARGIN, nearest=2)
     distances = found.tolist()
     best = distances[0] if distances else float("inf")

@@ -128,7 +128,7 @@ class Enroller:
             earlier = self.book.earlier_entry(entry_id(track, self._settings), track.mean)
             name = None
             if earlier is None:
-                name = self._shared.reserved_elsewhere(track, id(self), self._settings.threshold)
+                name = self._shared.reserved_elsewhere(track, id(self), self._settings.threshold, self._known.adapt)
             track.is_reserved_elsewhere = name is not None
             track.reserved_name = name or self.book.new_name(earlier)
             self.book.given.add(track.reserved_name)
@@ -192,7 +192,7 @@ class Enroller:
             return
         outcome = decide_outcome(
             track.identity,
-            nearest_identity(self._known, mean, track.class_name, self._settings.threshold),
+            nearest_identity(self._known, self._vector(mean), track.class_name, self._settings.threshold),
             self._settings.mode,
             lambda identity: self._presence.shared_frames(identity, track, self._tracks),
         )
@@ -210,11 +210,18 @@ class Enroller:
             self._store(track, mean, id_, name or self.book.new_name(earlier))
             self.counts.identities += 1
 
+    def _vector(self, mean: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the vector (D,) that is compared, of a mean embedding (E,)."""
+        vector: NDArray[np.float32] = self._known.adapt(mean[None], self._settings.source_id)[0]
+        return vector
+
     def _candidate(
         self, track: OpenTrack, mean: NDArray[np.float32], id_: str, earlier: Entry | None
     ) -> EnrolmentCandidate:
         others, names = self.book.others_names, self._known.identities
-        _, columns, _ = self._known.near_identities(mean[None], [track.class_name], limit=self._settings.threshold)
+        _, columns, _ = self._known.near_identities(
+            self._vector(mean)[None], [track.class_name], limit=self._settings.threshold
+        )
         return EnrolmentCandidate(
             track.track_id,
             track.best_frame,
@@ -237,7 +244,8 @@ class Enroller:
             entry = replace(entry, extra={**entry.extra, NOT: earlier.extra[NOT]})
         self.book.given.add(identity)
         self._presence.add(identity, track)
-        surplus = surplus_entry(entry, mean, self._known, self.book)
+        vector = self._vector(mean)
+        surplus = surplus_entry(entry, vector, self._known, self.book)
         if surplus == id_:
             self.counts.redundant += 1
             return
@@ -250,7 +258,7 @@ class Enroller:
             self.candidates.note_stored(surplus, None)
         self.book.own[id_] = identity
         self.candidates.note_stored(id_, identity)
-        self._known.append([entry], mean[None])
+        self._known.append([entry], vector[None])
         self._sink.put(entry, mean, track.crop)
         self.counts.enrolled += 1
 

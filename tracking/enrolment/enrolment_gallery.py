@@ -130,6 +130,8 @@ class EnrolmentGallery:
                 for entry, vector in zip(entries, vectors, strict=True)
                 if wanted is None or entry.class_name.casefold() in wanted
             }
+            if options.run_key is not None and not self.is_shared:
+                gallery.keep_adapted()
             self.view = gallery.view(without=self._earlier, search=options.search)
             self.view.prepare()
             self.threshold = match_threshold(gallery, options.match_threshold, options.matched_classes)

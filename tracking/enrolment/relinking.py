@@ -15,7 +15,7 @@ import numpy as np
 from tracking.enrolment.base import is_unknown
 from tracking.enrolment.enroller import Enroller
 from tracking.identification.decision_rule import DecisionRule
-from tracking.identification.tracklet_linking import LinkedPerson, link_tracklets, name_tracklets
+from tracking.identification.tracklet_linking import LinkedPerson, link_tracklets, name_tracklets, tracklet_mean
 
 if TYPE_CHECKING:
     from gallery_db import GalleryView
@@ -39,7 +39,7 @@ def relink_run(
         The tracklets with the names that they have in the gallery from now on; those without samples as they were.
     """
     sampled = [tracklet for tracklet in tracklets if tracklet.samples]
-    rule = DecisionRule.of(threshold)
+    rule = DecisionRule.of(threshold, view.constant)
     index = _TrackletIndex(sampled)
     persons = link_tracklets(sampled, rule, _anchors(sampled, enroller, index), _excluded_names(sampled, view))
     final = name_tracklets(sampled, persons, _person_names(persons, enroller, index), rule)
@@ -72,8 +72,7 @@ def _excluded_names(tracklets: Sequence[NamedTracklet], view: GalleryView) -> li
     """Return for each tracklet the names that people have rejected for entries like it."""
     if not tracklets:
         return []
-    means = np.stack([np.sum([sample.total for sample in tracklet.samples], axis=0) for tracklet in tracklets])
-    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+    means = np.stack([tracklet_mean(tracklet.samples, view.constant) for tracklet in tracklets])
     # A mean of observations that cancel out has no direction, and so no distances.
     means[np.linalg.norm(means, axis=1) < 0.5] = np.eye(1, means.shape[1])
     return view.rejected_identities(means)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,21 +36,28 @@ class SharedGallery:
     given: set[str] = field(default_factory=set)
     open_tracks: dict[int, Iterable[OpenTrack]] = field(default_factory=dict)
 
-    def reserved_elsewhere(self, track: OpenTrack, owner: int, threshold: float) -> str | None:
+    def reserved_elsewhere(
+        self,
+        track: OpenTrack,
+        owner: int,
+        threshold: float,
+        adapt: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    ) -> str | None:
         """Return the name reserved for an unknown person in sight of another camera, if it is surely the same one.
 
         Args:
             track: The track that needs a name.
             owner: The id of its enroller.
             threshold: Largest cosine distance at which a name is given.
+            adapt: See `KnownIdentities.adapt`.
         """
-        mean = track.mean
+        mean = adapt(track.mean[None])[0]
         distances: dict[str, float] = {}
         for other_owner, tracks in self.open_tracks.items():
             for other in tracks if other_owner != owner else ():
                 if other.reserved_name is None or other.identity is not None or other.class_name != track.class_name:
                     continue
-                distance = 1.0 - float(mean @ other.mean)
+                distance = 1.0 - float(mean @ adapt(other.mean[None])[0])
                 distances[other.reserved_name] = min(distance, distances.get(other.reserved_name, distance))
         best = sorted(distances, key=lambda name: (distances[name], name))[:2]
         if not best or distances[best[0]] > SURE_PART * threshold:
@@ -162,7 +169,7 @@ def surplus_entry(entry: Entry, mean: NDArray[np.float32], known: KnownIdentitie
 
     Args:
         entry: The new entry.
-        mean: (D,) its embedding.
+        mean: (D,) its vector in the space of the known identities.
         known: The known identities.
         book: The run's own entries.
 

@@ -255,7 +255,9 @@ class TrackEnroller:
             self._ended_counts = _sum([self._ended_counts, camera.enroller.finish()])
 
     def _start_camera(self, source: str) -> _Camera:
-        identifier = TrackIdentifier(self._gallery.view, threshold=self.threshold.value, every=self._every)
+        identifier = TrackIdentifier(
+            self._gallery.view, threshold=self.threshold.value, every=self._every, camera=source
+        )
         enroller = None
         if self._gallery.is_writable:
             start = self._num_starts[source] = self._num_starts.get(source, -1) + 1

@@ -190,6 +190,7 @@ def _folder_case(
         tempfile.TemporaryDirectory() as folder,
         Gallery.create(Path(folder) / "gallery", model.model) as gallery,
     ):
+        gallery.reset_space(plain=True)  # it is the network that is measured
         labels, skipped = _add_images(gallery, model, images, lambda done: progress(done, total) if progress else None)
         if query_folder is None:
             embeddings, queries = _queries_among_entries(gallery, labels)

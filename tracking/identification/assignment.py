@@ -60,18 +60,20 @@ def name_detections(
     embeddings: NDArray[np.float32],
     class_names: Sequence[str | None],
     threshold: float,
+    camera: str | None = None,
 ) -> list[Named | None]:
     """Name the detections of one frame from one embedding each, no name twice.
 
     Args:
         source: The gallery.
-        embeddings: (N, D) float32 unit vectors.
+        embeddings: (N, D) float32 unit vectors, as the model returns them.
         class_names: The class of each, None where unknown.
         threshold: Largest accepted cosine distance.
+        camera: The camera that they were seen by; None where unknown.
     """
     if not len(embeddings):
         return []
-    rows, columns, near = source.near_identities(embeddings, class_names, limit=threshold)
+    rows, columns, near = source.near_identities(source.adapt(embeddings, camera), class_names, limit=threshold)
     names, positions = np.unique(columns, return_inverse=True)
     distances = np.full((len(embeddings), len(names)), np.inf)
     distances[rows, positions] = near

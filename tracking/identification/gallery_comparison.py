@@ -27,6 +27,15 @@ class IdentitySource(Protocol):
         """Names, one for each column. New ones may be appended; none is renumbered."""
         ...
 
+    @property
+    def constant(self) -> float:
+        """The last number of each vector, which a mean of vectors has, too; 0.0 where there is none."""
+        ...
+
+    def adapt(self, embeddings: NDArray[np.float32], camera: str | None = None) -> NDArray[np.float32]:
+        """Return embeddings (N, E) as the vectors (N, D) that are compared, rows of unit length."""
+        ...
+
     def near_identities(
         self,
         probes: NDArray[np.float32],

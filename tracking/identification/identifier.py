@@ -38,6 +38,7 @@ class TrackIdentifier:
         every: Frames between two observations of a track, on average; see `ObservationSchedule`.
         keep_tracklets: Keep the tracklets of all tracks, for `tracklets`.
         explain: Keep the reasons of each decision, too.
+        camera: The camera's name, for the space in which embeddings are compared; None where unknown.
     """
 
     FORGET_AFTER = 10_000
@@ -53,9 +54,11 @@ class TrackIdentifier:
         every: int,
         keep_tracklets: bool = False,
         explain: bool = False,
+        camera: str | None = None,
     ) -> None:
         self._source = source
-        self._rule = DecisionRule.of(threshold)
+        self._camera = camera
+        self._rule = DecisionRule.of(threshold, source.constant)
         self._explain = explain
         self._tracks: dict[int, TrackEvidence] = {}
         self._schedule = ObservationSchedule(self._tracks, every)
@@ -101,12 +104,13 @@ class TrackIdentifier:
         Args:
             frame: Frame number.
             track_ids: N tracks.
-            embeddings: (N, D) float32 unit vectors.
+            embeddings: (N, D) float32 unit vectors, as the model returns them.
             qualities: N qualities of the observations, in [0, 1]; see `observation_quality`.
             class_names: N classes, None where unknown.
         """
         if not len(track_ids):
             return
+        embeddings = self._source.adapt(embeddings, self._camera)
         tracks = []
         for i, track_id in enumerate(track_ids):
             track = self._tracks.get(track_id)
@@ -201,6 +205,7 @@ class TrackIdentifier:
             Neighbours(),
             samples=None if self._archive is None else [],
             class_name=class_name,
+            constant=self._rule.constant,
         )
         track = self._tracks[track_id] = TrackEvidence(self._rule, tracklet, frame, frame)
         if first < frame:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.embeddings import unit_mean
 from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.named_tracklets import Named, NamedTracklet
 from tracking.identification.track_evidence import EvidenceSample
@@ -45,6 +46,7 @@ class LinkedPerson:
         runs: Runs of frames in which they are seen, (first, last), sorted.
         class_name: In lower case; None where unknown.
         excluded: Names that one of them certainly does not have.
+        constant: See `unit_mean`.
     """
 
     members: list[int]
@@ -54,11 +56,12 @@ class LinkedPerson:
     runs: list[tuple[int, int]]
     class_name: str | None
     excluded: frozenset[str] = frozenset()
+    constant: float = 0.0
 
     @property
     def mean(self) -> NDArray[np.float32]:
         """(D,) the mean embedding, of unit length."""
-        return self.total / np.float32(max(float(np.linalg.norm(self.total)), 1e-9))
+        return unit_mean(self.total, self.constant)
 
 
 def link_tracklets(
@@ -84,8 +87,9 @@ def link_tracklets(
     for position, (tracklet, anchor) in enumerate(zip(tracklets, anchors, strict=True)):
         weight = sum(sample.weight for sample in tracklet.samples)
         class_name = None if tracklet.class_name is None else tracklet.class_name.casefold()
-        total = tracklet_mean(tracklet.samples) * np.float32(weight)
+        total = tracklet_mean(tracklet.samples, rule.constant) * np.float32(weight)
         persons[position] = LinkedPerson([position], total, weight, anchor, list(tracklet.runs), class_name)
+        persons[position].constant = rule.constant
         if excluded:
             persons[position].excluded = excluded[position]
     queue: list[tuple[float, int, int]] = []
@@ -124,6 +128,7 @@ def _merged(one: LinkedPerson, other: LinkedPerson) -> LinkedPerson:
         sorted(one.runs + other.runs),
         one.class_name if one.class_name is not None else other.class_name,
         one.excluded | other.excluded,
+        one.constant,
     )
 
 
@@ -163,10 +168,9 @@ def _shared_frames(first: Sequence[tuple[int, int]], second: Sequence[tuple[int,
     return shared
 
 
-def tracklet_mean(samples: Sequence[EvidenceSample]) -> NDArray[np.float32]:
-    """Return the (D,) mean embedding of samples, of unit length."""
-    total = np.sum([sample.total for sample in samples], axis=0)
-    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-9), np.float32)
+def tracklet_mean(samples: Sequence[EvidenceSample], constant: float = 0.0) -> NDArray[np.float32]:
+    """Return the (D,) mean of samples, of unit length; see `unit_mean` for the constant."""
+    return unit_mean(np.sum([sample.total for sample in samples], axis=0), constant)
 
 
 def name_tracklets(
@@ -200,7 +204,7 @@ def name_tracklets(
         if any(person_of[position] in anchored for position in positions):
             for position in positions:
                 number = person_of[position]
-                mean = tracklet_mean(tracklets[position].samples)
+                mean = tracklet_mean(tracklets[position].samples, rule.constant)
                 final.append(_with_name(tracklets[position], persons[number], names[number], mean))
             continue
         parts = sorted((tracklets[p] for p in positions), key=lambda tracklet: tracklet.first)
@@ -220,7 +224,7 @@ def _decode_track(
     class_name = parts[0].class_name
     choice = [n for n in free if class_name is None or persons[n].class_name in (None, class_name.casefold())]
     means = np.stack([persons[number].mean for number in choice])
-    embeddings = np.stack([tracklet_mean([sample]) for sample in samples])
+    embeddings = np.stack([tracklet_mean([sample], rule.constant) for sample in samples])
     weights = np.array([sample.weight for sample in samples])
     costs = np.minimum(1.0 - embeddings @ means.T, MAX_DISTANCE_COST * rule.accept) * weights[:, None]
     best = costs[0].astype(np.float64)
@@ -247,7 +251,7 @@ def _decode_track(
         number = choice[path[begin]]
         inside = tuple(samples[begin:end])
         piece = replace(parts[0], first=first, last=last, samples=inside)
-        pieces.append(_with_name(piece, persons[number], names[number], tracklet_mean(inside)))
+        pieces.append(_with_name(piece, persons[number], names[number], tracklet_mean(inside, rule.constant)))
         begin, first = end, last + 1
     return pieces
 

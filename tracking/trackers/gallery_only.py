@@ -97,9 +97,13 @@ class GalleryOnly:
         embedder: The ReID model of the gallery.
         source: The gallery's view.
         threshold: Largest cosine distance at which a name is given, in [0, 2].
+        camera: The camera's name; None where unknown.
     """
 
-    def __init__(self, embedder: Embedder, source: IdentitySource, *, threshold: float) -> None:
+    def __init__(
+        self, embedder: Embedder, source: IdentitySource, *, threshold: float, camera: str | None = None
+    ) -> None:
+        self._camera = camera
         self._embedder = embedder
         self._source = source
         self._threshold = threshold
@@ -115,7 +119,9 @@ class GalleryOnly:
         if count:
             embedded = self._embedded.pop(frame, None)
             kept, embeddings = self._embed(detections, pixels) if embedded is None else embedded
-            found = name_detections(self._source, embeddings, [class_names[i] for i in kept], self._threshold)
+            found = name_detections(
+                self._source, embeddings, [class_names[i] for i in kept], self._threshold, self._camera
+            )
             for row, name in zip(kept, found, strict=True):
                 named[row] = name
         return FrameTracks(

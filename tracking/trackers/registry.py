@@ -33,6 +33,7 @@ class TrackerParts:
         keep_tracklets: Keep what `Hybrid.tracklets` needs after the last frame.
         explain: Also keep what the explanations need.
         enroller: Receives the observations of the tracks; None to enrol no track.
+        camera: The camera's name; None where unknown.
     """
 
     temporal: TemporalOptions
@@ -43,6 +44,7 @@ class TrackerParts:
     keep_tracklets: bool = False
     explain: bool = False
     enroller: Enroller | None = None
+    camera: str | None = None
 
 
 def _build_hybrid(parts: TrackerParts) -> Hybrid:
@@ -55,6 +57,7 @@ def _build_hybrid(parts: TrackerParts) -> Hybrid:
             every=parts.reid_frequency,
             keep_tracklets=parts.keep_tracklets,
             explain=parts.explain,
+            camera=parts.camera,
         )
     return Hybrid(temporal, parts.embedder, identities, parts.enroller, explain=parts.explain)
 
@@ -62,7 +65,7 @@ def _build_hybrid(parts: TrackerParts) -> Hybrid:
 def _build_gallery_only(parts: TrackerParts) -> GalleryOnly:
     assert parts.embedder is not None  # RunOptions.validate: this tracker needs a gallery
     assert parts.view is not None
-    return GalleryOnly(parts.embedder, parts.view, threshold=parts.threshold)
+    return GalleryOnly(parts.embedder, parts.view, threshold=parts.threshold, camera=parts.camera)
 
 
 _BUILDERS: dict[str, Callable[[TrackerParts], Tracker]] = {

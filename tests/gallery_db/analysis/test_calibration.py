@@ -296,7 +296,10 @@ def test_blocks_and_limits_change_little(monkeypatch: pytest.MonkeyPatch) -> Non
     (whole,) = calibrated(world.entries, world.vectors, far=0.1)
     monkeypatch.setattr(gallery_db.analysis.class_comparison, "_BLOCK_CELLS", 500)
     (parts,) = calibrated(world.entries, world.vectors, far=0.1)
-    assert parts.chosen == whole.chosen
+    assert parts.chosen is not None
+    assert whole.chosen is not None
+    assert parts.chosen.threshold.estimate == pytest.approx(whole.chosen.threshold.estimate, abs=1e-6)
+    assert parts.chosen.fnir == whole.chosen.fnir
     monkeypatch.setattr(gallery_db.analysis.class_calibration, "_MAX_PROBES", 60)
     (fewer,) = calibrated(world.entries, world.vectors, far=0.1)
     assert fewer.single is not None

@@ -76,7 +76,8 @@ def test_a_calibration_is_stored(filled: Path | str) -> None:
 
 def test_a_threshold_is_set_and_reset(filled: Path | str) -> None:
     with Gallery.open(filled, write=True) as gallery:
-        assert match_threshold(gallery) == match_threshold(None)
+        measured = match_threshold(gallery)
+        assert measured.origin == "automatic"
         set_threshold(gallery, 0.31)
         assert (match_threshold(gallery).value, match_threshold(gallery).origin) == (0.31, "hand")
         for value in (-0.1, 2.1, float("nan")):
@@ -86,7 +87,7 @@ def test_a_threshold_is_set_and_reset(filled: Path | str) -> None:
             set_threshold(gallery, 0.3, "car")
         assert reset_thresholds(gallery) == 1
         assert reset_thresholds(gallery) == 0
-        assert (match_threshold(gallery).value, match_threshold(gallery).origin) == (0.25, "default")
+        assert match_threshold(gallery) == measured
 
 
 def test_the_strictest_threshold_serves_several_classes(filled: Path | str) -> None:
@@ -182,7 +183,7 @@ def test_damaged_thresholds_are_reported_and_can_be_reset(filled: Path | str, te
         with pytest.raises(GalleryError, match=r"cannot be read.*--reset"):
             match_threshold(gallery)
         reset_thresholds(gallery)
-        assert match_threshold(gallery).origin == "default"
+        assert match_threshold(gallery).origin == "automatic"
         gallery.record.set_meta(f"thresholds:{gallery.collection_key}", '{"version": 99, "classes": {}}')
         with pytest.raises(GalleryError, match="newer gtrack"):
             stored_thresholds(gallery)
