@@ -14,13 +14,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gallery_db.analysis.anomalies import find_anomalies
+from gallery_db.analysis.anomalies import Anomalies, find_anomalies
 from gallery_db.analysis.calibration_results import Calibration
 from gallery_db.analysis.class_calibration import ClassCalibration
+from gallery_db.analysis.unseen_people import UnseenPeople
 from gallery_db.entry import Entry
 from gallery_db.errors import GalleryError
 from gallery_db.gallery import Gallery
 from gallery_db.search.view import GalleryView
+from gallery_db.spaces.cameras import camera_of
+from gallery_db.spaces.prior import prior_of
 
 __all__ = ["DEFAULT_PROBE_SIZE", "calibrate_gallery", "calibrate_view"]
 
@@ -34,6 +37,7 @@ def calibrate_gallery(
     far: float | None = None,
     probe_size: int = DEFAULT_PROBE_SIZE,
     class_name: str | None = None,
+    max_probes: int | None = None,
 ) -> tuple[Calibration, ...]:
     """Calibrate the match threshold of the open collection, separately for each class.
 
@@ -43,19 +47,38 @@ def calibrate_gallery(
             the default threshold may be kept (see `Calibration.keep_default`).
         probe_size: Number of observations in the mean that stands for a track's evidence, at least 2.
         class_name: Calibrate only this class.
+        max_probes: Most probes of one kind, for a quick estimate that also skips the search for anomalies; about
+            20,000 by default.
 
     Raises:
         GalleryError: There are no entries (of that class), or an argument is out of its range.
     """
+    view, entries = _read(gallery)
+    unseen = _unseen_people(gallery, view, entries)
+    return calibrate_view(
+        view, entries, far=far, probe_size=probe_size, class_name=class_name, unseen=unseen, max_probes=max_probes
+    )
+
+
+def _read(gallery: Gallery) -> tuple[GalleryView, list[Entry]]:
+    """Return a view of the gallery, and its entries in the order of the view's rows."""
     while True:
         view = gallery.view()
         entries = {entry.id: entry for entry in gallery.entries()}
         # The gallery may change between the two reads; then read both again.
         if all(id_ in entries for id_ in view.entry_ids):
-            break
-    return calibrate_view(
-        view, [entries[id_] for id_ in view.entry_ids], far=far, probe_size=probe_size, class_name=class_name
-    )
+            return view, [entries[id_] for id_ in view.entry_ids]
+
+
+def _unseen_people(gallery: Gallery, view: GalleryView, entries: Sequence[Entry]) -> UnseenPeople | None:
+    if view.space is None:
+        return None
+    plain = gallery.view(plain=True, search="exact")
+    row_of = {id_: row for row, id_ in enumerate(plain.entry_ids)}
+    if any(id_ not in row_of for id_ in view.entry_ids):
+        return _unseen_people(gallery, *_read(gallery))
+    embeddings = plain.embeddings[[row_of[id_] for id_ in view.entry_ids]]
+    return UnseenPeople(view, embeddings, prior_of(gallery.model), [camera_of(entry) for entry in entries])
 
 
 def calibrate_view(
@@ -65,6 +88,8 @@ def calibrate_view(
     far: float | None = None,
     probe_size: int = DEFAULT_PROBE_SIZE,
     class_name: str | None = None,
+    unseen: UnseenPeople | None = None,
+    max_probes: int | None = None,
 ) -> tuple[Calibration, ...]:
     """Calibrate as `calibrate_gallery` does, from a view and its entries in the order of the view's rows."""
     if far is not None and not 0.0 < far < 0.5:
@@ -83,10 +108,10 @@ def calibrate_view(
         columns_of = {class_name.casefold(): columns_of[class_name.casefold()]}
     if not columns_of:
         raise GalleryError("The gallery is empty; there is nothing to calibrate from.", hint="Ingest images first.")
-    anomalies = find_anomalies(view)
+    anomalies = find_anomalies(view) if max_probes is None else Anomalies((), (), (), ())
     return tuple(
         ClassCalibration(
-            view, entries, np.asarray(columns_of[name]), far, probe_size, anomalies.of_class(name)
+            view, entries, np.asarray(columns_of[name]), far, probe_size, anomalies.of_class(name), unseen, max_probes
         ).calibrate()
         for name in sorted(columns_of)
     )

@@ -89,6 +89,7 @@ class OperatingPoint:
         how: Whether the threshold was counted or fitted.
         threshold: Cosine distance, with its interval.
         fpir: False accept rate at the threshold, for the kind of probe that the threshold is for.
+        cautious_fpir: False accept rate at the low end of the threshold's interval.
         fnir: Miss rate at the threshold; None without known probes.
         wrong: Misidentification rate at the threshold; None without known probes.
         single_fpir: False accept rate of single observations at the same threshold; None without such probes.
@@ -99,6 +100,7 @@ class OperatingPoint:
     how: Method
     threshold: Rate
     fpir: Rate
+    cautious_fpir: Rate
     fnir: Rate | None
     wrong: float | None
     single_fpir: float | None

@@ -6,6 +6,8 @@ identification rate (FPIR), the miss rate is the false negative identification r
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,6 +61,7 @@ class Trials:
         own_distances: NDArray[np.float64],
         identity_of: NDArray[np.intp],
         nearest: NDArray[np.intp],
+        compared: float | None = None,
     ) -> None:
         """Prepare the rates.
 
@@ -69,7 +72,9 @@ class Trials:
             own_distances: (P,) distance of each probe to its own identity; NaN where there is nothing to compare with.
             identity_of: (P,) number of each probe's identity.
             nearest: (P,) number of the nearest other identity.
+            compared: Number of identities that each probe was compared with; by default all but its own.
         """
+        self._compared = identities - 1 if compared is None else compared
         self.probe_size = probe_size
         self._identities = identities
         self.other_distances = np.maximum(other_distances, SMALLEST_DISTANCE)
@@ -157,10 +162,7 @@ class Trials:
         threshold = float(quantile(rate, np.ones((1, self._cluster_count)))[0])
         low, high = np.quantile(quantile(rate, self._draws), self._percentiles)
         thresholds = np.asarray([threshold])
-        counted, counted_drawn = self._false_accept_rates(thresholds)
-        # The wider of two intervals: counting ignores what was not seen, the fit trusts in its distribution.
-        fitted_drawn = self._to_whole_gallery(self._model.share_below(threshold, self._draws))
-        fpir_low, fpir_high = np.quantile(np.stack([counted_drawn[:, 0], fitted_drawn]), self._percentiles, axis=1)
+        fpir = self._false_accepts_at(threshold)
         fnir, wrong = None, None
         if self.is_known.any():
             missed, missed_drawn = self._miss_rates(thresholds)
@@ -170,12 +172,21 @@ class Trials:
             far=far,
             how=how,
             threshold=Rate(threshold, float(low), float(high)),
-            fpir=Rate(float(counted[0]) if how == "counted" else far, float(fpir_low.min()), float(fpir_high.max())),
+            fpir=fpir if how == "counted" else replace(fpir, estimate=far),
+            cautious_fpir=self._false_accepts_at(float(low)),
             fnir=fnir,
             wrong=wrong,
             single_fpir=None if single is None else single.false_accept_rate(threshold),
             single_fnir=None if single is None else single.miss_rate(threshold),
         )
+
+    def _false_accepts_at(self, threshold: float) -> Rate:
+        """Return the false accept rate at a threshold, with its interval."""
+        counted, counted_drawn = self._false_accept_rates(np.asarray([threshold]))
+        # The wider of two intervals: counting ignores what was not seen, the fit trusts in its distribution.
+        fitted_drawn = self._to_whole_gallery(self._model.share_below(threshold, self._draws))
+        low, high = np.quantile(np.stack([counted_drawn[:, 0], fitted_drawn]), self._percentiles, axis=1)
+        return Rate(float(counted[0]), float(low.min()), float(high.max()))
 
     # -- rates at thresholds -------------------------------------------------------------------------------------
 
@@ -247,13 +258,13 @@ class Trials:
         return found
 
     def _to_whole_gallery(self, rate: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Convert false accept rates of a gallery without one identity, as in the trials, to the whole gallery."""
-        whole: NDArray[np.float64] = 1.0 - (1.0 - rate) ** (self._identities / (self._identities - 1))
+        """Convert false accept rates of the gallery that the trials compared with to the whole gallery."""
+        whole: NDArray[np.float64] = 1.0 - (1.0 - rate) ** (self._identities / self._compared)
         return whole
 
     def _to_trial_gallery(self, rate: float) -> float:
-        """Convert a false accept rate of the whole gallery to one without one identity."""
-        return float(1.0 - (1.0 - rate) ** ((self._identities - 1) / self._identities))
+        """Convert a false accept rate of the whole gallery to that of the trials."""
+        return float(1.0 - (1.0 - rate) ** (self._compared / self._identities))
 
     def _cluster_mutual_nearest(self, identity_of: NDArray[np.intp], nearest: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return (J,) cluster numbers from 0; two identities that are each other's nearest are in the same one."""

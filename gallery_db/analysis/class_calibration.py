@@ -13,6 +13,8 @@ from gallery_db.analysis.calibration_results import Calibration, OperatingPoint
 from gallery_db.analysis.calibration_trials import MIN_IDENTITIES, MIN_PROBES, Trials
 from gallery_db.analysis.class_comparison import block_rows
 from gallery_db.analysis.entry_groups import Separation, group_entries
+from gallery_db.analysis.unseen_people import UnseenPeople
+from gallery_db.embeddings import unit_mean
 from gallery_db.entry import Entry
 from gallery_db.search.table import TRACK_PENALTY
 from gallery_db.search.view import GalleryView
@@ -54,6 +56,8 @@ class ClassCalibration:
         far: float | None,
         probe_size: int,
         anomalies: Anomalies,
+        unseen: UnseenPeople | None = None,
+        max_probes: int | None = None,
     ) -> None:
         """Group the entries of each identity by when and where they were seen.
 
@@ -64,7 +68,11 @@ class ClassCalibration:
             far: The requested false accept rate; None for `DEFAULT_FAR`.
             probe_size: Number of observations in a mean.
             anomalies: Those of the class.
+            unseen: Compares people who had no part in the view's space; None for a view without a space.
+            max_probes: Most probes of one kind; None for 20,000.
         """
+        self._unseen = unseen
+        self._max_probes = max_probes or _MAX_PROBES
         self._view = view
         self._columns = columns
         self._class_name = view.identity_classes[columns[0]]
@@ -181,23 +189,31 @@ class ClassCalibration:
 
     def _trials(self, probe_size: int) -> Trials | None:
         """Make the probes of one kind, and compare each with its own identity and with the others."""
-        step = -(-len(self._columns) // _MAX_PROBES)
+        step = -(-len(self._columns) // self._max_probes)
         probes: list[NDArray[np.float32]] = []
         identity_of: list[int] = []
         own_distances: list[float] = []
+        members: list[NDArray[np.intp]] = []
         for number in range(0, len(self._columns), step):
             chosen = self._probes_of(number, probe_size)
             if not chosen:
                 continue
             embeddings = self._view.embeddings[self._rows[number]]
-            array = np.stack([embeddings[list(probe.members)].sum(axis=0) for probe in chosen])
-            array /= np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-9)
-            probes.append(array.astype(np.float32))
+            sums = [embeddings[list(probe.members)].sum(axis=0) for probe in chosen]
+            array = np.stack([unit_mean(total, self._view.constant) for total in sums])
+            probes.append(array)
+            members += [self._rows[number][list(probe.members)] for probe in chosen]
             identity_of += [number] * len(chosen)
             own_distances += self._own_distances(number, array, [probe.group for probe in chosen])
         if not identity_of:
             return None
-        other_distances, nearest = self._nearest_others(np.concatenate(probes), np.asarray(identity_of))
+        compared = None
+        if self._unseen is None:
+            other_distances, nearest = self._nearest_others(np.concatenate(probes), np.asarray(identity_of))
+        else:
+            columns_of = self._columns[np.asarray(identity_of)]
+            other_distances, nearest = self._unseen.nearest_others(members, columns_of, self._columns)
+            compared = self._unseen.compared_share * len(self._columns)
         return Trials(
             probe_size=probe_size,
             identities=len(self._columns),
@@ -205,6 +221,7 @@ class ClassCalibration:
             own_distances=np.asarray(own_distances),
             identity_of=np.asarray(identity_of),
             nearest=nearest,
+            compared=compared,
         )
 
     def _probes_of(self, number: int, probe_size: int) -> list[_Probe]:
@@ -223,7 +240,7 @@ class ClassCalibration:
                 found += [
                     _Probe(tuple(images[start : start + probe_size]), group) for start in np.unique(starts).tolist()
                 ]
-        most = max(1, _MAX_PROBES // len(self._columns))
+        most = max(1, self._max_probes // len(self._columns))
         if len(found) > most:
             found = [found[position] for position in np.linspace(0, len(found) - 1, most).astype(int)]
         return found

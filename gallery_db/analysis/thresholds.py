@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gallery_db.errors import GalleryError
 from gallery_db.noted_lock import user_at_host
 from gallery_db.store.thresholds import (
+    AUTOMATIC,
     DEFAULT_THRESHOLD,
     StoredThreshold,
     ThresholdSource,
@@ -39,7 +40,7 @@ __all__ = [
 _OUTDATED_SHARE = 0.2
 """Share of the entries or identities that may change before a calibration is out of date."""
 
-Origin = Literal["given", "calibration", "hand", "default"]
+Origin = Literal["given", "calibration", "hand", "automatic", "default"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class MatchThreshold:
 
     Attributes:
         value: Largest cosine distance at which a name is given.
-        origin: Where it comes from: ``"given"`` by the user; ``"calibration"`` or ``"hand"``, stored in the gallery; or
-            ``"default"``.
+        origin: Where it comes from: ``"given"`` by the user; ``"calibration"`` or ``"hand"``, stored in the gallery;
+            ``"automatic"``, measured from its entries; or ``"default"``.
         messages: Lines to show to the user.
     """
 
@@ -98,6 +99,7 @@ def store_calibrations(gallery: Gallery, calibrations: Sequence[Calibration]) ->
             "looks": 1 if calibration.mean is None else calibration.probe_size,
             "fpir": list(asdict(point.fpir).values()),
             "fnir": None if point.fnir is None else list(asdict(point.fnir).values()),
+            "space": _space_version(gallery),
         }
         stored = _make_stored(gallery, calibration.class_name, point.threshold.estimate, "calibration", settings)
         made.append(replace(stored, entries=calibration.entries, identities=calibration.identities))
@@ -190,10 +192,11 @@ def match_threshold(
 ) -> MatchThreshold:
     """Return the threshold for a run: the user's, else the strictest one of the classes that are matched.
 
-    A class without a stored threshold counts with `DEFAULT_THRESHOLD`, because one value serves all classes of a run.
+    A class without a stored threshold counts with one that is measured from its entries (`measure_threshold`); so does
+    one that was calibrated in another embedding space, for the same false accept rate.
 
     Args:
-        gallery: The gallery to match with; None for none.
+        gallery: The gallery to match with; None for none. Open for writing, it keeps what was measured.
         given: The user's threshold.
         class_names: The classes that are matched; None or empty for all.
     """
@@ -202,23 +205,76 @@ def match_threshold(
     if gallery is None:
         return MatchThreshold(DEFAULT_THRESHOLD, "default")
     stored = stored_thresholds(gallery)
-    if not stored:
-        return MatchThreshold(DEFAULT_THRESHOLD, "default")
     wanted = {name.casefold() for name in class_names or ()}
-    candidates: list[tuple[float, StoredThreshold | None]] = [
-        (stored[name].threshold, stored[name]) if name in stored else (DEFAULT_THRESHOLD, None)
-        for name in (class_name.casefold() for class_name in _count_by_class(gallery))
-        if not wanted or name in wanted
+    classes = {name.casefold(): name for name in _count_by_class(gallery)}
+    chosen = [
+        _threshold_of(gallery, name, stored.get(folded))
+        for folded, name in classes.items()
+        if not wanted or folded in wanted
     ]
-    value, used = min(candidates, key=lambda candidate: candidate[0], default=(DEFAULT_THRESHOLD, None))
-    if used is None:
-        return MatchThreshold(DEFAULT_THRESHOLD, "default")
-    how = "set by hand" if used.by == "hand" else f"calibrated for a false accept rate of {used.settings['far']:g}"
-    messages = [f"match threshold {value:.3f}, stored in the gallery: {how} ({used.at[:10]}, {used.who})"]
-    outdated = describe_outdated(gallery, used)
-    if outdated is not None:
-        messages.append(f"warning: {outdated}")
-    return MatchThreshold(value, used.by, tuple(messages))
+    return min(chosen, key=lambda one: one.value, default=MatchThreshold(DEFAULT_THRESHOLD, "default"))
+
+
+def _threshold_of(gallery: Gallery, class_name: str, stored: StoredThreshold | None) -> MatchThreshold:
+    """Return the threshold of one class."""
+    if stored is not None and stored.by == "hand":
+        words = f"match threshold {stored.threshold:.3f}, stored in the gallery: set by hand"
+        return MatchThreshold(stored.threshold, "hand", (f"{words} ({stored.at[:10]}, {stored.who})",))
+    if stored is not None and _space_version(gallery) == stored.settings.get("space", ""):
+        words = f"calibrated for a false accept rate of {stored.settings['far']:g}"
+        messages = [
+            f"match threshold {stored.threshold:.3f}, stored in the gallery: {words} ({stored.at[:10]}, {stored.who})"
+        ]
+        outdated = describe_outdated(gallery, stored)
+        if outdated is not None:
+            messages.append(f"warning: {outdated}")
+        return MatchThreshold(stored.threshold, "calibration", tuple(messages))
+    measured = _measured(gallery, class_name, None if stored is None else float(stored.settings["far"]))
+    far = measured.settings.get("far")
+    if far is None:
+        if measured.threshold == DEFAULT_THRESHOLD:
+            return MatchThreshold(DEFAULT_THRESHOLD, "default")
+        why = f"half the mean distance between the gallery's {measured.identities} identities, as the model is unknown"
+        return MatchThreshold(measured.threshold, "automatic", (f"match threshold {measured.threshold:.3f}: {why}.",))
+    high = measured.settings["fpir"][2]
+    why = (
+        f"measured from the gallery's {measured.identities} identities, so that at most {100 * far:g} % of unknown "
+        f"people get a name (95 % interval up to {100 * high:.0f} %)"
+    )
+    if stored is not None:
+        why += "; the stored one was calibrated in another embedding space"
+    return MatchThreshold(measured.threshold, "automatic", (f"match threshold {measured.threshold:.3f}: {why}.",))
+
+
+def _space_version(gallery: Gallery) -> str:
+    return "" if gallery.space is None else gallery.space.version
+
+
+def _measured(gallery: Gallery, class_name: str, far: float | None) -> StoredThreshold:
+    """Return the threshold measured for a class: the one that the gallery keeps while it is true, else a new one."""
+    try:
+        kept = load_thresholds(gallery.record, gallery.collection_key, AUTOMATIC)
+    except GalleryError:
+        kept = {}  # damaged: measured again
+    found = kept.get(class_name.casefold())
+    space = _space_version(gallery)
+    if (
+        found is not None
+        and found.settings.get("space") == space
+        and found.settings.get("asked") == far
+        and describe_outdated(gallery, found) is None
+    ):
+        return found
+    from gallery_db.analysis.automatic import measure_threshold
+
+    measured = measure_threshold(gallery, class_name, far)
+    settings = {**measured.settings, "space": space, "asked": far}
+    found = _make_stored(gallery, class_name, measured.value, "automatic", settings)
+    if gallery.writable:
+        with gallery.transaction():
+            kept[class_name.casefold()] = found
+            save_thresholds(gallery.record, gallery.collection_key, kept, AUTOMATIC)
+    return found
 
 
 def describe_outdated(gallery: Gallery, stored: StoredThreshold) -> str | None:

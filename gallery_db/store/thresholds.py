@@ -18,6 +18,7 @@ from gallery_db.errors import GalleryError
 from gallery_db.store.record import Record
 
 __all__ = [
+    "AUTOMATIC",
     "DEFAULT_THRESHOLD",
     "THRESHOLDS",
     "StoredThreshold",
@@ -38,7 +39,10 @@ DEFAULT_THRESHOLD = 0.25
 THRESHOLDS = "thresholds"
 """Name of the setting under which the record keeps them."""
 
-ThresholdSource = Literal["calibration", "hand"]
+AUTOMATIC = "automatic_thresholds"
+"""Name of the setting under which the record keeps those that gtrack measured unasked."""
+
+ThresholdSource = Literal["calibration", "hand", "automatic"]
 
 _VERSION = 2
 
@@ -50,14 +54,15 @@ class StoredThreshold:
     Attributes:
         class_name: The class.
         threshold: Largest cosine distance at which a name is given, in [0, 2].
-        by: ``"calibration"``, or ``"hand"`` for a threshold that a user chose.
+        by: ``"calibration"``; ``"hand"`` for a threshold that a user chose; ``"automatic"`` for one measured unasked.
         at: When it was stored, ISO 8601 UTC.
         who: ``user@host``.
         entries: Number of entries of the class at that time.
         identities: Number of its identities at that time.
         generation: Generation of the collection at that time, as counted by this record.
         change: Number of the collection's last change at that time, as counted by this record.
-        settings: Of a calibration: ``far``, ``how``, ``looks``, ``fpir`` and ``fnir`` (estimate, low, high).
+        settings: Of a calibration: ``far``, ``how``, ``looks``, ``fpir`` and ``fnir`` (estimate, low, high), and
+            the ``space`` that its distances are of.
         changed: Number of entries that had changed between the calibration and `change`, where this record received
             the threshold later.
     """
@@ -75,13 +80,18 @@ class StoredThreshold:
     changed: int = 0
 
 
-def load_thresholds(record: Record, collection: int) -> dict[str, StoredThreshold]:
+def load_thresholds(record: Record, collection: int, setting: str = THRESHOLDS) -> dict[str, StoredThreshold]:
     """Return the thresholds of a collection, by class in lower case; empty if none are stored.
+
+    Args:
+        record: The gallery's record.
+        collection: The collection.
+        setting: `THRESHOLDS` or `AUTOMATIC`.
 
     Raises:
         GalleryError: They were stored by a newer gtrack, or are damaged.
     """
-    text = record.setting(collection, THRESHOLDS)
+    text = record.setting(collection, setting)
     if not text:
         return {}
     try:
@@ -113,17 +123,23 @@ def _checked(stored: StoredThreshold) -> StoredThreshold:
     if type(stored.threshold) not in (int, float) or not 0.0 <= stored.threshold <= 2.0:
         raise ValueError("expected a threshold from 0 to 2")
     if not isinstance(stored.settings, dict) or (
-        stored.by != "hand" and type(stored.settings.get("far")) not in (int, float)
+        stored.by == "calibration" and type(stored.settings.get("far")) not in (int, float)
     ):
         raise ValueError("expected settings with the false accept rate (far) of a calibration")
     return stored
 
 
-def save_thresholds(record: Record, collection: int, thresholds: Mapping[str, StoredThreshold]) -> None:
+def save_thresholds(
+    record: Record, collection: int, thresholds: Mapping[str, StoredThreshold], setting: str = THRESHOLDS
+) -> None:
     """Store the thresholds of a collection, by class in lower case, in place of all earlier ones."""
     document = {"version": _VERSION, "classes": {name: asdict(one) for name, one in sorted(thresholds.items())}}
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     with record.transaction():
-        record.put_setting(collection, THRESHOLDS, json.dumps(document, ensure_ascii=False, allow_nan=False))
+        if setting == THRESHOLDS:
+            record.put_setting(collection, setting, text)
+        else:
+            record.set_meta(f"{setting}:{collection}", text)
 
 
 def change_thresholds(record: Record, collection: int, text: str, before: str) -> None:
