@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gallery_db.store.thresholds import DEFAULT_THRESHOLD
+
 __all__ = ["DecisionRule"]
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionRule:
-    """The limits of the decision, all cosine distances, all derived from the accepted distance by `of`.
+    """The limits of the decision, all cosine distances, derived from the accepted distance by `of`.
+
+    How near a track must be to a name depends on how many people the gallery holds. How near the observations of one
+    person are to each other does not: that limit is the default threshold, which means the same in every embedding
+    space, or the accepted distance, where that is greater.
 
     Attributes:
         accept: Largest distance at which a track gets an identity's name (``--gallery-match-threshold``).
@@ -18,6 +24,8 @@ class DecisionRule:
         margin: How much further away the second-best identity must be after one observation; less after more.
         hysteresis: How much worse than accepted, or than another, a name may become before an observation counts
             against it, and how much better another track must fit to take the name.
+        alike: Largest distance of an observation from the mean of others of the same person, as a rule.
+        constant: See `gallery_db.embeddings.unit_mean`, which makes the mean of observations.
     """
 
     accept: float
@@ -25,9 +33,11 @@ class DecisionRule:
     reject: float
     margin: float
     hysteresis: float
+    alike: float
+    constant: float = 0.0
 
     @classmethod
-    def of(cls, accept: float) -> DecisionRule:
+    def of(cls, accept: float, constant: float = 0.0) -> DecisionRule:
         """Return the limits for an accepted distance, fixed multiples of it."""
         return cls(
             accept=accept,
@@ -35,7 +45,19 @@ class DecisionRule:
             reject=1.2 * accept,
             margin=0.2 * accept,
             hysteresis=0.2 * accept,
+            alike=max(accept, DEFAULT_THRESHOLD),
+            constant=constant,
         )
+
+    @property
+    def surely_alike(self) -> float:
+        """Up to this distance from the mean, an observation shows the same person."""
+        return 0.8 * self.alike
+
+    @property
+    def contrary(self) -> float:
+        """Beyond this distance, an observation counts against the mean, or against the name."""
+        return 1.2 * self.alike
 
     def largest_margin(self, num_observations: int) -> float:
         """Return the margin to the second-best identity above which it does not matter; see `suffices`."""

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.embeddings import unit_mean
 from tracking.identification.decision_rule import DecisionRule
 from tracking.identification.neighbours import Neighbours
 
@@ -92,10 +93,6 @@ def are_different_classes(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and one.casefold() != other.casefold()
 
 
-def _unit(total: NDArray[np.float32]) -> NDArray[np.float32]:
-    return total / np.float32(max(float(np.linalg.norm(total)), 1e-9))
-
-
 def add_sample(samples: list[EvidenceSample], sample: EvidenceSample, limit: int) -> None:
     """Append a sample; beyond `limit` samples, merge the two neighbours that span the least time."""
     samples.append(sample)
@@ -121,6 +118,7 @@ class Tracklet:
         early: Its first observations, (frame, embedding), at most `MAX_EARLY`; none without `samples`.
         samples: All its observations, merged as they get many; None where tracklets are not kept.
         class_name: The class of its boxes; None where unknown.
+        constant: See `unit_mean`.
     """
 
     MAX_EARLY: ClassVar[int] = 8
@@ -136,11 +134,12 @@ class Tracklet:
     early: list[tuple[int, NDArray[np.float32]]] = field(default_factory=list)
     samples: list[EvidenceSample] | None = None
     class_name: str | None = None
+    constant: float = 0.0
 
     @property
     def mean(self) -> NDArray[np.float32]:
         """(D,) the mean embedding, of unit length."""
-        return _unit(self.total)
+        return unit_mean(self.total, self.constant)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,17 +226,17 @@ class TrackEvidence:
 
     def mean_with(self, embedding: NDArray[np.float32], quality: float) -> NDArray[np.float32]:
         """Return the mean (D,) that the tracklet has once an observation has been added that agrees with it."""
-        return _unit(self._total_with(embedding, max(quality, _MIN_WEIGHT)))
+        return unit_mean(self._total_with(embedding, max(quality, _MIN_WEIGHT)), self.rule.constant)
 
     def foresee(self, embedding: NDArray[np.float32], class_name: str | None) -> Foresight:
         """Return what is known of an observation before the embedding is compared with the gallery."""
         tracklet, rule = self.tracklet, self.rule
         other_class = are_different_classes(class_name, tracklet.class_name)
         to_mean = 1.0 - float(embedding @ tracklet.mean) if tracklet.num_observations else 0.0
-        agrees = not other_class and to_mean <= rule.sure
+        agrees = not other_class and to_mean <= rule.surely_alike
         if tracklet.column >= 0:
             return Foresight(not other_class, not agrees, not agrees and not other_class)
-        against = other_class or (not agrees and to_mean > rule.accept + rule.hysteresis)
+        against = other_class or (not agrees and to_mean > rule.contrary)
         return Foresight(not against, against, against and self.previous is not None and self.previous.column >= 0)
 
     def add(
@@ -311,6 +310,7 @@ class TrackEvidence:
             old.near,
             samples=None if old.samples is None else [],
             class_name=next((held.class_name for held in self.held if held.class_name is not None), None),
+            constant=self.rule.constant,
         )
         for held in self.held:
             self._accumulate(held.frame, held.embedding, held.weight)
@@ -333,12 +333,12 @@ class TrackEvidence:
     def _contradicts(self, embedding: NDArray[np.float32], near: Neighbours) -> bool:
         rule, column = self.rule, self.tracklet.column
         to_mean = 1.0 - float(embedding @ self.tracklet.mean)
-        if to_mean <= rule.sure:
+        if to_mean <= rule.surely_alike:
             return False
         if column < 0:
-            return to_mean > rule.accept + rule.hysteresis
+            return to_mean > rule.contrary
         distance = near.of(column).supported
-        return distance > rule.accept + rule.hysteresis or near.best.supported < distance - rule.hysteresis
+        return distance > rule.contrary or near.best.supported < distance - rule.hysteresis
 
     def _shows_previous(self, embedding: NDArray[np.float32], near: Neighbours, class_name: str | None) -> bool:
         """Return whether the track shows its previous tracklet's person again; never after the current one is named."""
@@ -347,14 +347,14 @@ class TrackEvidence:
             return False
         to_mean = 1.0 - float(embedding @ previous.mean)
         if previous.column < 0:
-            return to_mean <= self.rule.sure
+            return to_mean <= self.rule.surely_alike
         supported = near.of(previous.column).supported
-        return to_mean <= self.rule.accept and supported <= min(self.rule.accept, near.best.supported)
+        return to_mean <= self.rule.alike and supported <= min(self.rule.alike, near.best.supported)
 
     def _are_alike(self, held: _HeldObservation, embedding: NDArray[np.float32], class_name: str | None) -> bool:
         if are_different_classes(held.class_name, class_name):
             return False
-        return 1.0 - float(held.embedding @ embedding) <= self.rule.accept + self.rule.hysteresis
+        return 1.0 - float(held.embedding @ embedding) <= self.rule.contrary
 
     @property
     def is_swap_suspected(self) -> bool:
