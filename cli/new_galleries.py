@@ -29,7 +29,8 @@ def announce_new_gallery(gallery: str, *, may_ask: bool = False) -> None:
     if not is_new_gallery(location):
         return
     similar = galleries_like(location) if isinstance(location, Path) else []
-    beside = f" Beside it is the gallery {' and '.join(map(repr, similar))}." if similar else ""
+    are = "is the gallery" if len(similar) == 1 else "are the galleries"
+    beside = f" Beside it {are} {', '.join(map(repr, similar))}." if similar else ""
     say(f"{gallery} will be a new gallery.{beside}")
     if may_ask and on_terminal() and ask("Make it? [y/N]").lower() not in ("y", "yes"):
         say("nothing was changed.")

@@ -263,8 +263,10 @@ def test_a_new_gallery_is_announced(scene: Scene, gallery: Path, tmp_path: Path)
     assert f"{new} will be a new gallery. Beside it is the gallery 'people'." in done.stderr
     assert not new.exists(), "nothing was stored in it"
     assert "new gallery" not in gtrack(*words, tmp_path / "people").stderr
+    shutil.copytree(gallery, tmp_path / "peoples")
     code, out, err = run_on_terminal("n\n", *words, new)
     assert (code, out) == (1, "")
+    assert "Beside it are the galleries 'people', 'peoples'." in err
     assert "Make it? [y/N]" in err
     assert "nothing was changed" in err
     for answer, more in (("y\n", []), ("", ["--yes"])):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from os.path import realpath
 from pathlib import Path
 
 import orjson
@@ -151,11 +152,12 @@ def export_tracks(
 
 def _check_outputs(paths: Sequence[Path], formats: Sequence[str], reader: TrackReader, video: Path | None) -> None:
     """Raise an error if an output would replace an input or another output."""
-    outputs: set[Path] = set()
-    inputs = {path.resolve(): role for path, role in ((reader.path, "tracks"), (video, "video")) if path is not None}
+    outputs: set[str] = set()
+    # Not Path.resolve, which raises RuntimeError for a symlink loop before Python 3.13.
+    inputs = {realpath(path): role for path, role in ((reader.path, "tracks"), (video, "video")) if path is not None}
     for path, kind in zip(paths, formats, strict=True):
         for written in [path, ids_path(path)] if kind == "mot" else [path]:
-            resolved = written.resolve()
+            resolved = realpath(written)
             if resolved in inputs:
                 raise OutputError(
                     f"the output {written} is the file of the {inputs[resolved]} to read.", hint="Give another name."
