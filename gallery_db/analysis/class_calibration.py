@@ -174,8 +174,16 @@ class ClassCalibration:
                 )
         if self._separation is Separation.FILE_ORDER:
             notes.append(
-                "the entries have no camera, source or time, so that known people are compared with images that may be "
-                "of the same burst: expect more misses than shown here (the threshold does not depend on them)"
+                "no camera, source or time separates the entries of one person, so that known people are compared with "
+                "images that may be of the same burst: expect more misses than shown here (the threshold does not "
+                "depend on them)"
+            )
+        if self._separation is Separation.CAMERA:
+            notes.append("known people not named: people who come to another camera than those of their entries")
+        elif basis.is_known.any():
+            notes.append(
+                "known people not named: people who come back to the same camera; how many are missed on another "
+                "camera is unknown, as too few identities have entries of two cameras, and it can be many more"
             )
         if self._separation is Separation.NOTHING or not basis.is_known.any():
             notes.append("no identity has images of a second camera, visit or burst: the miss rate is unknown")

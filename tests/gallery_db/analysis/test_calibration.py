@@ -205,6 +205,8 @@ def test_near_duplicates_do_not_lower_the_miss_rate() -> None:
     assert file_order.chosen.fnir is not None
     assert any("the same burst" in note for note in file_order.notes)
     assert not any("the same burst" in note for note in known_cameras.notes)
+    assert any("another camera is unknown" in note for note in file_order.notes)
+    assert any("people who come to another camera" in note for note in known_cameras.notes)
     assert known_cameras.single is not None
     assert file_order.single is not None
     # The threshold does not depend on how known people are compared.
