@@ -93,6 +93,7 @@ def import_parquet(
             ) from None
         try:
             report = _Import(gallery, reader, replace).run(created, progress)
+            gallery.keep_adapted()
         except BaseException:
             gallery.close(sync=False)
             raise

@@ -100,6 +100,7 @@ def reembed_gallery(
         # Close the reader first, so that the writer can merge the record into one file again.
         source.close()
         if target is not None:
+            target.keep_adapted()
             target.sync_index(index_progress, wait=index)
         return report
     finally:
