@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ __all__ = ["EmbeddingSpace", "SpaceFormatError"]
 _BLOCK = 8192
 _FORMAT = 1
 _TINY = 1e-9
+_LARGEST = 1e6
+"""Largest number of a space; greater ones, of a damaged file, would overflow."""
 
 
 class SpaceFormatError(ValueError):
@@ -120,18 +121,17 @@ class EmbeddingSpace:
     # -- stored ----------------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
-        """Return it as bytes (NumPy's npz, without pickles)."""
-        facts = {"format": _FORMAT, "scale": self.scale, "cameras": list(self.camera_means), **self.facts}
-        buffer = io.BytesIO()
-        means = list(self.camera_means.values())
-        np.savez(
-            buffer,
-            facts=np.frombuffer(json.dumps(facts, allow_nan=False).encode(), np.uint8),
-            mean=self.mean,
-            whitening=self.whitening,
-            camera_means=np.stack(means) if means else np.empty((0, len(self.mean)), np.float32),
-        )
-        return buffer.getvalue()
+        """Return it as bytes: a line of JSON, then the numbers as 32-bit floats, little-endian."""
+        header = {
+            "format": _FORMAT,
+            "scale": self.scale,
+            "directions": self.whitening.shape[1],
+            "cameras": list(self.camera_means),
+            **self.facts,
+        }
+        arrays = [self.mean, self.whitening, *self.camera_means.values()]
+        numbers = b"".join(np.ascontiguousarray(array, "<f4").tobytes() for array in arrays)
+        return json.dumps(header, allow_nan=False).encode() + b"\n" + numbers
 
     @classmethod
     def from_bytes(cls, data: bytes, dimension: int) -> EmbeddingSpace:
@@ -144,25 +144,32 @@ class EmbeddingSpace:
         Raises:
             SpaceFormatError: They are no space for embeddings of this length.
         """
+        line, _, numbers = data.partition(b"\n")
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                facts = json.loads(arrays["facts"].tobytes())
-                mean, whitening, means = (arrays[name] for name in ("mean", "whitening", "camera_means"))
-            cameras = facts.pop("cameras")
+            facts = json.loads(line)
+            cameras, scale = facts.pop("cameras"), float(facts.pop("scale"))
+            columns = int(facts.pop("directions"))
             if facts.pop("format") != _FORMAT:
                 raise SpaceFormatError("it was stored by a newer gtrack")
-            scale = float(facts.pop("scale"))
-            columns = whitening.shape[1] if whitening.ndim == 2 else 0
-            shapes = (mean.shape, whitening.shape, means.shape)
-            if shapes != ((dimension,), (dimension, columns), (len(cameras), dimension)) or not columns >= 1:
-                raise SpaceFormatError(f"its arrays have the shapes {shapes}, for embeddings of {dimension} numbers")
-            for array in (mean, whitening, means):
-                if array.dtype != np.float32 or not np.isfinite(array).all():
-                    raise SpaceFormatError("its numbers are not finite 32-bit floats")
-            if not 0.0 < scale <= 1.0 or not all(isinstance(camera, str) for camera in cameras):
-                raise SpaceFormatError(f"its scale is {scale}")
+            counts = [facts.get(name, 0) for name in ("people", "entries")]
+            if not isinstance(cameras, list) or not all(isinstance(camera, str) for camera in cameras):
+                raise SpaceFormatError("its cameras are no list of names")
+            if not 0.0 < scale <= 1.0 or not all(type(count) is int for count in counts):
+                raise SpaceFormatError(f"its scale is {scale}, and it counts {counts}")
         except SpaceFormatError:
             raise
-        except Exception as error:  # whatever a damaged archive raises
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SpaceFormatError(f"{type(error).__name__}: {str(error)[:200]}") from error
+        expected = dimension * (1 + columns + len(cameras))
+        if columns < 1 or len(numbers) != 4 * expected:
+            raise SpaceFormatError(
+                f"it has {len(numbers)} bytes of numbers, and {4 * expected} are expected for embeddings of "
+                f"{dimension} numbers"
+            )
+        values = np.frombuffer(numbers, "<f4").astype(np.float32)
+        if not np.isfinite(values).all() or np.abs(values).max() > _LARGEST:
+            raise SpaceFormatError("its numbers are not finite, or too large")
+        mean, rest = values[:dimension], values[dimension:]
+        whitening = rest[: dimension * columns].reshape(dimension, columns)
+        means = rest[dimension * columns :].reshape(len(cameras), dimension)
         return cls(mean, whitening, scale, dict(zip(cameras, means, strict=True)), facts)

@@ -152,9 +152,13 @@ def test_a_space_is_stored_and_read_again() -> None:
     assert again.version == space.version
     assert again.facts == space.facts
     np.testing.assert_array_equal(again.apply(world.vectors, ["Ä 2"] * 80), space.apply(world.vectors, ["Ä 2"] * 80))
-    with pytest.raises(SpaceFormatError, match="shapes"):
+    with pytest.raises(SpaceFormatError, match="bytes of numbers"):
         EmbeddingSpace.from_bytes(space.to_bytes(), D + 1)
     data = space.to_bytes()
+    for old, new in ((b'"people": 40', b'"people": "x"'), (b'["a",', b"[7,"), (b'"format": 1', b'"format": 2')):
+        assert old in data
+        with pytest.raises(SpaceFormatError):
+            EmbeddingSpace.from_bytes(data.replace(old, new, 1), D)
     for at in range(0, len(data), 997):
         broken = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
         try:
