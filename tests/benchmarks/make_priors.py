@@ -24,6 +24,10 @@ _MODELS = {
     "person-reidentification-retail-0277": ("person-reidentification-retail-0277.xml",),
     "person-reidentification-retail-0287": ("person-reidentification-retail-0287.xml",),
 }
+_OTHER_EXPORTS = {
+    # The file of `gtrack models get osnet_x0_25_msmt17`, by its published hash: another export of the same weights.
+    "osnet_x0_25_msmt17": ("e78604f4ccda49b8f41cd0f8f7303800ce75d2361895ebb0729513c1bf53d277",),
+}
 
 
 def main() -> None:
@@ -55,7 +59,7 @@ def main() -> None:
         catalogue[f"{name}.npz"] = {
             "name": f"{name}, Market-1501 test subset",
             "people": statistics.count,
-            "sha256": [model.sha256 for model in models],
+            "sha256": [*(model.sha256 for model in models), *_OTHER_EXPORTS.get(name, ())],
             "preprocessing": models[0].preprocessing,
         }
         print(name, embeddings.shape, (arguments.into / f"{name}.npz").stat().st_size)
