@@ -195,7 +195,7 @@ def test_every_command_contacts_nobody(fresh: Path, scene: Scene) -> None:
         ["detect", scene.video, "--weights", lamps, "-o", "d.json", "--range", ":5", "--device", "cpu"],
         ["gallery", "ingest", scene.gallery, "-g", "g", *model],
         ["run", *run, "-g", "g", *model],
-        *(["gallery", name, "-g", "g"] for name in ("list", "stats", "verify", "log", "calibrate")),
+        *(["gallery", name, "-g", "g"] for name in ("list", "stats", "verify", "log", "calibrate", "adapt")),
         ["gallery", "show", one, "-g", "g", "--contact-sheet", "sheet.jpg"],
         ["gallery", "query", picture, "-g", "g", *model],
         ["gallery", "snapshot", "before", "-g", "g"],

@@ -27,10 +27,10 @@ __all__ = ["LinkedPerson", "link_tracklets", "name_tracklets", "tracklet_mean"]
 MAX_SHARED_FRAMES = 2
 """Frames that two tracklets of one person may share: a new track can begin while the old one still ends."""
 SWITCH_COST = 0.4
-"""Cost of a change of person in a track's path, as a part of the accepted distance: about one good observation that
+"""Cost of a change of person in a track's path, as a part of `DecisionRule.alike`: about one good observation that
 clearly shows another person."""
 MAX_DISTANCE_COST = 2.4
-"""Largest distance that counts for an observation that shows no single person, as a part of the accepted distance."""
+"""Largest distance that counts for an observation that shows no single person, as a part of `DecisionRule.alike`."""
 _BLOCK = 1024
 
 
@@ -226,13 +226,13 @@ def _decode_track(
     means = np.stack([persons[number].mean for number in choice])
     embeddings = np.stack([tracklet_mean([sample], rule.constant) for sample in samples])
     weights = np.array([sample.weight for sample in samples])
-    costs = np.minimum(1.0 - embeddings @ means.T, MAX_DISTANCE_COST * rule.accept) * weights[:, None]
+    costs = np.minimum(1.0 - embeddings @ means.T, MAX_DISTANCE_COST * rule.alike) * weights[:, None]
     best = costs[0].astype(np.float64)
     came_from: list[NDArray[np.int64]] = []
     stay = np.arange(len(choice))
     for row in costs[1:]:
         cheapest = int(np.argmin(best))
-        switched = best[cheapest] + SWITCH_COST * rule.accept
+        switched = best[cheapest] + SWITCH_COST * rule.alike
         came_from.append(np.where(best <= switched, stay, cheapest))
         best = np.minimum(best, switched) + row
     path = [int(np.argmin(best))]

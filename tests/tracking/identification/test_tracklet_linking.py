@@ -96,9 +96,11 @@ def test_no_tracklets_give_no_links() -> None:
     assert link_tracklets([], RULE, []) == []
 
 
-def named(tracklets: Sequence[NamedTracklet], names: Sequence[str | None]) -> list[tuple[int, int, int, str | None]]:
-    people = link_tracklets(tracklets, RULE, [None] * len(tracklets))
-    found = name_tracklets(tracklets, people, names, RULE)
+def named(
+    tracklets: Sequence[NamedTracklet], names: Sequence[str | None], rule: DecisionRule = RULE
+) -> list[tuple[int, int, int, str | None]]:
+    people = link_tracklets(tracklets, rule, [None] * len(tracklets))
+    found = name_tracklets(tracklets, people, names, rule)
     return [(s.track_id, s.first, s.last, None if s.named is None else s.named.identity) for s in found]
 
 
@@ -113,6 +115,15 @@ def test_one_observation_of_another_person_is_no_swap() -> None:
     observations = [A, A, A, mix(B, A, 0.6), A, A]
     found = named([tracklet(1, 0, 50, *observations), tracklet(2, 200, 300, B, B, B)], ["a", "b"])
     assert found == [(1, 0, 50, "a"), (2, 200, 300, "b")]
+
+
+def test_a_low_threshold_does_not_make_one_of_two_people() -> None:
+    """Observations are as far from their own mean as before, whatever is accepted as a name."""
+    pair = [
+        tracklet(1, 0, 30, A, mix(A, C, 0.1), A, mix(A, C, 0.1)),
+        tracklet(2, 0, 30, B, mix(B, C, 0.1), B, mix(B, C, 0.1)),
+    ]
+    assert named(pair, ["a", "b"], DecisionRule.of(0.001)) == [(1, 0, 30, "a"), (2, 0, 30, "b")]
 
 
 def test_named_tracks_are_not_changed() -> None:
