@@ -64,6 +64,8 @@ _PUBLIC = {
         "write_gallery_sheet",
     ],
     "tracking": [
+        "CameraMap",
+        "CamerasError",
         "DeepStreamFeed",
         "DeepStreamFrame",
         "DeepStreamNames",

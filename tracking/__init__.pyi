@@ -14,6 +14,7 @@ from .detectors.loader import load_detector as load_detector
 from .enrolment.track_enroller import TrackEnroller as TrackEnroller
 from .enrolment.track_enroller import TrackName as TrackName
 from .enrolment.track_observation import TrackObservation as TrackObservation
+from .errors import CamerasError as CamerasError
 from .errors import DetectionsError as DetectionsError
 from .errors import DetectorError as DetectorError
 from .errors import DisplayError as DisplayError
@@ -29,6 +30,7 @@ from .errors import TrackerError as TrackerError
 from .errors import TracksError as TracksError
 from .errors import VideoError as VideoError
 from .errors import WeightsError as WeightsError
+from .identification.camera_map import CameraMap as CameraMap
 from .identification.gallery_source import EmbedderOptions as EmbedderOptions
 from .options import RunOptions as RunOptions
 from .outputs.options import OutputOptions as OutputOptions

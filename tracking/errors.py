@@ -9,6 +9,7 @@
     ├── MotTextError                 a MOTChallenge text file
     ├── TracksError                  a track-v1 file
     ├── ObservationError             an observation of a pipeline of one's own
+    ├── CamerasError                 a file of cameras
     ├── DetectorError                a detector
     ├── WeightsError                 ReID weights
     ├── EmbedderError                a ReID model at work
@@ -24,6 +25,7 @@ from __future__ import annotations
 from gallery_db.errors import GtrackError
 
 __all__ = [
+    "CamerasError",
     "DetectionsError",
     "DetectorError",
     "DisplayError",
@@ -81,6 +83,10 @@ class TrackerError(GtrackError):
 
 class ObservationError(GtrackError):
     """An observation from a pipeline is unusable; the message names the source, the frame and the track."""
+
+
+class CamerasError(GtrackError):
+    """A file of cameras is invalid; the message names the file and the line."""
 
 
 class TracksError(GtrackError):

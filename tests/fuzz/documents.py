@@ -13,7 +13,7 @@ from support.tracks import make_detection, make_document
 
 from fuzz.mutation import HOSTILE_NUMBERS, changed_json, changed_lines
 from fuzz.watch import Target
-from tracking import track_video
+from tracking import CameraMap, track_video
 from tracking.detections.mot_import import mot_detections
 from tracking.detections.reader import open_detections
 from tracking.evaluation import evaluate_identity, read_track_table, read_truth
@@ -65,6 +65,14 @@ SCENE = {
     "strangers": ["bob"],
     "frames": [{"frame": n, "people": [{"name": "alice", "box": [10, 20, 30, 60], "visible": 1.0}]} for n in range(3)],
 }
+CAMERAS = {
+    "cameras": ["door", "yard", "hall"],
+    "pairs": [
+        {"between": ["door", "yard", "hall"], "travel_seconds": 20},
+        {"between": ["yard", "hall"], "overlap": True},
+    ],
+}
+_CAMERAS = "cameras: [door, yard]\npairs:\n- between: [door, yard]\n  travel_seconds: 20  # s\n"
 _MOT = "1,1,10,20,30,40,1,1,0.5\n1,2,50,20,30,40,0.9,1,1\n2,1,11,20,30,40,1,1,0.5\n"
 _SEQUENCE = "[Sequence]\nname=clip\nimDir=img1\nframeRate=10\nseqLength=4\nimWidth=96\nimHeight=64\nimExt=.jpg\n"
 _PEOPLE = "gt_id,person\n1,alice\n2,bob\n"
@@ -146,7 +154,17 @@ def _check_mot(case: tuple[bytes, bytes, bytes, str], folder: Path) -> None:
         evaluate_identity(read_track_table(file), read_truth(folder, folder / "people.csv"), ["alice"])
 
 
+def _check_cameras(content: bytes, folder: Path) -> None:
+    file = folder / "cameras.yaml"
+    file.write_bytes(content)
+    cameras = CameraMap.read(file)
+    for one in cameras.cameras:
+        assert (cameras.travel_seconds(one, "door") or 0) >= 0
+
+
 _WORDS = (*HOSTILE_NUMBERS, "", "a", " ", "\ud800", "1,1", "\n", "\0", "é", "=", "[x]", "%(a)s", '"')
+
+_YAML = ("&a", "*a", "<<:", "!!python/object:os.system", "|", ">", "?", "{", "---", "%YAML", '"\\Uffffffff"')
 
 TARGETS = (
     Target(
@@ -165,6 +183,12 @@ TARGETS = (
         portion=60,
     ),
     Target("ground truth", changed_json([SCENE]), _check_truth, "truth.json"),
+    Target(
+        "cameras",
+        changed_json([CAMERAS]) | changed_lines([_CAMERAS], (*_WORDS, *_YAML), " \n"),
+        _check_cameras,
+        "cameras.yaml",
+    ),
     Target(
         "mot-text",
         st.tuples(
