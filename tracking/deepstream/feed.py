@@ -147,7 +147,8 @@ class DeepStreamFeed:
             size = self._frame_size or (frame.size if min(frame.size) > 0 else None)
             image = None if self._image is None else _FrameImage(self._image, frame, buffer, size)
             observations = [self._observation(frame.objects[n], image) for n in chosen]
-            track_names = self._enroller.observe(source, frame.frame_num, observations, frame_size=size)
+            time = frame.ntp_timestamp / 1e9 if frame.ntp_timestamp else None
+            track_names = self._enroller.observe(source, frame.frame_num, observations, frame_size=size, time=time)
             self._last_frames[source] = frame.frame_num
             names: list[TrackName | None] = [None] * len(metas)
             for number, name in zip(chosen, track_names, strict=True):

@@ -15,6 +15,7 @@ from tracking.enrolment.open_tracks import OpenTrack
 __all__ = [
     "MIN_MARGIN",
     "MIN_QUALITY",
+    "MIN_SHARED_FRAMES",
     "SURE_PART",
     "IdentityPresence",
     "NearestIdentity",

@@ -28,6 +28,7 @@ from tracking.enrolment.candidates import Candidates, EnrolmentCandidate
 from tracking.enrolment.decision import (
     MIN_OBSERVATIONS,
     MIN_QUALITY,
+    MIN_SHARED_FRAMES,
     IdentityPresence,
     decide_outcome,
     is_too_short,
@@ -36,6 +37,7 @@ from tracking.enrolment.decision import (
 from tracking.enrolment.open_tracks import OpenTrack, OpenTracks
 from tracking.enrolment.shared_gallery import EntryBook, SharedGallery, surplus_entry
 from tracking.enrolment.track_entry import entry_id, entry_of
+from tracking.identification.sightings import CameraSightings
 
 if TYPE_CHECKING:
     from gallery_db.search.refresh import ViewChange
@@ -66,6 +68,7 @@ class Enroller:
         keep_candidates: Keep what `reassign` needs.
         shared: State shared with the enrollers of other cameras in this run, which fill the same gallery; None where
             there are none.
+        sightings: The identifier's sightings of this camera; None where nothing is known of other cameras.
 
     Attributes:
         counts: What became of the tracks that have ended.
@@ -84,6 +87,7 @@ class Enroller:
         numbers: Iterator[int] | None = None,
         keep_candidates: bool = False,
         shared: SharedGallery | None = None,
+        sightings: CameraSightings | None = None,
     ) -> None:
         if numbers is None:
             numbers = count(max((unknown_number(name) or 0 for name in names), default=0) + 1)
@@ -94,6 +98,8 @@ class Enroller:
         self._known = known
         self._settings = settings
         self._shared = shared or SharedGallery()
+        self._sightings = sightings
+        self._tracklets: dict[str, tuple[int, int]] = {}  # of the entries, with `sightings`
         self.book = EntryBook(self._shared, known, earlier or {}, numbers, settings.threshold)
         self._presence = IdentityPresence()
         self._tracks = OpenTracks(settings.grace_frames, self._end_track)
@@ -129,9 +135,13 @@ class Enroller:
             name = None
             if earlier is None:
                 name = self._shared.reserved_elsewhere(track, id(self), self._settings.threshold, self._known.adapt)
+                if name is not None and self._sightings is not None:
+                    name = None if self._sightings.excludes(track.key, name, np.inf, 0.0) else name
             track.is_reserved_elsewhere = name is not None
             track.reserved_name = name or self.book.new_name(earlier)
             self.book.given.add(track.reserved_name)
+        if self._sightings is not None:
+            self._sightings.note_enrolled(track.key, track.reserved_name)
         return track.reserved_name
 
     def gallery_changed(self, change: ViewChange) -> None:
@@ -143,6 +153,8 @@ class Enroller:
         for id_, entry in change.entries.items():
             if self.book.note_change(id_, entry):
                 self.candidates.fix(id_, None if entry is None else entry.identity)
+                if self._sightings is not None and id_ in self._tracklets:
+                    self._sightings.note_enrolled(self._tracklets[id_], None if entry is None else entry.identity)
         for old, new in change.renamed.items():
             self._tracks.rename(old, new)
             self._presence.rename(old, new)
@@ -194,7 +206,7 @@ class Enroller:
             track.identity,
             nearest_identity(self._known, self._vector(mean), track.class_name, self._settings.threshold),
             self._settings.mode,
-            lambda identity: self._presence.shared_frames(identity, track, self._tracks),
+            lambda identity: self._shared_frames(identity, track),
         )
         if outcome.kind == "named":
             self.counts.named += 1
@@ -209,6 +221,14 @@ class Enroller:
                 name = None  # the other camera has stored it by now, and this track is no longer like it
             self._store(track, mean, id_, name or self.book.new_name(earlier))
             self.counts.identities += 1
+
+    def _shared_frames(self, identity: str, track: OpenTrack) -> int:
+        """Return in how many frames, at most, an identity was there as another track, here or at another camera."""
+        shared = self._presence.shared_frames(identity, track, self._tracks)
+        return max(shared, MIN_SHARED_FRAMES) if self._was_elsewhere(identity, track) else shared
+
+    def _was_elsewhere(self, identity: str, track: OpenTrack) -> bool:
+        return self._sightings is not None and self._sightings.was_elsewhere(track.key, identity)
 
     def _vector(self, mean: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the vector (D,) that is compared, of a mean embedding (E,)."""
@@ -244,6 +264,9 @@ class Enroller:
             entry = replace(entry, extra={**entry.extra, NOT: earlier.extra[NOT]})
         self.book.given.add(identity)
         self._presence.add(identity, track)
+        if self._sightings is not None:
+            self._sightings.note_enrolled(track.key, identity)
+            self._tracklets[id_] = track.key
         vector = self._vector(mean)
         surplus = surplus_entry(entry, vector, self._known, self.book)
         if surplus == id_:

@@ -19,6 +19,7 @@ from tracking.enrolment.gallery_writer import GalleryWriter
 from tracking.enrolment.shared_gallery import SharedGallery
 from tracking.errors import OptionError
 from tracking.identification.gallery_sync import GalleryNotices
+from tracking.identification.sightings import CameraSightings
 
 if TYPE_CHECKING:
     from gallery_db.search.nearest import Search
@@ -149,14 +150,19 @@ class EnrolmentGallery:
         return self._writer is not None
 
     def enroller(
-        self, settings: EnrolmentSettings, *, shared: SharedGallery | None = None, keep_candidates: bool = False
+        self,
+        settings: EnrolmentSettings,
+        *,
+        shared: SharedGallery | None = None,
+        keep_candidates: bool = False,
+        sightings: CameraSightings | None = None,
     ) -> Enroller:
         """Make the enroller of one camera.
 
         Args:
             settings: Its settings; the run key begins with that of the gallery's options.
             shared: State shared with the enrollers of other cameras; None where there are none.
-            keep_candidates: See `Enroller`.
+            keep_candidates, sightings: See `Enroller`.
         """
         assert self._writer is not None
         return Enroller(
@@ -167,6 +173,7 @@ class EnrolmentGallery:
             numbers=self._numbers,
             keep_candidates=keep_candidates,
             shared=shared,
+            sightings=sightings,
         )
 
     def catch_up(self) -> None:

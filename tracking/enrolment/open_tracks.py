@@ -63,6 +63,11 @@ class OpenTrack:
     is_reserved_elsewhere: bool = False
 
     @property
+    def key(self) -> tuple[int, int]:
+        """Track id and first frame of the tracklet, as identification counts it."""
+        return self.track_id, self.tracklet
+
+    @property
     def has_direction(self) -> bool:
         """Whether its observations have a mean; those of opposite directions cancel out."""
         return self.total is not None and float(np.linalg.norm(self.total)) > _TINY

@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, get_args
 from gallery_db import Gallery, is_gallery
 from gallery_db.address import location_of
 from gallery_db.errors import GalleryError, GtrackError
+from gallery_db.suggestions import did_you_mean
 from tracking.enrolment.base import EnrolmentCounts, EnrolmentSettings, EnrolMode
 from tracking.enrolment.camera_tracks import CameraTracks
 from tracking.enrolment.enroller import Enroller
 from tracking.enrolment.enrolment_gallery import EnrolmentGallery, EnrolmentGalleryOptions, check_enrolment_gallery
 from tracking.enrolment.shared_gallery import SharedGallery
-from tracking.enrolment.track_observation import ObservedFrame, TrackObservation, check_frame
+from tracking.enrolment.track_observation import ObservedFrame, TrackObservation, check_frame, check_time
 from tracking.errors import ObservationError, OptionError
 from tracking.frame_times import FrameTimes
+from tracking.identification.camera_map import CameraMap
 from tracking.identification.gallery_sync import GallerySync
 from tracking.identification.identifier import TrackIdentifier
+from tracking.identification.sightings import CameraSightings, Sightings
 from tracking.identification.track_evidence import Status
 
 if TYPE_CHECKING:
@@ -96,6 +99,9 @@ class TrackEnroller:
         every: Frames between two observations of a track, on average: of the embeddings given, those are used that add
             most. 1 uses all.
         fps: Frames per second of the sources, for the times in the entries.
+        cameras: Which sources cannot see a person at the same time, and how long a person takes from one to another: a
+            `CameraMap`, or the path of a file ``cameras.yaml``. A name that another source's track has is not given
+            where its bearer cannot be; the frames need a `time`. None where nothing is known.
         search: How the gallery is searched; see `gallery_db.Gallery.view`.
         new_collection: Start a further collection where the gallery has none of that model, rather than refuse.
         notify: Receives one-line messages.
@@ -103,6 +109,7 @@ class TrackEnroller:
     Raises:
         OptionError: An option is out of range, the gallery is a tree of image folders, or there is no gallery and no
             model to make one for.
+        CamerasError: The file of cameras cannot be used.
         ModelMismatchError: The gallery belongs to another model.
         GalleryLockedError: Another process is writing to the gallery.
         GalleryError: As of `gallery_db.Gallery.open`.
@@ -120,11 +127,16 @@ class TrackEnroller:
         grace_frames: int = 30,
         every: int = 10,
         fps: float | None = None,
+        cameras: CameraMap | str | Path | None = None,
         search: Search = "auto",
         new_collection: bool = False,
         notify: Callable[[str], None] | None = None,
     ) -> None:
         _check_options(enroll, session, gallery_match_threshold, grace_frames, every, fps)
+        if isinstance(cameras, (str, Path)):
+            cameras = CameraMap.read(cameras)
+        self._sightings = None if cameras is None else Sightings(cameras)
+        self._warned: set[str] = set()
         self._mode = enroll
         self._grace_frames = grace_frames
         self._every = every
@@ -198,6 +210,7 @@ class TrackEnroller:
         observations: Iterable[TrackObservation],
         *,
         frame_size: tuple[int, int] | None = None,
+        time: float | None = None,
     ) -> list[TrackName | None]:
         """Take one frame of a source, and return the names of its tracks.
 
@@ -209,19 +222,22 @@ class TrackEnroller:
             frame: Number of the frame, counted by each source for itself.
             observations: All boxes of the frame. Tracks without an embedding are merely noted as seen.
             frame_size: Width and height of the frame in pixels, to which the boxes refer; None where unknown.
+            time: Seconds at which the frame was taken, on one clock for all sources, such as `time.time()`. It is used
+                with `cameras`; None where unknown: then the frame is not compared with other sources.
 
         Returns:
             A name for each observation, in order; None for those without a track.
 
         Raises:
             ObservationError: An embedding of another length, not finite or zero, a box without area, a frame that is
-                not later than the one before, a track twice, and the like. Nothing of the frame is used then, unless
-                the fault is in a crop that a function returned, which is asked for last.
+                not later than the one before, a track twice, a time that is not a number, and the like. Nothing of the
+                frame is used then, unless the fault is in a crop that a function returned, which is asked for last.
             GalleryError: The enroller is closed.
         """
         with self._lock:
             self._check_open()
             frame, size = check_frame(source, frame, frame_size)
+            time = check_time(source, frame, time)
             last = self._cameras[source].last_frame if source in self._cameras else -1
             if frame <= last:
                 raise ObservationError(
@@ -234,6 +250,10 @@ class TrackEnroller:
             if camera is None:
                 camera = self._cameras[source] = self._start_camera(source)
             camera.last_frame = frame
+            if camera.sightings is not None:
+                camera.sightings.begin_frame(time)
+                if time is None:
+                    self._warn(source, "has frames without `time`: those are not compared with other sources.")
             names: list[TrackName | None] = [None] * observed.num_boxes
             for row, name in zip(observed.rows, camera.observe(observed, use_all=self._every == 1), strict=True):
                 names[row] = name
@@ -255,8 +275,17 @@ class TrackEnroller:
             self._ended_counts = _sum([self._ended_counts, camera.enroller.finish()])
 
     def _start_camera(self, source: str) -> _Camera:
+        sightings = None if self._sightings is None else self._sightings.of_camera(source)
+        if self._sightings is not None and source not in (known := self._sightings.cameras.cameras):
+            hint = did_you_mean(source, known)
+            self._warn(source, f"is not in `cameras`: it is not compared with others.{f' {hint}' if hint else ''}")
+            sightings = None
         identifier = TrackIdentifier(
-            self._gallery.view, threshold=self.threshold.value, every=self._every, camera=source
+            self._gallery.view,
+            threshold=self.threshold.value,
+            every=self._every,
+            camera=source,
+            sightings=sightings,
         )
         enroller = None
         if self._gallery.is_writable:
@@ -271,8 +300,14 @@ class TrackEnroller:
                 times=FrameTimes(self._fps),
                 run_id=self._run_id,
             )
-            enroller = self._gallery.enroller(settings, shared=self._shared)
-        return _Camera(CameraTracks(identifier, enroller), enroller)
+            enroller = self._gallery.enroller(settings, shared=self._shared, sightings=sightings)
+        return _Camera(CameraTracks(identifier, enroller), enroller, sightings)
+
+    def _warn(self, source: str, message: str) -> None:
+        """Give a source's first warning."""
+        if source not in self._warned:
+            self._warned.add(source)
+            self._notify(f"warning: source {source} {message}")
 
     # -- the gallery -----------------------------------------------------------------------------------------
 
@@ -287,6 +322,9 @@ class TrackEnroller:
             self._sync.refresh_if_due()
 
     def _gallery_changed(self, before: Sequence[str], change: ViewChange) -> None:
+        if self._sightings is not None:
+            for old, new in change.renamed.items():
+                self._sightings.rename(old, new)
         for camera in self._cameras.values():
             if camera.enroller is not None:
                 camera.enroller.gallery_changed(change)
@@ -354,6 +392,7 @@ class _Camera:
 
     tracks: CameraTracks
     enroller: Enroller | None
+    sightings: CameraSightings | None = None
     last_frame: int = -1
 
     def observe(self, observed: ObservedFrame, *, use_all: bool) -> list[TrackName]:

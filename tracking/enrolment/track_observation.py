@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from tracking.identification.quality import crowding
 if TYPE_CHECKING:
     from gallery_db.model import EmbeddingModel
 
-__all__ = ["ObservedFrame", "TrackObservation", "check_frame"]
+__all__ = ["ObservedFrame", "TrackObservation", "check_frame", "check_time"]
 
 _TINY = 1e-12
 
@@ -161,6 +162,21 @@ def check_frame(source: str, frame: int, frame_size: tuple[int, int] | None) -> 
             f"source {source}, frame {number}: expected a frame_size in pixels, found {frame_size!r}."
         )
     return number, (int(width), int(height))
+
+
+def check_time(source: str, frame: int, time: Any) -> float | None:
+    """Check the time of a frame, and return it in seconds.
+
+    Raises:
+        ObservationError: It is not a finite number.
+    """
+    try:
+        seconds = None if time is None else float(time)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if seconds is not None and not math.isfinite(seconds):
+        raise ObservationError(f"source {source}, frame {frame}: expected a time in seconds, found {time!r}.")
+    return seconds
 
 
 def _checked_track(where: str, track_id: Any) -> int:

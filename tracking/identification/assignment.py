@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,19 +84,29 @@ def name_detections(
     ]
 
 
-def assign_tracks(tracks: Sequence[TrackEvidence], rule: DecisionRule) -> None:
+def assign_tracks(
+    tracks: Sequence[TrackEvidence], rule: DecisionRule, excluded: Sequence[Collection[int]] | None = None
+) -> None:
     """Decide the names of the tracks that are in a frame together, and set their tracklets' columns.
 
     A track that has a name is preferred for it. A track without one competes for the identity that its evidence
     allows; see `DecisionRule.suffices`. Each track competes for one identity at most, and the one that fits it best
     gets it; of equal ones the first.
+
+    Args:
+        tracks: The tracks.
+        rule: The limits of the decision.
+        excluded: For each track the columns of the identities that it cannot be, as another camera sees them; None for
+            none.
     """
-    for track in tracks:
+    excluded = excluded or [()] * len(tracks)
+    for track, impossible in zip(tracks, excluded, strict=True):
         tracklet = track.tracklet
         if tracklet.column >= 0:
             held = tracklet.near.of(tracklet.column).supported
-            if tracklet.near.best.supported < held - rule.margin / 2:
-                tracklet.column = -1  # all observations together now point to another identity
+            # All observations together may now point to another identity.
+            if tracklet.column in impossible or tracklet.near.best.supported < held - rule.margin / 2:
+                tracklet.column = -1
     holders = {track.tracklet.column: track for track in tracks if track.tracklet.column >= 0}
     best: dict[int, tuple[float, int]] = {}
     for row, track in enumerate(tracks):
@@ -107,7 +117,7 @@ def assign_tracks(tracks: Sequence[TrackEvidence], rule: DecisionRule) -> None:
             # lose it, it keeps the name if no other track takes it.
             cost = tracklet.near.of(column).supported - rule.hysteresis
         else:
-            column = _candidate(tracklet, holders, rule)
+            column = _candidate(tracklet, holders, rule, excluded[row])
             cost = tracklet.near.of(column).supported
             _note_rival(track, holders, rule)
         if column >= 0:
@@ -131,17 +141,22 @@ def _note_rival(track: TrackEvidence, holders: Mapping[int, TrackEvidence], rule
         rival.swap_risk, rival.swap_risk_frame = _CONFUSION_RISK, rival.last_observed + 1
 
 
-def _candidate(tracklet: Tracklet, holders: Mapping[int, TrackEvidence], rule: DecisionRule) -> int:
+def _candidate(
+    tracklet: Tracklet, holders: Mapping[int, TrackEvidence], rule: DecisionRule, excluded: Collection[int]
+) -> int:
     """Return the column of the identity that a tracklet without a name may get, or -1.
 
-    Names of other tracks in the frame that fit those tracks better are no rivals. But a track that fits one of those
-    names best of all is more likely a second box of that person than the next best identity.
+    Names of other tracks in the frame that fit those tracks better are no rivals, nor are excluded ones. But a track
+    that fits one of those names best of all is more likely a second box of that person, or a stranger, than the next
+    best identity.
     """
     free: list[Neighbour] = []
     least_taken = float("inf")
     for one in tracklet.near:
         holder = holders.get(one.column)
-        if holder is not None and holder.tracklet.near.of(one.column).supported <= one.supported:
+        if one.column in excluded or (
+            holder is not None and holder.tracklet.near.of(one.column).supported <= one.supported
+        ):
             least_taken = min(least_taken, one.supported)
         else:
             free.append(one)

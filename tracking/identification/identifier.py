@@ -16,6 +16,7 @@ from tracking.identification.gallery_comparison import IdentitySource, compare_f
 from tracking.identification.named_tracklets import Named, NamedTracklet, TrackletArchive, name_of_tracklet
 from tracking.identification.neighbours import Neighbours
 from tracking.identification.observation_schedule import ObservationSchedule
+from tracking.identification.sightings import CameraSightings
 from tracking.identification.track_evidence import Status, TrackEvidence, Tracklet, are_different_classes
 
 __all__ = ["TrackIdentifier"]
@@ -39,6 +40,8 @@ class TrackIdentifier:
         keep_tracklets: Keep the tracklets of all tracks, for `tracklets`.
         explain: Keep the reasons of each decision, too.
         camera: The camera's name, for the space in which embeddings are compared; None where unknown.
+        sightings: Those of this camera, with a frame begun before each call of `names`: a track gets no name whose
+            bearer is in sight of another camera; None where nothing is known of other cameras.
     """
 
     FORGET_AFTER = 10_000
@@ -55,9 +58,11 @@ class TrackIdentifier:
         keep_tracklets: bool = False,
         explain: bool = False,
         camera: str | None = None,
+        sightings: CameraSightings | None = None,
     ) -> None:
         self._source = source
         self._camera = camera
+        self._sightings = sightings
         self._rule = DecisionRule.of(threshold, source.constant)
         self._explain = explain
         self._tracks: dict[int, TrackEvidence] = {}
@@ -225,7 +230,9 @@ class TrackIdentifier:
             class_names: N classes of their boxes, None where unknown. All unknown by default.
         """
         present = frozenset(track_ids)
-        if self._is_stale or present != self._assigned:
+        if self._sightings is not None and self._sightings.has_time:
+            self._assign_beside_cameras(frame, present, self._sightings)
+        elif self._is_stale or present != self._assigned:
             assign_tracks([self._tracks[t] for t in sorted(present) if t in self._tracks], self._rule)
             self._assigned, self._is_stale = present, False
         names: list[Named | None] = []
@@ -247,6 +254,28 @@ class TrackIdentifier:
             self._last_sweep = frame // self.FORGET_EVERY
             self._forget(frame)
         return names
+
+    def _assign_beside_cameras(self, frame: int, present: frozenset[int], sightings: CameraSightings) -> None:
+        """Decide the names of the tracks of a frame by what other cameras see, which changes at any time."""
+        tracks = [(t, self._tracks[t]) for t in sorted(present) if t in self._tracks]
+        margin, names = self._rule.hysteresis, self._source.identities
+        excluded = []
+        for track_id, track in tracks:
+            key, near = (track_id, track.tracklet.first), track.tracklet.near
+            is_contrary = track.last_agreed < track.last_observed
+            sightings.note_seen(key, agrees=track.last_agreed == frame, is_contrary=is_contrary)
+            columns = {one.column for one in near} | {track.tracklet.column} - {-1}
+            excluded.append({c for c in columns if sightings.excludes(key, names[c], near.of(c).supported, margin)})
+        assign_tracks([track for _, track in tracks], self._rule, excluded)
+        for track_id, track in tracks:
+            column = track.tracklet.column
+            sightings.note_name(
+                (track_id, track.tracklet.first),
+                names[column] if column >= 0 else None,
+                track.tracklet.near.of(column).supported,
+                margin,
+            )
+        self._is_stale = True
 
     def status(self, track_id: int, class_name: str | None = None) -> Status:
         """Return whether a track is known, unknown or undecided.
