@@ -23,6 +23,7 @@ from support.own_pipeline import SIZE, TOY, axis, own_frames
 
 from gallery_db import Entry, Gallery, GalleryError
 from tracking import (
+    CameraMap,
     DeepStreamFeed,
     DeepStreamFrame,
     DeepStreamObject,
@@ -496,6 +497,20 @@ def test_a_repeated_frame(pyds: RecordedPyds, enroller: TrackEnroller) -> None:
         else:
             with pytest.raises(ObservationError, match="frame 3 came after frame 3"):
                 feed.feed(batch)
+
+
+def test_the_times_of_frames_are_used_where_cameras_are_apart(pyds: RecordedPyds, tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "g", TOY) as gallery:
+        gallery.add([Entry("alice-1", "alice")], A[None])
+    apart = CameraMap(["source-0", "source-1"], {("source-0", "source-1"): 0})
+    for start, expected in ((1_700_000_000_000_000_000, ["alice", None]), (0, ["alice", "alice"])):
+        with TrackEnroller(tmp_path / "g", enroll="off", cameras=apart) as enroller:
+            feed = DeepStreamFeed(enroller, pyds)
+            for number in range(20):
+                time = start and start + number * 40_000_000
+                batch = [frame(number, person(), source=source, ntp_timestamp=time) for source in (0, 1)]
+                found = feed.feed(pyds.batch(batch))
+        assert [one.names[0].identity if one.names[0] else None for one in found] == expected
 
 
 # -- the probe -----------------------------------------------------------------------------------------------
