@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.content import CollectionContent
+from gallery_db.embeddings import unit_rows
 from gallery_db.errors import GalleryError, GalleryReadOnlyError
 from gallery_db.media.entry_pictures import has_picture
 from gallery_db.opening import create_backend, open_backend, open_or_create_backend
+from gallery_db.reranking import RERANK_CANDIDATES, rerank_candidates
 from gallery_db.search.nearest import Search
 from gallery_db.search.query import CollectionSearch
 from gallery_db.search.view import GalleryView
@@ -603,6 +605,7 @@ class Gallery:
         top_k: int = 5,
         where: Mapping[str, str] | None = None,
         search: Search = "auto",
+        rerank: bool = False,
     ) -> list[list[Match]]:
         """Return the entries nearest to each probe.
 
@@ -614,18 +617,35 @@ class Gallery:
             search: ``"hnsw"`` asks Chroma, approximately, and repairs the index first if needed; ``"exact"``
                 compares with every entry; ``"auto"`` is exact in a folder; of a large served gallery it takes
                 hnsw if the index can be used now, else exact, and says so in `notices`.
+            rerank: Search exactly, and rank the nearest `RERANK_CANDIDATES` entries again by the neighbours that they
+                share with the probe; see `gallery_db.reranking.rerank_candidates`. Distances stay the cosine distances.
 
         Returns:
             P lists of at most `top_k` matches, the nearest first.
 
         Raises:
             EmbeddingError: The probes are not (P, D), not finite, or not of unit length.
-            GalleryError: `where`, `top_k` or `search` is not valid.
+            GalleryError: `where`, `top_k` or `search` is not valid, or `rerank` is given with ``"hnsw"``.
             GalleryLockedError: With ``"hnsw"``: another process is writing.
             GalleryReadOnlyError: With ``"hnsw"``: the folder cannot be written, so that Chroma cannot open it.
             GalleryIndexError: With ``"hnsw"``: the index fails.
         """
-        return self._search.query(probes, top_k=top_k, where=where, search=search)
+        if not rerank:
+            return self._search.query(probes, top_k=top_k, where=where, search=search)
+        if search == "hnsw":
+            raise GalleryError("Re-ranking searches exactly.", hint="Omit `search`, or `rerank`.")
+        array = unit_rows(probes, self.model.dimension, what="probes")
+        candidates = self._search.query(array, top_k=max(top_k, RERANK_CANDIDATES), where=where, search="exact")
+        return [self._rerank(*some)[:top_k] for some in zip(array, candidates, strict=True)]
+
+    def _rerank(self, probe: NDArray[np.float32], matches: Sequence[Match]) -> list[Match]:
+        """Return matches with the first `RERANK_CANDIDATES` in their new order."""
+        first = {match.entry.id: match for match in matches[:RERANK_CANDIDATES]}
+        entries, vectors = self._record.entries.with_vectors(self._row.id, list(first), self.model.dimension)
+        row_of = {entry.id: row for row, entry in enumerate(entries)}
+        found = [match for match in first.values() if match.entry.id in row_of]
+        order = rerank_candidates(probe, vectors[[row_of[match.entry.id] for match in found]])
+        return [*(found[position] for position in order), *matches[RERANK_CANDIDATES:]]
 
     # -- checks ----------------------------------------------------------------------------------------------
 

@@ -74,6 +74,14 @@ def query(
             help="hnsw: Chroma's index, approximate. exact: compare with every entry. auto: hnsw of a served gallery.",
         ),
     ] = SearchChoice.auto,
+    rerank: Annotated[
+        bool,
+        typer.Option(
+            "--rerank",
+            help="Rank the nearest 200 entries again by the neighbours that they share with the image (k-reciprocal "
+            "re-ranking). Distances stay the same.",
+        ),
+    ] = False,
     full_ids: FullIds = False,
     as_json: AsJson = False,
     contact_sheet: Annotated[
@@ -95,8 +103,8 @@ def query(
 
     Example: gtrack gallery query door.jpg --box 40,10,120,260 --gallery gallery --contact-sheet answer.jpg
 
-    The name is given by the rule of `gtrack run` for one observation. Several images, or a folder, are answered with a
-    line for each; --json has the nearest entries, too.
+    The name is given by the rule of `gtrack run` for one observation, also with --rerank. Several images, or a folder,
+    are answered with a line for each; --json has the nearest entries, too.
     """
     from gallery_db import ContactRow, Curator, Gallery
     from gallery_db.entry_ids import resolve_ids
@@ -108,6 +116,8 @@ def query(
         raise OptionError("no image and no entry given.", hint="Give image files, a folder of them, or --entry ID.")
     if box is not None and box != "whole" and (len(images or []) != 1 or any(map(Path.is_dir, images or []))):
         raise OptionError(f"--box needs exactly one image, found {len(images or [])} images or folders.")
+    if rerank and search == SearchChoice.hnsw:
+        raise OptionError("--rerank searches exactly.", hint="Omit --search hnsw, or --rerank.")
     filters = _where(where or [])
     part = _Part(None if box in (None, "whole") else _box(box), box == "whole")
     files = list_probe_files(images or [])
@@ -132,7 +142,7 @@ def query(
                 source.prepare_index(progress)
 
         def answer(probes: Any) -> list[list[Match]]:
-            return source.query(probes, top_k=top_k, where=filters or None, search=search.value)
+            return source.query(probes, top_k=top_k, where=filters or None, search=search.value, rerank=rerank)
 
         def shown_of(matches: Sequence[Match]) -> Mapping[str, str]:
             return ids_for_table(source, (match.entry.id for match in matches), full_ids)

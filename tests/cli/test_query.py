@@ -96,3 +96,16 @@ def test_a_whole_scene_needs_a_box(place: Path) -> None:
 )
 def test_words_of_a_decision(facts: Sequence[Any], words: str) -> None:
     assert describe_decision(ProbeDecision(*facts), 0.25) == words
+
+
+def test_reranks_the_nearest_entries(place: Path) -> None:
+    plain, reranked = (
+        json.loads(query(place, place / "people" / "p0" / "0.png", "--json", "-k", "100", *more).stdout)
+        for more in ((), ("--rerank",))
+    )
+    assert reranked["decision"] == plain["decision"]
+    distances = [{match["id"]: match["distance"] for match in answer["matches"]} for answer in (plain, reranked)]
+    assert distances[0] == distances[1], "the same entries at the same distances"
+    assert reranked["matches"][0]["identity"] == "p0"
+    refused = query(place, place / "people" / "p0" / "0.png", "--rerank", "--search", "hnsw", code=2)
+    assert "--rerank searches exactly." in str(refused.exception)
