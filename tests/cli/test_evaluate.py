@@ -125,15 +125,18 @@ def test_reid(tmp_path: Path) -> None:
             save_picture(tmp_path / f"{person:04d}_c{camera}s1_00_00.png", person)
     out, _ = gtrack("eval", "reid", tmp_path, "--reid-weights", "builtin")
     assert re.search(r"hnsw +100\.0", out)
+    assert "The index (HNSW) finds 100.0% of the nearest 20 entries." in out
     assert "4 queries" in out
     rows = [
         json.loads(line)
-        for line in gtrack("eval", "reid", tmp_path, "--reid-weights", "builtin", "--json")[0].splitlines()
+        for line in gtrack("eval", "reid", tmp_path, "--reid-weights", "builtin", "--json", "--rerank")[0].splitlines()
     ]
     assert [(row["search"], row["rank-1"], row["mAP"], row["mINP"]) for row in rows] == [
         ("hnsw", 1.0, 1.0, 1.0),
         ("exact", 1.0, 1.0, 1.0),
+        ("reranked", 1.0, 1.0, 1.0),
     ]
+    assert [row.get("recall") for row in rows] == [1.0, None, None]
 
 
 def test_imports_detections_and_uses_the_truth_of_the_demo(scene: Scene, tmp_path: Path) -> None:

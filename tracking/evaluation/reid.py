@@ -5,6 +5,8 @@ from the query's camera, junk images (``-1``) and the query itself; distractors 
 without a right entry does not count. mAP is the mean over queries of the average precision at the right entries; mINP
 (Ye et al., 2021) is the mean of (right entries) / (rank of the last of them). A right entry that a search does not find
 has no rank, and lowers both.
+
+The index (HNSW) is asked for as many entries as rank-k needs; behind its answers, the others follow in exact order.
 """
 
 from __future__ import annotations
@@ -22,20 +24,26 @@ from numpy.typing import NDArray
 
 from gallery_db import Embedder, Entry, Gallery, ImageError, is_gallery, read_image
 from gallery_db.media.market_names import DISTRACTOR, JUNK
+from gallery_db.reranking import RERANK_CANDIDATES, rerank_candidates
 from tracking.errors import EvaluationError
 from tracking.evaluation.reid_labels import LabelTable, ReidLabel, first_of_each, label_of_entry, labelled_images
-from tracking.evaluation.reid_scores import ReidScores, score_rankings
+from tracking.evaluation.reid_scores import RANKS, ReidScores, score_rankings
 
 if TYPE_CHECKING:
     from tracking.identification.gallery_source import EmbedderOptions
 
 __all__ = ["ReidReport", "Search", "evaluate_reid"]
 
-Search = Literal["hnsw", "exact"]
+Search = Literal["hnsw", "exact", "reranked"]
 Progress = Callable[[int, int], None]
 Notify = Callable[[str], None]
 
 _BATCH = 64
+_INDEX_ANSWERS = 64
+"""Entries that the index is asked for at first, as in a run."""
+_DEPTH = RANKS[-1]
+_ROUNDING = 2e-6
+"""Largest difference between the index's distance and the exact one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class ReidReport:
         unanswerable: Number of queries that do not count, because no entry is right for them.
         skipped: (path, reason) of each image that could not be read.
         scores: The figures of each kind of search.
+        index_recall: Share of the nearest 20 entries that the index finds, over queries; None without ``"hnsw"``.
     """
 
     model: str
@@ -65,6 +74,7 @@ class ReidReport:
     unanswerable: int
     skipped: tuple[tuple[str, str], ...]
     scores: dict[Search, ReidScores]
+    index_recall: float | None
 
 
 def evaluate_reid(
@@ -88,7 +98,8 @@ def evaluate_reid(
         queries: A folder of query images, labelled in one of those ways. None for ``query/`` if there is one, else for
             the first image of each identity and camera.
         collection: The gallery's collection.
-        searches: ``"hnsw"`` uses Chroma's index, ``"exact"`` compares with every entry.
+        searches: ``"hnsw"`` uses Chroma's index, ``"exact"`` compares with every entry, ``"reranked"`` ranks the
+            nearest of these again (`gallery_db.reranking.rerank_candidates`).
         notify: Takes one-line messages.
         progress: Called with (done, total) images while they are embedded.
         search_progress: Called with (done, total) queries.
@@ -277,29 +288,22 @@ def _add_images(
 def _score(case: _Case, searches: Sequence[Search], progress: Progress | None) -> ReidReport:
     """Search for every query, and score the rankings."""
     wanted = [at for at, (label, _) in enumerate(case.queries) if label.is_person]
-    table = LabelTable(case.labels)
-    matches = {at: table.match(*case.queries[at]) for at in wanted}
-    totals = {at: int(right.sum()) for at, (right, _) in matches.items()}
-    if not any(totals.values()):
+    ranker = _Ranker(case)
+    totals = [int(ranker.table.match(*case.queries[at])[0].sum()) for at in wanted]
+    if not any(totals):
         raise EvaluationError(
             f"{case.target}: none of the {len(wanted)} queries has a right entry.",
             hint="Each person needs images from another camera than the query's, or more images.",
         )
-    scores: dict[Search, ReidScores] = {}
-    done = 0
-    for search in searches:
-        rankings: list[tuple[NDArray[np.bool_], int]] = []
-        for start in range(0, len(wanted), _BATCH):
-            some = wanted[start : start + _BATCH]
-            answers = case.gallery.query(case.embeddings[some], top_k=len(case.labels), search=search)
-            for at, answer in zip(some, answers, strict=True):
-                rows = table.rows(match.entry.id for match in answer)
-                right, ignored = matches[at]
-                rankings.append((right[rows[~ignored[rows]]], totals[at]))
-            done += len(some)
-            if progress is not None:
-                progress(done, len(wanted) * len(searches))
-        scores[search] = score_rankings(rankings)
+    rankings: dict[Search, list[tuple[NDArray[np.bool_], int]]] = {search: [] for search in searches}
+    for start in range(0, len(wanted), _BATCH):
+        some = wanted[start : start + _BATCH]
+        matches = [ranker.table.match(*case.queries[at]) for at in some]
+        for search, ranked in ranker.rank(case.embeddings[some], [ignored for _, ignored in matches], searches).items():
+            for rows, (right, ignored) in zip(ranked, matches, strict=True):
+                rankings[search].append((right[rows[~ignored[rows]]], int(right.sum())))
+        if progress is not None:
+            progress(start + len(some), len(wanted))
     listed = [label for label in case.labels.values() if label.identity != JUNK]
     return ReidReport(
         model=case.gallery.model.name,
@@ -309,7 +313,81 @@ def _score(case: _Case, searches: Sequence[Search], progress: Progress | None) -
         distractors=sum(label.identity == DISTRACTOR for label in listed),
         ignored=case.junk,
         queries=len(wanted),
-        unanswerable=sum(not total for total in totals.values()),
+        unanswerable=sum(not total for total in totals),
         skipped=tuple(case.skipped),
-        scores=scores,
+        scores={search: score_rankings(found) for search, found in rankings.items()},
+        index_recall=float(np.mean(ranker.recalls)) if ranker.recalls else None,
     )
+
+
+class _Ranker:
+    """Ranks the entries of a gallery for queries.
+
+    Attributes:
+        table: The labels of the entries; rankings are rows of it.
+        recalls: For each query that the index was asked, the share of the nearest entries that it found.
+    """
+
+    def __init__(self, case: _Case) -> None:
+        self.table = LabelTable(case.labels)
+        self.recalls: list[float] = []
+        self._gallery = case.gallery
+        self._view = case.gallery.view()
+        self._rows = self.table.rows(self._view.entry_ids)
+
+    def rank(
+        self, probes: NDArray[np.float32], ignored: Sequence[NDArray[np.bool_]], searches: Sequence[Search]
+    ) -> dict[Search, list[NDArray[np.intp]]]:
+        """Return for each kind of search the ranking of all entries for each query, as rows of `table`.
+
+        Args:
+            probes: (Q, D) float32, rows of unit length.
+            ignored: For each query which rows of `table` do not count, (N,) bool each.
+            searches: The kinds of search.
+        """
+        nearest, distances = self._view.nearest(probes, len(self._view))
+        exact = list(self._rows[nearest])
+        rankings: dict[Search, list[NDArray[np.intp]]] = {}
+        for search in searches:
+            if search == "exact":
+                rankings[search] = exact
+            elif search == "reranked":
+                rankings[search] = [
+                    self._rows[self._rerank(probe, rows)] for probe, rows in zip(probes, nearest, strict=True)
+                ]
+            else:
+                answers = self._ask_index(probes, ignored)
+                for (_, found), limits in zip(answers, distances, strict=True):
+                    depth = min(_DEPTH, len(limits))
+                    self.recalls.append(float((found[:depth] <= limits[depth - 1] + _ROUNDING).sum()) / depth)
+                rankings[search] = [_put_first(rows, ranked) for (rows, _), ranked in zip(answers, exact, strict=True)]
+        return rankings
+
+    def _rerank(self, probe: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the rows of the view with the nearest ones in their new order."""
+        first = rows[:RERANK_CANDIDATES]
+        order = rerank_candidates(probe, self._view.embeddings[first])
+        return np.concatenate([first[order], rows[RERANK_CANDIDATES:]])
+
+    def _ask_index(
+        self, probes: NDArray[np.float32], ignored: Sequence[NDArray[np.bool_]]
+    ) -> list[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+        """Return the index's answers to each query, rows and distances: enough of them that `_DEPTH` count."""
+        count = min(_INDEX_ANSWERS, len(self._rows))
+        while True:
+            answers = [
+                (
+                    self.table.rows(match.entry.id for match in matches),
+                    np.fromiter((match.distance for match in matches), np.float64),
+                )
+                for matches in self._gallery.query(probes, top_k=count, search="hnsw")
+            ]
+            fewest = min(int((~away[rows]).sum()) for (rows, _), away in zip(answers, ignored, strict=True))
+            if count == len(self._rows) or fewest >= _DEPTH:
+                return answers
+            count = min(4 * count, len(self._rows))
+
+
+def _put_first(first: NDArray[np.intp], ranked: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return a ranking that begins with some of its rows."""
+    return np.concatenate([first, ranked[~np.isin(ranked, first)]])

@@ -102,9 +102,9 @@ class LabelTable:
 
     def __init__(self, labels: Mapping[str, ReidLabel]) -> None:
         self._row_of = {id_: row for row, id_ in enumerate(labels)}
-        self._identities = np.array([label.identity for label in labels.values()], object)
-        self._cameras = np.array([label.camera for label in labels.values()], object)
-        self._classes = np.array([label.class_name for label in labels.values()], object)
+        self._identities, self._identity_codes = _encode(label.identity for label in labels.values())
+        self._cameras, self._camera_codes = _encode(label.camera for label in labels.values())
+        self._classes, self._class_codes = _encode(label.class_name for label in labels.values())
 
     def rows(self, ids: Iterable[str]) -> NDArray[np.intp]:
         """Return the rows of entries."""
@@ -117,10 +117,17 @@ class LabelTable:
             label: The query's label.
             id_: The query's id, if it is an entry itself.
         """
-        same = np.asarray(self._identities == label.identity, np.bool_)
-        ignored = np.asarray((self._identities == JUNK) | (self._classes != label.class_name), np.bool_)
+        same = self._identities == self._identity_codes.get(label.identity, -1)
+        ignored = self._identities == self._identity_codes.get(JUNK, -1)
+        ignored |= self._classes != self._class_codes.get(label.class_name, -1)
         if label.camera is not None:
-            ignored |= same & np.asarray(self._cameras == label.camera, np.bool_)
+            ignored |= same & (self._cameras == self._camera_codes.get(label.camera, -1))
         if id_ in self._row_of:
             ignored[self._row_of[id_]] = True
         return same & ~ignored, ignored
+
+
+def _encode(values: Iterable[str | None]) -> tuple[NDArray[np.intp], dict[str | None, int]]:
+    """Return (N,) numbers of values, and the number of each value."""
+    codes: dict[str | None, int] = {}
+    return np.asarray([codes.setdefault(value, len(codes)) for value in values], np.intp), codes

@@ -13,7 +13,11 @@ from tracking.identification.gallery_source import EmbedderOptions
 @pytest.mark.data
 def test_osnet_through_the_gallery(data: Path) -> None:
     weights = data / "weights" / "osnet_x0_25_msmt17.onnx"
-    report = evaluate_reid(data / "reid" / "market1501-test-subset", EmbedderOptions(weights=weights))
+    report = evaluate_reid(
+        data / "reid" / "market1501-test-subset",
+        EmbedderOptions(weights=weights),
+        searches=("hnsw", "exact", "reranked"),
+    )
     assert (report.entries, report.identities, report.cameras, report.distractors) == (854, 100, 6, 0)
     for search in ("hnsw", "exact"):
         scores = report.scores[search]
@@ -22,3 +26,5 @@ def test_osnet_through_the_gallery(data: Path) -> None:
         assert 100 * scores.mean_ap == pytest.approx(56.1, abs=0.3)
     assert report.scores["hnsw"].ranks[1] == pytest.approx(report.scores["exact"].ranks[1], abs=0.001)
     assert report.scores["hnsw"].mean_ap == pytest.approx(report.scores["exact"].mean_ap, abs=0.001)
+    assert report.index_recall == pytest.approx(1.0, abs=0.001)
+    assert 100 * report.scores["reranked"].mean_ap == pytest.approx(65.2, abs=0.3)

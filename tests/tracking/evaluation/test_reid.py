@@ -97,12 +97,45 @@ def test_the_protocol_equals_a_count_by_hand(hand_made: Path) -> None:
     #   6 : 0002, 0001+ (4), 0000, 0001+ (1), + (0), 0002  AP (1/2 + 2/4 + 3/5) / 3    INP 3/5
     #   5 : 0001 (4 and 6), 0000, 0001, 0001, 0002+        AP 1/6                      INP 1/6
     #   80: 0001 (6), 0002+ (5), ...                       AP 1/2                      INP 1/2
+    assert report.index_recall == 1.0
     for search in ("hnsw", "exact"):
         scores = report.scores[search]
         assert scores.ranks == {1: 0.0, 5: 0.8, 10: 1.0, 20: 1.0}
         expected = [1 / 2, (1 / 3 + 2 / 4 + 3 / 5) / 3, (1 / 2 + 2 / 4 + 3 / 5) / 3, 1 / 6, 1 / 2]
         assert scores.mean_ap == pytest.approx(np.mean(expected))
         assert scores.mean_inp == pytest.approx(np.mean([1 / 2, 3 / 5, 3 / 5, 1 / 6, 1 / 2]))
+
+
+def test_the_index_is_asked_for_a_part_of_the_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures equal those of exact search, also where ignored entries fill the index's first answers."""
+    path = tmp_path / "gallery"
+    rng = np.random.default_rng(1)
+    names = [("0001", 1), ("0001", 2), *(("-1", 1) for _ in range(100)), *((f"{n:04d}", n % 2) for n in range(2, 400))]
+    spread = [0.0, 0.1, *([0.02] * 100), *([1.0] * 398)]
+    rows = np.array([at_angle(0) + rng.normal(size=DIMENSION) * width for width in spread], np.float32)
+    entries = [
+        Entry(id=f"e{i:03d}", identity=name, source=f"{name}_c{camera}s1_{i:06d}_00.jpg")
+        for i, (name, camera) in enumerate(names)
+    ]
+    with Gallery.create(path, model_named()) as gallery:
+        gallery.add(entries, rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    asked: list[int] = []
+    query = Gallery.query
+    monkeypatch.setattr(Gallery, "query", lambda *a, **k: asked.append(k["top_k"]) or query(*a, **k))
+    report = evaluate_reid(path, EmbedderOptions())
+    assert report.ignored == 100
+    assert report.index_recall == pytest.approx(1.0, abs=0.01)
+    assert report.scores["hnsw"].ranks == report.scores["exact"].ranks
+    assert report.scores["hnsw"].mean_ap == pytest.approx(report.scores["exact"].mean_ap, abs=0.01)
+    assert set(asked) == {64, 256}, "more where the first 64 are the junk around person 1"
+
+
+def test_reranking_is_measured_beside_exact_search(hand_made: Path) -> None:
+    report = evaluate_reid(hand_made, EmbedderOptions(), searches=("exact", "reranked"))
+    assert list(report.scores) == ["exact", "reranked"]
+    assert report.index_recall is None
+    assert report.scores["reranked"].queries == 5
+    assert report.scores["reranked"].ranks[20] == 1.0
 
 
 def test_cameras_of_enrolled_entries_and_classes(tmp_path: Path) -> None:
