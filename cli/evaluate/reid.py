@@ -67,7 +67,8 @@ def reid(
 
     Images with the person and the camera of the query are ignored, and so are junk images (-1); distractors (0000)
     are never right. A gallery without --queries needs no model: its own entries are the queries. The index is asked
-    for as many entries as rank-k needs; mAP and mINP continue in exact order.
+    for as many entries as rank-k needs; mAP and mINP continue in exact order. The row "adapted" compares the images of
+    a folder in the space with which a gallery of the model begins.
     """
     from tracking.evaluation import evaluate_reid
     from tracking.identification.gallery_source import EmbedderOptions
@@ -83,7 +84,7 @@ def reid(
             options,
             queries=queries,
             collection=collection,
-            searches=("hnsw", "exact", "reranked") if rerank else ("hnsw", "exact"),
+            searches=("hnsw", "exact", "adapted", *(("reranked", "adapted-reranked") if rerank else ())),
             notify=say,
             progress=progress,
             search_progress=search_progress,

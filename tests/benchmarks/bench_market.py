@@ -15,13 +15,15 @@ from pathlib import Path
 from tracking.evaluation import evaluate_reid
 from tracking.identification.gallery_source import EmbedderOptions
 
+SEARCHES = ("hnsw", "exact", "reranked", "adapted", "adapted-reranked")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()
     folder = arguments.data / "reid" / "market1501-test-subset"
-    print(f"{'embedder':40s} {'search':8s} {'rank-1':>7s} {'mAP':>6s} {'mINP':>6s} {'queries':>8s}")
+    print(f"{'embedder':40s} {'search':16s} {'rank-1':>7s} {'mAP':>6s} {'mINP':>6s} {'queries':>8s}")
     for weights in (
         "osnet_x0_25_msmt17.onnx",
         "osnet_x0_25_msmt17.pt",
@@ -30,10 +32,10 @@ def main() -> None:
     ):
         started = time.perf_counter()
         path = weights if weights == "builtin" else str(arguments.data / "weights" / weights)
-        report = evaluate_reid(folder, EmbedderOptions(weights=path), searches=("hnsw", "exact", "reranked"))
+        report = evaluate_reid(folder, EmbedderOptions(weights=path), searches=SEARCHES)
         for search, scores in report.scores.items():
             print(
-                f"{weights:40s} {search:8s} {100 * scores.ranks[1]:7.1f} {100 * scores.mean_ap:6.1f} "
+                f"{weights:40s} {search:16s} {100 * scores.ranks[1]:7.1f} {100 * scores.mean_ap:6.1f} "
                 f"{100 * scores.mean_inp:6.1f} {scores.queries:8d}   ({time.perf_counter() - started:.0f} s)"
             )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -45,7 +47,7 @@ def test_the_order_is_that_of_the_paper(count: int) -> None:
     assert rerank_candidates(vectors[0], vectors[1:]).tolist() == reranked_with_sets(vectors[0], vectors[1:])
 
 
-def test_shared_neighbours_come_before_a_nearer_stranger(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_shared_neighbours_come_before_a_nearer_stranger(tmp_path: Path) -> None:
     """A chain of 30 pictures from the probe away; the stranger is nearer than most, with a crowd of his own."""
     rng = np.random.default_rng(3)
     centre, away = np.eye(DIMENSION, dtype=np.float32)[:2]
@@ -57,8 +59,7 @@ def test_shared_neighbours_come_before_a_nearer_stranger(tmp_path_factory: pytes
     own, others = crowd(centre, 30, 0.16), crowd(centre + 1.1 * away, 30, 0.05)
     probe = crowd(centre + 0.15 * away, 1, 0.0)[0]
     entries = entries_named(60, per_identity=30)
-    path = tmp_path_factory.mktemp("gallery") / "g"
-    with Gallery.create(path, model_named()) as gallery:
+    with Gallery.create(tmp_path / "g", model_named()) as gallery:
         gallery.add(entries, np.concatenate([own, others]))
         (plain,) = gallery.query(probe, top_k=30)
         (reranked,) = gallery.query(probe, top_k=30, rerank=True)
@@ -72,3 +73,16 @@ def test_shared_neighbours_come_before_a_nearer_stranger(tmp_path_factory: pytes
     assert [match.entry.identity for match in reranked] == [own_name] * 30
     distance_of = {match.entry.id: match.distance for match in plain}
     assert all(match.distance == distance_of.get(match.entry.id, match.distance) for match in reranked)
+
+
+def test_neighbours_are_found_in_the_space_of_the_collection(tmp_path: Path) -> None:
+    vectors = unit_vectors(120, seed=5) + 3 * np.eye(DIMENSION, dtype=np.float32)[0]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with Gallery.create(tmp_path / "g", model_named()) as gallery:
+        gallery.add(entries_named(120, per_identity=4), vectors)
+        assert gallery.adapt() is not None
+        view = gallery.view()
+        probe = view.adapt(vectors[7])[0]
+        rows = view.nearest(probe, 120)[0][0]
+        expected = [view.entry_ids[row] for row in rows[rerank_candidates(probe, view.embeddings[rows])]]
+        assert [match.entry.id for match in gallery.query(vectors[7], top_k=120, rerank=True)[0]] == expected

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_db import Embedder, Entry, Gallery, ImageError, is_gallery, read_image
+from gallery_db import Embedder, Entry, Gallery, GalleryView, ImageError, is_gallery, read_image
 from gallery_db.media.market_names import DISTRACTOR, JUNK
 from gallery_db.reranking import RERANK_CANDIDATES, rerank_candidates
 from tracking.errors import EvaluationError
@@ -30,11 +30,13 @@ from tracking.evaluation.reid_labels import LabelTable, ReidLabel, first_of_each
 from tracking.evaluation.reid_scores import RANKS, ReidScores, score_rankings
 
 if TYPE_CHECKING:
+    from gallery_db.spaces.space import EmbeddingSpace
     from tracking.identification.gallery_source import EmbedderOptions
 
 __all__ = ["ReidReport", "Search", "evaluate_reid"]
 
-Search = Literal["hnsw", "exact", "reranked"]
+Search = Literal["hnsw", "exact", "reranked", "adapted", "adapted-reranked"]
+Rankings = list[NDArray[np.intp]]
 Progress = Callable[[int, int], None]
 Notify = Callable[[str], None]
 
@@ -83,7 +85,7 @@ def evaluate_reid(
     *,
     queries: str | os.PathLike[str] | None = None,
     collection: str | None = None,
-    searches: Sequence[Search] = ("hnsw", "exact"),
+    searches: Sequence[Search] = ("hnsw", "exact", "adapted"),
     notify: Notify | None = None,
     progress: Progress | None = None,
     search_progress: Progress | None = None,
@@ -99,7 +101,9 @@ def evaluate_reid(
             the first image of each identity and camera.
         collection: The gallery's collection.
         searches: ``"hnsw"`` uses Chroma's index, ``"exact"`` compares with every entry, ``"reranked"`` ranks the
-            nearest of these again (`gallery_db.reranking.rerank_candidates`).
+            nearest of these again (`gallery_db.reranking.rerank_candidates`). These compare a folder's embeddings as
+            they are, and a gallery's in its space. ``"adapted"`` and ``"adapted-reranked"`` compare a folder's in the
+            space that a gallery of the model begins with; left out for a gallery, and where there is no such space.
         notify: Takes one-line messages.
         progress: Called with (done, total) images while they are embedded.
         search_progress: Called with (done, total) queries.
@@ -131,6 +135,7 @@ class _Case:
         queries: Label and entry id of each query; the id is empty for an image that is not an entry.
         junk: Number of junk images.
         skipped: (path, reason) of each image that could not be read.
+        space: The space of the model, where the gallery compares embeddings as they are.
     """
 
     target: str
@@ -140,6 +145,7 @@ class _Case:
     queries: Sequence[tuple[ReidLabel, str]]
     junk: int
     skipped: Sequence[tuple[str, str]]
+    space: EmbeddingSpace | None = None
 
 
 @contextmanager
@@ -201,6 +207,7 @@ def _folder_case(
         tempfile.TemporaryDirectory() as folder,
         Gallery.create(Path(folder) / "gallery", model.model) as gallery,
     ):
+        space = gallery.space
         gallery.reset_space(plain=True)  # it is the network that is measured
         labels, skipped = _add_images(gallery, model, images, lambda done: progress(done, total) if progress else None)
         if query_folder is None:
@@ -211,7 +218,7 @@ def _folder_case(
             )
             queries = [(label, "") for label in query_labels]
             skipped += more
-        yield _Case(str(path), gallery, labels, embeddings, queries, junk, skipped)
+        yield _Case(str(path), gallery, labels, embeddings, queries, junk, skipped, space)
 
 
 def _queries_among_entries(
@@ -295,11 +302,12 @@ def _score(case: _Case, searches: Sequence[Search], progress: Progress | None) -
             f"{case.target}: none of the {len(wanted)} queries has a right entry.",
             hint="Each person needs images from another camera than the query's, or more images.",
         )
-    rankings: dict[Search, list[tuple[NDArray[np.bool_], int]]] = {search: [] for search in searches}
+    measured = [search for search in searches if case.space is not None or not search.startswith("adapted")]
+    rankings: dict[Search, list[tuple[NDArray[np.bool_], int]]] = {search: [] for search in measured}
     for start in range(0, len(wanted), _BATCH):
         some = wanted[start : start + _BATCH]
         matches = [ranker.table.match(*case.queries[at]) for at in some]
-        for search, ranked in ranker.rank(case.embeddings[some], [ignored for _, ignored in matches], searches).items():
+        for search, ranked in ranker.rank(case.embeddings[some], [ignored for _, ignored in matches], measured).items():
             for rows, (right, ignored) in zip(ranked, matches, strict=True):
                 rankings[search].append((right[rows[~ignored[rows]]], int(right.sum())))
         if progress is not None:
@@ -320,6 +328,32 @@ def _score(case: _Case, searches: Sequence[Search], progress: Progress | None) -
     )
 
 
+class _ExactRanking:
+    """The ranking of all entries by their distances in one space.
+
+    Args:
+        view: The entries.
+        space: The space of the view, where the view does not know it.
+        table: The labels of the entries; rankings are rows of it.
+    """
+
+    def __init__(self, view: GalleryView, space: EmbeddingSpace | None, table: LabelTable) -> None:
+        self._view = view
+        self._space = space
+        self._rows = table.rows(view.entry_ids)
+
+    def rank(self, probes: NDArray[np.float32], *, rerank: bool) -> tuple[Rankings, Rankings, NDArray[np.float32]]:
+        """Return the plain ranking of each probe, with `rerank` also the re-ranked one, and the (Q, N) distances."""
+        vectors = self._view.adapt(probes) if self._space is None else self._space.apply(probes)
+        nearest, distances = self._view.nearest(vectors, len(self._view))
+        reranked = []
+        for vector, rows in zip(vectors, nearest, strict=True) if rerank else ():
+            first = rows[:RERANK_CANDIDATES]
+            order = rerank_candidates(vector, self._view.embeddings[first])
+            reranked.append(self._rows[np.concatenate([first[order], rows[RERANK_CANDIDATES:]])])
+        return list(self._rows[nearest]), reranked, distances
+
+
 class _Ranker:
     """Ranks the entries of a gallery for queries.
 
@@ -332,12 +366,16 @@ class _Ranker:
         self.table = LabelTable(case.labels)
         self.recalls: list[float] = []
         self._gallery = case.gallery
-        self._view = case.gallery.view()
-        self._rows = self.table.rows(self._view.entry_ids)
+        view = case.gallery.view()
+        self._exact = _ExactRanking(view, None, self.table)
+        self._adapted = None
+        if case.space is not None:
+            vectors = GalleryView.from_arrays(view.entry_ids, case.space.apply(view.embeddings), ids=view.entry_ids)
+            self._adapted = _ExactRanking(vectors, case.space, self.table)
 
     def rank(
         self, probes: NDArray[np.float32], ignored: Sequence[NDArray[np.bool_]], searches: Sequence[Search]
-    ) -> dict[Search, list[NDArray[np.intp]]]:
+    ) -> dict[Search, Rankings]:
         """Return for each kind of search the ranking of all entries for each query, as rows of `table`.
 
         Args:
@@ -345,35 +383,28 @@ class _Ranker:
             ignored: For each query which rows of `table` do not count, (N,) bool each.
             searches: The kinds of search.
         """
-        nearest, distances = self._view.nearest(probes, len(self._view))
-        exact = list(self._rows[nearest])
-        rankings: dict[Search, list[NDArray[np.intp]]] = {}
-        for search in searches:
-            if search == "exact":
-                rankings[search] = exact
-            elif search == "reranked":
-                rankings[search] = [
-                    self._rows[self._rerank(probe, rows)] for probe, rows in zip(probes, nearest, strict=True)
-                ]
-            else:
-                answers = self._ask_index(probes, ignored)
-                for (_, found), limits in zip(answers, distances, strict=True):
-                    depth = min(_DEPTH, len(limits))
-                    self.recalls.append(float((found[:depth] <= limits[depth - 1] + _ROUNDING).sum()) / depth)
-                rankings[search] = [_put_first(rows, ranked) for (rows, _), ranked in zip(answers, exact, strict=True)]
-        return rankings
-
-    def _rerank(self, probe: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return the rows of the view with the nearest ones in their new order."""
-        first = rows[:RERANK_CANDIDATES]
-        order = rerank_candidates(probe, self._view.embeddings[first])
-        return np.concatenate([first[order], rows[RERANK_CANDIDATES:]])
+        found: dict[Search, Rankings] = {}
+        found["exact"], found["reranked"], distances = self._exact.rank(probes, rerank="reranked" in searches)
+        if self._adapted is not None:
+            found["adapted"], found["adapted-reranked"], _ = self._adapted.rank(
+                probes, rerank="adapted-reranked" in searches
+            )
+        if "hnsw" in searches:
+            answers = self._ask_index(probes, ignored)
+            for (_, near), limits in zip(answers, distances, strict=True):
+                depth = min(_DEPTH, len(limits))
+                self.recalls.append(float((near[:depth] <= limits[depth - 1] + _ROUNDING).sum()) / depth)
+            found["hnsw"] = [
+                _put_first(rows, ranked) for (rows, _), ranked in zip(answers, found["exact"], strict=True)
+            ]
+        return {search: found[search] for search in searches if search in found}
 
     def _ask_index(
         self, probes: NDArray[np.float32], ignored: Sequence[NDArray[np.bool_]]
     ) -> list[tuple[NDArray[np.intp], NDArray[np.float64]]]:
         """Return the index's answers to each query, rows and distances: enough of them that `_DEPTH` count."""
-        count = min(_INDEX_ANSWERS, len(self._rows))
+        entries = len(self._gallery)
+        count = min(_INDEX_ANSWERS, entries)
         while True:
             answers = [
                 (
@@ -383,9 +414,9 @@ class _Ranker:
                 for matches in self._gallery.query(probes, top_k=count, search="hnsw")
             ]
             fewest = min(int((~away[rows]).sum()) for (rows, _), away in zip(answers, ignored, strict=True))
-            if count == len(self._rows) or fewest >= _DEPTH:
+            if count == entries or fewest >= _DEPTH:
                 return answers
-            count = min(4 * count, len(self._rows))
+            count = min(4 * count, entries)
 
 
 def _put_first(first: NDArray[np.intp], ranked: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -16,7 +16,7 @@ def test_osnet_through_the_gallery(data: Path) -> None:
     report = evaluate_reid(
         data / "reid" / "market1501-test-subset",
         EmbedderOptions(weights=weights),
-        searches=("hnsw", "exact", "reranked"),
+        searches=("hnsw", "exact", "reranked", "adapted"),
     )
     assert (report.entries, report.identities, report.cameras, report.distractors) == (854, 100, 6, 0)
     for search in ("hnsw", "exact"):
@@ -28,3 +28,4 @@ def test_osnet_through_the_gallery(data: Path) -> None:
     assert report.scores["hnsw"].mean_ap == pytest.approx(report.scores["exact"].mean_ap, abs=0.001)
     assert report.index_recall == pytest.approx(1.0, abs=0.001)
     assert 100 * report.scores["reranked"].mean_ap == pytest.approx(65.2, abs=0.3)
+    assert 100 * report.scores["adapted"].ranks[1] == pytest.approx(68.0, abs=0.3)

@@ -14,6 +14,7 @@ from gallery_db import Entry, Gallery
 from gallery_db.media.market_names import MarketName, parse_market_name
 from tracking.errors import EvaluationError
 from tracking.evaluation import evaluate_reid, score_rankings
+from tracking.evaluation.reid import Search
 from tracking.identification.gallery_source import EmbedderOptions
 
 BUILTIN = EmbedderOptions(weights="builtin")
@@ -131,11 +132,34 @@ def test_the_index_is_asked_for_a_part_of_the_entries(tmp_path: Path, monkeypatc
 
 
 def test_reranking_is_measured_beside_exact_search(hand_made: Path) -> None:
-    report = evaluate_reid(hand_made, EmbedderOptions(), searches=("exact", "reranked"))
+    searches: tuple[Search, ...] = ("exact", "reranked", "adapted")  # no known model: no space to begin with
+    report = evaluate_reid(hand_made, EmbedderOptions(), searches=searches)
     assert list(report.scores) == ["exact", "reranked"]
     assert report.index_recall is None
     assert report.scores["reranked"].queries == 5
     assert report.scores["reranked"].ranks[20] == 1.0
+
+
+def test_a_gallery_is_searched_in_its_own_space(tmp_path: Path) -> None:
+    """Both the answers of the index and the exact ranking are by distances in the space."""
+    path = tmp_path / "gallery"
+    rng = np.random.default_rng(2)
+    people = 30
+    own = rng.normal(size=(people, DIMENSION))
+    rows, entries = [], []
+    for person in range(people):
+        for camera in (1, 2):
+            row = at_angle(0) * 50 + own[person] + 0.2 * rng.normal(size=DIMENSION)
+            rows.append(row / np.linalg.norm(row))
+            name = f"{person + 1:04d}"
+            entries.append(Entry(id=f"{name}-{camera}", identity=name, source=f"{name}_c{camera}s1_000000_00.jpg"))
+    with Gallery.create(path, model_named()) as gallery:
+        gallery.add(entries, np.array(rows, np.float32))
+        assert gallery.adapt() is not None
+    report = evaluate_reid(path, EmbedderOptions(), searches=("hnsw", "exact", "reranked"))
+    assert report.scores["hnsw"] == report.scores["exact"]
+    assert report.index_recall == 1.0
+    assert report.scores["exact"].ranks[1] > 0.9
 
 
 def test_cameras_of_enrolled_entries_and_classes(tmp_path: Path) -> None:
