@@ -499,16 +499,18 @@ def run(
         int,
         typer.Option(
             "--track-buffer",
-            help="Frames (at 30 per second) for which a lost track can continue.",
+            help="How long a lost track can continue, in frames at 30 per second: 30 is one second at any frame rate.",
             rich_help_panel=_TRACKING,
         ),
-    ] = 25,
+    ] = 45,
     frame_rate: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--frame-rate", help="Frames per second of the video; scales --track-buffer.", rich_help_panel=_TRACKING
+            "--frame-rate",
+            help="Frames per second that --track-buffer is scaled to. Default: the video's own.",
+            rich_help_panel=_TRACKING,
         ),
-    ] = 30,
+    ] = None,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Track each class by itself.", rich_help_panel=_TRACKING)
     ] = False,

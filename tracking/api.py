@@ -31,8 +31,8 @@ def track_video(
     filter_gallery: bool = False,
     track_thresh: float = 0.45,
     match_thresh: float = 0.8,
-    track_buffer: int = 25,
-    frame_rate: int = 30,
+    track_buffer: int = 45,
+    frame_rate: int | None = None,
     per_class: bool = False,
     max_obs: int = 30,
     reid_weights: str | Path | None = None,
@@ -91,8 +91,9 @@ def track_video(
         filter_gallery: Do not write detections of tracked classes that have no name.
         track_thresh: Score from which a detection may start a track.
         match_thresh: Highest association cost that still links a detection to a track; higher accepts more.
-        track_buffer: Frames (at 30 per second) for which a lost track can continue.
-        frame_rate: Frames per second of the video; scales ``track_buffer``.
+        track_buffer: How long a lost track can continue, in frames at 30 per second: 30 is one second at any frame
+            rate.
+        frame_rate: Frames per second that ``track_buffer`` is scaled to. Default: the video's own.
         per_class: Track each class on its own.
         max_obs: Largest number of observations of a track.
         reid_weights: A weights file, a name, or ``builtin``; None for the gallery's own model.

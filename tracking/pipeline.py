@@ -45,8 +45,6 @@ OnFrame = Callable[[Mapping[str, Any]], None]
 
 _log = get_logger("run")
 
-_FALLBACK_FPS = 30.0
-
 
 class TrackingRun:
     """One run: check the options, open the inputs, load the models, open the gallery, track, finish.
@@ -122,7 +120,7 @@ class TrackingRun:
             embedder = gallery.embedder or self._load_association_model()
             if isinstance(embedder, NetworkEmbedder):
                 last.callback(embedder.close)
-            tracker = self._build_tracker(gallery, embedder, self._options.source_id_for(inputs.video))
+            tracker = self._build_tracker(inputs, gallery, embedder)
             outputs = self._open_outputs(inputs, gallery, embedder, run_dir)
             stack.callback(outputs.close)
             watch = GalleryWatch(gallery, tracker, self._notify)
@@ -184,10 +182,10 @@ class TrackingRun:
             )
         return None
 
-    def _build_tracker(self, gallery: RunGallery, embedder: Embedder | None, camera: str) -> Tracker:
+    def _build_tracker(self, inputs: RunInputs, gallery: RunGallery, embedder: Embedder | None) -> Tracker:
         options = self._options
         parts = TrackerParts(
-            temporal=options.temporal,
+            temporal=options.temporal.for_video(inputs.frame_rate),
             embedder=embedder,
             view=gallery.view,
             threshold=gallery.threshold.value,
@@ -195,7 +193,7 @@ class TrackingRun:
             keep_tracklets=bool(options.backfill) or options.explain,
             explain=options.explain,
             enroller=None if gallery.enrolment is None else gallery.enrolment.enroller,
-            camera=camera,
+            camera=options.source_id_for(inputs.video),
         )
         return build_tracker(options.tracker, parts)
 
@@ -210,7 +208,7 @@ class TrackingRun:
             inputs.video,
             width=inputs.reader.width,
             height=inputs.reader.height,
-            fps=float(inputs.reader.fps or inputs.feed.video.get("fps") or _FALLBACK_FPS),
+            fps=inputs.frame_rate,
             class_names=inputs.class_names,
             deferred=bool(options.backfill),
         )

@@ -150,7 +150,6 @@ def main() -> None:
                     video=scene.video,
                     gallery=gallery_of(scene.gallery, weights),
                     reid_weights=weights,
-                    frame_rate=round(config.fps),
                 )
 
 

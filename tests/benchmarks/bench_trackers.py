@@ -7,12 +7,14 @@ from the second; and five drawn clips, three of them of people in similar clothe
 `--backfill`, counted as `gtrack eval identity` does it: share (and number) of person-frames with the right name, share
 with a wrong name, frames in which unknown people got a known name, [crops]; then name changes, and in parentheses those
 where the track had moved to another person. The tracks as `gtrack eval tracks` measures them (needs trackeval): all of
-PETS, track_id against sightings.
+PETS, track_id against sightings, and the mean of the drawn clips, track_id against people. `--track-buffer 25 45 75`
+compares how long a lost track is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +26,7 @@ import numpy as np
 from bench_decision import HARD
 
 from gallery_db import Gallery, ingest_folder
-from tracking import load_embedder, track_video
+from tracking import TemporalOptions, TrackResult, load_embedder, track_video
 from tracking.evaluation import Truth, evaluate_identity, evaluate_tracks, read_track_table, read_truth
 from tracking.geometry import iou
 from tracking.synthetic.config import SceneConfig
@@ -103,11 +105,17 @@ def cases(data: Path, work: Path, weights: str) -> dict[str, Case]:
             "dets_json": scene.detections,
             "video": scene.video,
             "gallery": gallery_of(name, scene.gallery),
-            "frame_rate": round(config.fps),
         }
         drawn = read_truth(scene.truth)
         found[name] = Case(arguments, drawn, frozenset(drawn.known or ()))
     return found
+
+
+def tracks_of(result: TrackResult, truth: Truth) -> list[float]:
+    """Return HOTA, MOTA and IDF1 in per cent, and the number of id switches."""
+    metrics = evaluate_tracks(read_track_table(result.payload), truth).metrics
+    hota, clear = float(np.mean(metrics["HOTA"]["HOTA"])), metrics["CLEAR"]
+    return [100 * hota, 100 * clear["MOTA"], 100 * metrics["Identity"]["IDF1"], clear["IDSW"]]
 
 
 def main() -> None:
@@ -115,21 +123,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--trackers", nargs="+", default=list(available_temporal()))
     parser.add_argument("--clips", nargs="+", default=["PETS", "mirror", *SCENES])
+    parser.add_argument("--track-buffer", nargs="+", type=int, default=[TemporalOptions().track_buffer])
     arguments = parser.parse_args()
     data: Path = arguments.data
     weights = str(data / "weights" / "osnet_x0_25_msmt17.onnx")
     with tempfile.TemporaryDirectory() as folder:
         every = cases(data, Path(folder), weights)
         runs = {name: every[name] for name in arguments.clips}
-        for tracker in arguments.trackers:
-            print(tracker)
+        for tracker, buffer in itertools.product(arguments.trackers, arguments.track_buffer):
+            print(f"{tracker}, lost tracks kept for {buffer / 30:.2f} s")
+            options = {"reid_weights": weights, "temporal": tracker, "track_buffer": buffer, "no_progress": True}
+            drawn: list[list[float]] = []
             for backfill in (False, True):
                 changes = swaps = 0
                 cells = []
                 for name, case in runs.items():
-                    result = track_video(
-                        **case.arguments, reid_weights=weights, temporal=tracker, backfill=backfill, no_progress=True
-                    )
+                    result = track_video(**case.arguments, **options, backfill=backfill)
+                    if name in SCENES and not backfill:
+                        drawn.append(tracks_of(result, case.truth))
                     report = evaluate_identity(read_track_table(result.payload), case.truth, case.known)
                     right, wrong = (sum(getattr(p, what) for p in report.known) for what in ("right", "wrong"))
                     frames = sum(p.frames for p in report.known)
@@ -143,15 +154,13 @@ def main() -> None:
                 title = "backfill" if backfill else "without backfill"
                 print(f"  {title}: {', '.join(cells)}; changes {changes} ({swaps})")
             whole = {key: every["PETS"].arguments[key] for key in ("dets_json", "video")}
-            result = track_video(**whole, reid_weights=weights, temporal=tracker, no_progress=True)
-            sequence = data / "mot" / "PETS09-S2L1"
-            metrics = evaluate_tracks(read_track_table(result.payload), read_truth(sequence)).metrics
-            hota = float(np.mean(metrics["HOTA"]["HOTA"]))
-            print(
-                f"  tracks: HOTA {100 * hota:.1f}, MOTA {100 * metrics['CLEAR']['MOTA']:.1f}, "
-                f"IDF1 {100 * metrics['Identity']['IDF1']:.1f}, IDSW {metrics['CLEAR']['IDSW']:.0f}",
-                flush=True,
-            )
+            pets = tracks_of(track_video(**whole, **options), read_truth(data / "mot" / "PETS09-S2L1"))
+            means = {"PETS": pets} | ({"drawn": np.mean(drawn, axis=0).tolist()} if drawn else {})
+            for title, (hota, mota, idf1, switches) in means.items():
+                print(
+                    f"  tracks, {title}: HOTA {hota:.1f}, MOTA {mota:.1f}, IDF1 {idf1:.1f}, IDSW {switches:.1f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -165,7 +165,6 @@ def test_a_track_of_a_run(scene: Scene, tmp_path: Path, enrolled: bool) -> None:
         "video": scene.video,
         "gallery": path,
         "classes": [0],
-        "frame_rate": 25,
         "no_progress": True,
         "reid_weights": "builtin",
         "frame_range": (0, 80),

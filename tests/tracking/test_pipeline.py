@@ -17,6 +17,7 @@ import cv2
 import jsonschema
 import numpy as np
 import pytest
+from support.clips import write_clip
 
 from gallery_db import Gallery, GalleryError, GalleryNotFoundError, ModelMismatchError, ingest_folder
 from gallery_db.errors import GtrackError
@@ -103,6 +104,29 @@ def test_track_v1(scene: Scene, gallery: Path) -> None:
                 assert ("gallery_id" in other) == ("gallery_distance" in other)
             else:
                 assert other == one
+
+
+@pytest.mark.parametrize(
+    ("rate", "arguments", "used", "goes_on"),
+    [
+        (10, {}, 10, False),
+        (50, {}, 50, True),
+        (10, {"frame_rate": 50}, 50, True),
+        (10, {"track_buffer": 150}, 10, True),
+    ],
+    ids=["4 s at 10 per second", "0.8 s at 50", "another rate", "a longer time"],
+)
+def test_a_lost_track_is_kept_for_a_time_not_for_a_number_of_frames(
+    rate: int, arguments: dict[str, Any], used: int, goes_on: bool, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 60, rate=rate)
+    box = {"bbox": [40, 4, 80, 60], "score": 0.9, "class_id": 0, "det_ind": 0}
+    frames = [{"frame": n, "detections": [] if 10 <= n < 50 else [box]} for n in range(60)]
+    found = track_video(
+        dets_json={"schema_version": "det-v1", "frames": frames}, video=clip, no_progress=True, **arguments
+    )
+    assert found.payload["tracker"]["config"]["frame_rate"] == used
+    assert len({name for frame in tracked(found.payload) for name in frame.values()}) == (1 if goes_on else 2)
 
 
 def test_people_get_their_right_name_once_a_frame(scene: Scene, gallery: Path) -> None:

@@ -27,7 +27,6 @@ from tracking.outputs.run_folder import locked_folder
 from tracking.pipeline import TrackingRun
 from tracking.synthetic.config import SceneConfig
 from tracking.synthetic.rendering import Scene, render_scene
-from tracking.trackers.temporal import TemporalOptions
 from tracking.video.crops import video_crops
 
 if TYPE_CHECKING:
@@ -136,7 +135,6 @@ def _demo(out: Path, config: SceneConfig | None, notify: Callable[[str], None] |
         RunOptions(
             gallery=path,
             embedder=options,
-            temporal=TemporalOptions(frame_rate=round(scene.config.fps)),
             output=OutputOptions(save_json=True, save_video="annotated.mp4", out_dir=out, run_name="run"),
         ),
         notify=notify,

@@ -51,7 +51,7 @@ def _tracker_config(
     options: RunOptions, inputs: RunInputs, gallery: RunGallery, embedder: Embedder | None
 ) -> dict[str, Any]:
     """Return the keys of the first track-v1 in their order, followed by the keys that came later."""
-    temporal = options.temporal
+    temporal = options.temporal.for_video(inputs.frame_rate)
     is_hybrid = options.tracker == "gallery_hybrid"
     config: dict[str, Any] = {"track_thresh": temporal.track_thresh}
     if is_hybrid:

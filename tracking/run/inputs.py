@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_db.limits import MAX_FPS, MIN_FPS
 from tracking.classes import COCO_NAMES, describe_classes, ids_of_classes
 from tracking.detections.base import DetectionFeed, FrameDetections
 from tracking.detections.detector_feed import DetectorFeed, frames_ahead
@@ -45,6 +46,8 @@ DetectionInput = str | Path | Mapping[str, Any] | DetectionSource | Detector | D
 """What a run accepts as detections; see `TrackingRun`."""
 
 Notify = Callable[[str], None]
+
+_FALLBACK_FPS = 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +104,12 @@ class RunInputs:
     def fps(self) -> float | None:
         """Frames per second; None where unknown, and for a live source, whose frames have times of their own."""
         return None if self.is_live else self.reader.fps
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second as the source or the detections state them; 30 where neither does."""
+        stated = float(self.reader.fps or self.feed.video.get("fps") or _FALLBACK_FPS)
+        return stated if MIN_FPS <= stated <= MAX_FPS else _FALLBACK_FPS
 
     @property
     def total(self) -> int | None:

@@ -7,7 +7,7 @@ loaded for them only.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     DEFAULT_TEMPORAL: ("botsort", {"use_embeddings": False, "use_cmc": False, "fuse_first_associate": True}),
 }
 
+_DEFAULT_FRAME_RATE = 30
+
 _WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort"})
 
 
@@ -49,8 +51,10 @@ class TemporalOptions:
         track_thresh: Score from which a detection may start a track, in [0, 1].
         match_thresh: Highest association cost (1 - IoU, fused with the score) that still links a
             detection to a track: higher accepts more. ByteTrack and BotSort have such a gate.
-        track_buffer: Frames, at 30 per second, for which a lost track can continue.
-        frame_rate: Frames per second of the video, scales `track_buffer`.
+        track_buffer: How long a lost track can continue, in frames at 30 per second, 1 or more: 30 is one second at
+            any frame rate.
+        frame_rate: Frames per second that `track_buffer` is scaled to, 1 or more; None for those of the video (30 where
+            they are not known).
         max_obs: Largest number of observations of a track.
         per_class: Track each class on its own, so that tracks never cross classes.
         extra: Further options of the tracker, under the names that they have in BoxMOT.
@@ -59,8 +63,8 @@ class TemporalOptions:
     name: str = DEFAULT_TEMPORAL
     track_thresh: float = 0.45
     match_thresh: float = 0.8
-    track_buffer: int = 25
-    frame_rate: int = 30
+    track_buffer: int = 45
+    frame_rate: int | None = None
     max_obs: int = 30
     per_class: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -83,8 +87,12 @@ class TemporalOptions:
                 raise OptionError(f"`{name}` must be from 0 to 1, found {value}.", field=name)
         for name in ("track_buffer", "frame_rate", "max_obs"):
             value = getattr(self, name)
-            if value < 1:
+            if value is not None and value < 1:
                 raise OptionError(f"`{name}` must be at least 1, found {value}.", field=name)
+
+    def for_video(self, fps: float) -> TemporalOptions:
+        """Return the options for a video with a number of frames per second; a `frame_rate` that was given stays."""
+        return self if self.frame_rate is not None else replace(self, frame_rate=max(1, round(fps)))
 
     @property
     def takes_embeddings(self) -> bool:
@@ -109,20 +117,21 @@ class TemporalOptions:
         """
         name = self.boxmot_name
         # A tracker without ByteTrack's buffer counts the age of a lost track in frames of this video.
-        max_age = max(1, round(self.frame_rate / 30.0 * self.track_buffer))
+        frame_rate = _DEFAULT_FRAME_RATE if self.frame_rate is None else self.frame_rate
+        max_age = max(1, round(frame_rate / 30.0 * self.track_buffer))
         wanted: dict[str, dict[str, Any]] = {
             "bytetrack": {
                 "track_thresh": self.track_thresh,
                 "match_thresh": self.match_thresh,
                 "track_buffer": self.track_buffer,
-                "frame_rate": self.frame_rate,
+                "frame_rate": frame_rate,
             },
             "botsort": {
                 "track_high_thresh": self.track_thresh,
                 "new_track_thresh": self.track_thresh,
                 "match_thresh": self.match_thresh,
                 "track_buffer": self.track_buffer,
-                "frame_rate": self.frame_rate,
+                "frame_rate": frame_rate,
             },
             "strongsort": {"min_conf": self.track_thresh, "max_age": max_age},
             "ocsort": {"det_thresh": self.track_thresh, "max_age": max_age},

@@ -183,7 +183,6 @@ def run_of(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Any:
             "dets_json": scene.detections,
             "video": scene.video,
             "gallery": place / "gallery",
-            "frame_rate": 25,
             "no_progress": True,
             "out_dir": place,
             "run_name": name,

@@ -159,7 +159,6 @@ def run(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Any:
         gallery=place / "gallery",
         reid_weights="builtin",
         classes=[0],
-        frame_rate=25,
         enroll="unknown",
         backfill=True,
         explain=True,
@@ -216,9 +215,7 @@ def test_unknown_people_have_one_id_over_the_whole_clip(run: Any, scene: Scene) 
 def test_the_next_run_knows_the_linked_people(run: Any, scene: Scene, tmp_path: Path) -> None:
     """Read only, as another camera: who was enrolled is named, by the same names."""
     gallery, result = run
-    again = track_video(
-        dets_json=scene.detections, video=scene.video, gallery=gallery, classes=[0], frame_rate=25, no_progress=True
-    )
+    again = track_video(dets_json=scene.detections, video=scene.video, gallery=gallery, classes=[0], no_progress=True)
     same = total = 0
     for before, after in zip(result.payload["frames"], again.payload["frames"], strict=True):
         names = {d["det_ind"]: d.get("gallery_id") for d in before["detections"]}

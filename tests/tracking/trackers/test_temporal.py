@@ -71,8 +71,8 @@ def test_ids_are_those_of_bytetrack_on_pets(data: Path) -> None:
     for number in range(795):
         detections = source.at(number)
         frames.append((detections.boxes, detections.scores, detections.class_ids))
-    options = {"track_thresh": 0.45, "match_thresh": 0.8, "track_buffer": 25, "frame_rate": 30}
-    tracker = TemporalTracker(TemporalOptions(name="bytetrack"), have_embeddings=False)
+    options = {"track_thresh": 0.45, "match_thresh": 0.8, "track_buffer": 45, "frame_rate": 10}
+    tracker = TemporalTracker(TemporalOptions(name="bytetrack").for_video(10.0), have_embeddings=False)
     assert run(tracker, frames) == reference(frames, **options)
 
 
@@ -84,7 +84,7 @@ def test_the_default_is_botsort_by_motion_alone() -> None:
     theirs = BotSort(
         track_high_thresh=0.45,
         new_track_thresh=0.45,
-        track_buffer=25,
+        track_buffer=45,
         use_embeddings=False,
         use_cmc=False,
         fuse_first_associate=True,

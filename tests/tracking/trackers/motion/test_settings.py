@@ -37,8 +37,8 @@ def test_options_choose_the_tracker(name: str, extra: dict[str, Any], is_own: bo
     assert (found is not None) == is_own
 
 
-@pytest.mark.parametrize(("frame_rate", "frames"), [(30, 25), (10, 8), (60, 50), (1, 0)])
-def test_the_buffer_is_in_frames_of_30_per_second(frame_rate: int, frames: int) -> None:
+@pytest.mark.parametrize(("frame_rate", "frames"), [(None, 45), (30, 45), (10, 15), (60, 90), (1, 1)])
+def test_the_buffer_is_in_frames_of_30_per_second(frame_rate: int | None, frames: int) -> None:
     for name in ("bytetrack", "botsort_motion"):
         options = TemporalOptions(name=name, frame_rate=frame_rate)
         found = motion_settings(options.boxmot_name, options.constructor_arguments())
