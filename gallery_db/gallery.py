@@ -579,7 +579,14 @@ class Gallery:
 
     # -- searching -------------------------------------------------------------------------------------------
 
-    def view(self, *, without: Collection[str] = (), search: Search = "auto", plain: bool = False) -> GalleryView:
+    def view(
+        self,
+        *,
+        without: Collection[str] = (),
+        search: Search = "auto",
+        plain: bool = False,
+        space: EmbeddingSpace | None = None,
+    ) -> GalleryView:
         """Return a view of the collection in memory, for many searches a second.
 
         It can still be used after the gallery is closed, but can be refreshed only before.
@@ -591,13 +598,14 @@ class Gallery:
                 the index differs from what the view shows, or another process is writing, the view searches in
                 memory, and says so once in `notices`. So it does where the collection has a space of its own.
             plain: Compare embeddings as they are, not in the collection's space; see `GalleryView.adapt`.
+            space: Compare in this space instead of the collection's.
 
         Raises:
             GalleryError: `search` is none of the three.
             GalleryLockedError, GalleryReadOnlyError, GalleryIndexError: With ``"hnsw"``; see `query`.
         """
         self._check_open()
-        return self._search.view(without=without, search=search, plain=plain)
+        return self._search.view(without=without, search=search, plain=plain, space=space)
 
     def query(
         self,

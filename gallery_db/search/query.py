@@ -82,7 +82,14 @@ class CollectionSearch:
         self._view: GalleryView | None = None
         self._selected_rows: dict[tuple[tuple[str, str], ...], NDArray[np.intp]] = {}
 
-    def view(self, *, without: Collection[str] = (), search: Search = "auto", plain: bool = False) -> GalleryView:
+    def view(
+        self,
+        *,
+        without: Collection[str] = (),
+        search: Search = "auto",
+        plain: bool = False,
+        space: EmbeddingSpace | None = None,
+    ) -> GalleryView:
         """Return a view of the collection in memory; see `gallery_db.gallery.Gallery.view`."""
         _check_search(search)
         index = None
@@ -90,7 +97,8 @@ class CollectionSearch:
             if self._record.entries.count(self._key):
                 self._index.prepare()
             index = _IndexOfView(self._index, self._notices)
-        space = None if plain else load_space(self._record, self._key, self._model)
+        if space is None and not plain:
+            space = load_space(self._record, self._key, self._model)
         if space is not None and index is not None:
             index = None  # it holds embeddings as they are
             _note_once(

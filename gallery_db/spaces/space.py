@@ -118,6 +118,17 @@ class EmbeddingSpace:
             digest.update(camera.encode() + b"\0" + mean.tobytes())
         return digest.hexdigest()[:12]
 
+    def with_more_people(self, mean: NDArray[np.floating], people: int, weight: int) -> EmbeddingSpace:
+        """Return the space with a mean that takes in more people; its whitening and scale stay.
+
+        Args:
+            mean: (D,) the mean of their embeddings.
+            people: How many they are.
+            weight: People that the present mean counts as.
+        """
+        moved = (weight * self.mean + people * mean) / (weight + people)
+        return EmbeddingSpace(moved.astype(np.float32), self.whitening, self.scale, self.camera_means, self.facts)
+
     # -- stored ----------------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:

@@ -23,6 +23,7 @@ from tracking.identification.sightings import CameraSightings
 
 if TYPE_CHECKING:
     from gallery_db.search.nearest import Search
+    from gallery_db.spaces.space import EmbeddingSpace
 
 __all__ = ["EnrolmentGallery", "EnrolmentGalleryOptions", "check_enrolment_gallery", "mislabelled_warnings"]
 
@@ -105,6 +106,7 @@ class EnrolmentGallery:
         gallery: An open gallery, open for writing unless nothing is enrolled; closed by `close`, and where this fails.
         options: How it is used.
         notify: Receives one-line messages.
+        space: Returns the space in which to compare; None for that of the gallery.
 
     Raises:
         GalleryError: It cannot be read.
@@ -117,7 +119,14 @@ class EnrolmentGallery:
         is_shared: Whether others may change it meanwhile.
     """
 
-    def __init__(self, gallery: Gallery, options: EnrolmentGalleryOptions, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        gallery: Gallery,
+        options: EnrolmentGalleryOptions,
+        notify: Callable[[str], None],
+        *,
+        space: Callable[[Gallery], EmbeddingSpace | None] | None = None,
+    ) -> None:
         self.gallery = gallery
         self.is_shared = is_address(gallery.location)
         self.notices = GalleryNotices(gallery, notify)
@@ -133,7 +142,8 @@ class EnrolmentGallery:
             }
             if options.run_key is not None and not self.is_shared:
                 gallery.keep_adapted()
-            self.view = gallery.view(without=self._earlier, search=options.search)
+            chosen = None if space is None else space(gallery)
+            self.view = gallery.view(without=self._earlier, search=options.search, space=chosen)
             self.view.prepare()
             self.threshold = match_threshold(gallery, options.match_threshold, options.matched_classes)
             if options.run_key is not None:

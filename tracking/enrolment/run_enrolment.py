@@ -17,7 +17,7 @@ from tracking.enrolment.enrolment_gallery import EnrolmentGallery, EnrolmentGall
 from tracking.enrolment.relinking import relink_run
 from tracking.errors import VideoError
 from tracking.frame_times import FrameTimes
-from tracking.identification.gallery_source import EmbedderOptions, GallerySource, model_to_fill
+from tracking.identification.gallery_source import EmbedderOptions, GallerySource, SpaceOfRun, model_to_fill
 
 if TYPE_CHECKING:
     from gallery_db.analysis.thresholds import MatchThreshold
@@ -100,6 +100,7 @@ class RunEnrolment:
         embedder: The ReID model.
         options: What is enrolled.
         notify: Receives one-line messages.
+        space: See `SpaceOfRun`.
 
     Raises:
         OptionError: See `check_enrolment_gallery`.
@@ -118,6 +119,7 @@ class RunEnrolment:
         options: RunEnrolmentOptions,
         *,
         notify: Callable[[str], None],
+        space: SpaceOfRun | None = None,
     ) -> None:
         check_enrolment_gallery(path)
         model = model_to_fill(path, embedder, notify)
@@ -139,6 +141,7 @@ class RunEnrolment:
                 search=options.search,
             ),
             notify,
+            space=None if space is None else lambda opened: space(opened, model),
         )
         try:
             self._gallery.notices.forward()

@@ -20,11 +20,21 @@ from tracking.reid.loader import load_embedder
 if TYPE_CHECKING:
     from gallery_db import GalleryView
     from gallery_db.search.nearest import Search
+    from gallery_db.spaces.space import EmbeddingSpace
     from gallery_db.transfer.ingest import IngestReport
 
-__all__ = ["EmbedderOptions", "GallerySource", "cached_gallery_path", "model_to_fill", "open_gallery_source"]
+__all__ = [
+    "EmbedderOptions",
+    "GallerySource",
+    "SpaceOfRun",
+    "cached_gallery_path",
+    "model_to_fill",
+    "open_gallery_source",
+]
 
 Notify = Callable[[str], None]
+SpaceOfRun = Callable[[Gallery, Embedder], "EmbeddingSpace | None"]
+"""Returns the space in which a run compares; None for that of the gallery."""
 Progress = Callable[[int, int], None]
 
 
@@ -136,6 +146,7 @@ def open_gallery_source(
     search: Search = "auto",
     notify: Notify | None = None,
     progress: Progress | None = None,
+    space: SpaceOfRun | None = None,
 ) -> GallerySource:
     """Open a gallery for matching.
 
@@ -147,6 +158,7 @@ def open_gallery_source(
         search: How the view searches; see `Gallery.view`.
         notify: Receives one-line messages for the user.
         progress: Called with (done, total) while images are embedded.
+        space: See `SpaceOfRun`.
 
     Raises:
         GalleryError: There is no gallery, it is empty, or it belongs to another model.
@@ -184,7 +196,7 @@ def open_gallery_source(
             report(f"gallery {path}: not used: {first} ({reason}){more}.")
         gallery = Gallery.open(cached, model=embedder.model)
     try:
-        view = gallery.view(search=search)
+        view = gallery.view(search=search, space=None if space is None else space(gallery, embedder))
         for notice in gallery.notices:
             report(notice)
         if not len(view):

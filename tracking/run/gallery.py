@@ -14,6 +14,7 @@ from gallery_db.logs import get_logger
 from tracking.enrolment.run_enrolment import RunEnrolment, RunEnrolmentOptions
 from tracking.identification.gallery_source import GallerySource, open_gallery_source
 from tracking.identification.gallery_sync import GalleryNotices, GallerySync
+from tracking.run.video_people import space_of_run
 from tracking.video.addresses import public_name
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def open_gallery(
         search=options.search,
         notify=notify,
         progress=progress,
+        space=space_of_run(inputs),
     )
     notices = GalleryNotices(source.gallery, notify, forwarded=len(source.gallery.notices))
     stack.callback(source.gallery.close)
@@ -156,6 +158,7 @@ def _open_enrolment(options: RunOptions, inputs: RunInputs, notify: Notify) -> R
             relink=bool(options.backfill),
         ),
         notify=notify,
+        space=space_of_run(inputs),
     )
 
 
