@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gallery_db.entry import Entry
 from gallery_db.rejections import Rejections
 from gallery_db.search.table import EntryTable
-from gallery_db.spaces.cameras import camera_of
+from gallery_db.spaces.cameras import camera_of, cameras_of
 from gallery_db.spaces.space import EmbeddingSpace
 
 if TYPE_CHECKING:
@@ -120,17 +120,14 @@ class RecordReader:
 
     def _read_all(self) -> None:
         rows = self._record.entries.view_rows(self._collection, self._dimension)
-        unconfirmed, vectors = self._table.appended_entries(self._unconfirmed)
+        unconfirmed, appended = self._table.appended_entries(self._unconfirmed)
         if self._excluded or unconfirmed:
             rows = rows.without(self._excluded | {entry.id for entry in unconfirmed})
-        cameras: list[str | None] | None = None
-        if self._space is not None and self._space.camera_means:
-            of = {entry.id: camera_of(entry) for entry in self._record.entries.all(self._collection)}
-            cameras = [of.get(id_) for id_ in rows.ids]
-        vectors = self._adapted(rows.vectors, cameras)
+        has_cameras = self._space is not None and self._space.camera_means
+        vectors = self._adapted(rows.vectors, cameras_of(rows) if has_cameras else None)
         self._table.load(rows.ids, rows.identities, rows.class_names, rows.origins, vectors)
         if unconfirmed:
-            self._table.append(unconfirmed, vectors)
+            self._table.append(unconfirmed, appended)
         self._read_rejections()
         self.generation, self._last_change = rows.generation, rows.change
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gallery_db.model import EmbeddingModel
-from gallery_db.spaces.cameras import camera_of
+from gallery_db.spaces.cameras import cameras_of
 from gallery_db.spaces.learning import MIN_PEOPLE, learn_space
 from gallery_db.spaces.prior import prior_of
 from gallery_db.spaces.space import EmbeddingSpace
@@ -38,11 +38,10 @@ def adapt_collection(record: Record, collection: int, model: EmbeddingModel) -> 
         most = min(_MAX_ENTRIES, len(rows_of_person))
         chosen += rows_of_person[np.linspace(0, len(rows_of_person) - 1, most).astype(int)].tolist() if most else []
     chosen.sort()
-    ids = [rows.ids[row] for row in chosen]
-    of = {id_: camera_of(entry) for id_, entry in record.entries.by_ids(collection, ids).items()}
-    cameras = [of.get(id_) for id_ in ids]
+    cameras = cameras_of(rows)
     facts: dict[str, Any] = {"at": utc_now(), "generation": rows.generation}
-    return learn_space(rows.vectors[chosen], people[chosen], prior_of(model), cameras, facts)
+    seen_by = [cameras[row] for row in chosen]
+    return learn_space(rows.vectors[chosen], people[chosen], prior_of(model), seen_by, facts)
 
 
 def keep_adapted(record: Record, collection: int, model: EmbeddingModel) -> EmbeddingSpace | None:

@@ -33,6 +33,8 @@ class ViewRows:
         identities: N identity names.
         class_names: N class names.
         origins: N origins.
+        sources: N sources, None where unknown.
+        extras: N texts, JSON of what else is known of an entry.
         vectors: (N, D) float32.
     """
 
@@ -42,6 +44,8 @@ class ViewRows:
     identities: list[str]
     class_names: list[str]
     origins: list[str]
+    sources: list[str | None]
+    extras: list[str]
     vectors: NDArray[np.float32]
 
     def without(self, ids: Collection[str]) -> ViewRows:
@@ -54,6 +58,8 @@ class ViewRows:
             [self.identities[row] for row in kept],
             [self.class_names[row] for row in kept],
             [self.origins[row] for row in kept],
+            [self.sources[row] for row in kept],
+            [self.extras[row] for row in kept],
             self.vectors[kept],
         )
 
@@ -124,7 +130,7 @@ class IntactEntries:
                 # The + keeps SQLite from an index: the order of the table is the one that is wanted, in half the time.
                 rows = fetch_all(
                     connection,
-                    f"SELECT {self._stored_columns} FROM {self._stored_tables} "
+                    f"SELECT {self._stored_columns}, source FROM {self._stored_tables} "
                     "WHERE +entries.collection = ? ORDER BY seq",
                     (collection,),
                 )
@@ -143,9 +149,9 @@ class IntactEntries:
             )
         if damaged:
             rows = [rows[number] for number in intact]
-        if not {type(text) for row in rows for text in row[1:5]} <= {str}:
+        if not {type(text) for row in rows for text in row[1:6]} <= {str}:
             with decoding(self._database.path):
-                raise TypeError("an entry's id, identity, class or origin is not text")
+                raise TypeError("an entry's id, identity, class, origin or extra is not text")
         return ViewRows(
             generation,
             change,
@@ -153,6 +159,8 @@ class IntactEntries:
             [row[2] for row in rows],
             [row[3] for row in rows],
             [row[4] for row in rows],
+            [row[9] for row in rows],
+            [row[5] for row in rows],
             vectors,
         )
 

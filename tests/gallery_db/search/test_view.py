@@ -365,6 +365,8 @@ def test_many_changes_are_sorted_in(tmp_path: Path) -> None:
             "so many changes are read with the whole collection"
         )
         assert len(view) == 10 + BOUNDS_MIN_ENTRIES + 1 + 6000 + 1, "and an entry that only the view has stays"
+        row = view.entry_ids.index("hand")
+        np.testing.assert_allclose(view.embeddings[row], unit_vectors(1, seed=2)[0], atol=1e-6)
         gallery.close(sync=False)
 
 

@@ -243,6 +243,28 @@ def test_a_view_takes_in_new_entries_in_its_space(tmp_path: Path) -> None:
         assert gallery.view().space.version != space.version  # type: ignore[union-attr]
 
 
+def test_a_view_knows_the_camera_of_each_entry(tmp_path: Path) -> None:
+    world = World(30)
+    entries = [
+        Entry("track", "a", origin="track", extra={"source_id": "door"}),
+        Entry("named", "b", source="0001_c3s1_000001_00.jpg"),
+        Entry("neither", "c", source="door.jpg", extra={"note": "source_id"}),
+    ]
+    with Gallery.create(tmp_path / "g", model_named(dimension=D)) as gallery:
+        fill(gallery, world)
+        gallery.add(entries, world.vectors[:3])
+        learned = gallery.adapt()
+        assert learned is not None
+        means = {"door": np.zeros(D, np.float32), "c3": -learned.mean}
+        space = EmbeddingSpace(learned.mean, learned.whitening, learned.scale, means)
+        save_space(gallery.record, gallery.collection_key, space)
+        view = gallery.view()
+        rows = [view.entry_ids.index(entry.id) for entry in entries]
+        expected = space.apply(world.vectors[:3], ["door", "c3", None])
+        np.testing.assert_allclose(view.embeddings[rows], expected, atol=1e-6)
+        assert not np.allclose(expected, space.apply(world.vectors[:3]), atol=1e-2)
+
+
 def test_a_collection_is_adapted_again_as_it_grows(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g", model_named(dimension=D)) as gallery:
         fill(gallery, World(MIN_PEOPLE - 1))
