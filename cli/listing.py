@@ -62,6 +62,8 @@ def list_names(
                 words = "for gallery_hybrid: gtrack's BoT-SORT by motion only (default)"
             elif name == "bytetrack":
                 words = "for gallery_hybrid: gtrack's ByteTrack, by motion only"
+            elif name.startswith("rf_"):
+                words = "for gallery_hybrid: roboflow's, by motion only (extra trackers)"
             elif TemporalOptions(name=name).takes_embeddings:
                 words = "for gallery_hybrid: BoxMOT's, embeds every box"
             else:

@@ -479,13 +479,15 @@ def run(
         ),
     ] = None,
     track_thresh: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--track-thresh",
-            help="Lowest score that may start a track. Weaker detections (above 0.1) may continue one.",
+            help="Lowest score that may start a track; weaker detections (above 0.1) may continue one. Default: from "
+            "the scores of the detections, or from what is known of the detector.",
+            show_default=False,
             rich_help_panel=_TRACKING,
         ),
-    ] = 0.45,
+    ] = None,
     match_thresh: Annotated[
         float,
         typer.Option(

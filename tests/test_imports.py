@@ -60,7 +60,7 @@ def imported_by(path: Path) -> Iterator[str]:
     yield from loaded_by_name(path)
 
 
-@pytest.mark.parametrize("library", ["chromadb", "boxmot", "trackeval"])
+@pytest.mark.parametrize("library", ["chromadb", "boxmot", "trackeval", "trackers"])
 def test_chromadb_boxmot_and_trackeval_are_imported_by_one_module_each(library: str) -> None:
     users = [p for p in _MODULES if any(name.split(".")[0] == library for name in imported_by(p))]
     assert len(users) == 1, [str(p) for p in users]

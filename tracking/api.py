@@ -29,7 +29,7 @@ def track_video(
     tracker: str = "gallery_hybrid",
     classes: Classes | None = None,
     filter_gallery: bool = False,
-    track_thresh: float = 0.45,
+    track_thresh: float | None = None,
     match_thresh: float = 0.8,
     track_buffer: int = 45,
     frame_rate: int | None = None,
@@ -89,7 +89,8 @@ def track_video(
             track) or ``gallery_only`` (every detection by itself).
         classes: Ids or names of the classes to track, None for all; others pass through unchanged.
         filter_gallery: Do not write detections of tracked classes that have no name.
-        track_thresh: Score from which a detection may start a track.
+        track_thresh: Score from which a detection may start a track; None for one that follows from the detector's
+            scores.
         match_thresh: Highest association cost that still links a detection to a track; higher accepts more.
         track_buffer: How long a lost track can continue, in frames at 30 per second: 30 is one second at any frame
             rate.
@@ -118,7 +119,7 @@ def track_video(
         class_names: Names by class id, for detections without one: a mapping, a list, or a file.
         no_progress: No progress bar.
         temporal: The temporal tracker of ``gallery_hybrid``.
-        temporal_options: Further options of that tracker, under their names in BoxMOT.
+        temporal_options: Further options of that tracker, under their names in its package.
         frame_range: First frame and the one after the last.
         lenient: Leave unusable detections out, counted, instead of refusing the file.
         runtime: ``auto``, or ``torch`` to run ``.pt`` weights in torch on a CPU too.

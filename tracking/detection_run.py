@@ -15,6 +15,7 @@ from tracking.detectors.loader import load_detector
 from tracking.errors import OutputError, VideoError
 from tracking.options import FrameRange, check_range
 from tracking.progress import progress_bar
+from tracking.run.detector_scores import sampled_level
 from tracking.run.inputs import read_ahead
 from tracking.video.addresses import public_name
 from tracking.video.ahead import AheadReader
@@ -112,12 +113,16 @@ class DetectionRun:
                 raise VideoError(f"video {name} has {total} frames, and `frame_range` starts at {start}.")
             skip_to(source, start)
             detector = self._detector
+            level = None
             if isinstance(detector, DetectorOptions):
-                detector = load_detector(detector, notify=self._notify, concurrent=not isinstance(source, LiveReader))
+                is_live = isinstance(source, LiveReader)
+                detector = load_detector(detector, notify=self._notify, concurrent=not is_live)
+                if not is_live:
+                    level = sampled_level(detector, self._video, total, self._range)
             if total is not None:
                 total = (total if stop is None else min(stop, total)) - start
             reader = read_ahead(source, self._range, detector, stack=stack)
-            feed = DetectorFeed(detector, reader, name=name, save=self._path)
+            feed = DetectorFeed(detector, reader, name=name, save=self._path, level=level)
             clock = _Clock(detector, reader)
             started, done, note = time.perf_counter(), 0, "stopped before the end"
             try:

@@ -245,6 +245,11 @@ class RunOptions:
             or ((self.output.saves_pictures or self.output.display) and not self.backfill)
         )
 
+    @property
+    def needs_score_level(self) -> bool:
+        """Whether the thresholds of tracking follow from the detector's scores."""
+        return self.tracker == "gallery_hybrid" and self.temporal.track_thresh is None
+
     def source_id_for(self, video: Path) -> str:
         """Return the camera's name that enrolled tracks of a video get."""
         return self.source_id or video.stem

@@ -21,6 +21,7 @@ from tracking.outputs.run_folder import new_run_folder
 from tracking.outputs.run_outputs import RunOutputs
 from tracking.progress import progress_bar
 from tracking.reid.base import NetworkEmbedder
+from tracking.run.detector_scores import level_of_feed, note_thresholds
 from tracking.run.final_names import ExplainedTracklets, draw_explanations, finish_names
 from tracking.run.gallery import GalleryWatch, RunGallery, open_gallery
 from tracking.run.header import track_header
@@ -160,6 +161,9 @@ class TrackingRun:
             path=str(video),
             lenient=options.lenient,
         )
+        selected = select_classes(feed, options, self._notify)
+        level = level_of_feed(feed, selected) if options.needs_score_level else None
+        note_thresholds(options, level, self._notify)
         return RunInputs(
             source=self._source,
             video=video,
@@ -167,8 +171,9 @@ class TrackingRun:
             feed=feed,
             reader=reader,
             frame_range=options.frame_range,
-            selected=select_classes(feed, options, self._notify),
+            selected=selected,
             class_names={**feed.class_names, **options.class_names},
+            level=level,
         )
 
     def _load_association_model(self) -> Embedder | None:
@@ -194,6 +199,7 @@ class TrackingRun:
             explain=options.explain,
             enroller=None if gallery.enrolment is None else gallery.enrolment.enroller,
             camera=options.source_id_for(inputs.video),
+            level=None if inputs.level is None else inputs.level.value,
         )
         return build_tracker(options.tracker, parts)
 

@@ -95,21 +95,23 @@ STEPS = (
             "gtrack export tracks out/clip-2/tracked.json -o report.html",
             "gtrack gallery show unknown-0001 -g gallery --contact-sheet 0001.jpg",
             "gtrack gallery show unknown-0002 -g gallery --contact-sheet 0002.jpg",
-            "gtrack gallery show unknown-0005 -g gallery --contact-sheet 0005.jpg",
+            "gtrack gallery show unknown-0003 -g gallery --contact-sheet 0003.jpg",
+            "gtrack gallery show unknown-0006 -g gallery --contact-sheet 0006.jpg",
         ),
-        "`report.html`, `out/clip-2/named.mp4` and the three pictures are there to be opened. They show that\n"
-        "`unknown-0001` is no person: it is a sign that several people walk behind. `unknown-0002` is a woman in a\n"
-        "red jacket, `unknown-0005` a man in a blue one.",
+        "`report.html`, `out/clip-2/named.mp4` and the four pictures are there to be opened. They show that\n"
+        "`unknown-0001` and `unknown-0002` are no person: it is a sign that several people walk behind.\n"
+        "`unknown-0003` is a woman in a red jacket, `unknown-0006` a man in a blue one.",
     ),
     Step(
         "Correct",
         "The sign is removed, and the two unknown people get names. A mistake is undone:",
         (
             "gtrack gallery remove --identity unknown-0001 -g gallery",
-            "gtrack gallery rename unknown-0002 red_jacket -g gallery",
-            "gtrack gallery merge unknown-0005 --into red_jacket -g gallery --yes",
+            "gtrack gallery remove --identity unknown-0002 -g gallery",
+            "gtrack gallery rename unknown-0003 red_jacket -g gallery",
+            "gtrack gallery merge unknown-0006 --into red_jacket -g gallery --yes",
             "gtrack gallery undo -g gallery",
-            "gtrack gallery rename unknown-0005 blue_jacket -g gallery",
+            "gtrack gallery rename unknown-0006 blue_jacket -g gallery",
             "gtrack gallery log -g gallery",
         ),
     ),

@@ -323,7 +323,9 @@ def ultralytics(rows: NDArray[np.float64]) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def tracked_from_file(scene: Scene) -> list[Any]:
-    result = track_video(dets_json=scene.detections, video=scene.video, frame_range=(0, 60), no_progress=True)
+    result = track_video(
+        dets_json=scene.detections, video=scene.video, frame_range=(0, 60), track_thresh=0.45, no_progress=True
+    )
     return list(result.payload["frames"])
 
 

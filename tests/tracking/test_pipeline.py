@@ -420,7 +420,13 @@ def test_every_search_gives_the_same_names(
     for search in ("exact", "auto", "hnsw"):
         said: list[str] = []
         payload = run(
-            scene, gallery=gallery, search=search, tracker=tracker, frame_range=(0, 80), notify=said.append
+            scene,
+            gallery=gallery,
+            search=search,
+            tracker=tracker,
+            frame_range=(0, 80),
+            track_thresh=0.7,
+            notify=said.append,
         ).payload
         assert payload["tracker"]["config"].get("search", "auto") == search
         assert said == []
@@ -454,7 +460,7 @@ def test_a_run_with_the_index_continues_while_another_process_writes(
     result = TrackingRun(scene.detections, scene.video, options, notify=said.append).execute(progress=watch)
     writer[0].close()
     assert result.stats["frames"] == 40
-    assert [line for line in said if "in use by" in line] == said[:1] != []
+    assert len([line for line in said if "in use by" in line]) == 1
 
 
 def test_an_enrolling_run_may_search_the_index(scene: Scene, gallery: Path, tmp_path: Path) -> None:

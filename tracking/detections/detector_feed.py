@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tracking.detections.base import FrameDetections
 from tracking.detections.frame_feed import FrameByFrameFeed
 from tracking.detections.writer import DetectionFile
-from tracking.detectors.base import Detector
+from tracking.detectors.base import LEVEL_KEY, Detector
 from tracking.video.ahead import AheadReader
 from tracking.video.reader import FrameReader
 
@@ -62,6 +62,7 @@ class DetectorFeed(FrameByFrameFeed):
         reader: The video.
         name: Name of the video in det-v1.
         save: Path of a det-v1 file to write as well; None for no file.
+        level: The level of the detector's scores, where it is not among its facts: see `score_level`.
 
     Raises:
         OutputError: The file cannot be written.
@@ -70,11 +71,19 @@ class DetectorFeed(FrameByFrameFeed):
         counts: Number of detections so far, by class id.
     """
 
-    def __init__(self, detector: Detector, reader: FrameReader, *, name: str, save: Path | None = None) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        reader: FrameReader,
+        *,
+        name: str,
+        save: Path | None = None,
+        level: float | None = None,
+    ) -> None:
         header = {
             "schema_version": "det-v1",
             "video": video_facts(name, reader),
-            "detector": dict(detector.facts),
+            "detector": {**detector.facts, **({} if level is None else {LEVEL_KEY: level})},
             "frames_dir": None,
         }
         super().__init__(header, lenient=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -78,6 +78,13 @@ class DetectionSource:
             class_id, code = pairs[row]
             best[int(class_id)] = columns.names[int(code)]
         return MappingProxyType(dict(sorted(best.items())))
+
+    def scores(self, class_ids: Collection[int] | None = None) -> NDArray[np.float64]:
+        """Return the scores of all detections, (N,) in [0, 1]; with `class_ids`, only of these classes."""
+        columns = self._columns
+        if class_ids is None:
+            return columns.scores
+        return np.asarray(columns.scores[np.isin(columns.class_ids, list(class_ids))])
 
     def at(self, frame: int) -> FrameDetections:
         """Return the detections of a frame; empty arrays if the frame has no entry."""

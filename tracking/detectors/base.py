@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from tracking.classes import Classes
 from tracking.errors import OptionError
 
-__all__ = ["NETWORK_NMS_IOU", "Detector", "DetectorOptions", "Family", "StageSeconds", "clip_rows", "suppress_overlaps"]
+__all__ = [
+    "LEVEL_KEY",
+    "NETWORK_NMS_IOU",
+    "Detector",
+    "DetectorOptions",
+    "Family",
+    "StageSeconds",
+    "clip_rows",
+    "suppress_overlaps",
+]
 
 Family = Literal["auto", "yolox", "yolov5", "yolov8", "end2end"]
 """Families of output layouts; see `tracking.detectors.decode`."""
@@ -29,6 +38,10 @@ _MIN_SIDE = 1.0
 
 _MAX_CANDIDATES = 3000
 """Maximum number of boxes that enter non-maximum suppression."""
+
+LEVEL_KEY = "score_level"
+"""Key of `Detector.facts`, and so of ``detector`` in det-v1: the score that the detector gives to what it is sure of.
+See `tracking.detections.score_level`; a detector may leave it out."""
 
 
 @runtime_checkable

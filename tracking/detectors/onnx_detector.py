@@ -12,10 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.classes import COCO_NAMES, ids_of_classes
-from tracking.detectors.base import NETWORK_NMS_IOU, DetectorOptions, Family, StageSeconds, clip_rows, suppress_overlaps
+from tracking.detectors.base import (
+    LEVEL_KEY,
+    NETWORK_NMS_IOU,
+    DetectorOptions,
+    Family,
+    StageSeconds,
+    clip_rows,
+    suppress_overlaps,
+)
 from tracking.detectors.decode import decode, recognise
 from tracking.errors import DetectorError, EmbedderError, OptionError, error_line
 from tracking.json_stream import show
+from tracking.models.catalogue import published_level
 from tracking.reid.devices import Device, default_threads, parse_device
 from tracking.reid.onnx_session import InputShape, choose_providers, open_on_device, open_tensorrt
 
@@ -239,6 +248,7 @@ class OnnxDetector:
         """See `Detector`."""
         options = self._options
         height, width = self._size
+        level = published_level(self._weights.name)
         return {
             "name": "yolox" if self.layout.family == "yolox" else "yolo_bbox",
             "weights": str(options.weights),
@@ -251,6 +261,7 @@ class OnnxDetector:
             "task": "detect",
             "model_family": self.layout.family,
             "nms_iou": self._nms_iou,
+            **({} if level is None else {LEVEL_KEY: level}),
         }
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:

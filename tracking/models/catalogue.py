@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-__all__ = ["DEFAULT_DETECTOR", "Model", "ModelFile", "Task", "find_model", "models"]
+__all__ = ["DEFAULT_DETECTOR", "Model", "ModelFile", "Task", "find_model", "models", "published_level"]
 
 Task = Literal["detector", "reid"]
 
@@ -56,6 +56,7 @@ class Model:
         published: Address of the page that states it.
         needs: The extra of gtrack that it needs; None for none.
         tested: What of it gtrack's tests have run, in words.
+        score_level: Of a detector: the score that it gives to what it is sure of, where it was measured.
         reading: Fields of `tracking.reid.Preprocessing` that differ from the defaults; empty for none.
     """
 
@@ -70,6 +71,7 @@ class Model:
     published: str
     needs: str | None
     tested: str
+    score_level: float | None
     reading: Mapping[str, Any]
 
     @property
@@ -106,6 +108,7 @@ def _read(path: Path) -> tuple[Model, ...]:
             published=entry["published"],
             needs=entry["needs"],
             tested=entry["tested"],
+            score_level=entry.get("score_level"),
             reading={
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in entry.get("reading", {}).items()
@@ -126,3 +129,8 @@ def find_model(name: str, task: Task | None = None) -> Model | None:
         (model for model in models(task) if name == model.name or name == model.files[0].name),
         None,
     )
+
+
+def published_level(file: str) -> float | None:
+    """Return the `score_level` of the detector whose file has this name; None if it is not known."""
+    return next((model.score_level for model in models("detector") if model.files[0].name == file), None)

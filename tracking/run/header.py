@@ -53,7 +53,9 @@ def _tracker_config(
     """Return the keys of the first track-v1 in their order, followed by the keys that came later."""
     temporal = options.temporal.for_video(inputs.frame_rate)
     is_hybrid = options.tracker == "gallery_hybrid"
-    config: dict[str, Any] = {"track_thresh": temporal.track_thresh}
+    level = inputs.level
+    first, start = temporal.thresholds(None if level is None else level.value)
+    config: dict[str, Any] = {"track_thresh": start}
     if is_hybrid:
         config |= {
             "match_thresh": temporal.match_thresh,
@@ -73,6 +75,10 @@ def _tracker_config(
     if is_hybrid:
         config["temporal"] = temporal.name
         config["temporal_options"] = dict(temporal.extra)
+        config["first_thresh"] = first
+        config["track_thresh_from"] = (
+            "option" if temporal.track_thresh is not None else "default" if level is None else level.origin
+        )
     config["gallery_match_threshold_from"] = gallery.threshold.origin
     config["reid_model"] = None if embedder is None else _model_config(embedder)
     config["gallery_collection"] = None if gallery.source is None else gallery.source.gallery.collection

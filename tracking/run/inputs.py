@@ -17,12 +17,14 @@ from tracking.detections.base import DetectionFeed, FrameDetections
 from tracking.detections.detector_feed import DetectorFeed, frames_ahead
 from tracking.detections.iterable_feed import IterableFeed
 from tracking.detections.reader import open_detections
+from tracking.detections.score_level import ScoreLevel
 from tracking.detections.source import DetectionSource
 from tracking.detectors.base import Detector, DetectorOptions
 from tracking.detectors.loader import load_detector
 from tracking.errors import DetectionsError, OptionError, OutputError, VideoError
 from tracking.frame_times import FrameTimes
 from tracking.options import FrameRange, check_range
+from tracking.run.detector_scores import sampled_level
 from tracking.video.addresses import public_name
 from tracking.video.ahead import AheadFrame, AheadReader
 from tracking.video.live import LiveReader
@@ -85,6 +87,7 @@ class RunInputs:
         selected: Ids of the classes to track; None for all.
         class_names: Names by class id.
         times: Times of the frames read so far.
+        level: The level of the detections' scores; None where nothing is known of them.
     """
 
     source: str | Path
@@ -95,6 +98,7 @@ class RunInputs:
     frame_range: tuple[int | None, int | None]
     selected: frozenset[int] | None
     class_names: Mapping[int, str]
+    level: ScoreLevel | None = None
     times: FrameTimes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -278,13 +282,17 @@ def open_sources(
         if options.needs_all_images:
             reader = read_ahead(reader, options.frame_range, stack=stack)
         return feed, reader
+    level = None
     if isinstance(detector, DetectorOptions):
-        detector = load_detector(detector, notify=notify, concurrent=not isinstance(reader, LiveReader))
+        is_live = isinstance(reader, LiveReader)
+        detector = load_detector(detector, notify=notify, concurrent=not is_live)
+        if options.needs_score_level and not is_live:
+            level = sampled_level(detector, source, reader.frame_count, options.frame_range)
     reader = read_ahead(reader, options.frame_range, detector, stack=stack)
     save = options.save_detections
     if save is not None and not save.parent.is_dir():
         raise OutputError(f"cannot write {save}: there is no folder {save.parent}.")
-    return DetectorFeed(detector, reader, name=public_name(source), save=save), reader
+    return DetectorFeed(detector, reader, name=public_name(source), save=save, level=level), reader
 
 
 def select_classes(feed: DetectionFeed, options: RunOptions, notify: Notify) -> frozenset[int] | None:

@@ -34,6 +34,7 @@ class TrackerParts:
         explain: Also keep what the explanations need.
         enroller: Receives the observations of the tracks; None to enrol no track.
         camera: The camera's name; None where unknown.
+        level: The level of the detections' scores, see `TemporalOptions.thresholds`.
     """
 
     temporal: TemporalOptions
@@ -45,10 +46,11 @@ class TrackerParts:
     explain: bool = False
     enroller: Enroller | None = None
     camera: str | None = None
+    level: float | None = None
 
 
 def _build_hybrid(parts: TrackerParts) -> Hybrid:
-    temporal = TemporalTracker(parts.temporal, have_embeddings=parts.embedder is not None)
+    temporal = TemporalTracker(parts.temporal, have_embeddings=parts.embedder is not None, level=parts.level)
     identities = None
     if parts.view is not None:
         identities = TrackIdentifier(

@@ -1,14 +1,14 @@
 """Temporal association: the same options for every tracker, any class id, one space of track ids.
 
-ByteTrack and BoT-SORT by motion alone are gtrack's own (`tracking.trackers.motion`); the others are BoxMOT's, which is
-loaded for them only.
+ByteTrack and BoT-SORT by motion alone are gtrack's own (`tracking.trackers.motion`); the others are BoxMOT's and
+roboflow's, whose packages are loaded for them only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from gallery_db.errors import MissingPackageError
 from gallery_db.suggestions import close_names, did_you_mean
 from tracking.boxmot_adapter import BoxmotTracker, temporal_trackers, tracker_parameters
 from tracking.errors import OptionError, TrackerError
+from tracking.roboflow_adapter import RoboflowTracker, roboflow_parameters, roboflow_trackers
 from tracking.trackers.motion.settings import known_options, motion_settings
 from tracking.trackers.motion.tracker import MotionTracker
 
@@ -33,12 +34,31 @@ _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 _DEFAULT_FRAME_RATE = 30
 
-_WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort"})
+_WITHOUT_EMBEDDINGS = frozenset({"bytetrack", "ocsort", "sfsort", *roboflow_trackers()})
+
+# Shares of the level of the scores (`tracking.detections.score_level`): from which score a detection is matched first,
+# and from which it may start a track; and the one threshold of trackers that have no other. Measured for three
+# detectors on PETS and for drawn clips: docs/benchmarks.md, "Thresholds from the scores".
+_FIRST, _START, _ONLY = 0.5, 0.85, 0.8
+_WITH_TWO = frozenset({"botsort", "occluboost", "sfsort", "rf_bytetrack", "rf_botsort", "rf_cbiou"})
+_WITHOUT_SCORES = 0.45
+
+
+class ScoreThresholds(NamedTuple):
+    """The thresholds of a tracker on the detections' scores.
+
+    Attributes:
+        first: Score from which a detection is matched first.
+        start: Score from which it may start a track.
+    """
+
+    first: float
+    start: float
 
 
 def available_temporal() -> tuple[str, ...]:
     """Return the names that `TemporalOptions` takes, the default first; loads no tracker."""
-    return (*_PRESETS, *temporal_trackers())
+    return (*_PRESETS, *temporal_trackers(), *roboflow_trackers())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +68,8 @@ class TemporalOptions:
     Attributes:
         name: One of `available_temporal`: ``"botsort_motion"`` is BoT-SORT without embeddings and camera motion
             compensation, and with the detection score in its first matching.
-        track_thresh: Score from which a detection may start a track, in [0, 1].
+        track_thresh: Score from which a detection may start a track and is matched first, in [0, 1]; None for
+            thresholds that follow from the detector's scores, see `thresholds`.
         match_thresh: Highest association cost (1 - IoU, fused with the score) that still links a
             detection to a track: higher accepts more. ByteTrack and BotSort have such a gate.
         track_buffer: How long a lost track can continue, in frames at 30 per second, 1 or more: 30 is one second at
@@ -57,11 +78,11 @@ class TemporalOptions:
             they are not known).
         max_obs: Largest number of observations of a track.
         per_class: Track each class on its own, so that tracks never cross classes.
-        extra: Further options of the tracker, under the names that they have in BoxMOT.
+        extra: Further options of the tracker, under the names that they have in its package.
     """
 
     name: str = DEFAULT_TEMPORAL
-    track_thresh: float = 0.45
+    track_thresh: float | None = None
     match_thresh: float = 0.8
     track_buffer: int = 45
     frame_rate: int | None = None
@@ -83,7 +104,7 @@ class TemporalOptions:
             )
         for name in ("track_thresh", "match_thresh"):
             value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
+            if value is not None and not 0.0 <= value <= 1.0:
                 raise OptionError(f"`{name}` must be from 0 to 1, found {value}.", field=name)
         for name in ("track_buffer", "frame_rate", "max_obs"):
             value = getattr(self, name)
@@ -101,50 +122,73 @@ class TemporalOptions:
         return bool(chosen.get("use_embeddings", self.name not in _WITHOUT_EMBEDDINGS))
 
     @property
-    def boxmot_name(self) -> str:
-        """Name of the BoxMOT tracker."""
+    def tracker_name(self) -> str:
+        """Name of the tracker in BoxMOT's or roboflow's adapter."""
         return _PRESETS[self.name][0] if self.name in _PRESETS else self.name
 
     @property
     def _preset(self) -> Mapping[str, Any]:
         return _PRESETS[self.name][1] if self.name in _PRESETS else {}
 
-    def constructor_arguments(self) -> dict[str, Any]:
-        """Return the options of the chosen tracker, under the names that they have in BoxMOT.
+    def thresholds(self, level: float | None = None) -> ScoreThresholds:
+        """Return the thresholds on scores: `track_thresh` for both where it is given, else shares of the level.
+
+        Args:
+            level: See `score_level`; None where nothing is known of the scores: then both are 0.45.
+        """
+        if self.track_thresh is not None:
+            return ScoreThresholds(self.track_thresh, self.track_thresh)
+        if level is None:
+            return ScoreThresholds(_WITHOUT_SCORES, _WITHOUT_SCORES)
+        first, start = (_FIRST, _START) if self.tracker_name in _WITH_TWO else (_ONLY, _ONLY)
+        return ScoreThresholds(round(first * level, 2), round(start * level, 2))
+
+    def constructor_arguments(self, level: float | None = None) -> dict[str, Any]:
+        """Return the options of the chosen tracker, under the names that they have in its package.
+
+        Args:
+            level: See `thresholds`.
 
         Raises:
             OptionError: `extra` names something that the tracker does not take.
         """
-        name = self.boxmot_name
+        name = self.tracker_name
+        first, start = self.thresholds(level)
         # A tracker without ByteTrack's buffer counts the age of a lost track in frames of this video.
         frame_rate = _DEFAULT_FRAME_RATE if self.frame_rate is None else self.frame_rate
         max_age = max(1, round(frame_rate / 30.0 * self.track_buffer))
+        buffer = {"lost_track_buffer": self.track_buffer, "frame_rate": frame_rate}
         wanted: dict[str, dict[str, Any]] = {
             "bytetrack": {
-                "track_thresh": self.track_thresh,
+                "track_thresh": start,
                 "match_thresh": self.match_thresh,
                 "track_buffer": self.track_buffer,
                 "frame_rate": frame_rate,
             },
             "botsort": {
-                "track_high_thresh": self.track_thresh,
-                "new_track_thresh": self.track_thresh,
+                "track_high_thresh": first,
+                "new_track_thresh": start,
                 "match_thresh": self.match_thresh,
                 "track_buffer": self.track_buffer,
                 "frame_rate": frame_rate,
             },
-            "strongsort": {"min_conf": self.track_thresh, "max_age": max_age},
-            "ocsort": {"det_thresh": self.track_thresh, "max_age": max_age},
-            "deepocsort": {"det_thresh": self.track_thresh, "max_age": max_age},
-            "hybridsort": {"det_thresh": self.track_thresh, "track_thresh": self.track_thresh, "max_age": max_age},
-            "boosttrack": {"det_thresh": self.track_thresh, "max_age": max_age},
-            "occluboost": {"det_thresh": self.track_thresh, "new_track_thresh": self.track_thresh, "max_age": max_age},
+            "strongsort": {"min_conf": start, "max_age": max_age},
+            "ocsort": {"det_thresh": start, "max_age": max_age},
+            "deepocsort": {"det_thresh": start, "max_age": max_age},
+            "hybridsort": {"det_thresh": start, "track_thresh": start, "max_age": max_age},
+            "boosttrack": {"det_thresh": start, "max_age": max_age},
+            "occluboost": {"det_thresh": first, "new_track_thresh": start, "max_age": max_age},
             "sfsort": {
-                "high_th": self.track_thresh,
-                "new_track_th": self.track_thresh,
+                "high_th": first,
+                "new_track_th": start,
                 "central_timeout": max_age,
                 "marginal_timeout": max_age,
             },
+            "rf_bytetrack": {"high_conf_det_threshold": first, "track_activation_threshold": start, **buffer},
+            "rf_botsort": {"high_conf_det_threshold": first, "track_activation_threshold": start, **buffer},
+            "rf_ocsort": {"high_conf_det_threshold": start, **buffer},
+            "rf_cbiou": {"high_conf_det_threshold": first, "track_activation_threshold": start, **buffer},
+            "rf_sort": {"track_activation_threshold": start, **buffer},
         }
         if not set(self.extra) <= known_options(name):
             parameters = self._parameters(name)
@@ -156,6 +200,8 @@ class TemporalOptions:
                     field="temporal_options",
                     hint=did_you_mean(unknown[0], parameters),
                 )
+        if name in roboflow_trackers():
+            return {**wanted[name], **self.extra}
         # BoxMOT needs more observations than max_age, and would warn at every start.
         return {"max_obs": max(self.max_obs, max(max_age, 30) + 5), **wanted[name], **self._preset, **self.extra}
 
@@ -163,8 +209,10 @@ class TemporalOptions:
         """Return the options that a tracker takes; without BoxMOT, those known here if one of them seems to be meant.
 
         Raises:
-            MissingPackageError: BoxMOT is not installed, and an option may be one of BoxMOT's own.
+            MissingPackageError: The tracker's package is not installed, and an option may be one of its own.
         """
+        if name in roboflow_trackers():
+            return roboflow_parameters(name)
         try:
             return tracker_parameters(name)
         except MissingPackageError:
@@ -174,6 +222,21 @@ class TemporalOptions:
             return known
 
 
+_AnyTracker = MotionTracker | BoxmotTracker | RoboflowTracker
+
+
+def _maker(name: str, arguments: dict[str, Any], have_embeddings: bool) -> Callable[[], _AnyTracker]:
+    """Return what makes trackers of a name with these options."""
+    if name in roboflow_trackers():
+        return lambda: RoboflowTracker(name, arguments)
+    settings = motion_settings(name, arguments)
+    if settings is not None:
+        return lambda: MotionTracker(settings)
+    if "use_embeddings" in tracker_parameters(name):
+        arguments.setdefault("use_embeddings", have_embeddings)
+    return lambda: BoxmotTracker(name, arguments)
+
+
 class TemporalTracker:
     """Associates detections over time. Ids start at 0 in every instance.
 
@@ -181,22 +244,17 @@ class TemporalTracker:
         options: Which tracker, and its options.
         have_embeddings: Whether there is a ReID model. A tracker that can use embeddings then gets them; without one,
             a tracker that needs them is refused.
+        level: The level of the detections' scores, see `TemporalOptions.thresholds`.
 
     Raises:
         OptionError: See `TemporalOptions.constructor_arguments`.
         TrackerError: The tracker needs embeddings and there are none.
     """
 
-    def __init__(self, options: TemporalOptions, *, have_embeddings: bool) -> None:
+    def __init__(self, options: TemporalOptions, *, have_embeddings: bool, level: float | None = None) -> None:
         options.validate()
-        arguments = options.constructor_arguments()
-        settings = motion_settings(options.boxmot_name, arguments)
-        if settings is None and "use_embeddings" in tracker_parameters(options.boxmot_name):
-            arguments.setdefault("use_embeddings", have_embeddings)
         self._options = options
-        self._make: Callable[[], MotionTracker | BoxmotTracker] = lambda: (
-            BoxmotTracker(options.boxmot_name, arguments) if settings is None else MotionTracker(settings)
-        )
+        self._make = _maker(options.tracker_name, options.constructor_arguments(level), have_embeddings)
         first = self._make()
         self.uses_embeddings = first.uses_embeddings
         self.uses_frame = first.uses_frame
@@ -205,14 +263,14 @@ class TemporalTracker:
                 f"temporal tracker {options.name!r} needs ReID embeddings.",
                 hint=f'Give `reid_weights` (such as "builtin"), or choose `temporal="{DEFAULT_TEMPORAL}"`.',
             )
-        self._threshold = np.float32(options.track_thresh)
+        self._threshold = np.float32(options.thresholds(level).first)
         # BoxMOT refuses negative class ids, and its per-class mode has 80 classes: it gets consecutive codes.
         self._class_codes: dict[int, int] = {}
-        self._trackers: dict[int, MotionTracker | BoxmotTracker] = {}
-        self._unused: MotionTracker | BoxmotTracker | None = first
+        self._trackers: dict[int, _AnyTracker] = {}
+        self._unused: _AnyTracker | None = first
         self._ids: dict[tuple[int, int], int] = {}
 
-    def _tracker(self, group: int) -> MotionTracker | BoxmotTracker:
+    def _tracker(self, group: int) -> _AnyTracker:
         if group not in self._trackers:
             self._trackers[group] = self._unused or self._make()
             self._unused = None

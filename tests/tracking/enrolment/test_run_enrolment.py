@@ -339,6 +339,7 @@ def test_ids_that_do_not_last_are_not_listed(data: Path, tmp_path: Path) -> None
         gallery=tmp_path / "g",
         reid_weights=data / "weights" / "osnet_x0_25_msmt17.onnx",
         frame_range=(0, 400),
+        track_thresh=0.45,
         enroll="unknown",
         backfill=False,
         no_progress=True,

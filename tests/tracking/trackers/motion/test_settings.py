@@ -16,7 +16,7 @@ from tracking.trackers.temporal import TemporalOptions, TemporalTracker, availab
 @pytest.mark.parametrize("name", available_temporal())
 def test_two_trackers_are_gtracks_own(name: str) -> None:
     options = TemporalOptions(name=name)
-    is_own = motion_settings(options.boxmot_name, options.constructor_arguments()) is not None
+    is_own = motion_settings(options.tracker_name, options.constructor_arguments()) is not None
     assert is_own == (name in {"bytetrack", "botsort_motion"})
 
 
@@ -33,7 +33,7 @@ def test_two_trackers_are_gtracks_own(name: str) -> None:
 )
 def test_options_choose_the_tracker(name: str, extra: dict[str, Any], is_own: bool) -> None:
     options = TemporalOptions(name=name, extra=extra)
-    found = motion_settings(options.boxmot_name, options.constructor_arguments())
+    found = motion_settings(options.tracker_name, options.constructor_arguments())
     assert (found is not None) == is_own
 
 
@@ -41,7 +41,7 @@ def test_options_choose_the_tracker(name: str, extra: dict[str, Any], is_own: bo
 def test_the_buffer_is_in_frames_of_30_per_second(frame_rate: int | None, frames: int) -> None:
     for name in ("bytetrack", "botsort_motion"):
         options = TemporalOptions(name=name, frame_rate=frame_rate)
-        found = motion_settings(options.boxmot_name, options.constructor_arguments())
+        found = motion_settings(options.tracker_name, options.constructor_arguments())
         assert found is not None
         assert found.max_lost == frames
 

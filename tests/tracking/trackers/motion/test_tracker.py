@@ -25,7 +25,7 @@ Frame = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 # gtrack's two: the BoxMOT tracker, and the options that gtrack gives it.
 TRACKERS = {
-    name: (options.boxmot_name, options.constructor_arguments())
+    name: (options.tracker_name, options.constructor_arguments())
     for name in ("bytetrack", "botsort_motion")
     for options in [TemporalOptions(name=name)]
 }
@@ -92,11 +92,11 @@ CROWDS = {
 
 def assert_same(frames: Iterable[Frame], name: str, **options: Any) -> int:
     """Compare both trackers; returns the number of boxes with a track."""
-    boxmot_name, arguments = TRACKERS[name]
+    tracker_name, arguments = TRACKERS[name]
     arguments = {**arguments, **options}
-    settings = motion_settings(boxmot_name, arguments)
+    settings = motion_settings(tracker_name, arguments)
     assert settings is not None
-    ours, theirs = MotionTracker(settings), BoxmotTracker(boxmot_name, arguments)
+    ours, theirs = MotionTracker(settings), BoxmotTracker(tracker_name, arguments)
     count = 0
     for number, (boxes, scores) in enumerate(frames):
         expected = theirs.update(boxes, scores, np.zeros(len(scores), np.int64))
