@@ -90,8 +90,8 @@ def assign_tracks(
     """Decide the names of the tracks that are in a frame together, and set their tracklets' columns.
 
     A track that has a name is preferred for it. A track without one competes for the identity that its evidence
-    allows; see `DecisionRule.suffices`. Each track competes for one identity at most, and the one that fits it best
-    gets it; of equal ones the first.
+    allows; see `DecisionRule.suffices` and `DecisionRule.with_observation`. Each track competes for one identity at
+    most, and the one that fits it best gets it; of equal ones the first.
 
     Args:
         tracks: The tracks.
@@ -160,8 +160,11 @@ def _candidate(
             least_taken = min(least_taken, one.supported)
         else:
             free.append(one)
-    if not free or free[0].distance > rule.accept or free[0].supported > least_taken + rule.margin / 2:
+    if not free or free[0].supported > least_taken + rule.margin / 2:
         return -1
     best = free[0]
+    distance = best.distance
+    if rule.accept < distance <= rule.with_observation:
+        distance = tracklet.nearest_observations.get(best.column, distance)
     second = free[1].supported if len(free) > 1 else float("inf")
-    return best.column if rule.suffices(tracklet.num_observations, best.distance, second - best.supported) else -1
+    return best.column if rule.suffices(tracklet.num_observations, distance, second - best.supported) else -1

@@ -50,6 +50,15 @@ class DecisionRule:
         )
 
     @property
+    def with_observation(self) -> float:
+        """Up to this distance of the mean, one observation within the accepted distance gives the name.
+
+        Where little is accepted, poor observations keep the mean of the right person outside for long. At the default
+        threshold and above, this is the accepted distance.
+        """
+        return max(self.accept, min(self.reject, self.alike))
+
+    @property
     def surely_alike(self) -> float:
         """Up to this distance from the mean, an observation shows the same person."""
         return 0.8 * self.alike

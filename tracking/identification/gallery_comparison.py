@@ -138,7 +138,7 @@ def compare_for_decision(
         # Where a name may be given, rivals count up to the margin that it needs. The name may be that of the second
         # identity, if the first one is taken and not much nearer.
         needed = near.best.supported + rule.margin / 2 + rule.largest_margin(count)
-        if count and near.least_distance <= rule.accept and len(near) < MAX_RIVALS and needed > limits[row]:
+        if count and near.least_distance <= rule.with_observation and len(near) < MAX_RIVALS and needed > limits[row]:
             limits[row] = needed
             wider.append(row)
     if wider:

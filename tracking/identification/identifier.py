@@ -125,12 +125,17 @@ class TrackIdentifier:
                 self._schedule.note_further_observation()
             tracks.append(track)
         found, compared = self._compare_ahead(tracks, embeddings, qualities, class_names)
+        nearest = self._nearest_accepted(embeddings, class_names)
         changed = []
         for i, (track_id, track) in enumerate(zip(track_ids, tracks, strict=True)):
             tracklet, previous = track.tracklet, track.previous
             has_begun = track.add(frame, embeddings[i], qualities[i], compared[i], class_names[i])
             if has_begun and previous is not None and self._archive is not None:
                 self._archive.add(track_id, track, previous, self._source)
+            if i in nearest and not track.held and track.records[-1].agreement != "poor":
+                column, distance = nearest[i]
+                least = track.tracklet.nearest_observations
+                least[column] = min(distance, least.get(column, distance))
             near = found.get((i, tracklet.num_observations))
             if track.tracklet is tracklet and near is not None:
                 tracklet.near = near
@@ -174,6 +179,19 @@ class TrackIdentifier:
         )
         found = {(i, count): neighbours for (i, count, _), neighbours in zip(asked, near, strict=True)}
         return found, [found.get((i, 0), Neighbours()) for i in range(len(tracks))]
+
+    def _nearest_accepted(
+        self, embeddings: NDArray[np.float32], class_names: Sequence[str | None]
+    ) -> dict[int, tuple[int, float]]:
+        """Return the nearest identity within the accepted distance of each embedding: column and distance, by position.
+
+        Empty where single observations do not matter; see `DecisionRule.with_observation`.
+        """
+        rule = self._rule
+        if rule.with_observation <= rule.accept:
+            return {}
+        near = self._source.near_identities(embeddings, class_names, limit=rule.accept, nearest=1)
+        return {row: (column, d) for row, column, d in zip(*(array.tolist() for array in near), strict=True)}
 
     def _compare_means(self, tracklets: Sequence[Tracklet]) -> None:
         """Compare the means of tracklets with the gallery."""
@@ -331,6 +349,7 @@ class TrackIdentifier:
         for track, part in parts:
             track.records.clear()  # they refer to the old columns
             track.held.clear()
+            part.nearest_observations.clear()
             if part.column >= 0:
                 name = renamed.get(before[part.column], before[part.column])
                 part.column = self._column_of(part, columns.get(name, ()))

@@ -119,6 +119,8 @@ class Tracklet:
         samples: All its observations, merged as they get many; None where tracklets are not kept.
         class_name: The class of its boxes; None where unknown.
         constant: See `unit_mean`.
+        nearest_observations: For the columns that one of its observations was nearest to, within the accepted
+            distance: the least distance. Kept only where it can matter; see `DecisionRule.with_observation`.
     """
 
     MAX_EARLY: ClassVar[int] = 8
@@ -135,6 +137,7 @@ class Tracklet:
     samples: list[EvidenceSample] | None = None
     class_name: str | None = None
     constant: float = 0.0
+    nearest_observations: dict[int, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> NDArray[np.float32]:

@@ -243,6 +243,26 @@ def test_a_second_observation_is_needed_without_a_margin() -> None:
     assert named.identity == "ann"
 
 
+@pytest.mark.parametrize(
+    ("threshold", "distances", "named"),
+    [
+        pytest.param(0.15, (0.17, 0.17, 0.14, 0.18), True, id="one observation is near"),
+        pytest.param(0.15, (0.17, 0.17, 0.17, 0.17), False, id="none is"),
+        pytest.param(0.15, (0.24, 0.24, 0.24, 0.14), False, id="the mean is too far"),
+        pytest.param(0.25, (0.28, 0.28, 0.24, 0.29), False, id="at the default, the mean decides"),
+    ],
+)
+def test_with_a_low_threshold_one_near_observation_names_a_track(
+    threshold: float, distances: Sequence[float], named: bool
+) -> None:
+    """All differ from ann in the same way, so that their mean is as far as they are."""
+    identities = TrackIdentifier(Known(), threshold=threshold, every=1)
+    for frame, distance in enumerate(distances):
+        observe(identities, frame, {1: mix(A, D, distance)})
+        names = identities.names(frame, [1])
+    assert [None if one is None else one.identity for one in names] == (["ann"] if named else [None])
+
+
 def test_a_poor_observation_does_not_count_against_a_name() -> None:
     identities = TrackIdentifier(Known(), threshold=0.25, every=1)
     for frame in range(3):
