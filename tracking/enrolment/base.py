@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gallery_db.entry import Entry
 from gallery_db.names import unknown_number
 from tracking.frame_times import FrameTimes
+from tracking.identification.gallery_comparison import EntrySource
 
 __all__ = [
     "EnrolMode",
@@ -92,32 +93,8 @@ class EnrolmentObservation:
     is_held: bool = False
 
 
-class KnownIdentities(Protocol):
+class KnownIdentities(EntrySource, Protocol):
     """The known identities, as enrolment reads and extends them; `gallery_db.GalleryView` is one."""
-
-    @property
-    def identities(self) -> Sequence[str]:
-        """Names, one for each column of `near_identities`. New ones may be appended; none is renumbered."""
-        ...
-
-    def adapt(self, embeddings: NDArray[np.float32], camera: str | None = None) -> NDArray[np.float32]:
-        """Return embeddings (N, E) as the vectors (N, D) that are compared, rows of unit length."""
-        ...
-
-    def near_identities(
-        self,
-        probes: NDArray[np.float32],
-        class_names: Sequence[str | None],
-        *,
-        limit: float,
-        nearest: int | None = None,
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-        """Return the identities near to each probe: numbers of probes, columns and cosine distances, (M,) each.
-
-        Those are the identities of the probe's class whose nearest entry is within the limit, at most the `nearest`
-        of each probe; sorted by probe, distance and column.
-        """
-        ...
 
     def enrolled(self, identity: str, class_name: str) -> tuple[Sequence[str], NDArray[np.float32]]:
         """Return the ids and vectors (N, D) of an identity's entries that were enrolled from videos."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tracking.enrolment.base import EnrolMode, KnownIdentities, is_unknown
 from tracking.enrolment.open_tracks import OpenTrack
+from tracking.identification.identity_spread import IdentitySpread
 
 __all__ = [
     "MIN_MARGIN",
@@ -53,7 +54,8 @@ class NearestIdentity:
 
     Attributes:
         identity: Its name; None where none is within the threshold.
-        is_close: Whether it is within `SURE_PART` of the threshold.
+        is_close: Whether it is within `SURE_PART` of the threshold and, where it has a name that people gave, within
+            its own spread; see `IdentitySpread`.
         margin: How much further away the second-nearest identity is; inf where it is further than `MIN_MARGIN` beyond
             the threshold.
     """
@@ -72,7 +74,11 @@ def nearest_identity(
     best = distances[0] if distances else float("inf")
     margin = distances[1] - best if len(distances) > 1 else float("inf")
     identity = known.identities[columns[0]] if best <= threshold else None
-    return NearestIdentity(identity, best <= SURE_PART * threshold, margin)
+    is_close = best <= SURE_PART * threshold
+    if is_close and identity is not None and not is_unknown(identity):
+        spreads = IdentitySpread(known).relative_distance(mean, int(columns[0]), threshold)
+        is_close = spreads <= IdentitySpread.MAX_SPREADS
+    return NearestIdentity(identity, is_close, margin)
 
 
 @dataclass(frozen=True, slots=True)

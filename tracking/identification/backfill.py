@@ -21,6 +21,10 @@ class Backfill:
     the track that had it during the run, else to the one that it fits best; the others have none there. A box of
     another class than the tracklet has none either.
 
+    A tracklet that is not sure of its name (`NamedTracklet.is_sure`) keeps it where it had it during the run. It loses
+    it there, too, where another tracklet of the run shows the person well, within one spread of their entries: so
+    they look at this camera.
+
     Args:
         tracklets: The tracklets of all tracks; see `TrackIdentifier.tracklets`.
         class_names: Names of class ids, for detections that do not name their class.
@@ -28,6 +32,9 @@ class Backfill:
 
     def __init__(self, tracklets: Sequence[NamedTracklet], class_names: Mapping[int, str] | None = None) -> None:
         self._class_names = class_names or {}
+        self._confirmed = {
+            one.named.identity for one in tracklets if one.named is not None and not one.final and one.spreads <= 1.0
+        }
         self._tracklets: dict[str, list[NamedTracklet]] = defaultdict(list)
         for tracklet in sorted(tracklets, key=lambda one: one.first):
             self._tracklets[str(tracklet.track_id)].append(tracklet)
@@ -71,13 +78,18 @@ class Backfill:
             if tracklet is not None and are_different_classes(self._class_of(detection), tracklet.class_name):
                 continue
             named = None if tracklet is None else tracklet.named
-            if tracklet is not None and tracklet.final:
+            if tracklet is not None and named is not None and self._is_refuted(tracklet):
+                if during_run != named.identity and during_run is not None and frame >= tracklet.known_from:
+                    claims.append((False, float(detection.get("gallery_distance", 0.0)), row, during_run))
+            elif tracklet is not None and tracklet.final:
                 if named is not None:
                     claims.append((during_run != named.identity, named.distance, row, named.identity))
-            elif tracklet is None or (named is None and frame >= tracklet.known_from):
+            elif tracklet is None or ((named is None or not tracklet.is_sure) and frame >= tracklet.known_from):
                 if during_run is not None:
                     claims.append((False, float(detection.get("gallery_distance", 0.0)), row, during_run))
-            elif named is not None and (frame >= tracklet.certain_from or during_run == named.identity):
+            elif named is not None and (
+                (tracklet.is_sure and frame >= tracklet.certain_from) or during_run == named.identity
+            ):
                 claims.append((during_run != named.identity, named.distance, row, named.identity))
         names: dict[int, tuple[str, float]] = {}
         taken: set[str] = set()
@@ -86,6 +98,11 @@ class Backfill:
                 taken.add(identity)
                 names[row] = (identity, distance)
         return names
+
+    def _is_refuted(self, tracklet: NamedTracklet) -> bool:
+        """Return whether another tracklet shows that this one is not of the person of its name."""
+        assert tracklet.named is not None
+        return not tracklet.is_sure and not tracklet.final and tracklet.named.identity in self._confirmed
 
     def _class_of(self, detection: Mapping[str, Any]) -> str | None:
         return detection.get("class_name") or self._class_names.get(int(detection.get("class_id", -1)))

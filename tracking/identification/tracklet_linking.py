@@ -47,6 +47,7 @@ class LinkedPerson:
         class_name: In lower case; None where unknown.
         excluded: Names that one of them certainly does not have.
         constant: See `unit_mean`.
+        is_closed: Whether nothing else is linked to it: its name rests on too little to be given to other tracklets.
     """
 
     members: list[int]
@@ -57,6 +58,7 @@ class LinkedPerson:
     class_name: str | None
     excluded: frozenset[str] = frozenset()
     constant: float = 0.0
+    is_closed: bool = False
 
     @property
     def mean(self) -> NDArray[np.float32]:
@@ -74,8 +76,9 @@ def link_tracklets(
 
     The two nearest groups are merged as long as their members are on average no further apart than what makes
     an unknown person (`DecisionRule.reject`); where one of the groups has a name, than what gives a name
-    (`DecisionRule.accept`): to take an unknown person for a known one is the worse mistake. Memory grows with the
-    number of pairs that are near each other.
+    (`DecisionRule.accept`): to take an unknown person for a known one is the worse mistake. A tracklet that is not
+    sure of its name (`NamedTracklet.is_sure`) stays alone. Memory grows with the number of pairs that are near each
+    other.
 
     Args:
         tracklets: Each with at least one sample.
@@ -90,6 +93,9 @@ def link_tracklets(
         total = tracklet_mean(tracklet.samples, rule.constant) * np.float32(weight)
         persons[position] = LinkedPerson([position], total, weight, anchor, list(tracklet.runs), class_name)
         persons[position].constant = rule.constant
+        persons[position].is_closed = (
+            tracklet.named is not None and tracklet.named.identity == anchor and not tracklet.is_sure
+        )
         if excluded:
             persons[position].excluded = excluded[position]
     queue: list[tuple[float, int, int]] = []
@@ -141,6 +147,8 @@ def _queue_if_mergeable(
 ) -> None:
     """Queue two groups by their distance, unless a constraint keeps them apart."""
     one, other = persons[first], persons[second]
+    if one.is_closed or other.is_closed:
+        return
     if one.anchor is not None and other.anchor is not None and one.anchor != other.anchor:
         return
     if one.anchor in other.excluded or other.anchor in one.excluded:

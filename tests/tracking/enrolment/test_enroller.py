@@ -246,6 +246,16 @@ def test_only_certain_names_are_stored(life: Life, mode: str, stored: list[str])
     assert counts.enrolled + counts.unsure + counts.named == 1
 
 
+@pytest.mark.parametrize(("distance", "stored"), [(0.05, ["ann"]), (0.1, [])])
+def test_a_track_near_to_one_picture_only_is_not_stored(distance: float, stored: list[str]) -> None:
+    """Ann's pictures are 0.05 to 0.06 from the mean of the others; the track is near to the first."""
+    pictures = [mix(A, axis(number), 0.04) for number in (1, 2, 3, 4)]
+    view = GalleryView.from_arrays(["ann"] * 4, np.stack(pictures))
+    shelf, counts = replay([Life(1, range(30), mix(pictures[0], axis(7), distance), "ann")], view, mode="all")
+    assert [entry.identity for entry, _ in shelf.entries.values()] == stored
+    assert counts.unsure == (not stored)
+
+
 def test_a_near_second_identity_makes_a_name_uncertain() -> None:
     twins = known(ann=A, amy=mix(A, B, 0.04))
     shelf, counts = replay([Life(1, range(30), A, "ann")], twins, mode="all")

@@ -26,10 +26,17 @@ from tracking.video.reader import VideoReader
 
 
 def tracklet(
-    track: int, first: int, last: int, name: str | None, *, certain_from: int = 0, known_from: int = 0
+    track: int,
+    first: int,
+    last: int,
+    name: str | None,
+    *,
+    certain_from: int = 0,
+    known_from: int = 0,
+    spreads: float = 1.2,
 ) -> NamedTracklet:
     named = None if name is None else Named(name, 0.01 * (track + 1))
-    return NamedTracklet(track, first, max(first, certain_from), max(first, known_from), last, named)
+    return NamedTracklet(track, first, max(first, certain_from), max(first, known_from), last, named, spreads=spreads)
 
 
 def corrected(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 10) -> tuple[dict[int, str], int]:
@@ -93,6 +100,34 @@ def corrected(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 
             id="two that were mixed up",
         ),
         pytest.param([tracklet(0, 0, 40, "ann", certain_from=11)], {}, {}, id="not certain of the person yet"),
+        pytest.param([tracklet(0, 0, 40, "ann", spreads=2)], {}, {}, id="too little evidence to write it back"),
+        pytest.param(
+            [tracklet(0, 0, 40, "ann", spreads=2)], {0: "ann"}, {0: "ann"}, id="too little, but named as it ran"
+        ),
+        pytest.param(
+            [tracklet(0, 0, 40, "ann", spreads=2)], {0: "bob"}, {0: "bob"}, id="too little to replace a name of the run"
+        ),
+        pytest.param(
+            [tracklet(0, 0, 40, "ann", spreads=2, known_from=14)], {0: "bob"}, {}, id="too little, but no longer bob"
+        ),
+        pytest.param(
+            [tracklet(0, 0, 40, "ann", spreads=2), tracklet(1, 50, 90, "ann", spreads=0.9)],
+            {0: "ann"},
+            {},
+            id="another track shows ann as she is",
+        ),
+        pytest.param(
+            [tracklet(0, 0, 40, "ann", spreads=2), tracklet(1, 50, 90, "bob", spreads=0.9)],
+            {0: "ann"},
+            {0: "ann"},
+            id="another track shows bob as he is",
+        ),
+        pytest.param(
+            [tracklet(0, 0, 40, "ann", spreads=2), tracklet(1, 50, 90, "ann", spreads=0.9)],
+            {0: "bob"},
+            {0: "bob"},
+            id="no ann, and bob when it ran",
+        ),
     ],
 )
 def test_corrects_names_of_earlier_frames(
@@ -145,6 +180,18 @@ def test_a_tracklet_that_starts_without_a_name() -> None:
     (only,) = identities.tracklets()
     assert only.named is not None
     assert (only.first, only.certain_from) == (0, 4)
+
+
+def test_after_a_bad_start_the_name_begins_with_two_observations_that_fit() -> None:
+    """The first box does not show ann; those that are hardly like her may not either."""
+    identities = TrackIdentifier(Known(), threshold=0.25, every=1, keep_tracklets=True)
+    for frame in range(14):
+        identities.due(frame, [3])
+        observe(identities, frame, {3: mix(A, D, 0.38 if frame == 0 else 0.3 if frame < 4 else 0.1)})
+        identities.names(frame, [3])
+    (only,) = identities.tracklets()
+    assert only.named is not None
+    assert (only.first, only.certain_from) == (0, 3)
 
 
 def test_tracklets_are_kept_only_on_request() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,17 @@ def test_distant_tracklets_are_not_linked(distance: float, one: bool) -> None:
 def test_a_known_person_is_linked_only_within_the_threshold(distance: float, one: bool) -> None:
     pair = [tracklet(1, 0, 9, A, name="ann"), tracklet(2, 50, 59, mix(A, B, distance))]
     assert (len(groups(pair, "ann", None)) == 1) == one
+
+
+def test_nothing_is_linked_to_a_tracklet_whose_name_rests_on_little() -> None:
+    """It keeps the name that it had as the run went on."""
+    weak = replace(tracklet(1, 0, 9, A, name="ann"), spreads=2.0)
+    three = [weak, tracklet(2, 50, 59, A), tracklet(3, 80, 89, A)]
+    assert groups(three, "ann", None, None) == [[0], [1, 2]]
+    people = link_tracklets(three, RULE, ["ann", None, None])
+    first, *others = name_tracklets(three, people, ["ann", "unknown-0001"], RULE)
+    assert (first, first.final) == (weak, False)
+    assert {one.named.identity for one in others if one.named is not None} == {"unknown-0001"}
 
 
 @pytest.mark.parametrize(("begins", "one"), [(8, True), (7, False)], ids=["two frames", "three"])
