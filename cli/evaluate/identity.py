@@ -12,7 +12,7 @@ from cli.options import AsJson
 from cli.output import print_json_lines, print_line, print_table, print_text, say
 
 if TYPE_CHECKING:
-    from tracking.evaluation import IdentityReport, Truth
+    from tracking.evaluation import IdentityReport, Share, Truth
 
 __all__ = ["identity"]
 
@@ -56,7 +56,9 @@ def identity(
     It counts person-frames (a person in a frame) with the right name, a wrong name and no name; strangers named by
     mistake; name changes in a track; names that occur twice in a frame; and frames until the first right name. An
     unknown identity of enrolment (unknown-0007) is right for the stranger that has it in most frames. The curve shows
-    stricter thresholds than that of the run; for a higher threshold, run again.
+    stricter thresholds than that of the run; for a higher threshold, run again. The last table has the share of known
+    people's tracks that are missed (FNIR) where 1, 5 and 10 % of strangers' tracks may be named (FPIR), as NIST
+    reports it.
     """
     from tracking.errors import OptionError
     from tracking.evaluation import evaluate_identity, plot_identity
@@ -213,6 +215,24 @@ def _identity_json(report: IdentityReport, result: Path, truth: Truth) -> dict[s
             for point in report.curve
         ],
         "curve_note": report.curve_note,
+        "open_set": [
+            {
+                "wanted_fpir": point.wanted,
+                "threshold": point.threshold,
+                "is_limit": point.is_limit,
+                "stranger_tracks": point.fpir.total,
+                "strangers_named": point.fpir.count,
+                "fpir": point.fpir.estimate,
+                "fpir_interval": list(point.fpir.interval),
+                "known_tracks": point.fnir.total,
+                "known_missed": point.fnir.count,
+                "fnir": point.fnir.estimate,
+                "fnir_interval": list(point.fnir.interval),
+                "known_wrong": point.wrong,
+            }
+            for point in report.open_set
+        ],
+        "open_set_note": report.open_set_note,
     }
 
 
@@ -289,6 +309,7 @@ def _print_identity(report: IdentityReport, truth: Truth) -> None:
     print_line(f"names without a person:     {report.named_elsewhere}")
     _print_wait(report)
     _print_curve(report)
+    _print_open_set(report)
 
 
 def _print_sightings(report: IdentityReport) -> None:
@@ -348,5 +369,31 @@ def _print_curve(report: IdentityReport) -> None:
                 _percent(point.strangers_named, strangers),
             )
             for point in points
+        ],
+    )
+
+
+def _print_open_set(report: IdentityReport) -> None:
+    print_text(f"FNIR at FPIR, by track:     {report.open_set_note}", indent=_INDENT)
+    if not report.open_set:
+        return
+
+    def share(found: Share) -> str:
+        low, high = found.interval
+        return f"{_percent(found.count, found.total)} ({100 * low:.1f} to {100 * high:.1f})"
+
+    print_table(
+        "Tracks of known people that are missed, where few tracks of strangers are named",
+        ["wanted FPIR", "threshold", "named", "FPIR (95 %)", "missed", "FNIR (95 %)"],
+        [
+            (
+                f"{point.wanted:.0%}",
+                "-" if point.threshold is None else f"{point.threshold:.3f}",
+                point.fpir.count,
+                share(point.fpir),
+                point.fnir.count,
+                share(point.fnir),
+            )
+            for point in report.open_set
         ],
     )

@@ -30,8 +30,9 @@ def calibrate(
         float | None,
         typer.Option(
             "--far",
-            help="Wanted false accept rate: the share of unknown people that may get a name. Default: 0.05; a "
-            "gallery of fewer than 20 identities then keeps the default threshold, if its data is compatible with it.",
+            help="Wanted false accept rate (FPIR, false positive identification rate): the share of comparisons with "
+            "unknown people that may give a name. Default: 0.05; a gallery of fewer than 20 identities then keeps the "
+            "default threshold, if its data is compatible with it.",
         ),
     ] = None,
     looks: Annotated[
@@ -206,8 +207,19 @@ def _print(one: Calibration, conclusion: str | None) -> None:
         observed = "single observations" if one.mean is None else f"means of up to {one.probe_size} observations"
         print_table(
             f"What a threshold means for {observed} (95 % intervals in brackets; * is the wanted rate)",
-            ["--far", "threshold", "unknown people: named", "known people: not named", "wrong name", "how sure"],
+            [
+                "--far",
+                "threshold",
+                "unknown people: named (FPIR)",
+                "known people: missed (FNIR)",
+                "wrong name",
+                "how sure",
+            ],
             [_row(point, point.far == (one.chosen.far if one.chosen else None)) for point in one.points],
+        )
+        print_text(
+            "FPIR, FNIR: false positive and false negative identification rate, as in ISO/IEC 19795-1 and NIST's "
+            "reports, for each comparison. A known person is missed who gets no name, or a wrong one."
         )
         print_text(
             "To store one of them, give its --far; --threshold stores any number. How sure: good, fair or weak, where "
@@ -271,7 +283,9 @@ def _describe_stored(one: Calibration, gallery: str) -> str:
     """Return what was stored, and what runs will do with it."""
     assert one.chosen is not None
     at = one.chosen.threshold.estimate
-    known = "" if one.chosen.fnir is None else f", and {one.chosen.fnir.estimate:.1%} of the known people none"
+    known = (
+        "" if one.chosen.fnir is None else f", and {one.chosen.fnir.estimate:.1%} of the known people do not get theirs"
+    )
     return (
         f"Stored {at:.4f} as the match threshold of {gallery}: runs give a name up to this distance. About "
         f"{one.chosen.fpir.estimate:.1%} of unknown people then get a name{known}."

@@ -77,6 +77,7 @@ def test_identity(place: Path) -> None:
     assert "strangers named by mistake: 0 of 10" in out
     assert "unknown-0001 = sam" in out
     assert "after 2 frames (0.2 s)" in out
+    assert re.search(r"1% +0\.100 +0 +0\.0% \(0\.0 to 79\.3\) +0 +0\.0% \(0\.0 to 79\.3\)", out)
     assert (place / "names.png").stat().st_size > 5000
     assert "names.png" in err
     found = json.loads(gtrack(*words, "--known", "ann", "--json")[0])
@@ -92,6 +93,12 @@ def test_identity(place: Path) -> None:
         "recall": 0.8,
         "strangers_named": 0,
     }
+    first = found["open_set"][0]
+    assert (first["wanted_fpir"], first["strangers_named"], first["stranger_tracks"], first["fpir"]) == (0.01, 0, 1, 0)
+    assert (first["known_missed"], first["known_tracks"], first["fnir"]) == (0, 1, 0)
+    assert first["fnir_interval"] == pytest.approx([0.0, 0.793], abs=1e-3)
+    assert first["is_limit"] is True
+    assert "the intervals hold for independent tracks" in found["open_set_note"]
     nobody = json.loads(gtrack(*words, "--known", "", "--json")[0])
     assert (nobody["known"]["people"], nobody["strangers"]["by_name"]) == (0, 8), "a name that no gallery gave"
     with pytest.raises(OptionError, match="--known eve: not among"):

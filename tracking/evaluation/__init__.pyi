@@ -6,6 +6,8 @@ from .identity_report import IdentityReport as IdentityReport
 from .identity_report import NameChange as NameChange
 from .identity_report import PersonReport as PersonReport
 from .identity_report import SightingReport as SightingReport
+from .open_set import OpenSetPoint as OpenSetPoint
+from .open_set import Share as Share
 from .reid import ReidReport as ReidReport
 from .reid import evaluate_reid as evaluate_reid
 from .reid_scores import ReidScores as ReidScores

@@ -45,6 +45,7 @@ from tracking.evaluation.identity_report import (
     PersonReport,
     SightingReport,
 )
+from tracking.evaluation.open_set import OpenSetPoint, TrackSearches, open_set_points
 from tracking.evaluation.person_matching import match_people
 from tracking.evaluation.threshold_curve import threshold_curve
 from tracking.evaluation.track_table import FrameRange, TrackTable
@@ -119,6 +120,7 @@ def evaluate_identity(
     _fill_spans(people, truth.frames, persons)
     _fill_counts(people, case, outcomes, tracks.gallery_ids, unknown_ids)
     curve, curve_note = _curve(case, outcomes, people, tracks, unknown_ids)
+    open_set, open_set_note = _open_set(case, people, tracks, unknown_ids)
     listed = truth.frames[persons >= 0]
     return IdentityReport(
         people=people,
@@ -133,6 +135,8 @@ def evaluate_identity(
         named_elsewhere=int(((tracks.names >= 0) & ~matches.near_person).sum()),
         curve=curve,
         curve_note=curve_note,
+        open_set=open_set,
+        open_set_note=open_set_note,
         fps=tracks.fps or truth.fps,
         frames=(int(listed.min()), int(listed.max())),
         frame_of=case.frames,
@@ -330,8 +334,7 @@ def _curve(
     """Compute the curve of names from the gallery, without unknown identities."""
     covered = case.boxes >= 0
     is_known = np.array([person.known for person in people], np.bool_)[case.persons]
-    by_gallery = covered & (case.names >= 0)
-    by_gallery[by_gallery] = ~unknown_ids[case.names[by_gallery]]
+    by_gallery = _from_gallery(case, unknown_ids)
     return threshold_curve(
         tracks.distances[case.boxes[by_gallery]],
         (outcomes == RIGHT)[by_gallery],
@@ -339,3 +342,60 @@ def _curve(
         int((covered & is_known).sum()),
         tracks.path,
     )
+
+
+def _from_gallery(case: _PersonFrames, unknown_ids: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return (M,) which person-frames have a name from the gallery, not an unknown identity."""
+    found = case.names >= 0
+    found[found] = ~unknown_ids[case.names[found]]
+    return found
+
+
+def _open_set(
+    case: _PersonFrames, people: tuple[PersonReport, ...], tracks: TrackTable, unknown_ids: NDArray[np.bool_]
+) -> tuple[tuple[OpenSetPoint, ...], str]:
+    """Compute the misses at given shares of strangers named, by track, and a note on what they show."""
+    if not tracks.has_tracks:
+        return (), "no figures: the run has no tracks"
+    if np.isnan(tracks.distances[case.boxes[_from_gallery(case, unknown_ids)]]).any():
+        return (), f"no figures: {tracks.path} has names without gallery_distance"
+    searches = _track_searches(case, people, tracks, unknown_ids)
+    strangers = len(set(searches.persons[~searches.known].tolist()))
+    points = open_set_points(searches)
+    if not points:
+        missing = "a known person" if strangers else "a stranger"
+        return (), f"no figures: no track shows {missing}"
+    known = len(set(searches.persons[searches.known].tolist()))
+    note = (
+        f"{points[0].fnir.total} tracks of {known} known people, {points[0].fpir.total} of {strangers} strangers; the "
+        "intervals hold for independent tracks: tracks of one person are alike, so the real ones are wider"
+    )
+    none_named = [point.wanted for point in points if point.fpir.total * point.wanted < 1.0]
+    if none_named:
+        note += f"; with so few tracks of strangers, an FPIR of up to {max(none_named):.0%} means that none is named"
+    if any(point.is_limit and point.fnir.count for point in points):
+        note += "; the run named no more strangers: fewer misses need another run, with a higher threshold"
+    return points, note
+
+
+def _track_searches(
+    case: _PersonFrames, people: tuple[PersonReport, ...], tracks: TrackTable, unknown_ids: NDArray[np.bool_]
+) -> TrackSearches:
+    """Return the person and the candidate of each track that covers people."""
+    covered = np.flatnonzero(case.boxes >= 0)
+    boxes, persons, names = case.boxes[covered], case.persons[covered], case.names[covered]
+    pairs, pair_of, frames = np.unique(
+        np.stack([tracks.tracks[boxes], persons]), axis=1, return_inverse=True, return_counts=True
+    )
+    by_frames = np.lexsort((-frames, pairs[0]))
+    chosen = by_frames[np.unique(pairs[0][by_frames], return_index=True)[1]]
+    by_gallery = _from_gallery(case, unknown_ids)[covered]
+    distances = np.where(by_gallery, tracks.distances[boxes], np.inf)
+    by_distance = np.lexsort((distances, pair_of.ravel()))
+    nearest = by_distance[np.unique(pair_of.ravel()[by_distance], return_index=True)[1]][chosen]
+    known = np.array([person.known for person in people], np.bool_)[persons[nearest]]
+    right = [
+        name >= 0 and tracks.gallery_ids[name] == people[person].name
+        for name, person in zip(names[nearest], persons[nearest], strict=True)
+    ]
+    return TrackSearches(known, distances[nearest], np.array(right, np.bool_) & by_gallery[nearest], persons[nearest])

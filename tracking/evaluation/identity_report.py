@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.evaluation.open_set import OpenSetPoint
+
 __all__ = [
     "RIGHT",
     "UNCOVERED",
@@ -152,6 +154,9 @@ class IdentityReport:
         named_elsewhere: Number of boxes with a name that overlap no person enough, hidden people included.
         curve: By ascending thresholds; empty where `curve_note` says why.
         curve_note: What the curve shows and what it cannot show.
+        open_set: Misses of known people's tracks (FNIR) where given shares of strangers' tracks have a name (FPIR);
+            empty where `open_set_note` says why.
+        open_set_note: From how much the figures come, and what they cannot show.
         fps: Frames per second, None where unknown.
         frames: (first, last) evaluated frame of the ground truth.
         frame_of, person_of, outcome_of: (M,) int64 each, for the person-frames: the frame, the index in `people`, and
@@ -166,6 +171,8 @@ class IdentityReport:
     named_elsewhere: int
     curve: tuple[CurvePoint, ...]
     curve_note: str
+    open_set: tuple[OpenSetPoint, ...]
+    open_set_note: str
     fps: float | None
     frames: tuple[int, int]
     frame_of: NDArray[np.int64]

@@ -319,3 +319,76 @@ def test_plots_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         plot_identity(found, tmp_path / "names.doc")
     with pytest.raises(OutputError, match="cannot write"):
         plot_identity(found, tmp_path / "none" / "names.png")
+
+
+def test_misses_of_tracks_where_few_strangers_are_named(tmp_path: Path) -> None:
+    """Twenty tracks of strangers and five of ann: FNIR at FPIR, counted by hand."""
+    gt: list[tuple[int, int, float]] = []
+    rows: list[Row] = []
+    # Each track is in view for two frames. The smaller distance counts, and an unknown identity is no name.
+    stories: list[tuple[int, str, str | None, float]] = [
+        *((3, f"s{n}", "ann", 0.20 + n / 100) for n in range(3)),  # three strangers are named, at 0.20, 0.21 and 0.22
+        *((3, f"s{n}", "unknown-0001", 0.05) for n in range(3, 20)),
+        (1, "a0", "ann", 0.10),
+        (1, "a1", "ann", 0.20),
+        (1, "a2", "ann", 0.215),
+        (1, "a3", "bob", 0.05),
+        (1, "a4", None, 0.0),
+    ]
+    for at, (person, track, name, distance) in enumerate(stories):
+        place = PLACE[PEOPLE[person]]
+        for frame, more in ((10 * at, 0.02), (10 * at + 1, 0.0)):
+            gt.append((frame, person, place))
+            rows.append((frame, track, place, name, distance + more) if name else (frame, track, place, None))
+    found = report(tmp_path, gt, rows)
+    one, five, ten = found.open_set
+    # 1 %: no stranger of the 20, so candidates below 0.20. 5 %: one stranger, below 0.21. 10 %: two, below 0.22.
+    assert [point.threshold for point in found.open_set] == [0.1, 0.2, 0.215]
+    assert [(point.fpir.count, point.fpir.total) for point in found.open_set] == [(0, 20), (1, 20), (2, 20)]
+    assert [(point.fnir.count, point.fnir.total) for point in found.open_set] == [(4, 5), (3, 5), (2, 5)]
+    assert [point.wrong for point in found.open_set] == [1, 1, 1]
+    assert not any(point.is_limit for point in found.open_set)
+    assert "5 tracks of 1 known people, 20 of 1 strangers" in found.open_set_note
+    assert "an FPIR of up to 1% means that none is named" in found.open_set_note
+    # Wilson's interval by hand: (4/5 + z2/10 -+ z sqrt(4/25/5 + z2/100)) / (1 + z2/5) with z2 = 3.8415
+    assert one.fnir.interval == pytest.approx((0.3755, 0.9638), abs=5e-5)
+    assert one.fpir.interval == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert five.fpir.estimate == 0.05
+    assert ten.fnir.estimate == 0.4
+
+
+def test_the_run_itself_is_the_limit_where_it_names_too_few_strangers(tmp_path: Path) -> None:
+    gt = [(f, person, PLACE[PEOPLE[person]]) for person in (1, 3) for f in range(4)]
+    rows: list[Row] = [(f, "1", 100.0, "ann" if f else None, 0.15) for f in range(4)]
+    rows += [(f, "2", 300.0, None) for f in range(4)]
+    points = report(tmp_path, gt, rows).open_set
+    assert {(point.threshold, point.is_limit, point.fpir.count, point.fnir.count) for point in points} == {
+        (0.15, True, 0, 0)
+    }
+
+
+def test_a_track_shows_the_person_that_it_covers_most(tmp_path: Path) -> None:
+    """The tracker takes track 1 from ann over to sam; the name on sam's frames is no candidate."""
+    gt = [(f, 1, 100.0) for f in range(6)] + [(f, 3, 300.0) for f in range(10)]
+    rows: list[Row] = [(f, "1", 100.0, "ann", 0.15) for f in range(6)]
+    rows += [(f, "1", 300.0, "ann", 0.02) for f in range(6, 10)] + [(f, "2", 300.0, None) for f in range(6)]
+    (point, *_) = report(tmp_path, gt, rows).open_set
+    assert (point.fpir.count, point.fpir.total) == (0, 1)
+    assert (point.threshold, point.fnir.count, point.fnir.total) == (0.15, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "note"),
+    [
+        pytest.param([(0, "1", 100.0, "ann")], {}, "no track shows a stranger", id="no stranger"),
+        pytest.param([(0, "2", 300.0, "ann")], {}, "no track shows a known person", id="no known person"),
+        pytest.param([(0, "1", 100.0, "ann")], {"tracker": "gallery_only"}, "the run has no tracks", id="no tracks"),
+        pytest.param([], {}, "no track shows a stranger", id="nothing"),
+    ],
+)
+def test_says_why_there_are_no_misses_of_tracks(
+    tmp_path: Path, rows: list[Row], options: dict[str, Any], note: str
+) -> None:
+    found = report(tmp_path, [(0, 1, 100.0), (0, 3, 300.0)], rows, **options)
+    assert found.open_set == ()
+    assert note in found.open_set_note
