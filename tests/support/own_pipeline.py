@@ -14,6 +14,7 @@ from gallery_db import EmbeddingModel
 from gallery_db.model import Embedder
 from tracking import TrackObservation
 from tracking.detections.reader import open_detections
+from tracking.detections.score_level import score_level
 from tracking.trackers.temporal import TemporalOptions, TemporalTracker
 from tracking.video.crops import crop
 from tracking.video.reader import VideoReader
@@ -40,7 +41,8 @@ class OwnFrame:
 def own_frames(video: Path, detections: Path, embedder: Embedder, class_id: int = 0) -> Iterator[OwnFrame]:
     """Yield each frame with all boxes of a class as observations with embeddings; boxes with a track come first."""
     source = open_detections(detections)
-    tracker = TemporalTracker(TemporalOptions(), have_embeddings=True)
+    # As in a run: thresholds from the scores of the file.
+    tracker = TemporalTracker(TemporalOptions(), have_embeddings=True, level=score_level(source.scores({class_id})))
     with VideoReader(video) as reader:
         while reader.advance():
             found = source.at(reader.frame)
