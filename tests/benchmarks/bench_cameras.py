@@ -2,7 +2,7 @@
 
 ``OMP_NUM_THREADS=1 python tests/benchmarks/bench_cameras.py --data ../shared/data``
 
-A draw makes a gallery of some people, each seen by one camera chosen at random. Probes are the means of an appearance
+A draw makes a gallery of some people, each seen by one camera chosen at random. Probes are the means of a sighting
 (the images of one person on one camera): those of the known people on other cameras, and all those of strangers.
 Everything goes through `Gallery`, `GalleryView`, `calibrate_gallery` and `match_threshold`.
 
@@ -60,7 +60,7 @@ class Market:
     frames: NDArray[np.intp]
     embeddings: Array
 
-    def appearances(self) -> dict[tuple[int, str], list[int]]:
+    def sightings(self) -> dict[tuple[int, str], list[int]]:
         """Return the rows of each person on each camera, in the order of time."""
         found: dict[tuple[int, str], list[int]] = {}
         for row in np.argsort(self.frames, kind="stable").tolist():
@@ -127,18 +127,18 @@ class Draw:
         known, strangers, rest = np.split(people, np.cumsum(split))
         self.prior = make_prior(market, rest.tolist()) if len(rest) else None
         self._market = market
-        appearances = market.appearances()
+        sightings = market.sightings()
         cameras_of: dict[int, list[str]] = {}
-        for person, camera in appearances:
+        for person, camera in sightings:
             cameras_of.setdefault(person, []).append(camera)
         seen_by = {person: random.choice(sorted(cameras_of[person])) for person in sorted(known.tolist())}
         self._probes = [
             (person, camera, rows)
-            for (person, camera), rows in appearances.items()
+            for (person, camera), rows in sightings.items()
             if (person in seen_by and seen_by[person] != camera) or person in strangers
         ]
         self._people = np.asarray([person if person in seen_by else -1 for person, _, _ in self._probes])
-        self._rows = [row for person, camera in seen_by.items() for row in appearances[person, camera]]
+        self._rows = [row for person, camera in seen_by.items() for row in sightings[person, camera]]
         self.gallery = Gallery.create(place, EmbeddingModel("draw", "0" * 64, market.embeddings.shape[1], "draw"))
         entries = [
             Entry(market.names[row], f"{market.people[row]:03d}", source=market.names[row]) for row in self._rows

@@ -2,7 +2,7 @@
 
 ``OMP_NUM_THREADS=1 python tests/benchmarks/bench_identities.py --data ../shared/data``
 
-An appearance (the images of one person on one camera) is a track of ten frames, with the images' embeddings in some of
+A sighting (the images of one person on one camera) is a track of ten frames, with the images' embeddings in some of
 them. The tracks of a camera come one after the other, in the order of time, and camera follows camera; the gallery is
 empty at first. Each camera has a `TrackEnroller` of its own, so that the gallery may adapt itself before each.
 
@@ -40,7 +40,7 @@ def enrol(market: Market, people: list[int], place: Path, variant: str, prior: P
         if variant != "adapted":
             gallery.reset_space(plain=True)
     tracks: dict[str, list[tuple[int, list[int]]]] = {}
-    for (person, camera), rows in market.appearances().items():
+    for (person, camera), rows in market.sightings().items():
         if person in people:
             tracks.setdefault(camera, []).append((person, rows))
     shown: dict[tuple[str, str], int] = {}
@@ -99,7 +99,7 @@ def main() -> None:
     )
     for network in arguments.networks:
         market = read_market(arguments.data, network, arguments.cache)
-        everybody = range(int(market.people.max()) + 1)
+        all_people = range(int(market.people.max()) + 1)
         for half in (False, True):
             for variant, title in (
                 ("before", "plain, 0.25"),
@@ -108,9 +108,9 @@ def main() -> None:
             ):
                 found = []
                 for seed in range(arguments.draws if half else 1):
-                    order = np.random.default_rng(seed).permutation(len(everybody))
-                    some = sorted(order[: len(order) // 2].tolist()) if half else list(everybody)
-                    rest = sorted(set(everybody) - set(some))
+                    order = np.random.default_rng(seed).permutation(len(all_people))
+                    some = sorted(order[: len(order) // 2].tolist()) if half else list(all_people)
+                    rest = sorted(set(all_people) - set(some))
                     prior = make_prior(market, rest) if half else None
                     with tempfile.TemporaryDirectory() as folder:
                         found.append(scores(enrol(market, some, Path(folder) / "g", variant, prior)))
