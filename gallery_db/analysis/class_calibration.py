@@ -179,10 +179,10 @@ class ClassCalibration:
                 "depend on them)"
             )
         if self._separation is Separation.CAMERA:
-            notes.append("known people not named: people who come to another camera than those of their entries")
+            notes.append("known people missed: people who come to another camera than those of their entries")
         elif basis.is_known.any():
             notes.append(
-                "known people not named: people who come back to the same camera; how many are missed on another "
+                "known people missed: people who come back to the same camera; how many are missed on another "
                 "camera is unknown, as too few identities have entries of two cameras, and it can be many more"
             )
         if self._separation is Separation.NOTHING or not basis.is_known.any():

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gallery_db.errors import GalleryError
 from gallery_db.model import EmbeddingModel
 from gallery_db.spaces.cameras import cameras_of
 from gallery_db.spaces.learning import MIN_PEOPLE, learn_space
@@ -50,7 +51,10 @@ def keep_adapted(record: Record, collection: int, model: EmbeddingModel) -> Embe
     Returns:
         The new space; None where the old one stays.
     """
-    stored = stored_space(record, collection, model)
+    try:
+        stored = stored_space(record, collection, model)
+    except GalleryError:
+        stored = None  # it cannot be read, and is learned again
     if stored == PLAIN:
         return None
     counts = record.entries.counts(collection)
