@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from gallery_db import Gallery, ingest_folder, read_image
 from tracking import TrackEnroller, TrackObservation, load_embedder, open_detections, track_video
+from tracking.detections.score_level import score_level
 from tracking.evaluation import evaluate_identity, read_track_table, read_truth
 from tracking.reid.crop_batch import CropBatch
 from tracking.reid.input_spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -48,7 +49,7 @@ class ObservedFrame:
 def run_pipeline(data: Path, embedder: Any, first: int, last: int) -> Iterator[ObservedFrame]:
     """Track and embed all boxes of the frames from `first` to before `last`."""
     detections = open_detections(data / "video" / "pets09-s2l1.detections.json")
-    tracker = TemporalTracker(TemporalOptions(), have_embeddings=True)
+    tracker = TemporalTracker(TemporalOptions(), have_embeddings=True, level=score_level(detections.scores()))
     with VideoReader(data / "video" / "pets09-s2l1.avi") as reader:
         while reader.frame + 1 < last and reader.advance():
             if reader.frame < first:
