@@ -53,8 +53,11 @@ def fill(place: Path, model: EmbeddingModel, people: int, each: int, distributio
         gallery.adapt()
 
 
-def compare(title: str, place: Path, rounds: int, measure: Callable[[], float]) -> None:
-    """Print the medians of a measurement of a gallery in both spaces, taken in turn."""
+def compare(title: str, place: Path, rounds: int, measure: Callable[[], float], keep: bool = True) -> None:
+    """Print the medians of a measurement of a gallery in both spaces, taken in turn.
+
+    With `keep`, the gallery has its measured threshold already, as after an ingest.
+    """
     with Gallery.open(place, write=True) as gallery:
         adapted = gallery.space
     assert adapted is not None
@@ -64,6 +67,8 @@ def compare(title: str, place: Path, rounds: int, measure: Callable[[], float]) 
             space: EmbeddingSpace | str = adapted if name == "adapted" else PLAIN
             with Gallery.open(place, write=True) as gallery:
                 save_space(gallery.record, gallery.collection_key, space)
+                if keep:
+                    match_threshold(gallery)
             found[name].append(measure())
     cells = " | ".join(f"{statistics.median(found[space]):.2f} ({min(found[space]):.2f})" for space in SPACES)
     print(f"| {title} | {cells} |", flush=True)
@@ -117,6 +122,7 @@ def main() -> None:
                 place,
                 rounds if people < 1000 else 1,
                 lambda: measure_threshold(place),  # noqa: B023
+                keep=False,
             )
         if not arguments.no_run:
             place = work / "pets"
