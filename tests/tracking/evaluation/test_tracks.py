@@ -148,7 +148,7 @@ def test_bytetrack_on_pets_has_the_metrics_of_trackeval(data: Path, tmp_path: Pa
     place = data / "mot" / "PETS09-S2L1"
     video = data / "video" / "pets09-s2l1.avi"
     detections = mot_detections(place, video=video)
-    result = track_video(dets_json=detections, video=video, temporal="bytetrack", no_progress=True)
+    result = track_video(dets_json=detections, video=video, temporal="bytetrack", track_thresh=0.45, no_progress=True)
     table = read_track_table(result.payload)
     text = write_mot(table, tmp_path / "result.txt")
     figures = run_trackeval(place.parent, "PETS09-S2L1", text, tmp_path, "MOT15")
