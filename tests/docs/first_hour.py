@@ -63,13 +63,13 @@ STEPS = (
     Step("See the whole job once", "Without a video and without a network:", ("gtrack demo",)),
     Step(
         "Your own video",
-        "There is a video, and nothing else. A published detector comes by its name, once:",
+        "You have a video, and nothing else. A published detector is downloaded by its name, once:",
         (
             "gtrack run clip.avi --detect yolox_nano --classes person --download \\\n"
             "  --save-json --save-video tracked.mp4",
             "ls out/clip",
         ),
-        "The tracks have ids, but no names yet: there is no gallery.",
+        "`tracked.mp4` shows the tracks with their ids. They have no names yet: there is no gallery.",
     ),
     Step(
         "A gallery from folders",
@@ -117,7 +117,7 @@ STEPS = (
     ),
     Step(
         "Search",
-        "Who is in a picture? The first one is known to the gallery, the second one was cut out of the video by hand:",
+        "Who is in a picture? The first one is in the gallery, the second one was cut out of the video by hand:",
         (
             "gtrack gallery query people/bald_man/bald_man_00003.jpg -g gallery --top-k 3",
             "gtrack gallery query crop.jpg -g gallery --top-k 3",
@@ -125,7 +125,7 @@ STEPS = (
     ),
     Step(
         "Run again",
-        "The next video knows them. Here it is the same one, without enrolment:",
+        "The next run knows them. Here it is on the same video, without enrolment:",
         ("gtrack run clip.avi --detect yolox_nano --classes person --gallery gallery --backfill",),
     ),
 )
@@ -182,7 +182,7 @@ _NOTED_SECONDS = 5
 
 _HEAD = """# The first hour, as it was typed
 
-From nothing to named people on an own video: a session of a new user, each command with its output as it stood on a
+From nothing to named people on your own video: a session of a new user, each command with its output as it stood on a
 terminal of 80 columns. The video is PETS09-S2L1 (795 frames), the pictures show eight of its ten people. Progress bars
 are left out. `tests/docs/first_hour.py` types the commands and writes this page. The [tutorial](index.md) explains the
 steps.
@@ -237,12 +237,12 @@ def _as_text(raw: str) -> str:
 
 
 def _cut_crop(folder: Path) -> None:
-    """Cut the first named unknown person out of the video, as a user does with an image program."""
+    """Cut the woman in the red jacket out of the video, as a user does with an image program."""
     script = (
         "import json, cv2\n"
         "frames = json.load(open('out/clip-2/tracked.json'))['frames']\n"
         "found = [(f['frame'], d['bbox']) for f in frames for d in f['detections']"
-        " if d.get('gallery_id') == 'unknown-0002']\n"
+        " if d.get('gallery_id') == 'unknown-0003']\n"
         "frame, (x1, y1, x2, y2) = found[len(found) // 2]\n"
         "video = cv2.VideoCapture('clip.avi')\n"
         "for _ in range(frame + 1):\n    picture = video.read()[1]\n"
