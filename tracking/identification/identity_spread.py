@@ -24,7 +24,7 @@ class IdentitySpread:
         source: The gallery.
     """
 
-    # Chosen on PETS09-S2L1 with OSNet x0.25, on tracks of known people; docs/benchmarks.md has other models and clips.
+    # Chosen on PETS09-S2L1 with OSNet x0.25 and 0277 in view; docs/benchmarks.md has 0287 and other clips.
     MAX_SPREADS = 1.5
     """Beyond this many spreads, a track is not surely of the identity."""
     MAX_IDENTITIES = 200
