@@ -234,7 +234,7 @@ def _threshold_of(gallery: Gallery, class_name: str, stored: StoredThreshold | N
     if far is None:
         if measured.threshold == DEFAULT_THRESHOLD:
             return MatchThreshold(DEFAULT_THRESHOLD, "default")
-        why = f"half the mean distance between the gallery's {measured.identities} identities, as the model is unknown"
+        why = f"half the mean distance of the gallery's {measured.identities} identities, compared as they are"
         return MatchThreshold(measured.threshold, "automatic", (f"match threshold {measured.threshold:.3f}: {why}.",))
     high = measured.settings["fpir"][2]
     why = (
