@@ -305,7 +305,8 @@ def test_every_name_of_a_file_is_in_the_gallery(enrolled: tuple[Path, TrackResul
 
 def check_listed(result: TrackResult, gallery: Path, said: list[str]) -> set[str]:
     """Check that the sightings are of names in the gallery alone; return the names that did not last."""
-    stored = {identity for identity, _ in content(gallery).values()}
+    # A slow machine drops frames of a live source, so that no track may be long enough to make a gallery.
+    stored = {identity for identity, _ in content(gallery).values()} if gallery.exists() else set()
     assert {one.identity for one in result.sightings} <= stored
     assert result.stats["identities"] == len(result.sightings)
     assert result.stats["named"] == sum(one.frames for one in result.sightings)
