@@ -78,15 +78,17 @@ class Backfill:
             if tracklet is not None and are_different_classes(self._class_of(detection), tracklet.class_name):
                 continue
             named = None if tracklet is None else tracklet.named
+            # The name reserved for an unknown person lasts only where the whole run gives it, too.
+            lasting = during_run if "gallery_distance" in detection else None
             if tracklet is not None and named is not None and self._is_refuted(tracklet):
-                if during_run != named.identity and during_run is not None and frame >= tracklet.known_from:
-                    claims.append((False, float(detection.get("gallery_distance", 0.0)), row, during_run))
+                if lasting is not None and lasting != named.identity and frame >= tracklet.known_from:
+                    claims.append((False, float(detection["gallery_distance"]), row, lasting))
             elif tracklet is not None and tracklet.final:
                 if named is not None:
                     claims.append((during_run != named.identity, named.distance, row, named.identity))
             elif tracklet is None or ((named is None or not tracklet.is_sure) and frame >= tracklet.known_from):
-                if during_run is not None:
-                    claims.append((False, float(detection.get("gallery_distance", 0.0)), row, during_run))
+                if lasting is not None:
+                    claims.append((False, float(detection["gallery_distance"]), row, lasting))
             elif named is not None and (
                 (tracklet.is_sure and frame >= tracklet.certain_from) or during_run == named.identity
             ):

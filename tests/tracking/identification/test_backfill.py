@@ -58,6 +58,17 @@ def corrected(tracklets: list[NamedTracklet], ran: dict[int, str], frame: int = 
     return {int(d["track_id"]): d["gallery_id"] for d in detections[1:] if "gallery_id" in d}, changed
 
 
+def test_a_reserved_name_that_the_whole_run_does_not_give_is_removed() -> None:
+    for tracklets in ([tracklet(0, 5, 40, None)], [tracklet(0, 5, 40, "ann", spreads=9.0)], []):
+        detection = {"bbox": [0, 0, 1, 1], "class_id": 0, "track_id": "0", "gallery_id": "unknown-0004"}
+        Backfill(tracklets).correct({"frame": 10, "detections": [detection]})
+        assert "gallery_id" not in detection
+        assert detection["identity_status"] == "undecided"
+    kept = {"bbox": [0, 0, 1, 1], "class_id": 0, "track_id": "0", "gallery_id": "unknown-0004"}
+    Backfill([tracklet(0, 5, 40, "unknown-0004")]).correct({"frame": 10, "detections": [kept]})
+    assert kept["gallery_id"] == "unknown-0004"
+
+
 @pytest.mark.parametrize(
     ("tracklets", "ran", "expected"),
     [
