@@ -150,7 +150,7 @@ def test_user_and_password_are_in_no_file_and_no_message(tmp_path: Path) -> None
     )
     with pytest.raises(VideoError, match="could not be opened again within 1 s: nothing listens on 127") as caught:
         job.execute(progress=lambda done, total: camera.stop() if done == 10 else None)
-    assert "was lost" in said[0]
+    assert any("was lost" in line for line in said)
     assert "s3cret" not in f"{said} {caught.value} {caught.value.hint}"
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"d.json", "tracked.json", "v.avi"} <= {path.name for path in written}
@@ -203,7 +203,7 @@ def test_reconnects_to_a_stream_that_comes_back(camera: Camera) -> None:
         assert reader.frame == 59
         assert reader.reconnects == 1
     assert 1.0 < max(np.diff(times)) < 15
-    assert "was lost" in said[0]
+    assert any("was lost" in line for line in said)
     assert "was opened again after" in said[1]
 
 
