@@ -13,16 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_db.content import CollectionContent
-from gallery_db.embeddings import unit_rows
 from gallery_db.errors import GalleryError, GalleryReadOnlyError
 from gallery_db.media.entry_pictures import has_picture
 from gallery_db.opening import create_backend, open_backend, open_or_create_backend
-from gallery_db.reranking import RERANK_CANDIDATES, rerank_candidates
 from gallery_db.search.nearest import Search
 from gallery_db.search.query import CollectionSearch
 from gallery_db.search.view import GalleryView
 from gallery_db.spaces.adaptation import adapt_collection, keep_adapted
-from gallery_db.spaces.cameras import camera_of
 from gallery_db.spaces.stored import PLAIN, load_space, save_space
 from gallery_db.statistics import CollectionInfo, GalleryStats, IdentitySummary, collection_stats, list_identities
 from gallery_db.store.lock import DEFAULT_LOCK_TIMEOUT
@@ -639,29 +636,7 @@ class Gallery:
             GalleryReadOnlyError: With ``"hnsw"``: the folder cannot be written, so that Chroma cannot open it.
             GalleryIndexError: With ``"hnsw"``: the index fails.
         """
-        if not rerank:
-            return self._search.query(probes, top_k=top_k, where=where, search=search)
-        if search == "hnsw":
-            raise GalleryError("Re-ranking searches exactly.", hint="Omit `search`, or `rerank`.")
-        array = unit_rows(probes, self.model.dimension, what="probes")
-        answers = self._search.query(array, top_k=max(top_k, RERANK_CANDIDATES), where=where, search="exact")
-        space = self.space
-        return [self._rerank(probe, some, space)[:top_k] for probe, some in zip(array, answers, strict=True)]
-
-    def _rerank(
-        self, probe: NDArray[np.float32], matches: Sequence[Match], space: EmbeddingSpace | None
-    ) -> list[Match]:
-        """Return matches with the first `RERANK_CANDIDATES` in their new order."""
-        first = {match.entry.id: match for match in matches[:RERANK_CANDIDATES]}
-        entries, embeddings = self._record.entries.with_vectors(self._row.id, list(first), self.model.dimension)
-        row_of = {entry.id: row for row, entry in enumerate(entries)}
-        found = [match for match in first.values() if match.entry.id in row_of]
-        rows = [row_of[match.entry.id] for match in found]
-        vectors = np.concatenate([probe[None], embeddings[rows]])
-        if space is not None:
-            vectors = space.apply(vectors, [None, *(camera_of(match.entry) for match in found)])
-        order = rerank_candidates(vectors[0], vectors[1:])
-        return [*(found[position] for position in order), *matches[RERANK_CANDIDATES:]]
+        return self._search.query(probes, top_k=top_k, where=where, search=search, rerank=rerank)
 
     # -- checks ----------------------------------------------------------------------------------------------
 

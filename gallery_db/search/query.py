@@ -18,8 +18,10 @@ from gallery_db.errors import (
     GalleryReadOnlyError,
     GalleryServerError,
 )
+from gallery_db.reranking import RERANK_CANDIDATES, rerank_candidates
 from gallery_db.search.nearest import Search
 from gallery_db.search.view import GalleryView
+from gallery_db.spaces.cameras import camera_of
 from gallery_db.spaces.space import EmbeddingSpace
 from gallery_db.spaces.stored import load_space
 
@@ -116,16 +118,22 @@ class CollectionSearch:
             space=space,
         )
 
-    def query(self, probes: Any, *, top_k: int, where: Mapping[str, str] | None, search: Search) -> list[list[Match]]:
+    def query(
+        self, probes: Any, *, top_k: int, where: Mapping[str, str] | None, search: Search, rerank: bool = False
+    ) -> list[list[Match]]:
         """Return the entries nearest to each probe; see `gallery_db.gallery.Gallery.query`."""
         array = unit_rows(probes, self._dimension, what="probes")
         if top_k < 1:
             raise GalleryError(f"Expected top_k of at least 1, found {top_k}.")
         _check_search(search)
+        if rerank and search == "hnsw":
+            raise GalleryError("Re-ranking searches exactly.", hint="Omit `search`, or `rerank`.")
         self._record.entries.count(self._key, where)  # refuses unknown keys of `where`
         total = self._record.entries.count(self._key)
         if not total or not len(array):
             return [[] for _ in array]
+        if rerank:
+            return self._query_exact(array, top_k, where, rerank=True)
         auto = search == "auto"
         if search != "exact" and not (auto and self._index.prefers_exact(total, loaded=self._view is not None)):
             try:
@@ -151,7 +159,7 @@ class CollectionSearch:
         ids, distances = self._index.search(probes, wanted, repair=repair)
         entries, vectors = self._entries_with_vectors({id_ for some in ids for id_ in some})
         if space is not None:
-            ids, distances = _sorted_in_space(space, probes, ids, vectors)
+            ids, distances = _sorted_in_space(space, probes, ids, entries, vectors)
         if any(len(some) < wanted for some in ids) or any(id_ not in entries for some in ids for id_ in some):
             if self._record.generation(self._key) == generation:
                 _note_once(
@@ -172,7 +180,7 @@ class CollectionSearch:
         return matches if all(len(some) >= enough for some in matches) else None
 
     def _query_exact(
-        self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None
+        self, probes: NDArray[np.float32], top_k: int, where: Mapping[str, str] | None, *, rerank: bool = False
     ) -> list[list[Match]]:
         if self._view is None or self._view.space is not load_space(self._record, self._key, self._model):
             self._view = self.view()
@@ -184,7 +192,12 @@ class CollectionSearch:
         matches: list[list[Match]] = []
         for start in range(0, len(probes), _PROBES_AT_ONCE):
             some_probes = view.adapt(probes[start : start + _PROBES_AT_ONCE])
-            found, distances = view.nearest_of(some_probes, top_k, rows)
+            found, distances = view.nearest_of(some_probes, max(top_k, RERANK_CANDIDATES) if rerank else top_k, rows)
+            if rerank:
+                for probe, nearest, away in zip(some_probes, found, distances, strict=True):
+                    order = rerank_candidates(probe, view.embeddings[nearest[:RERANK_CANDIDATES]])
+                    nearest[: len(order)], away[: len(order)] = nearest[order], away[order]
+                found, distances = found[:, :top_k], distances[:, :top_k]
             ids = [[view.entry_ids[row] for row in some] for some in found]
             wanted = {id_ for some in ids for id_ in some}
             entries = self._entries(wanted)
@@ -246,6 +259,7 @@ def _sorted_in_space(
     space: EmbeddingSpace,
     probes: NDArray[np.float32],
     ids: list[list[str]],
+    entries: Mapping[str, Entry],
     embeddings: Mapping[str, NDArray[np.float32]],
 ) -> tuple[list[list[str]], list[list[float]]]:
     """Return the candidates of each probe by their distance in a space, the nearest first."""
@@ -257,7 +271,9 @@ def _sorted_in_space(
             sorted_ids.append([])
             distances.append([])
             continue
-        found = np.clip(1.0 - space.apply(np.stack([embeddings[id_] for id_ in known])) @ probe, 0.0, 2.0)
+        cameras = [camera_of(entries[id_]) for id_ in known]
+        vectors = space.apply(np.stack([embeddings[id_] for id_ in known]), cameras)
+        found = np.clip(1.0 - vectors @ probe, 0.0, 2.0)
         order = np.argsort(found, kind="stable").tolist()
         sorted_ids.append([known[row] for row in order])
         distances.append([float(found[row]) for row in order])

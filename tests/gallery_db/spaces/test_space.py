@@ -221,6 +221,26 @@ def test_a_gallery_is_compared_in_its_space(tmp_path: Path) -> None:
         assert gallery.keep_adapted() is None, "a user wants it plain"
 
 
+def test_the_index_and_the_exact_search_know_the_cameras(tmp_path: Path) -> None:
+    world = World(40, looks=2)
+    with Gallery.create(tmp_path / "g", model_named(dimension=D)) as gallery:
+        shift = np.where(np.arange(80)[:, None] % 2, 0.0, 1.5 * np.eye(D)[3])
+        gallery.add(
+            [
+                Entry(f"e{row:04d}", f"p{person:03d}", origin="track", extra={"source_id": ("left", "right")[row % 2]})
+                for row, person in enumerate(world.people)
+            ],
+            unit(world.vectors * 6 + shift * 3),
+        )
+        space = gallery.adapt()
+        assert space is not None
+        assert set(space.camera_means) == {"left", "right"}
+        probe = world.looks_of(np.array([7]), 5)
+        exact, by_index = (gallery.query(probe, top_k=5, search=search)[0] for search in ("exact", "hnsw"))
+        assert [one.entry.id for one in by_index] == [one.entry.id for one in exact]
+        np.testing.assert_allclose([one.distance for one in by_index], [one.distance for one in exact], atol=1e-5)
+
+
 def test_a_view_takes_in_new_entries_in_its_space(tmp_path: Path) -> None:
     model = model_named(dimension=D)
     world = World(30)
