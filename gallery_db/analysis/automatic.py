@@ -16,7 +16,7 @@ import numpy as np
 from gallery_db.analysis.calibration import calibrate_gallery
 from gallery_db.analysis.class_calibration import FEW_IDENTITIES
 from gallery_db.gallery import Gallery
-from gallery_db.search.view import GalleryView
+from gallery_db.spaces.learning import PeopleStatistics
 from gallery_db.store.thresholds import DEFAULT_THRESHOLD
 
 __all__ = ["AUTOMATIC_FAR", "AutomaticThreshold", "measure_threshold"]
@@ -80,14 +80,8 @@ def _usual_threshold(gallery: Gallery, class_name: str) -> float:
     columns = [column for column, name in enumerate(view.identity_classes) if name.casefold() == class_name.casefold()]
     if len(columns) < _FEWEST:
         return DEFAULT_THRESHOLD
-    distance = _other_distance(view, columns)
+    rows = np.flatnonzero(np.isin(view.row_columns, columns))
+    embeddings = view.embeddings[rows]
+    distance = PeopleStatistics(embeddings, view.row_columns[rows]).other_distance(embeddings)
     count = len(columns)
     return float((count * distance + _PRIOR_PAIRS * _USUAL_DISTANCE) / (count + _PRIOR_PAIRS) / 2)
-
-
-def _other_distance(view: GalleryView, columns: list[int]) -> float:
-    """Return the mean distance between entries of different people, each person counted the same."""
-    means = np.stack([view.column_embeddings(column).mean(axis=0) for column in columns]).astype(np.float64)
-    total = means.sum(axis=0)
-    pairs = len(columns) * (len(columns) - 1)
-    return 1.0 - float(total @ total - (means * means).sum()) / pairs

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gallery_db.analysis.anomalies import Anomalies, find_anomalies
 from gallery_db.analysis.calibration_results import Calibration
@@ -53,32 +54,30 @@ def calibrate_gallery(
     Raises:
         GalleryError: There are no entries (of that class), or an argument is out of its range.
     """
-    view, entries = _read(gallery)
-    unseen = _unseen_people(gallery, view, entries)
+    view, entries, embeddings = _read(gallery)
+    unseen = None
+    if embeddings is not None:
+        unseen = UnseenPeople(view, embeddings, prior_of(gallery.model), [camera_of(entry) for entry in entries])
     return calibrate_view(
         view, entries, far=far, probe_size=probe_size, class_name=class_name, unseen=unseen, max_probes=max_probes
     )
 
 
-def _read(gallery: Gallery) -> tuple[GalleryView, list[Entry]]:
-    """Return a view of the gallery, and its entries in the order of the view's rows."""
+def _read(gallery: Gallery) -> tuple[GalleryView, list[Entry], NDArray[np.float32] | None]:
+    """Return a view of the gallery, and in the order of its rows the entries and their embeddings.
+
+    The embeddings are None where the view has no space, so that its vectors are the embeddings.
+    """
     while True:
         view = gallery.view()
         entries = {entry.id: entry for entry in gallery.entries()}
-        # The gallery may change between the two reads; then read both again.
-        if all(id_ in entries for id_ in view.entry_ids):
-            return view, [entries[id_] for id_ in view.entry_ids]
-
-
-def _unseen_people(gallery: Gallery, view: GalleryView, entries: Sequence[Entry]) -> UnseenPeople | None:
-    if view.space is None:
-        return None
-    plain = gallery.view(plain=True, search="exact")
-    row_of = {id_: row for row, id_ in enumerate(plain.entry_ids)}
-    if any(id_ not in row_of for id_ in view.entry_ids):
-        return _unseen_people(gallery, *_read(gallery))
-    embeddings = plain.embeddings[[row_of[id_] for id_ in view.entry_ids]]
-    return UnseenPeople(view, embeddings, prior_of(gallery.model), [camera_of(entry) for entry in entries])
+        plain = view if view.space is None else gallery.view(plain=True, search="exact")
+        row_of = {id_: row for row, id_ in enumerate(plain.entry_ids)}
+        # The gallery may change between the reads; then read all again.
+        if all(id_ in entries and id_ in row_of for id_ in view.entry_ids):
+            break
+    embeddings = None if plain is view else plain.embeddings[[row_of[id_] for id_ in view.entry_ids]]
+    return view, [entries[id_] for id_ in view.entry_ids], embeddings
 
 
 def calibrate_view(

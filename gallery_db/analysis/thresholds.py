@@ -217,18 +217,16 @@ def match_threshold(
 
 def _threshold_of(gallery: Gallery, class_name: str, stored: StoredThreshold | None) -> MatchThreshold:
     """Return the threshold of one class."""
-    if stored is not None and stored.by == "hand":
-        words = f"match threshold {stored.threshold:.3f}, stored in the gallery: set by hand"
-        return MatchThreshold(stored.threshold, "hand", (f"{words} ({stored.at[:10]}, {stored.who})",))
-    if stored is not None and _space_version(gallery) == stored.settings.get("space", ""):
-        words = f"calibrated for a false accept rate of {stored.settings['far']:g}"
+    if stored is not None and (stored.by == "hand" or _space_version(gallery) == stored.settings.get("space", "")):
+        by_hand = stored.by == "hand"
+        how = "set by hand" if by_hand else f"calibrated for a false accept rate of {stored.settings['far']:g}"
         messages = [
-            f"match threshold {stored.threshold:.3f}, stored in the gallery: {words} ({stored.at[:10]}, {stored.who})"
+            f"match threshold {stored.threshold:.3f}, stored in the gallery: {how} ({stored.at[:10]}, {stored.who})"
         ]
         outdated = describe_outdated(gallery, stored)
         if outdated is not None:
             messages.append(f"warning: {outdated}")
-        return MatchThreshold(stored.threshold, "calibration", tuple(messages))
+        return MatchThreshold(stored.threshold, stored.by, tuple(messages))
     measured = _measured(gallery, class_name, None if stored is None else float(stored.settings["far"]))
     far = measured.settings.get("far")
     if far is None:
@@ -247,7 +245,8 @@ def _threshold_of(gallery: Gallery, class_name: str, stored: StoredThreshold | N
 
 
 def _space_version(gallery: Gallery) -> str:
-    return "" if gallery.space is None else gallery.space.version
+    space = gallery.space
+    return "" if space is None else space.version
 
 
 def _measured(gallery: Gallery, class_name: str, far: float | None) -> StoredThreshold:

@@ -54,6 +54,7 @@ class UnseenPeople:
         # The same gallery gives the same result.
         self._folds = np.random.default_rng(0).permutation(np.arange(people) % count)
         self.compared_share = 1.0 - 1.0 / count
+        self._spaces: dict[int, EmbeddingSpace] = {}
 
     def nearest_others(
         self, members: Sequence[NDArray[np.intp]], columns_of: NDArray[np.intp], among: NDArray[np.intp]
@@ -95,9 +96,11 @@ class UnseenPeople:
         return np.minimum(distances, 2.0), nearest
 
     def _without(self, fold: int) -> EmbeddingSpace:
-        """Return the space that is learned without the people of one fold."""
-        people = self._view.row_columns
-        kept = np.flatnonzero(self._folds[people] != fold)
-        cameras = [self._cameras[row] for row in kept]
-        found = learn_space(self._embeddings[kept], people[kept], self._prior, cameras)
-        return self._space if found is None else found
+        """Return the space that is learned without the people of one fold; all kinds of probes need it."""
+        if fold not in self._spaces:
+            people = self._view.row_columns
+            kept = np.flatnonzero(self._folds[people] != fold)
+            cameras = [self._cameras[row] for row in kept]
+            found = learn_space(self._embeddings[kept], people[kept], self._prior, cameras)
+            self._spaces[fold] = self._space if found is None else found
+        return self._spaces[fold]
