@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,16 @@ class EmbeddingSpace:
     camera_means: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_offset", self.mean @ self.whitening)
-        offsets = {camera: mean @ self.whitening for camera, mean in self.camera_means.items()}
-        object.__setattr__(self, "_camera_offsets", offsets)
+    @cached_property
+    def _offset(self) -> NDArray[np.float32]:
+        """(K,) what the mean becomes."""
+        found: NDArray[np.float32] = self.mean @ self.whitening
+        return found
+
+    @cached_property
+    def _camera_offsets(self) -> Mapping[str, NDArray[np.float32]]:
+        """(K,) what the mean of each camera becomes."""
+        return {camera: mean @ self.whitening for camera, mean in self.camera_means.items()}
 
     @property
     def input_dimension(self) -> int:
@@ -97,8 +104,7 @@ class EmbeddingSpace:
     def _directions(self, array: NDArray[np.float32], cameras: Sequence[str | None] | None) -> NDArray[np.float32]:
         """Return u (N, K) of embeddings."""
         directions = array @ self.whitening
-        offset: NDArray[np.float32] = self._offset  # type: ignore[attr-defined]
-        of: Mapping[str, NDArray[np.float32]] = self._camera_offsets  # type: ignore[attr-defined]
+        offset, of = self._offset, self._camera_offsets
         if of and cameras is not None and any(camera in of for camera in set(cameras)):
             directions -= np.stack([of.get(camera, offset) if camera else offset for camera in cameras])
         else:
@@ -110,7 +116,7 @@ class EmbeddingSpace:
         result: NDArray[np.float32] = directions
         return result
 
-    @property
+    @cached_property
     def version(self) -> str:
         """A short name of exactly this space; distances of two versions are not compared."""
         digest = hashlib.sha256(self.mean.tobytes() + self.whitening.tobytes() + np.float64(self.scale).tobytes())
