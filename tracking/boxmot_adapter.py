@@ -122,7 +122,7 @@ class BoxmotTracker:
         try:
             self._tracker = cls(**options)
         except (TypeError, ValueError) as error:
-            raise TrackerError(f"temporal tracker {name!r} refuses its options: {error}") from error
+            raise TrackerError.of_options(name, error) from error
         requirements = self._tracker.requirements
         self.uses_embeddings: bool = bool(requirements.embeddings)
         self.uses_frame: bool = bool(requirements.frame or requirements.frame_dimensions_only)
@@ -163,10 +163,7 @@ class BoxmotTracker:
         try:
             tracks = self._tracker.update(detections, image)
         except (ValueError, TypeError, RuntimeError, np.linalg.LinAlgError) as error:
-            raise TrackerError(
-                f"temporal tracker {self._name!r} failed: {error}.",
-                hint="Another tracker may accept these detections: see `gtrack list trackers`, and `temporal`.",
-            ) from error
+            raise TrackerError.of_update(self._name, error) from error
         removed = getattr(self._tracker, "removed_stracks", None)
         if isinstance(removed, list) and len(removed) > 2 * _REMOVED_KEPT:
             del removed[:-_REMOVED_KEPT]

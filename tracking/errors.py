@@ -80,6 +80,19 @@ class ExportError(GtrackError):
 class TrackerError(GtrackError):
     """A tracker is unknown, refuses its options, or fails."""
 
+    @classmethod
+    def of_options(cls, name: str, error: Exception) -> TrackerError:
+        """Return the error of a tracker of another package that refuses its options."""
+        return cls(f"temporal tracker {name!r} refuses its options: {error}")
+
+    @classmethod
+    def of_update(cls, name: str, error: Exception) -> TrackerError:
+        """Return the error of a tracker of another package that cannot go on."""
+        return cls(
+            f"temporal tracker {name!r} failed: {error}.",
+            hint="Another tracker may accept these detections: see `gtrack list trackers`, and `temporal`.",
+        )
+
 
 class ObservationError(GtrackError):
     """An observation from a pipeline is unusable; the message names the source, the frame and the track."""

@@ -81,7 +81,7 @@ class RoboflowTracker:
         try:
             self._tracker = cls(**options)
         except (TypeError, ValueError) as error:
-            raise TrackerError(f"temporal tracker {name!r} refuses its options: {error}") from error
+            raise TrackerError.of_options(name, error) from error
         # It compensates the camera's motion, which it sees in the picture.
         self.uses_frame: bool = bool(getattr(self._tracker, "enable_cmc", False))
 
@@ -105,10 +105,7 @@ class RoboflowTracker:
             found = self._tracker.update(detections, image if self.uses_frame else None)
             states = {track.tracker_id: track.get_state_bbox() for track in self._tracker.tracks}
         except (ValueError, TypeError, RuntimeError, np.linalg.LinAlgError) as error:
-            raise TrackerError(
-                f"temporal tracker {self._name!r} failed: {error}.",
-                hint="Another tracker may accept these detections: see `gtrack list trackers`, and `temporal`.",
-            ) from error
+            raise TrackerError.of_update(self._name, error) from error
         if not len(found):
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4), np.float32)
         ids = np.asarray(found.tracker_id, np.int64)
